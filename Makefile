@@ -1,0 +1,38 @@
+# make demo   repeat the 2017 experiment on this machine (root)
+# make test   lint, types and every test: unit, live on this kernel, other kernels in QEMU (root)
+# make setup  only install what the two above need
+
+PYTHON := .venv/bin/python
+PROBES := $(wildcard locality/probes/*.[ch])
+
+.PHONY: setup demo test unit lint format probes clean
+
+demo: setup
+	.venv/bin/locality demo
+
+test: lint
+	$(PYTHON) -m pytest
+
+setup: .venv/.ready probes
+
+.venv/.ready: pyproject.toml tools/setup tools/apt-packages.txt
+	tools/setup
+	@touch $@
+
+probes: .venv/.ready
+	@$(PYTHON) hatch_build.py
+
+unit: setup
+	$(PYTHON) -m pytest tests/unit
+
+lint: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+format: setup
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+clean:
+	rm -rf .venv .cache build dist locality/probes/*.bpf.o

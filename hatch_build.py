@@ -1,0 +1,74 @@
+"""Compile the BPF probes.
+
+The build back end calls this as a hook, so that a wheel carries the objects and
+the target machine needs neither clang nor kernel headers. ``python hatch_build.py``
+does the same for a source checkout, and only for what is out of date.
+"""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+PROBES = Path(__file__).parent / "locality" / "probes"
+
+# bpf_tracing.h needs to know whose registers it decodes. Others are one line here and
+# their syscall numbers in accept_cpu.bpf.c, once there is a machine to measure them on.
+TARGET_ARCH = {"x86_64": "x86"}
+
+CFLAGS = ["-g", "-O2", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror"]
+CFLAGS += ["-target", "bpf", "-mcpu=v3"]
+
+
+def compile_probes() -> list[Path]:
+    """Compile every probe whose object is older than any probe source or header.
+
+    Returns:
+        The objects, compiled or already fresh.
+
+    Raises:
+        SystemExit: clang is missing or refused a source; the message says which.
+    """
+    machine = platform.machine()
+    if machine not in TARGET_ARCH:
+        sys.exit(f"locality's probes know {', '.join(TARGET_ARCH)}; this machine is {machine}")
+    newest = max(path.stat().st_mtime_ns for path in PROBES.glob("*.[ch]"))
+    objects = []
+    for source in sorted(PROBES.glob("*.bpf.c")):
+        target = source.with_suffix(".o")
+        objects.append(target)
+        if target.exists() and target.stat().st_mtime_ns > newest:
+            continue
+        command = ["clang", *CFLAGS, f"-D__TARGET_ARCH_{TARGET_ARCH[machine]}"]
+        command += ["-I", str(PROBES), "-c", str(source), "-o", str(target)]
+        try:
+            subprocess.run(command, check=True)
+        except FileNotFoundError:
+            sys.exit("building locality needs clang and libbpf's headers (clang, libbpf-dev)")
+        except subprocess.CalledProcessError:
+            sys.exit(f"clang could not compile {source.name}")
+    return objects
+
+
+class ProbeBuildHook(BuildHookInterface):  # type: ignore[type-arg]
+    """Build the objects before hatchling collects files."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
+        """Compile, and mark the wheel as made for this architecture."""
+        if self.target_name == "sdist":
+            return
+        compile_probes()
+        # The accept probe reads system call registers, so an object fits one architecture.
+        platform_tag = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+        build_data["pure_python"] = False
+        build_data["tag"] = f"py3-none-{platform_tag}"
+
+
+if __name__ == "__main__":
+    compile_probes()
