@@ -1,0 +1,11 @@
+"""The only code that talks BPF.
+
+========== ==================================================================
+libbpf     the C library, through ctypes
+btf        types: what the kernel's structures and an object's records look like
+object     open, configure, load, attach and close one compiled probe object
+ladder     which rung of a measurement this kernel allows, and why not the others
+ring       a BPF ring buffer seen as a numpy array
+counters   an mmapped array map seen as a numpy array
+========== ==================================================================
+"""

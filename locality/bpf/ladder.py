@@ -1,0 +1,98 @@
+"""The ladder: which kind of probe a measurement stands on.
+
+A measurement can be made by several kinds of probe ("rungs"), best first. What a
+kernel allows is found by trying: the real programs are loaded and attached, and the
+kernel's refusal is kept as the reason. No version number is ever asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from locality.bpf import btf
+from locality.errors import LocalityError, Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from locality.bpf.object import Object
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One way to make a measurement.
+
+    Attributes:
+        name: fentry, kprobe, tracepoint or raw-tracepoint.
+        programs: Chooses the programs to load, by the kernel's types.
+            Raises `Unsupported` with the reason where there is something this rung
+            cannot do without.
+        note: What the numbers of this rung do not show; empty if nothing.
+    """
+
+    name: str
+    programs: Callable[[btf.Btf], tuple[str, ...]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A rung that could not be used.
+
+    Attributes:
+        reason: What was tried and what the answer was.
+        answer: The answer alone.
+    """
+
+    rung: str
+    reason: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Footing:
+    """Where a measurement stands: its attached object, its rung, and the rungs refused before."""
+
+    obj: Object
+    rung: Rung
+    programs: tuple[str, ...]
+    refused: tuple[Refusal, ...]
+
+
+def climb(
+    rungs: Sequence[Rung], open_object: Callable[[], Object], only: str | None = None
+) -> Footing:
+    """Load and attach on the first rung that this kernel allows.
+
+    Args:
+        rungs: The ladder, best first.
+        open_object: Opens and configures the object; called afresh for each attempt.
+        only: Try just this rung.
+
+    Raises:
+        Unsupported: No rung was allowed; the message has every reason.
+    """
+    if only is not None and only not in {rung.name for rung in rungs}:
+        known = ", ".join(rung.name for rung in rungs)
+        raise LocalityError(f"there is no rung {only!r} here: use one of {known}", exit_code=2)
+    refused: list[Refusal] = []
+    for rung in rungs:
+        if only not in {None, rung.name}:
+            continue
+        try:
+            programs = rung.programs(btf.kernel())
+            obj = open_object()
+            try:
+                obj.select(programs)
+                obj.load()
+                obj.attach(programs)
+            except BaseException:
+                obj.close()
+                raise
+        except Unsupported as refusal:
+            refused.append(Refusal(rung.name, str(refusal), refusal.answer))
+            continue
+        return Footing(obj, rung, programs, tuple(refused))
+    reasons = "; ".join(f"{refusal.rung}: {refusal.reason}" for refusal in refused)
+    raise Unsupported(f"this kernel allows no probe for it: {reasons}")

@@ -1,0 +1,296 @@
+"""One compiled probe object: open, configure, choose programs, load, attach, close.
+
+An `Object` is a context manager; leaving it detaches every probe and frees every
+map. The order is that of libbpf: constants, map sizes and the choice of programs
+come before `load`, maps and `.bss` can be read after it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+from importlib import resources
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from locality.bpf import libbpf, tracefs
+from locality.bpf.btf import Btf
+from locality.bpf.libbpf import lib
+from locality.errors import LocalityError, Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from types import TracebackType
+
+
+class _TestRunOpts(ctypes.Structure):
+    """struct bpf_test_run_opts of libbpf's bpf.h, up to the last field used."""
+
+    _fields_ = (
+        ("sz", ctypes.c_size_t),
+        ("data_in", ctypes.c_void_p),
+        ("data_out", ctypes.c_void_p),
+        ("data_size_in", ctypes.c_uint32),
+        ("data_size_out", ctypes.c_uint32),
+        ("ctx_in", ctypes.c_void_p),
+        ("ctx_out", ctypes.c_void_p),
+        ("ctx_size_in", ctypes.c_uint32),
+        ("ctx_size_out", ctypes.c_uint32),
+        ("retval", ctypes.c_uint32),
+        ("repeat", ctypes.c_int),
+        ("duration", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("cpu", ctypes.c_uint32),
+        ("batch_size", ctypes.c_uint32),
+    )
+
+
+class _ProgramInfo(ctypes.Structure):
+    """struct bpf_prog_info of include/uapi/linux/bpf.h, up to the last field used."""
+
+    _fields_ = (
+        ("until_run_time", ctypes.c_uint8 * 192),
+        ("run_time_ns", ctypes.c_uint64),
+        ("run_cnt", ctypes.c_uint64),
+        ("recursion_misses", ctypes.c_uint64),
+    )
+
+
+class Object:
+    """A probe object of `locality/probes`, compiled as ``NAME.bpf.o``."""
+
+    def __init__(self, name: str, handle: int) -> None:
+        self.name = name
+        self._handle = handle
+        self._links: list[int] = []
+        self._mmaps: list[mmap.mmap] = []
+        self.btf = Btf(lib.bpf_object__btf(handle))
+
+    @classmethod
+    def open(cls, name: str, rodata: Mapping[str, Any] | None = None) -> Self:
+        """Open an object and set its constants.
+
+        Args:
+            name: The probe's name, such as ``accept_cpu``.
+            rodata: Values for its `const volatile` variables: numbers, bytes, sequences.
+
+        Raises:
+            LocalityError: The object was not built, or has no such constant.
+        """
+        path = resources.files("locality").joinpath("probes", f"{name}.bpf.o")
+        if not path.is_file():
+            raise LocalityError(f"the probe {name}.bpf.o was not built: run make probes")
+        libbpf.log.clear()
+        handle = lib.bpf_object__open_file(str(path).encode(), None)
+        if not handle:
+            raise LocalityError(f"the probe object {name}.bpf.o cannot be read: {_answer()}")
+        obj = cls(name, handle)
+        try:
+            obj._set_rodata(rodata or {})
+        except BaseException:
+            obj.close()
+            raise
+        return obj
+
+    def _set_rodata(self, values: Mapping[str, Any]) -> None:
+        if not values:
+            return
+        size = ctypes.c_size_t()
+        address = lib.bpf_map__initial_value(self._map(".rodata"), ctypes.byref(size))
+        memory = (ctypes.c_char * size.value).from_address(address)
+        constants = np.ndarray(
+            (), dtype=self.btf.section(".rodata", size.value), buffer=memoryview(memory)
+        )
+        for name, value in values.items():
+            if name not in (constants.dtype.names or ()):
+                raise LocalityError(f"the probe {self.name} has no constant {name}")
+            field = constants[name]
+            if field.ndim:
+                field[: len(value)] = value
+            else:
+                constants[name] = value
+
+    @property
+    def programs(self) -> dict[str, int]:
+        """libbpf's handles of the object's programs, by C function name."""
+        found: dict[str, int] = {}
+        handle = lib.bpf_object__next_program(self._handle, None)
+        while handle:
+            found[lib.bpf_program__name(handle).decode()] = handle
+            handle = lib.bpf_object__next_program(self._handle, handle)
+        return found
+
+    def select(self, names: Collection[str]) -> None:
+        """Load and attach just these programs; the kernel never sees the others."""
+        programs = self.programs
+        if unknown := set(names) - set(programs):
+            raise LocalityError(f"the probe {self.name} has no program {', '.join(unknown)}")
+        for name, handle in programs.items():
+            lib.bpf_program__set_autoload(handle, name in names)
+
+    def resize(self, map_name: str, max_entries: int) -> None:
+        """Set the number of entries (of a ring: bytes) of a map before `load`."""
+        if lib.bpf_map__set_max_entries(self._map(map_name), max_entries):
+            raise _failure(f"cannot give the map {map_name} {max_entries} entries")
+
+    def load(self) -> None:
+        """Hand maps and programs to the kernel.
+
+        Raises:
+            Unsupported: The kernel refused; the message has its reason.
+        """
+        libbpf.log.clear()
+        if lib.bpf_object__load(self._handle):
+            raise _failure(f"the kernel refused the probe {self.name}")
+
+    def attach(self, names: Collection[str]) -> None:
+        """Attach loaded programs, each to what its section names.
+
+        Raises:
+            Unsupported: The kernel refused one; those attached before stay until `close`.
+        """
+        programs = self.programs
+        for name in names:
+            libbpf.log.clear()
+            section = lib.bpf_program__section_name(programs[name]).decode()
+            if section.startswith("tp/"):
+                with tracefs.perf_event(section.removeprefix("tp/")) as event:
+                    # The link takes the descriptor over when it is made.
+                    link = lib.bpf_program__attach_perf_event(programs[name], os.dup(event))
+            else:
+                link = lib.bpf_program__attach(programs[name])
+            if not link:
+                raise _failure(f"the kernel refused to attach {section}")
+            self._links.append(link)
+
+    def test_run(self, program: str) -> int:
+        """Run a raw tracepoint program once, here and now, attached to nothing.
+
+        Returns:
+            What the program returned.
+
+        Raises:
+            Unsupported: The kernel refused (BPF_PROG_TEST_RUN of raw tracepoints is in 5.10+).
+        """
+        options = _TestRunOpts(sz=ctypes.sizeof(_TestRunOpts))
+        fd = lib.bpf_program__fd(self.programs[program])
+        if lib.bpf_prog_test_run_opts(fd, ctypes.byref(options)) < 0:
+            raise _failure(f"the kernel refused to run {program}")
+        return int(options.retval)
+
+    def info(self, program: str) -> _ProgramInfo:
+        """What the kernel counts of a loaded program.
+
+        run_time_ns and run_cnt grow only while kernel.bpf_stats_enabled is 1;
+        recursion_misses are runs it skipped because the program, or for kprobes any
+        program, was running on that CPU already.
+        """
+        info = _ProgramInfo()
+        size = ctypes.c_uint32(ctypes.sizeof(info))
+        fd = lib.bpf_program__fd(self.programs[program])
+        if lib.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)):
+            raise _failure(f"the kernel tells nothing of the program {program}")
+        return info
+
+    def skipped_runs(self, programs: Collection[str]) -> int:
+        """How many runs of these programs the kernel skipped since they were loaded."""
+        return sum(self.info(program).recursion_misses for program in programs)
+
+    def map_fd(self, name: str) -> int:
+        """The descriptor of a loaded map."""
+        fd: int = lib.bpf_map__fd(self._map(name))
+        return fd
+
+    def map_entries(self, name: str) -> int:
+        """The number of entries of a map (of a ring: bytes)."""
+        entries: int = lib.bpf_map__max_entries(self._map(name))
+        return entries
+
+    @property
+    def bss(self) -> np.ndarray[tuple[()], np.dtype[np.void]]:
+        """The object's global variables as one live structured scalar.
+
+        Reading a field reads the kernel's memory: no system call.
+        """
+        size = ctypes.c_size_t()
+        lib.bpf_map__initial_value(self._map(".bss"), ctypes.byref(size))
+        memory = self.mmap(".bss", size.value)
+        return np.ndarray((), dtype=self.btf.section(".bss", size.value), buffer=memory)
+
+    def mmap(self, map_name: str, size: int) -> mmap.mmap:
+        """Map an array map (BPF_F_MMAPABLE) into this process, to read and write."""
+        memory = mmap.mmap(self.map_fd(map_name), size, mmap.MAP_SHARED)
+        self._mmaps.append(memory)
+        return memory
+
+    def _map(self, name: str) -> int:
+        handle: int | None
+        if name.startswith("."):
+            # A data section's map carries the object's name in front: "accept_c.rodata".
+            handle = lib.bpf_object__next_map(self._handle, None)
+            while handle and not lib.bpf_map__name(handle).decode().endswith(name):
+                handle = lib.bpf_object__next_map(self._handle, handle)
+        else:
+            handle = lib.bpf_object__find_map_by_name(self._handle, name.encode())
+        if not handle:
+            raise LocalityError(f"the probe {self.name} has no map {name}")
+        return handle
+
+    def close(self) -> None:
+        """Detach every probe and give everything back. Safe to call twice."""
+        for link in reversed(self._links):
+            lib.bpf_link__destroy(link)
+        self._links.clear()
+        self._mmaps.clear()
+        if self._handle:
+            lib.bpf_object__close(self._handle)
+            self._handle = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+#: The capabilities that loading and attaching the probes takes, since Linux 5.8.
+CAPABILITIES_NEEDED = "CAP_BPF and CAP_PERFMON (before Linux 5.8: CAP_SYS_ADMIN)"
+
+
+def _failure(what: str) -> Unsupported:
+    """An error from errno and the last thing libbpf said, in one line."""
+    code = ctypes.get_errno()
+    answer = os.strerror(code) if code else "no reason given"
+    if code in {errno.EPERM, errno.EACCES} and os.geteuid() != 0:
+        advice = f"it takes {CAPABILITIES_NEEDED}: run it as root"
+        return Unsupported(f"{what}: {answer}; {advice}", answer=answer)
+    return Unsupported(f"{what}: {_answer()}", answer=answer)
+
+
+def _answer() -> str:
+    """What errno and libbpf's log say."""
+    code = ctypes.get_errno()
+    reason = os.strerror(code) if code else "no reason given"
+    cause = _cause(list(libbpf.log))
+    return f"{reason} ({cause})" if cause else reason
+
+
+def _cause(said: list[str]) -> str:
+    """The one line of libbpf's log that tells most.
+
+    A refusal by the verifier stands in front of its statistics ("processed 9 insns");
+    otherwise the first complaint is the cause and the rest follows from it.
+    """
+    for before, line in pairwise(said):
+        if line.startswith("processed "):
+            return before.strip()
+    return said[0].strip() if said else ""

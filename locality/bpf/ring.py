@@ -1,0 +1,119 @@
+"""A BPF ring buffer as a numpy array.
+
+The kernel's ring (kernel/bpf/ringbuf.c) is three mappings: the consumer's position,
+which we write; the producer's position; and the data, mapped twice in a row so that
+a record that wraps around the end still lies in one piece. Each record has an 8-byte
+header: its length, whose top bits say that it is still being written (busy) or was
+given up (discarded).
+
+All records of one ring have the same size here, so everything between the two
+positions is an array of slots, and one batch is one copy: no call per event.
+
+Positions are read before headers and headers before records. x86-64 keeps loads in
+that order; the poll that precedes a read orders them elsewhere in practice.
+"""
+
+from __future__ import annotations
+
+import mmap
+from typing import Any, Self
+
+import numpy as np
+
+from locality.errors import LocalityError, Unsupported
+
+# BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT, BPF_RINGBUF_HDR_SZ of include/uapi/linux/bpf.h
+BUSY = np.uint32(1 << 31)
+DISCARD = np.uint32(1 << 30)
+HEADER = 8
+
+
+#: What a ring can be read from: the kernel's pages, or any memory laid out like them.
+Memory = mmap.mmap | memoryview | bytearray
+
+
+def slot_size(record: np.dtype[Any]) -> int:
+    """Bytes one record takes in the ring: header and record, rounded up to 8."""
+    return (HEADER + record.itemsize + 7) // 8 * 8
+
+
+class Ring:
+    """The reading end of a ring of equal records.
+
+    Args:
+        consumer: 8 writable bytes, the consumer's position.
+        producer: 8 bytes, the producer's position.
+        data: The data pages, twice in a row.
+        size: Bytes of data pages (once); a power of two.
+        record: The dtype of a record.
+    """
+
+    def __init__(
+        self,
+        consumer: Memory,
+        producer: Memory,
+        data: Memory,
+        size: int,
+        record: np.dtype[Any],
+    ) -> None:
+        self._consumer = np.ndarray((), np.uint64, buffer=consumer)
+        self._producer = np.ndarray((), np.uint64, buffer=producer)
+        self._data = data
+        self._size = size
+        self._record = record
+        self._slot = np.dtype(
+            {
+                "names": ["length", "record"],
+                "formats": [np.uint32, record],
+                "offsets": [0, HEADER],
+                "itemsize": slot_size(record),
+            }
+        )
+
+    @classmethod
+    def map(cls, fd: int, size: int, record: np.dtype[Any]) -> Self:
+        """Map the ring of a BPF_MAP_TYPE_RINGBUF descriptor.
+
+        Raises:
+            Unsupported: The kernel refused the mapping.
+        """
+        page = mmap.PAGESIZE
+        try:
+            consumer = mmap.mmap(fd, page, mmap.MAP_SHARED)
+            rest = mmap.mmap(fd, page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
+        except OSError as error:
+            raise Unsupported(f"cannot map the ring buffer: {error.strerror}") from None
+        return cls(consumer, rest, memoryview(rest)[page:], size, record)
+
+    def read(self) -> np.ndarray[tuple[int], np.dtype[Any]]:
+        """Take every record that is complete.
+
+        Returns:
+            A copy, one row a record, in the order of reservation; perhaps empty. Records
+            behind one that is still being written wait for the next call.
+
+        Raises:
+            LocalityError: A record has another size than this ring's.
+        """
+        consumed, produced = int(self._consumer), int(self._producer)
+        slots = np.ndarray(
+            ((produced - consumed) // self._slot.itemsize,),
+            self._slot,
+            buffer=self._data,
+            offset=consumed & (self._size - 1),
+        )
+        busy = (slots["length"] & BUSY) != 0
+        if busy.any():
+            slots = slots[: busy.argmax()]
+        length = slots["length"]
+        if ((length & ~DISCARD) != self._record.itemsize).any():
+            raise LocalityError(
+                f"the ring holds a record that has not the expected {self._record.itemsize} bytes: "
+                "rebuild the probes (make probes)"
+            )
+        discarded = (length & DISCARD) != 0
+        kept = slots[~discarded] if discarded.any() else slots
+        records = kept["record"].copy()
+        # Only now may the kernel write over them.
+        self._consumer[...] = consumed + slots.nbytes
+        return records
