@@ -1,0 +1,200 @@
+"""Source: accepted connections.
+
+`AcceptSource` loads `probes/accept_cpu.bpf.c` on the best rung that this kernel allows
+and hands out batches of records. The record is described by `ACCEPT`, which is checked
+against the compiled probe's own type information whenever it is opened.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from locality.bpf.btf import check_layout
+from locality.bpf.ladder import Footing, Rung, climb
+from locality.bpf.object import Object
+from locality.bpf.ring import Ring
+from locality.errors import LocalityError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+#: One accepted connection, as `struct accept_event` of the probe.
+#: time: CLOCK_MONOTONIC, ns. wait: ns in the accept queue, valid with `WAIT_KNOWN`.
+#: rxcpu: -1 if the stack never noted one. Addresses: network order, IPv4 in 4 bytes.
+ACCEPT = np.dtype(
+    [
+        ("time", "u8"),
+        ("wait", "u8"),
+        ("cpu", "u4"),
+        ("rxcpu", "i4"),
+        ("pid", "u4"),
+        ("tid", "u4"),
+        ("listen_fd", "i4"),
+        ("fd", "i4"),
+        ("netns", "u4"),
+        ("lport", "u2"),
+        ("rport", "u2"),
+        ("laddr", "u1", (16,)),
+        ("raddr", "u1", (16,)),
+        ("comm", "S16"),
+        ("family", "u1"),
+        ("flags", "u1"),
+        ("pad", "u1", (6,)),
+    ]
+)
+WAIT_KNOWN = 1
+
+MAX_CHOICES = 64
+COMM_LEN = 16
+DEFAULT_RING = 4 << 20
+
+Records = np.ndarray[tuple[int], np.dtype[np.void]]
+
+
+#: Best first. fd_install costs other system calls nothing; the exit tracepoints divert
+#: every system call on the machine a little; the raw one also runs a program for each.
+RUNGS = (
+    Rung("fentry", lambda _kernel: ("fentry_fd_install",)),
+    Rung("kprobe", lambda _kernel: ("kprobe_fd_install",)),
+    Rung("tracepoint", lambda _kernel: ("tracepoint_accept", "tracepoint_accept4")),
+    Rung("raw-tracepoint", lambda _kernel: ("raw_sys_exit",)),
+)
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which accepts to record; decided in the kernel.
+
+    Attributes:
+        comm: Thread name; the kernel keeps 15 bytes of it, so only these are compared.
+        pids: Process ids, as seen from the initial pid namespace; empty for all.
+        ports: Local ports; empty for all.
+        cpu: The CPU that runs accept().
+        family: 4 or 6, the IP version of the packets.
+    """
+
+    comm: str | None = None
+    pids: tuple[int, ...] = ()
+    ports: tuple[int, ...] = ()
+    cpu: int | None = None
+    family: int | None = None
+
+    def rodata(self) -> dict[str, Any]:
+        """The probe's constants.
+
+        Raises:
+            LocalityError: More pids or ports than the probe has room for.
+        """
+        for name, values in (("pids", self.pids), ("ports", self.ports)):
+            if len(values) > MAX_CHOICES:
+                raise LocalityError(
+                    f"{len(values)} {name} given, {MAX_CHOICES} can be filtered at once: "
+                    "leave the filter out and select afterwards",
+                    exit_code=2,
+                )
+        comm = (self.comm or "").encode()[: COMM_LEN - 1]
+        return {
+            "only_cpu": -1 if self.cpu is None else self.cpu,
+            "only_family": self.family or 0,
+            "only_comm": comm,
+            "pid_count": len(self.pids),
+            "only_pids": self.pids,
+            "port_count": len(self.ports),
+            "only_ports": self.ports,
+        }
+
+    def __str__(self) -> str:
+        parts = []
+        if self.comm is not None:
+            parts.append(f"comm {self.comm}")
+        parts += [f"pid {pid}" for pid in self.pids]
+        parts += [f"port {port}" for port in self.ports]
+        if self.cpu is not None:
+            parts.append(f"CPU {self.cpu}")
+        if self.family is not None:
+            parts.append(f"IPv{self.family}")
+        return ", ".join(parts) or "everything"
+
+
+@dataclass(frozen=True)
+class AcceptBatch:
+    """What one reading of the ring gave.
+
+    Attributes:
+        records: dtype `ACCEPT`, perhaps empty.
+        clock_offset: Add it to a record's time for UTC, ns since the epoch.
+        lost: Records the ring had no room for, since the source was opened.
+    """
+
+    records: Records
+    clock_offset: int
+    lost: int
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def first(self, count: int) -> AcceptBatch:
+        """The same with its first `count` records."""
+        return replace(self, records=self.records[:count])
+
+
+@dataclass
+class AcceptSource:
+    """Accepted connections of this machine, from the moment it is made.
+
+    Args:
+        wanted: What to record.
+        rung: Stand on this rung or fail; None takes the best.
+        ring_bytes: Size of the ring; a power of two, at least a page.
+
+    Raises:
+        Unsupported: No rung is allowed here; says what the kernel answered.
+    """
+
+    wanted: Filter = field(default_factory=Filter)
+    rung: str | None = None
+    ring_bytes: int = DEFAULT_RING
+
+    #: Seconds between readings when the ring does not fill up faster.
+    period: ClassVar[float] = 0.05
+
+    def __post_init__(self) -> None:
+        self.footing: Footing = climb(RUNGS, self._open, only=self.rung)
+        obj = self.footing.obj
+        self.fd = obj.map_fd("events")
+        self._ring = Ring.map(self.fd, self.ring_bytes, ACCEPT)
+        self._globals = obj.bss
+        self._clock_offset = time.time_ns() - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+
+    def _open(self) -> Object:
+        # The kernel wakes the reader when a quarter of the ring is full, and not for each record.
+        constants = {**self.wanted.rodata(), "wakeup_bytes": self.ring_bytes // 4}
+        obj = Object.open("accept_cpu", constants)
+        check_layout(ACCEPT, obj.btf.struct("accept_event"), "accept_event")
+        obj.resize("events", self.ring_bytes)
+        return obj
+
+    def read(self) -> AcceptBatch:
+        """Take what has arrived; never waits."""
+        # Records first: a loss counted late is counted, a loss before its neighbours confuses.
+        records = self._ring.read()
+        return AcceptBatch(records, self._clock_offset, int(self._globals["lost"]))
+
+    def close(self) -> None:
+        """Detach the probes."""
+        self.footing.obj.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The types of the kernel that the probes read, with just the members they read.
+ *
+ * preserve_access_index makes every access a CO-RE relocation: libbpf puts in the
+ * running kernel's offsets when it loads the object, so order, size and everything
+ * left out here are of no importance. Names are the kernel's.
+ */
+#ifndef LOCALITY_KERNEL_TYPES_H
+#define LOCALITY_KERNEL_TYPES_H
+
+/* Tells bpf_tracing.h that registers have the kernel's names, not those of user space. */
+#define __VMLINUX_H__
+
+typedef signed char __s8;
+typedef unsigned char __u8;
+typedef short __s16;
+typedef unsigned short __u16;
+typedef int __s32;
+typedef unsigned int __u32;
+typedef long long __s64;
+typedef unsigned long long __u64;
+typedef __u16 __be16;
+typedef __u32 __be32;
+typedef __u32 __wsum;
+typedef _Bool bool;
+
+#define NULL ((void *)0)
+#define true 1
+#define false 0
+
+/* include/uapi/linux/bpf.h */
+enum bpf_map_type {
+	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_RINGBUF = 27,
+};
+
+enum {
+	BPF_F_MMAPABLE = 1 << 10,
+	BPF_RB_NO_WAKEUP = 1,
+	BPF_RB_FORCE_WAKEUP = 2,
+	BPF_RB_AVAIL_DATA = 0,
+};
+
+/* include/linux/socket.h, include/uapi/linux/in.h */
+enum {
+	AF_INET = 2,
+	AF_INET6 = 10,
+	IPPROTO_TCP = 6,
+	IPPROTO_MPTCP = 262,
+};
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+/* Tasks and their files: include/linux/sched.h, fdtable.h, fs.h */
+
+struct file {
+	void *private_data;
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
+struct task_struct {
+	struct files_struct *files;
+};
+
+/* Sockets: include/net/sock.h, include/linux/net.h, tcp.h, net/mptcp/protocol.h */
+
+struct ns_common {
+	unsigned int inum;
+};
+
+struct net {
+	struct ns_common ns;
+};
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
+struct in6_addr {
+	union {
+		__u8 u6_addr8[16];
+	} in6_u;
+};
+
+struct sock_common {
+	__be32 skc_daddr;
+	__be32 skc_rcv_saddr;
+	__be16 skc_dport;
+	__u16 skc_num;
+	unsigned short skc_family;
+	possible_net_t skc_net;
+	struct in6_addr skc_v6_daddr;
+	struct in6_addr skc_v6_rcv_saddr;
+	int skc_incoming_cpu;
+};
+
+struct socket;
+
+struct sock {
+	struct sock_common __sk_common;
+	struct socket *sk_socket;
+	__u16 sk_protocol;
+};
+
+struct socket {
+	struct file *file;
+	struct sock *sk;
+};
+
+struct tcp_sock {
+	struct {
+		__u64 time;
+	} rcvq_space;
+	__u32 copied_seq;
+};
+
+struct mptcp_sock {
+	struct sock *first;
+};
+
+/* Packets: include/linux/skbuff.h, include/net/tcp.h */
+
+typedef struct refcount_struct {
+	struct {
+		int counter;
+	} refs;
+} refcount_t;
+
+struct sk_buff {
+	struct sock *sk;
+	char cb[48];
+	unsigned int len;
+	__u8 fclone : 2;
+	__u8 pkt_type : 3;
+	__u16 alloc_cpu;
+	int skb_iif;
+	unsigned int sender_cpu;
+	__be16 protocol;
+	__u16 network_header;
+	unsigned char *head;
+	refcount_t users;
+};
+
+struct sk_buff_fclones {
+	struct sk_buff skb1;
+	struct sk_buff skb2;
+	refcount_t fclone_ref;
+};
+
+struct tcp_skb_cb {
+	__u32 seq;
+	__u32 end_seq;
+};
+
+struct kmem_cache {
+	const char *name;
+};
+
+/* Contexts: arch/x86/include/asm/ptrace.h, kernel/trace/trace.h */
+
+struct pt_regs {
+	unsigned long di, si, dx, cx, r8;
+	unsigned long orig_ax;
+};
+
+struct syscall_trace_exit {
+	long ret;
+};
+
+#pragma clang attribute pop
+
+#endif

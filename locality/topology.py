@@ -1,0 +1,115 @@
+"""How far apart two CPUs are, from what sysfs says of cores, caches and nodes.
+
+Sources: Documentation/ABI/stable/sysfs-devices-system-cpu (topology/),
+Documentation/ABI/testing/sysfs-devices-system-cpu (cache/) and
+Documentation/ABI/stable/sysfs-devices-node.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+import numpy as np
+
+SYSFS = Path("/sys/devices/system")
+
+
+class Distance(IntEnum):
+    """What two CPUs share, nearest first."""
+
+    CPU = 0
+    CORE = 1
+    LLC = 2
+    NODE = 3
+    REMOTE = 4
+    UNKNOWN = 5
+
+    @property
+    def word(self) -> str:
+        """The name used in output: cpu, core, llc, node, remote or unknown."""
+        return self.name.lower()
+
+
+#: Names by value, to turn an array of distances into words in one step.
+WORDS = np.array([distance.word for distance in Distance])
+
+
+def parse_cpu_list(text: str) -> list[int]:
+    """The CPUs of a kernel list such as ``0-3,8``; an empty text is no CPU."""
+    cpus: list[int] = []
+    for part in filter(None, text.strip().split(",")):
+        first, _, last = part.partition("-")
+        cpus.extend(range(int(first), int(last or first) + 1))
+    return cpus
+
+
+def possible_cpus(sysfs: Path = SYSFS) -> int:
+    """How many CPU numbers there can be: per-CPU tables of the kernel have this many rows."""
+    return parse_cpu_list((sysfs / "cpu/possible").read_text())[-1] + 1
+
+
+@dataclass(frozen=True)
+class Topology:
+    """The CPUs of a machine.
+
+    Attributes:
+        possible: See `possible_cpus`.
+        online: The CPUs in use now, ascending.
+        distances: (possible + 1, possible + 1) of `Distance` values. The last row and
+            column belong to "no CPU", so that index -1 reads as unknown.
+    """
+
+    possible: int
+    online: tuple[int, ...]
+    distances: np.ndarray[tuple[int, int], np.dtype[np.uint8]]
+
+    def distance(
+        self,
+        one: np.ndarray[tuple[int], np.dtype[np.integer]],
+        other: np.ndarray[tuple[int], np.dtype[np.integer]],
+    ) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
+        """Pairwise distances; a CPU number outside the machine is at an unknown distance."""
+        outside = self.possible
+        safe = [np.where((cpu >= 0) & (cpu < outside), cpu, outside) for cpu in (one, other)]
+        return self.distances[safe[0], safe[1]]
+
+
+def read(sysfs: Path = SYSFS) -> Topology:
+    """Read this machine's topology.
+
+    What sysfs does not tell (an offline CPU has no topology directory, a small virtual
+    machine no caches) counts as not shared: a distance is never made nearer by a guess.
+    Every CPU of a machine without NUMA directories is on one node.
+    """
+    possible = possible_cpus(sysfs)
+    online = parse_cpu_list((sysfs / "cpu/online").read_text())
+    distances = np.full((possible + 1, possible + 1), Distance.REMOTE, np.uint8)
+    nodes = [parse_cpu_list(path.read_text()) for path in (sysfs / "node").glob("node*/cpulist")]
+    for cpus in nodes or [list(range(possible))]:
+        distances[np.ix_(cpus, cpus)] = Distance.NODE
+    for cpu in online:
+        directory = sysfs / "cpu" / f"cpu{cpu}"
+        distances[cpu, _last_level_cache(directory)] = Distance.LLC
+        distances[cpu, _shared(directory / "topology/thread_siblings_list")] = Distance.CORE
+    np.fill_diagonal(distances, Distance.CPU)
+    distances[possible, :] = distances[:, possible] = Distance.UNKNOWN
+    return Topology(possible, tuple(online), distances)
+
+
+def _last_level_cache(cpu: Path) -> list[int]:
+    """The CPUs that share this CPU's cache of the highest level."""
+    levels: list[tuple[int, list[int]]] = []
+    for index in (cpu / "cache").glob("index*"):
+        with suppress(OSError, ValueError):
+            levels.append((int((index / "level").read_text()), _shared(index / "shared_cpu_list")))
+    return max(levels)[1] if levels else []
+
+
+def _shared(path: Path) -> list[int]:
+    try:
+        return parse_cpu_list(path.read_text())
+    except OSError:
+        return []

@@ -1,0 +1,54 @@
+"""What every test shares: live tests need root and a kernel that takes BPF programs."""
+
+import os
+from collections.abc import Generator
+
+import pytest
+
+from locality.accept import AcceptSource
+from locality.errors import LocalityError
+
+
+def _why_not_live() -> str | None:
+    """Why no live test can run here, or None."""
+    if os.geteuid() != 0:
+        return "not root"
+    try:
+        AcceptSource().close()
+    except LocalityError as error:
+        return str(error)
+    return None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip live tests where they cannot run; with LOCALITY_REQUIRE_LIVE=1 let them fail."""
+    live = [item for item in items if item.get_closest_marker("live")]
+    if not live or os.environ.get("LOCALITY_REQUIRE_LIVE") == "1":
+        return
+    if reason := _why_not_live():
+        for item in live:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn the skip of a live or VM test into a failure where skips are forbidden."""
+    report = yield
+    if (
+        report.skipped
+        and os.environ.get("LOCALITY_REQUIRE_LIVE") == "1"
+        and (item.get_closest_marker("live") or item.get_closest_marker("vm"))
+    ):
+        reason = str(call.excinfo.value) if call.excinfo else "skipped"
+        if not reason.startswith("limitation:"):
+            report.outcome = "failed"
+            report.longrepr = f"skipped, though LOCALITY_REQUIRE_LIVE=1: {reason}"
+    return report
+
+
+@pytest.fixture(scope="session")
+def rung() -> str | None:
+    """The rung to test on (LOCALITY_RUNG), or None for the best."""
+    return os.environ.get("LOCALITY_RUNG")
