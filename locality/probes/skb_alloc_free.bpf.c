@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Counts, for each packet, the CPU that allocated its sk_buff, the CPU on which its last
+ * user let go of it (consumed), and the CPU on which its memory went back (freed).
+ *
+ * Why consumed and freed differ. Since Linux 5.19 a reader that lets go of an sk_buff
+ * from another CPU does not free it: skb_attempt_defer_free() puts it on a list of the
+ * alloc CPU, which frees it later (commit 68822bdf76f1, "net: generalize skb freeing
+ * deferral to per-cpu lists"). "Allocated and freed on the same CPU" is then true of
+ * nearly every packet, and says nothing about where it was handled.
+ *
+ * What must be hooked. An sk_buff's memory ends in one of four places, and in one only:
+ *   kfree_skbmem()         never inlined; once for each half of an fclone pair
+ *   napi_skb_cache_put()   softirq's cache; where it is inlined: napi_consume_skb() of an
+ *                          unshared, uncloned sk_buff within NAPI, and __kfree_skb_defer()
+ *   kfree_skb_partial() with a stolen head: the bytes live on in another sk_buff
+ *   the bulk free of kfree_skb_list_reason(): drop lists and fragments, no packets
+ * __kfree_skb() must not be hooked: it is inlined into nearly all of its callers.
+ *
+ * Memory that goes back was consumed there and then, but for three reasons ("why"):
+ * skb_attempt_defer_free() was its consumption; the list's flush frees for another CPU;
+ * its bytes were merged into another sk_buff.
+ *
+ * The rungs of this measurement:
+ *   fentry, kprobe   exactly that
+ *   raw tracepoints  skb_raw_tracepoints.h, for kernels that let no function be hooked
+ */
+#include "skb_counters.h"
+#include <bpf/bpf_tracing.h>
+#include "skb_flush.h"
+#include "skb_raw_tracepoints.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+/* Gives the object's BTF the layouts, for the reader to check against. */
+struct cell *cell_layout __attribute__((unused));
+struct row *row_layout __attribute__((unused));
+
+/* Why the release of row->handled is not a consumption. */
+enum {
+	DEFERRED = 1,
+	FLUSHED = 2,
+	MERGED = 3,
+};
+
+static __always_inline void handle(struct sk_buff *skb, __u64 why)
+{
+	struct row *row = this_row();
+
+	if (row) {
+		row->handled = (__u64)skb;
+		row->why = why;
+	}
+}
+
+/* The memory of an sk_buff goes back. */
+static __always_inline void freed(struct sk_buff *skb, struct packet packet)
+{
+	struct row *row = this_row();
+	struct cell *cell;
+	__u64 why = 0;
+
+	if (!row)
+		return;
+	if (row->handled == (__u64)skb) {
+		row->handled = 0;
+		why = row->why;
+	}
+	if (row->udp == (__u64)skb)
+		row->udp = 0;
+	if (why == MERGED)
+		return;
+	if (packet.kind == CLONE) {
+		row->clones++;
+		return;
+	}
+	if (packet.kind == NEITHER) {
+		row->neither++;
+		return;
+	}
+	cell = cell_of(packet.alloc_cpu);
+	if (!cell) {
+		row->unknown[packet.kind]++;
+		return;
+	}
+	cell->freed[packet.kind]++;
+	if (!why)
+		cell->consumed[packet.kind]++;
+	else if (why == DEFERRED)
+		cell->deferred[packet.kind]--; /* the list was full: freed here after all */
+	else
+		row->returned[packet.kind]++;
+}
+
+/* Within NAPI, and nobody else holds it: its memory will go to softirq's cache. */
+static __always_inline bool ends_in_napi_cache(int budget, __u8 fclone, int users)
+{
+	return budget && fclone == SKB_FCLONE_UNAVAILABLE && users == 1;
+}
+
+/* A reader, or the driver's completion, lets go of an sk_buff. */
+static __always_inline void let_go(struct sk_buff *skb, struct packet packet)
+{
+	struct row *row = this_row();
+	struct cell *cell = cell_of(packet.alloc_cpu);
+
+	if (!row || !cell || packet.kind > TX)
+		return;
+	if (packet.kind == RX && row->udp != (__u64)skb)
+		cell->delivered++;
+	row->udp = 0;
+	/* At home it is freed at once, and that is where it is counted. */
+	if (packet.alloc_cpu == bpf_get_smp_processor_id())
+		return;
+	cell->consumed[packet.kind]++;
+	cell->deferred[packet.kind]++;
+	handle(skb, DEFERRED);
+}
+
+/* UDP lets go of a datagram that was read; it may or may not call the above. */
+static __always_inline void udp_let_go(struct sk_buff *skb, struct packet packet)
+{
+	struct row *row = this_row();
+	struct cell *cell = cell_of(packet.alloc_cpu);
+
+	if (!row || !cell || packet.kind != RX)
+		return;
+	cell->delivered++;
+	row->udp = (__u64)skb;
+}
+
+/* The bytes of an sk_buff have moved into its neighbour in the receive queue. */
+static __always_inline void merged(struct sk_buff *skb, unsigned int len, bool head_stolen)
+{
+	struct row *row = this_row();
+
+	if (!row || !len)
+		return;
+	row->merged++;
+	if (!head_stolen)
+		handle(skb, MERGED);
+}
+
+/* fentry */
+
+SEC("fentry/kfree_skbmem")
+int BPF_PROG(fentry_kfree_skbmem, struct sk_buff *skb)
+{
+	freed(skb, typed_packet(skb));
+	return 0;
+}
+
+SEC("fentry/napi_skb_cache_put")
+int BPF_PROG(fentry_napi_skb_cache_put, struct sk_buff *skb)
+{
+	freed(skb, typed_packet(skb));
+	return 0;
+}
+
+SEC("fentry/napi_consume_skb")
+int BPF_PROG(fentry_napi_consume_skb, struct sk_buff *skb, int budget)
+{
+	if (skb && ends_in_napi_cache(budget, BPF_CORE_READ_BITFIELD(skb, fclone),
+				      skb->users.refs.counter))
+		freed(skb, typed_packet(skb));
+	return 0;
+}
+
+SEC("fentry/__kfree_skb_defer")
+int BPF_PROG(fentry_kfree_skb_defer, struct sk_buff *skb)
+{
+	freed(skb, typed_packet(skb));
+	return 0;
+}
+
+SEC("fentry/skb_attempt_defer_free")
+int BPF_PROG(fentry_attempt_defer_free, struct sk_buff *skb)
+{
+	let_go(skb, typed_packet(skb));
+	return 0;
+}
+
+/* Not freed within: it lies on the list, and its address may come back for another packet. */
+SEC("fexit/skb_attempt_defer_free")
+int BPF_PROG(fexit_attempt_defer_free, struct sk_buff *skb)
+{
+	handle(NULL, 0);
+	return 0;
+}
+
+SEC("fentry/skb_consume_udp")
+int BPF_PROG(fentry_consume_udp, struct sock *sk, struct sk_buff *skb)
+{
+	udp_let_go(skb, typed_packet(skb));
+	return 0;
+}
+
+SEC("fentry/kfree_skb_partial")
+int BPF_PROG(fentry_kfree_skb_partial, struct sk_buff *skb)
+{
+	/* Of a bool argument only the low byte is defined. */
+	merged(skb, skb->len, ctx[1] & 1);
+	return 0;
+}
+
+SEC("tp_btf/consume_skb")
+int BPF_PROG(fentry_flush, struct sk_buff *skb)
+{
+	if (is_flush(ctx))
+		handle(skb, FLUSHED);
+	return 0;
+}
+
+/* kprobe */
+
+SEC("kprobe/kfree_skbmem")
+int BPF_KPROBE(kprobe_kfree_skbmem, struct sk_buff *skb)
+{
+	freed(skb, packet_at(skb));
+	return 0;
+}
+
+SEC("kprobe/napi_skb_cache_put")
+int BPF_KPROBE(kprobe_napi_skb_cache_put, struct sk_buff *skb)
+{
+	freed(skb, packet_at(skb));
+	return 0;
+}
+
+SEC("kprobe/napi_consume_skb")
+int BPF_KPROBE(kprobe_napi_consume_skb, struct sk_buff *skb, int budget)
+{
+	if (skb && ends_in_napi_cache(budget, BPF_CORE_READ_BITFIELD_PROBED(skb, fclone),
+				      BPF_CORE_READ(skb, users.refs.counter)))
+		freed(skb, packet_at(skb));
+	return 0;
+}
+
+SEC("kprobe/__kfree_skb_defer")
+int BPF_KPROBE(kprobe_kfree_skb_defer, struct sk_buff *skb)
+{
+	freed(skb, packet_at(skb));
+	return 0;
+}
+
+SEC("kprobe/skb_attempt_defer_free")
+int BPF_KPROBE(kprobe_attempt_defer_free, struct sk_buff *skb)
+{
+	let_go(skb, packet_at(skb));
+	return 0;
+}
+
+SEC("kretprobe/skb_attempt_defer_free")
+int BPF_KRETPROBE(kretprobe_attempt_defer_free)
+{
+	handle(NULL, 0);
+	return 0;
+}
+
+SEC("kprobe/skb_consume_udp")
+int BPF_KPROBE(kprobe_consume_udp, struct sock *sk, struct sk_buff *skb)
+{
+	udp_let_go(skb, packet_at(skb));
+	return 0;
+}
+
+SEC("kprobe/kfree_skb_partial")
+int BPF_KPROBE(kprobe_kfree_skb_partial, struct sk_buff *skb, unsigned long head_stolen)
+{
+	merged(skb, BPF_CORE_READ(skb, len), head_stolen & 1);
+	return 0;
+}
+
+SEC("raw_tp/consume_skb")
+int BPF_PROG(kprobe_flush, struct sk_buff *skb)
+{
+	if (is_flush(ctx))
+		handle(skb, FLUSHED);
+	return 0;
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Where packets are counted: nothing is streamed.
+ *
+ * `cells` holds one cell for each (this CPU, alloc CPU), so the whole alloc-to-consume
+ * matrix is there; `rows` holds what has no alloc CPU, and one CPU's scratch. A CPU
+ * writes only its own row and cells, with plain additions: an interrupt would have to
+ * fall between the load and the store of one addition to lose a count.
+ *
+ * User space maps both and reads them whole. The counters only grow, except deferred
+ * (taken back when the kernel had no room to defer).
+ */
+#ifndef LOCALITY_SKB_COUNTERS_H
+#define LOCALITY_SKB_COUNTERS_H
+
+#include "skb_packet.h"
+
+/* By direction: RX, TX. One cache line. */
+struct cell {
+	__u64 consumed[2];  /* the last user let go of it here */
+	__u64 freed[2];     /* its memory went back here */
+	__u64 deferred[2];  /* sent from here to the alloc CPU, to be freed there */
+	__u64 delivered;    /* received, and taken by a reader here */
+	__u64 reserved;
+};
+
+struct row {
+	__u64 unknown[2];    /* seen, but not on which CPU it was consumed */
+	__u64 returned[2];   /* freed here for a CPU that consumed it and sent it back */
+	__u64 udp_received;  /* datagrams read here, alloc CPU not known (raw tracepoints) */
+	__u64 udp_returned;  /* those of returned[RX] that are UDP */
+	__u64 clones;
+	__u64 merged;        /* its bytes moved into another sk_buff: not a packet of its own */
+	__u64 neither;
+	/* Scratch: the sk_buff in hand, and why its release must not be counted again. */
+	__u64 handled;
+	__u64 why;
+	__u64 udp;           /* the sk_buff that UDP is letting go of */
+	__u64 reserved[4];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct cell);
+} cells SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct row);
+} rows SEC(".maps");
+
+static __always_inline struct row *this_row(void)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+
+	return bpf_map_lookup_elem(&rows, &cpu);
+}
+
+/* This CPU's cell for packets allocated on alloc_cpu; NULL for a CPU that cannot be. */
+static __always_inline struct cell *cell_of(__u32 alloc_cpu)
+{
+	__u32 index;
+
+	if (alloc_cpu >= possible_cpus)
+		return NULL;
+	index = bpf_get_smp_processor_id() * possible_cpus + alloc_cpu;
+	return bpf_map_lookup_elem(&cells, &index);
+}
+
+#endif

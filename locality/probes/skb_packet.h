@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What an sk_buff tells about itself at the end of its life: was it received or sent,
+ * and on which CPU was it allocated.
+ *
+ * Received or sent, in this order:
+ *   skb_iif != 0             received: it passed __netif_receive_skb_core()
+ *   fclone == ORIG           sent by TCP, which keeps the original until the ACK
+ *   sender_cpu is no CPU     neither: unix and netlink sockets never set it, and what GRO
+ *                            merged or the driver dropped has a napi_id in its place
+ *                            (sender_cpu is CPU + 1, napi_ids begin above the last CPU)
+ *   fclone == CLONE          the copy TCP gave to the driver: counted aside, its original counts
+ *   PACKET_OUTGOING          a copy for a tap
+ *   anything else            sent: UDP, bare ACKs, SYN-ACKs, RSTs, software GSO segments
+ *
+ * Over loopback and veth the driver's copy is the very sk_buff that is received, so it
+ * has an skb_iif, and its alloc CPU (which cloning copies) is the sender's.
+ */
+#ifndef LOCALITY_SKB_PACKET_H
+#define LOCALITY_SKB_PACKET_H
+
+#include "kernel_types.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
+/* include/linux/skbuff.h, include/uapi/linux/if_packet.h */
+enum {
+	SKB_FCLONE_UNAVAILABLE = 0,
+	SKB_FCLONE_ORIG = 1,
+	SKB_FCLONE_CLONE = 2,
+	PACKET_OUTGOING = 4,
+};
+
+enum kind {
+	RX = 0,
+	TX = 1,
+	CLONE = 2,
+	NEITHER = 3,
+};
+
+#define UNKNOWN_CPU 0xffffffff
+
+struct packet {
+	enum kind kind;
+	__u32 alloc_cpu;
+};
+
+/* CPUs this machine can have: the size of every per-CPU table. */
+const volatile __u32 possible_cpus = 1;
+
+static __always_inline enum kind kind_of(int iif, __u8 fclone, __u32 sender_cpu, __u8 pkt_type)
+{
+	if (iif)
+		return RX;
+	if (fclone == SKB_FCLONE_ORIG)
+		return TX;
+	if (!sender_cpu || sender_cpu > possible_cpus)
+		return NEITHER;
+	if (fclone == SKB_FCLONE_CLONE)
+		return CLONE;
+	if (pkt_type == PACKET_OUTGOING)
+		return NEITHER;
+	return TX;
+}
+
+/* For programs whose skb the verifier knows by type: plain loads. */
+static __always_inline struct packet typed_packet(struct sk_buff *skb)
+{
+	return (struct packet){
+		.kind = kind_of(skb->skb_iif, BPF_CORE_READ_BITFIELD(skb, fclone), skb->sender_cpu,
+				BPF_CORE_READ_BITFIELD(skb, pkt_type)),
+		.alloc_cpu = BPF_CORE_READ_BITFIELD(skb, alloc_cpu),
+	};
+}
+
+/* For programs that have just an address: each field costs a helper call. */
+static __always_inline struct packet packet_at(struct sk_buff *skb)
+{
+	return (struct packet){
+		.kind = kind_of(BPF_CORE_READ(skb, skb_iif),
+				BPF_CORE_READ_BITFIELD_PROBED(skb, fclone),
+				BPF_CORE_READ(skb, sender_cpu),
+				BPF_CORE_READ_BITFIELD_PROBED(skb, pkt_type)),
+		.alloc_cpu = BPF_CORE_READ_BITFIELD_PROBED(skb, alloc_cpu),
+	};
+}
+
+#endif

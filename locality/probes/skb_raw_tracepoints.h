@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The same count from tracepoints alone, for kernels that let no function be hooked.
+ *
+ * No tracepoint says "an sk_buff's memory goes back", so each way to be consumed is
+ * caught where it passes one:
+ *   consume_skb, kfree_skb    the last reference is dropped: drops, forwarding, driver
+ *                             completions, and UDP where it is not deferred
+ *   skb_copy_datagram_iovec   TCP data, when a copy to the reader reaches the sk_buff's end
+ *   sock_recv_length          a datagram was read, where UDP is deferred (6.18): its
+ *                             sk_buff is not known here; of these, the ones that a flush
+ *                             frees for another CPU were not local
+ *   kmem_cache_free           what is freed without a word: bare ACKs, and TCP originals
+ *                             when the ACK comes
+ *
+ * Which slab caches hold sk_buffs is not exported. The plain one is known by its name.
+ * The pairs' cache is often merged with others of its size and has one of their names,
+ * so it is learnt: a clone that TCP reads is the second half of a pair, and the cache
+ * that the pair then goes back to is the one. User space makes such an exchange at start.
+ *
+ * What is not seen: freed memory (so no freed-local); readers that do not copy (splice,
+ * sockmap, kTLS, MPTCP); the CPU of an ACK when the clone outlives the original, which
+ * on loopback and veth is the rule: counted as unknown.
+ */
+#ifndef LOCALITY_SKB_RAW_TRACEPOINTS_H
+#define LOCALITY_SKB_RAW_TRACEPOINTS_H
+
+#include "skb_counters.h"
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_endian.h>
+#include "skb_flush.h"
+
+#define IPPROTO_UDP 17
+#define ETH_P_IP 0x0800
+#define MSG_PEEK 2
+#define MSG_ERRQUEUE 0x2000
+
+/*
+ * Does the kernel defer datagrams too? Until user space has found out, by reading some
+ * itself in this thread, those that consume_skb tells of are counted.
+ */
+__u32 udp_reader;
+__u64 udp_consumed;
+
+/* The slab caches, once learnt. */
+__u64 head_cache;
+__u64 fclone_cache;
+static __u64 awaited_pair;
+
+static __always_inline void count_consumed(struct row *row, struct packet packet)
+{
+	struct cell *cell;
+
+	if (packet.kind == CLONE) {
+		row->clones++;
+		return;
+	}
+	if (packet.kind == NEITHER) {
+		row->neither++;
+		return;
+	}
+	cell = cell_of(packet.alloc_cpu);
+	if (cell)
+		cell->consumed[packet.kind]++;
+	else
+		row->unknown[packet.kind]++;
+}
+
+static __always_inline bool carries(struct sk_buff *skb, __u8 wanted)
+{
+	unsigned char *header = skb->head + skb->network_header;
+	__u8 protocol = 0;
+
+	/* struct iphdr and struct ipv6hdr */
+	bpf_probe_read_kernel(&protocol, 1,
+			      header + (skb->protocol == bpf_htons(ETH_P_IP) ? 9 : 6));
+	return protocol == wanted;
+}
+
+/*
+ * Is this the flush of a deferred list? Without a location: those kernels defer TCP that
+ * was read and nothing else, and received TCP has no other way here but forwarding.
+ */
+static __always_inline bool was_deferred(const unsigned long long *ctx, struct sk_buff *skb,
+					 struct packet packet)
+{
+	if (flush_functions)
+		return is_flush(ctx);
+	return packet.kind == RX && carries(skb, IPPROTO_TCP);
+}
+
+SEC("tp_btf/consume_skb")
+int BPF_PROG(raw_consume_skb, struct sk_buff *skb)
+{
+	struct packet packet = typed_packet(skb);
+	struct row *row = this_row();
+
+	if (!row)
+		return 0;
+	/* Its slab free, if one follows, is no news. */
+	row->handled = (__u64)skb;
+	if (was_deferred(ctx, skb, packet)) {
+		if (packet.kind > TX)
+			return 0;
+		row->returned[packet.kind]++;
+		if (packet.kind == RX && carries(skb, IPPROTO_UDP))
+			row->udp_returned++;
+		return 0;
+	}
+	if (udp_reader && udp_reader == (__u32)bpf_get_current_pid_tgid() && packet.kind == RX &&
+	    carries(skb, IPPROTO_UDP))
+		udp_consumed++;
+	count_consumed(row, packet);
+	return 0;
+}
+
+SEC("tp_btf/kfree_skb")
+int BPF_PROG(raw_kfree_skb, struct sk_buff *skb)
+{
+	struct row *row = this_row();
+
+	if (!row)
+		return 0;
+	row->handled = (__u64)skb;
+	count_consumed(row, typed_packet(skb));
+	return 0;
+}
+
+SEC("tp_btf/skb_copy_datagram_iovec")
+int BPF_PROG(raw_copy_datagram, struct sk_buff *skb, int len)
+{
+	struct packet packet;
+	struct sock *sk = skb->sk;
+	struct tcp_skb_cb cb;
+	struct cell *cell;
+
+	if (!sk || sk->sk_protocol != IPPROTO_TCP)
+		return 0;
+	if (!fclone_cache && BPF_CORE_READ_BITFIELD(skb, fclone) == SKB_FCLONE_CLONE)
+		awaited_pair = (__u64)skb - bpf_core_type_size(struct sk_buff);
+	if ((__u32)len < skb->len) {
+		bpf_core_read(&cb, sizeof(cb), &skb->cb);
+		if (BPF_CORE_READ((struct tcp_sock *)sk, copied_seq) + len - cb.seq < skb->len)
+			return 0; /* more of it is still to be read */
+	}
+	packet = typed_packet(skb);
+	cell = cell_of(packet.alloc_cpu);
+	if (!cell || packet.kind != RX)
+		return 0;
+	cell->consumed[RX]++;
+	cell->delivered++;
+	return 0;
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(raw_recv_length, struct sock *sk, int ret, int flags)
+{
+	struct row *row;
+
+	if (sk->sk_protocol != IPPROTO_UDP || ret < 0 || flags & (MSG_PEEK | MSG_ERRQUEUE))
+		return 0;
+	row = this_row();
+	if (row)
+		row->udp_received++;
+	return 0;
+}
+
+static __always_inline bool is_head_cache(struct kmem_cache *cache)
+{
+	const char expected[] = "skbuff_head_cache";
+	char name[sizeof(expected)] = {};
+
+	BPF_CORE_READ_STR_INTO(&name, cache, name);
+	for (__u32 i = 0; i < sizeof(expected); i++) {
+		if (name[i] != expected[i])
+			return false;
+	}
+	return true;
+}
+
+static __always_inline void learn_caches(const void *memory, struct kmem_cache *cache)
+{
+	if (!head_cache && is_head_cache(cache))
+		head_cache = (__u64)cache;
+	if (!fclone_cache && awaited_pair && (__u64)memory == awaited_pair)
+		fclone_cache = (__u64)cache;
+}
+
+/* A pair goes back: when did its original? */
+static __always_inline void pair_freed(struct row *row, struct sk_buff_fclones *pair)
+{
+	struct sk_buff *original = (void *)pair + bpf_core_field_offset(pair->skb1);
+	struct sk_buff *clone = (void *)pair + bpf_core_field_offset(pair->skb2);
+	struct packet packet;
+
+	/* A merged cache holds other things too. */
+	if (BPF_CORE_READ_BITFIELD_PROBED(original, fclone) != SKB_FCLONE_ORIG ||
+	    BPF_CORE_READ_BITFIELD_PROBED(clone, fclone) != SKB_FCLONE_CLONE)
+		return;
+	packet = packet_at(original);
+	if (packet.kind != TX || packet.alloc_cpu >= possible_cpus)
+		return;
+	/* kfree_skbmem() leaves 1 where the original went last, and else counts down to 0. */
+	if (BPF_CORE_READ(pair, fclone_ref.refs.counter) == 1)
+		count_consumed(row, packet);
+	else
+		row->unknown[TX]++;
+}
+
+/* Untyped: `memory` is a void pointer, which a typed program may not take everywhere. */
+SEC("raw_tp/kmem_cache_free")
+int BPF_PROG(raw_cache_free, unsigned long call_site, const void *memory, struct kmem_cache *cache)
+{
+	struct packet packet;
+	struct tcp_skb_cb cb;
+	struct sk_buff *skb;
+	struct row *row;
+
+	if ((__u64)cache != head_cache && (__u64)cache != fclone_cache) {
+		if (!head_cache || !fclone_cache)
+			learn_caches(memory, cache);
+		return 0;
+	}
+	row = this_row();
+	if (!row)
+		return 0;
+	if (row->handled == (__u64)memory) {
+		row->handled = 0;
+		return 0;
+	}
+	if ((__u64)cache == fclone_cache) {
+		pair_freed(row, (struct sk_buff_fclones *)memory);
+		return 0;
+	}
+	skb = (struct sk_buff *)memory;
+	packet = packet_at(skb);
+	if (packet.kind == RX) {
+		/* TCP data: counted when it was read, or merged into its neighbour. */
+		bpf_core_read(&cb, sizeof(cb), &skb->cb);
+		if (cb.seq != cb.end_seq)
+			return 0;
+	}
+	count_consumed(row, packet);
+	return 0;
+}
+
+#endif

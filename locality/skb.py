@@ -1,0 +1,253 @@
+"""Source: where packets are allocated, consumed and freed.
+
+`SkbSource` loads `probes/skb_alloc_free.bpf.c` on the best rung that this kernel allows.
+Each reading is the interval since the one before; the packets themselves are counted in
+the kernel and never streamed.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+from threading import get_native_id
+from typing import TYPE_CHECKING, Self
+
+from locality import topology
+from locality.bpf import btf, kallsyms
+from locality.bpf.btf import check_layout
+from locality.bpf.counters import Counters
+from locality.bpf.ladder import Footing, Rung, climb
+from locality.bpf.object import Object
+from locality.errors import Unsupported
+from locality.skb_account import (
+    CELL,
+    ROW,
+    Array,
+    Difference,
+    FunctionAccount,
+    Interval,
+    TracepointAccount,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from locality.bpf.btf import Btf
+
+DEFER_MAX = Path("/proc/sys/net/core/skb_defer_max")
+
+#: The functions a deferred list's flush may be compiled into (net/core/dev.c, skbuff.c).
+FLUSH_FUNCTIONS = (
+    "skb_defer_free_flush",
+    "skb_defer_node_flush",
+    "net_rx_action",
+    "__napi_busy_loop",
+    "napi_threaded_poll_loop",
+    "dev_cpu_dead",
+)
+MAX_FLUSH_FUNCTIONS = 8
+
+RAW_PROGRAMS = (
+    "raw_consume_skb",
+    "raw_kfree_skb",
+    "raw_copy_datagram",
+    "raw_recv_length",
+    "raw_cache_free",
+)
+
+
+def _tells_location(kernel: Btf) -> bool:
+    """Whether the tracepoint consume_skb says from where it was called."""
+    return (kernel.tracepoint_arguments("consume_skb") or 0) > 1
+
+
+def _function_programs(prefix: str, leave: str) -> Callable[[Btf], tuple[str, ...]]:
+    """The programs of a rung that hooks functions: those for which this kernel has one."""
+
+    def programs(kernel: Btf) -> tuple[str, ...]:
+        _require_alloc_cpu(kernel)
+        chosen = ["kfree_skbmem", "kfree_skb_partial", "consume_udp"]
+        if kernel.has_function("napi_skb_cache_put"):
+            chosen.append("napi_skb_cache_put")
+        else:
+            chosen.append("napi_consume_skb")
+            if kernel.has_function("__kfree_skb_defer"):
+                chosen.append("kfree_skb_defer")
+        if _tells_location(kernel):
+            chosen.append("flush")
+        names = [f"{prefix}_{name}" for name in chosen]
+        if kernel.has_function("skb_attempt_defer_free"):
+            names += [f"{prefix}_attempt_defer_free", f"{leave}_attempt_defer_free"]
+        return tuple(names)
+
+    return programs
+
+
+def _raw_programs(kernel: Btf) -> tuple[str, ...]:
+    _require_alloc_cpu(kernel)
+    if _tells_location(kernel) and not kallsyms.function_ranges(FLUSH_FUNCTIONS):
+        raise Unsupported(
+            "a deferred free cannot be told from a consumption: /proc/kallsyms hides the kernel's "
+            "addresses (sysctl kernel.kptr_restrict)"
+        )
+    return tuple(
+        name
+        for name in RAW_PROGRAMS
+        if name != "raw_recv_length" or kernel.tracepoint_arguments("sock_recv_length") is not None
+    )
+
+
+def _require_alloc_cpu(kernel: Btf) -> None:
+    if not kernel.has_member("sk_buff", "alloc_cpu"):
+        raise Unsupported("this kernel's sk_buff does not remember its CPU (alloc_cpu, Linux 5.19)")
+
+
+RUNGS = (
+    Rung("fentry", _function_programs("fentry", "fexit")),
+    Rung("kprobe", _function_programs("kprobe", "kretprobe")),
+    Rung(
+        "raw-tracepoint",
+        _raw_programs,
+        note="not seen: freed-local; readers by splice, sockmap, kTLS or MPTCP; the consume "
+        "CPU of TCP packets sent over loopback or veth",
+    ),
+)
+
+
+class SkbSource:
+    """Packets of this machine, interval by interval, from the moment it is made.
+
+    Args:
+        period: Seconds between readings.
+        rung: Stand on this rung or fail; None takes the best.
+
+    Raises:
+        Unsupported: No rung is allowed here; says what the kernel answered.
+    """
+
+    fd: int | None = None
+
+    def __init__(self, period: float = 1.0, rung: str | None = None) -> None:
+        self.period = period
+        self.cpus = topology.possible_cpus()
+        self._flushes = (
+            kallsyms.function_ranges(FLUSH_FUNCTIONS)[:MAX_FLUSH_FUNCTIONS]
+            if _tells_location(btf.kernel())
+            else []
+        )
+        self.footing: Footing = climb(RUNGS, self._open, only=rung)
+        obj = self.footing.obj
+        self._cells = Counters(obj, "cells", CELL, (self.cpus, self.cpus))
+        self._rows = Counters(obj, "rows", ROW, (self.cpus,))
+        self._account = self._accounting()
+        self._counted = self._read()
+        self._since = time.monotonic()
+
+    def _open(self) -> Object:
+        constants = {
+            "possible_cpus": self.cpus,
+            "flush_functions": len(self._flushes),
+            "flush_begin": [begin for begin, _ in self._flushes],
+            "flush_end": [end for _, end in self._flushes],
+        }
+        obj = Object.open("skb_alloc_free", constants)
+        check_layout(CELL, obj.btf.struct("cell"), "cell")
+        check_layout(ROW, obj.btf.struct("row"), "row")
+        obj.resize("cells", self.cpus**2)
+        obj.resize("rows", self.cpus)
+        return obj
+
+    def _accounting(self) -> FunctionAccount | TracepointAccount:
+        if self.footing.rung.name != "raw-tracepoint":
+            return FunctionAccount(
+                flush_is_seen=bool(self._flushes),
+                sees_delivery=any("defer_free" in name for name in self.footing.programs),
+            )
+        return TracepointAccount(
+            udp_is_deferred=self._learn_whether_udp_is_deferred(),
+            remote_udp_is_seen=_defer_max() > 0,
+            sees_originals=self._learn_slab_caches(),
+        )
+
+    def _learn_slab_caches(self) -> bool:
+        """Let the kernel side see a pair of sk_buffs come and go: a TCP exchange on loopback.
+
+        Returns:
+            Whether it knows the cache now. It keeps looking in later traffic if not.
+        """
+        variables = self.footing.obj.bss
+        for _ in range(20):
+            with suppress(OSError), socket.create_server(("127.0.0.1", 0)) as server:
+                server.settimeout(1)
+                with (
+                    socket.create_connection(server.getsockname(), 1) as client,
+                    server.accept()[0] as accepted,
+                ):
+                    client.send(b"x")
+                    accepted.recv(1)
+            if variables["fclone_cache"]:
+                return True
+        return False
+
+    def _learn_whether_udp_is_deferred(self) -> bool:
+        """Read some datagrams of our own: does the tracepoint consume_skb tell of each?
+
+        Where UDP frees what it read, it does. Where it defers, it tells of none, or of
+        the flush; one datagram in silence decides.
+        """
+        if "raw_recv_length" not in self.footing.programs:
+            return False
+        variables = self.footing.obj.bss
+        variables["udp_reader"] = get_native_id()
+        told = 0
+        datagrams = 8
+        with suppress(OSError), socket.socket(type=socket.SOCK_DGRAM) as receiver:
+            receiver.bind(("127.0.0.1", 0))
+            receiver.settimeout(1)
+            for _ in range(datagrams):
+                receiver.sendto(b"x", receiver.getsockname())
+                receiver.recv(1)
+            told = int(variables["udp_consumed"])
+        variables["udp_reader"] = 0
+        return told < datagrams
+
+    def _read(self) -> tuple[Array, Array]:
+        return self._cells.read(), self._rows.read()
+
+    def read(self) -> Interval:
+        """The interval since the last reading; never waits."""
+        counted, now = self._read(), time.monotonic()
+        figures = self._account.figures(Difference.between(counted, self._counted))
+        seconds, self._counted, self._since = now - self._since, counted, now
+        return Interval(
+            time=time.time(),
+            seconds=seconds,
+            rung=self.footing.rung.name,
+            lost=self.footing.obj.skipped_runs(self.footing.programs),
+            **vars(figures),
+        )
+
+    def close(self) -> None:
+        """Detach the probes."""
+        self.footing.obj.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _defer_max() -> int:
+    try:
+        return int(DEFER_MAX.read_text())
+    except (OSError, ValueError):
+        return 0
