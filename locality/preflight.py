@@ -1,0 +1,267 @@
+"""Look before attaching: what would a program do to the group of this socket?
+
+All of it is pure: the same target, program and CPUs give the same findings and lines.
+What is refused would not do what its user must have meant; a warning leaves the choice.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from locality import cbpf
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+    from locality.reuseport import Group
+    from locality.target import Target
+
+
+class Level(Enum):
+    """How much a finding matters."""
+
+    REFUSE = "refused"
+    WARN = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line on what speaks against attaching."""
+
+    level: Level
+    text: str
+
+
+def decide(
+    target: Target, program: cbpf.Program, group: int | None, cpus: Collection[int]
+) -> list[Finding]:
+    """What speaks against attaching a program to a target.
+
+    Args:
+        target: From `target.inspect`.
+        program: The program to attach.
+        group: The group size the user believes in; None if none was given (a map).
+        cpus: The CPUs of this machine that can process packets.
+
+    Returns:
+        Findings, those that refuse first. None of them changes anything by itself.
+    """
+    if unfit := _unfit(target):
+        return [Finding(Level.REFUSE, unfit)]
+    size = len(target.group.members)
+    if not size:
+        none = f"fd {target.fd} has joined no group yet (UDP joins at bind()), none can be checked"
+        return [Finding(Level.WARN, none)]
+    refused = _wrong_size(target, program, group, cpus)
+    findings = [Finding(Level.REFUSE, refused)] if refused else []
+    warnings = [] if refused else [*_idle(target.group, program, cpus)]
+    warnings += _misplaced(target.group, program, cpus)
+    return findings + [Finding(Level.WARN, warning) for warning in warnings]
+
+
+def fitting_map(group: Group, cpus: Iterable[int]) -> dict[int, int]:
+    """The CPU: index map that sends what a CPU processes to a worker on that CPU.
+
+    A CPU with several workers gets the one that may run on the fewest CPUs, and then the
+    one with the fewest CPUs mapped to it. A CPU without a worker is left to the hash.
+    """
+    indexes: dict[int, int] = {}
+    uses: Counter[int] = Counter()
+    for cpu in sorted(cpus):
+        here = [index for index, member in enumerate(group.members) if cpu in member.cpus]
+        if here:
+            best = min(here, key=lambda index: (len(group.members[index].cpus), uses[index], index))
+            indexes[cpu] = best
+            uses[best] += 1
+    return indexes
+
+
+def describe(program: cbpf.Program) -> str:
+    """A program in a few words: ``cpu % 4``, ``map 0:1,1:0``, or its length."""
+    size = program.group
+    for name, build in cbpf.BUILDERS.items():
+        if 1 <= size <= cbpf.MAX_GROUP and build(size) == program:
+            return f"{name} % {size}"
+    pairs = zip(program.instructions[1::2], program.instructions[2::2], strict=False)
+    indexes = {compare.k: answer.k for compare, answer in pairs}
+    if indexes and max(indexes.values()) < cbpf.MAX_GROUP and cbpf.table(indexes) == program:
+        return f"map {cbpf.format_map(indexes)}"
+    return f"a program of {len(program)} instructions"
+
+
+def dry_run(program: cbpf.Program, cpus: Iterable[int]) -> list[str]:
+    """The lines to show instead of attaching: the program, and the index for each CPU."""
+    return [*cbpf.disassemble(program), "", *_answers(program, sorted(cpus))]
+
+
+def explain(target: Target, program: cbpf.Program, cpus: Collection[int]) -> list[str]:
+    """The lines that say what the program means for this target."""
+    group = target.group
+    lines = [f"{target.address} ({target.kind}): a group of {len(group.members)}, {group.how}"]
+    port = target.listeners.get(target.fd)
+    others = {other: fd for fd, other in target.listeners.items() if other != port}
+    lines += [f"fd {fd} (port {other}) is in another group" for other, fd in others.items()]
+    if group.attached:
+        before = describe(group.program) if group.program else "an eBPF program"
+        lines.append(f"{describe(program)} replaces {before}")
+    if program.reads != {"cpu"}:
+        lines.append(
+            f"{describe(program)} does not look at the CPU: it spreads, wherever workers run"
+        )
+    elif group.order_known:
+        local = [cpu for cpu in sorted(cpus) if cpu in _served_on(group, program, cpu)]
+        lines.append(f"CPUs whose packets go to a worker that may run there: {_ranges(local)}")
+    for index, member in enumerate(group.members if group.order_known else ()):
+        served = ", ".join(f"pid {one.pid} {one.comm}" for one in member.workers) or "nobody seen"
+        lines.append(f"index {index}: {served}, CPUs {_ranges(member.cpus)}")
+    return lines
+
+
+# --- what speaks against it -------------------------------------------------------------
+
+
+def _unfit(target: Target) -> str:
+    """Why this socket has no group to attach to, or nothing."""
+    if target.kind not in {"tcp", "udp"}:
+        problem = f"a socket of kind {target.kind}; only TCP and UDP sockets form groups"
+    elif target.kind == "tcp" and target.connected:
+        problem = "a connection, not a listening socket"
+    elif not target.reuseport:
+        problem = (
+            f"alone on {target.address}: it has no SO_REUSEPORT (nginx: listen ... reuseport), "
+            "so there is nothing to choose from"
+        )
+    elif target.kind == "tcp" and not target.listening:
+        problem = "not listening, so in no group yet"
+    else:
+        return ""
+    others = ", ".join(f"fd {fd} (port {port})" for fd, port in target.listeners.items())
+    hint = f"; pid {target.pid} listens on {others}" if others else ""
+    return f"fd {target.fd} of pid {target.pid} is {problem}{hint}"
+
+
+def _wrong_size(
+    target: Target, program: cbpf.Program, group: int | None, cpus: Collection[int]
+) -> str:
+    """What would happen because the program is made for another group, or nothing."""
+    size = len(target.group.members)
+    missed, spilled = _starved(size, program, cpus), _hashed(size, program, cpus)
+    # A map claims no size: it is wrong if it points past the end or leaves sockets out.
+    fits = not missed if group is None else group == size
+    if fits and program.group <= size:
+        return ""
+    effects = [effect for effect in (missed, spilled) if effect]
+    if not effects:
+        effects = [f"on this machine's CPUs ({_ranges(cpus)}) that makes no difference"]
+    remedy = f"--group {size}" if group not in {None, size} else f"every index from 0 to {size - 1}"
+    return (
+        f"{describe(program)} is for a group of {max(group or 0, program.group)}, the one of "
+        f"{target.address} has {size}: {'; '.join(effects)}; use {remedy}"
+    )
+
+
+def _inputs(program: cbpf.Program, cpus: Collection[int]) -> list[cbpf.Packet]:
+    """Packets that bring out every answer: one a CPU, or one a residue of the group size."""
+    if program.reads <= {"cpu"}:
+        return [cbpf.Packet(cpu=cpu) for cpu in sorted(cpus)]
+    size = program.group
+    return [cbpf.Packet(random=n, queue=n + 1, rxhash=n + size) for n in range(size)]
+
+
+def _hashed(size: int, program: cbpf.Program, cpus: Collection[int]) -> str:
+    """Which share of the answers is past the end of the group."""
+    packets = _inputs(program, cpus)
+    past = [packet for packet in packets if cbpf.evaluate(program, packet) >= size]
+    if not past:
+        return ""
+    if program.reads <= {"cpu"}:
+        of = f"({len(past)} of {len(packets)} CPUs)"
+        return f"what CPUs {_ranges(packet.cpu for packet in past)} process is hashed {of}"
+    return f"{len(past) / len(packets):.0%} of the answers are past its end and hashed"
+
+
+def _starved(size: int, program: cbpf.Program, cpus: Collection[int]) -> str:
+    """Which sockets no answer selects, when nothing is left to the hash either."""
+    answers = {cbpf.evaluate(program, packet) for packet in _inputs(program, cpus)}
+    missed = set(range(size)) - answers
+    if not missed or any(answer >= size for answer in answers):
+        return ""
+    return f"indexes {_ranges(missed)} get nothing at all"
+
+
+def _idle(group: Group, program: cbpf.Program, cpus: Collection[int]) -> Iterator[str]:
+    """Sockets that get nothing although the size is right, and sockets nobody serves."""
+    if starved := _starved(len(group.members), program, cpus):
+        yield f"with CPUs {_ranges(cpus)} {starved}"
+    unserved = [index for index, member in enumerate(group.members) if not member.workers]
+    if unserved:
+        which = f"index {_ranges(unserved)}" if group.order_known else f"{len(unserved)} sockets"
+        yield (
+            f"nobody was seen waiting for {which}: connections sent there may never be "
+            "accepted (or their workers cannot be seen from here; root sees all)"
+        )
+
+
+def _misplaced(group: Group, program: cbpf.Program, cpus: Collection[int]) -> Iterator[str]:
+    """Workers that are not on the CPUs whose packets the program sends them."""
+    if program.reads != {"cpu"}:
+        return
+    if not group.order_known:
+        yield "whether worker i is on CPU i is not checked: the group's order could not be read"
+        return
+    served = [member for member in group.members if member.workers]
+    if served and len(cpus) > 1 and all(member.cpus.issuperset(cpus) for member in served):
+        yield (
+            "the workers may run on every CPU, so no program can make them local; "
+            "pin them first (nginx: worker_cpu_affinity auto)"
+        )
+        return
+    fitting = fitting_map(group, cpus)
+    wrong = [cpu for cpu in fitting if cpu not in _served_on(group, program, cpu)]
+    if wrong:
+        index = cbpf.evaluate(program, cbpf.Packet(cpu=wrong[0]))
+        elsewhere = _ranges(_served_on(group, program, wrong[0])) or "unknown"
+        past = index >= len(group.members)
+        example = "the hash" if past else f"index {index}, served on CPUs {elsewhere}"
+        yield (
+            f"what CPUs {_ranges(wrong)} process goes to workers elsewhere (CPU {wrong[0]}: "
+            f"{example}); this fits: --map {cbpf.format_map(fitting)}"
+        )
+
+
+def _served_on(group: Group, program: cbpf.Program, cpu: int) -> frozenset[int]:
+    """The CPUs of the worker that gets what this CPU processes; none if it is hashed."""
+    index = cbpf.evaluate(program, cbpf.Packet(cpu=cpu))
+    return group.members[index].cpus if index < len(group.members) else frozenset()
+
+
+# --- text ---------------------------------------------------------------------------------
+
+
+def _answers(program: cbpf.Program, cpus: list[int]) -> Iterator[str]:
+    size = program.group
+    if program.reads <= {"cpu"}:
+        for cpu in cpus:
+            answer = cbpf.evaluate(program, cbpf.Packet(cpu=cpu))
+            yield f"CPU {cpu} -> " + ("hash" if answer == cbpf.HASH else f"index {answer}")
+    elif program.reads == {"queue"}:
+        for number in range(size):
+            answer = cbpf.evaluate(program, cbpf.Packet(queue=number + 1))
+            yield f"any CPU, RX queue {number} -> index {answer}"
+        yield "any CPU, no RX queue recorded -> hash"
+    else:
+        yield f"any CPU -> index 0 to {size - 1}, by {', '.join(program.reads)}"
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    """Numbers as the kernel writes CPU lists: ``0-3,8``; empty for none."""
+    spans: list[list[int]] = []
+    for number in sorted(numbers):
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return ",".join(f"{first}-{last}" if first < last else f"{first}" for first, last in spans)

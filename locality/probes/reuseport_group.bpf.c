@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Read the reuseport group of one of our own sockets: size, order, program.
+ *
+ * No socket option, /proc file or netlink message tells the order of a group or the
+ * program attached to it. This program is run once, in the process that asks, and is
+ * attached to nothing. It walks from the descriptor in `target_fd` to the group and
+ * leaves what it found in global variables.
+ *
+ * All reads are probe reads of live memory: a group that changes in these microseconds
+ * can be seen half changed. It is read before a decision a person makes, and the kernel
+ * checks every index a program returns.
+ */
+#include "reuseport_types.h"
+
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
+/* One run reads this many sockets from `first`: the verifier follows every turn. */
+#define SLICE 64
+#define MAX_INSTRUCTIONS 4096
+
+const volatile __u32 target_fd = 0;
+
+__u32 first; /* set by the reader */
+__u32 num_socks;
+__u64 inodes[SLICE];
+__s32 incoming_cpus[SLICE];
+__u32 attached;
+__u32 num_instructions;
+__u64 instructions[MAX_INSTRUCTIONS];
+
+static struct sock *target_sock(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file **files = BPF_CORE_READ(table, fd);
+	struct file *file = NULL;
+	struct socket *socket;
+
+	if (target_fd >= BPF_CORE_READ(table, max_fds))
+		return NULL;
+	bpf_probe_read_kernel(&file, sizeof(file), &files[target_fd]);
+	socket = BPF_CORE_READ(file, private_data);
+	/* private_data means a socket only in a socket's file; the socket points back. */
+	return BPF_CORE_READ(socket, file) == file ? BPF_CORE_READ(socket, sk) : NULL;
+}
+
+static void read_program(struct bpf_prog *prog)
+{
+	/* NULL for an eBPF program: only a classic one keeps what it was made from. */
+	struct sock_fprog_kern *classic = BPF_CORE_READ(prog, orig_prog);
+	struct sock_filter *filter = BPF_CORE_READ(classic, filter);
+	__u32 count = BPF_CORE_READ(classic, len);
+
+	attached = 1;
+	if (classic && count <= MAX_INSTRUCTIONS &&
+	    !bpf_probe_read_kernel(instructions, count * sizeof(instructions[0]), filter))
+		num_instructions = count;
+}
+
+SEC("raw_tp/sys_enter")
+int read_group(void *ctx)
+{
+	struct sock___reuseport *sk = (void *)target_sock();
+	struct sock_reuseport *group;
+	struct bpf_prog *prog;
+
+	(void)ctx;
+	if (!sk)
+		return 1;
+	group = BPF_CORE_READ(sk, sk_reuseport_cb);
+	if (!group)
+		return 0;
+	num_socks = BPF_CORE_READ(group, num_socks);
+	for (__u32 i = 0; i < SLICE && first + i < num_socks; i++) {
+		struct sock *member = NULL;
+		struct socket_alloc *owner;
+
+		bpf_probe_read_kernel(&member, sizeof(member), &group->socks[first + i]);
+		owner = (void *)BPF_CORE_READ(member, sk_socket);
+		inodes[i] = owner ? BPF_CORE_READ(owner, vfs_inode.i_ino) : 0;
+		incoming_cpus[i] = BPF_CORE_READ(member, __sk_common.skc_incoming_cpu);
+	}
+	prog = BPF_CORE_READ(group, prog);
+	if (prog)
+		read_program(prog);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "GPL";

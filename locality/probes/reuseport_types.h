@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the reuseport probe reads beyond kernel_types.h. A name with ___ is a CO-RE
+ * flavour: libbpf drops the suffix, so it adds members to a type described elsewhere.
+ */
+#ifndef LOCALITY_REUSEPORT_TYPES_H
+#define LOCALITY_REUSEPORT_TYPES_H
+
+#include "kernel_types.h"
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+/* include/linux/fs.h, include/net/sock.h */
+
+struct inode {
+	unsigned long i_ino;
+};
+
+struct socket_alloc {
+	struct socket socket;
+	struct inode vfs_inode;
+};
+
+/* include/linux/filter.h, include/linux/bpf.h */
+
+struct sock_filter {
+	__u16 code;
+	__u8 jt;
+	__u8 jf;
+	__u32 k;
+};
+
+struct sock_fprog_kern {
+	__u16 len;
+	struct sock_filter *filter;
+};
+
+struct bpf_prog {
+	struct sock_fprog_kern *orig_prog;
+};
+
+/* include/net/sock_reuseport.h, include/net/sock.h */
+
+struct sock_reuseport {
+	__u16 num_socks;
+	struct bpf_prog *prog;
+	struct sock *socks[];
+};
+
+struct sock___reuseport {
+	struct sock_reuseport *sk_reuseport_cb;
+};
+
+#pragma clang attribute pop
+
+#endif

@@ -1,0 +1,178 @@
+"""The reuseport group of a socket: its sockets in order, its program, its workers.
+
+A program answers with an index into the group's order: the order of joining, TCP at
+listen(), UDP at bind(). When a socket leaves, the last one moves into its place
+(reuseport_detach_sock of net/core/sock_reuseport.c). No socket option shows any of
+this. BPF does: `probes/reuseport_group.bpf.c` is run once, attached to nothing. Where
+BPF is refused, sockets bound to the same address are counted and the order is unknown.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass, replace
+from itertools import repeat
+from pathlib import Path
+from typing import NamedTuple
+
+from locality import workers
+from locality.attach_cbpf import borrowed_socket
+from locality.cbpf import Program
+from locality.errors import LocalityError
+
+_TCP_LISTEN, _UDP_UNCONNECTED = 0x0A, 0x07  # the states of sockets in a group
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One socket of a group.
+
+    Attributes:
+        inode: The socket's inode, as in ``socket:[12345]``; 0 for one being closed.
+        workers: The threads that wait for it.
+        incoming_cpu: SO_INCOMING_CPU set on the socket, or None.
+    """
+
+    inode: int
+    workers: tuple[workers.Worker, ...] = ()
+    incoming_cpu: int | None = None
+
+    @property
+    def cpus(self) -> frozenset[int]:
+        """The CPUs its workers may run on."""
+        return frozenset().union(*(worker.cpus for worker in self.workers))
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The sockets that share one port.
+
+    Attributes:
+        members: In the group's order where `order_known`, else by inode. Empty for a
+            socket that has not joined a group yet.
+        order_known: Whether position i is the socket that answer i selects.
+        attached: Whether the group has a program; None where that could not be asked.
+        program: The attached program, if it is a classic one.
+        how: How this was read, in words.
+    """
+
+    members: tuple[Member, ...]
+    order_known: bool
+    attached: bool | None
+    program: Program | None
+    how: str
+
+
+class BoundSocket(NamedTuple):
+    """A line of /proc/net/{tcp,tcp6,udp,udp6}: address in the kernel's hexadecimal."""
+
+    local: str
+    state: int
+    uid: int
+    inode: int
+
+    @property
+    def port(self) -> int:
+        """The local port."""
+        return int(self.local.rpartition(":")[2], 16)
+
+    @property
+    def joins_groups(self) -> bool:
+        """Whether it is in the state of a member: listening, or unconnected UDP."""
+        return self.state in {_TCP_LISTEN, _UDP_UNCONNECTED}
+
+
+def read_group(pid: int, fd: int) -> Group:
+    """Read the group of a socket of another process, and find its workers.
+
+    Raises:
+        LocalityError: The socket cannot be reached. A kernel that refuses BPF is no
+            error: `Group.how` says so and `order_known` is false.
+    """
+    with borrowed_socket(pid, fd) as borrowed:
+        try:
+            group = read_from_kernel(borrowed.fileno())
+        except LocalityError as refusal:
+            group = _counted(borrowed, pid, refusal)
+    # Only now: while we held a duplicate we would have been found as a holder ourselves.
+    found = workers.find({member.inode for member in group.members if member.inode})
+    members = (replace(one, workers=found.get(one.inode, ())) for one in group.members)
+    return replace(group, members=tuple(members))
+
+
+def read_from_kernel(fd: int) -> Group:
+    """Read the group of a socket of this process with BPF; workers are left out.
+
+    Raises:
+        LocalityError: No libbpf here, or the kernel refuses the program.
+    """
+    # libbpf is not needed to attach a program, so its absence must not stop the import.
+    from locality.bpf.object import Object  # noqa: PLC0415
+
+    with Object.open("reuseport_group", rodata={"target_fd": fd}) as probe:
+        probe.load()
+        seen, members, size = probe.bss, list[Member](), 1
+        while len(members) < size:
+            seen["first"] = len(members)
+            if probe.test_run("read_group"):
+                raise LocalityError(f"the reuseport probe found no socket behind fd {fd}")
+            size = int(seen["num_socks"])
+            cpus = [int(cpu) if cpu >= 0 else None for cpu in seen["incoming_cpus"]]
+            members += map(Member, map(int, seen["inodes"]), repeat(()), cpus)
+        filters = seen["instructions"][: int(seen["num_instructions"])].tobytes()
+        attached = bool(seen["attached"])
+    return Group(
+        members=tuple(members[:size]),
+        order_known=True,
+        attached=attached,
+        program=Program.from_bytes(filters) if filters else None,
+        how="read from the kernel",
+    )
+
+
+def _counted(borrowed: socket.socket, pid: int, refusal: LocalityError) -> Group:
+    """The group by what /proc shows, when BPF is refused."""
+    protocol = "tcp" if borrowed.type == socket.SOCK_STREAM else "udp"
+    version = "6" if borrowed.family == socket.AF_INET6 else ""
+    sockets = bound_sockets(pid, protocol + version)
+    same = same_address(sockets, os.fstat(borrowed.fileno()).st_ino)
+    return Group(
+        tuple(Member(inode) for inode in sorted(same)),
+        order_known=False,
+        attached=None,
+        program=None,
+        how=f"counted in /proc/{pid}/net, for BPF was refused: {refusal}",
+    )
+
+
+def bound_sockets(pid: int, table: str) -> list[BoundSocket]:
+    """The sockets in a process's network namespace.
+
+    Args:
+        pid: The process.
+        table: ``tcp``, ``tcp6``, ``udp`` or ``udp6``.
+
+    Returns:
+        Nothing for a process that has just ended.
+    """
+    try:
+        return parse_sockets(Path(f"/proc/{pid}/net/{table}").read_text())
+    except OSError:
+        return []
+
+
+def parse_sockets(text: str) -> list[BoundSocket]:
+    """Read /proc/net/{tcp,tcp6,udp,udp6} (get_tcp4_sock of net/ipv4/tcp_ipv4.c)."""
+    fields = [line.split() for line in text.splitlines()[1:]]
+    return [BoundSocket(f[1], int(f[3], 16), int(f[7]), int(f[9])) for f in fields]
+
+
+def same_address(sockets: list[BoundSocket], inode: int) -> set[int]:
+    """The inodes that can be in one group with a socket: its address, its user.
+
+    Sockets without SO_REUSEPORT, or bound to one interface, look the same in /proc.
+    """
+    joined = [one for one in sockets if one.joins_groups]
+    targets = {(one.local, one.uid) for one in joined if one.inode == inode}
+    return {one.inode for one in joined if (one.local, one.uid) in targets}

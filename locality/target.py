@@ -1,0 +1,103 @@
+"""What is behind a pid and fd: which kind of socket, on which address, in which group.
+
+Everything is asked of the kernel, nothing is judged or changed; `preflight` judges.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from locality.attach_cbpf import borrowed_socket
+from locality.reuseport import Group, bound_sockets, read_group
+from locality.workers import held_sockets
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_IPPROTO_MPTCP = 262
+_SO_REUSEPORT = 15  # Python leaves the name out where its C library has none
+_NO_GROUP = Group((), order_known=False, attached=None, program=None, how="of no group")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is behind a pid and fd.
+
+    Attributes:
+        kind: ``tcp``, ``udp``, ``mptcp``, or the socket's family in lower case.
+        address: Bound address and port as ``127.0.0.1:80`` or ``[::]:80``, or empty.
+        reuseport: Whether SO_REUSEPORT is set.
+        listening: Whether it is a listening socket.
+        connected: Whether it has a peer.
+        group: Its reuseport group; without members if it has joined none.
+        listeners: The answer of `listeners_of` for the process.
+    """
+
+    pid: int
+    fd: int
+    kind: str
+    address: str
+    reuseport: bool
+    listening: bool
+    connected: bool
+    group: Group
+    listeners: Mapping[int, int]
+
+
+def inspect(pid: int, fd: int) -> Target:
+    """Find out what is behind a pid and fd.
+
+    Raises:
+        LocalityError: It cannot be reached, or is not a socket.
+    """
+    with borrowed_socket(pid, fd) as borrowed:
+        target = Target(
+            pid=pid,
+            fd=fd,
+            kind=_kind(borrowed),
+            address=_address(borrowed),
+            reuseport=bool(borrowed.getsockopt(socket.SOL_SOCKET, _SO_REUSEPORT)),
+            listening=bool(borrowed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)),
+            connected=_connected(borrowed),
+            group=_NO_GROUP,
+            listeners=listeners_of(pid),
+        )
+    return replace(target, group=read_group(pid, fd)) if target.kind in {"tcp", "udp"} else target
+
+
+def listeners_of(pid: int) -> dict[int, int]:
+    """The sockets a process listens on, or takes datagrams on: fd to port."""
+    ports = {
+        bound.inode: bound.port
+        for table in ("tcp", "tcp6", "udp", "udp6")
+        for bound in bound_sockets(pid, table)
+        if bound.joins_groups
+    }
+    held = sorted(held_sockets(pid).items())
+    return {fd: ports[inode] for fd, inode in held if inode in ports}
+
+
+def _kind(sock: socket.socket) -> str:
+    if sock.family not in {socket.AF_INET, socket.AF_INET6}:
+        return getattr(sock.family, "name", f"family {sock.family}").removeprefix("AF_").lower()
+    if sock.proto == _IPPROTO_MPTCP:
+        return "mptcp"
+    known = {socket.SOCK_STREAM: "tcp", socket.SOCK_DGRAM: "udp"}
+    return known.get(sock.type, f"type {sock.type}")
+
+
+def _address(sock: socket.socket) -> str:
+    if sock.family not in {socket.AF_INET, socket.AF_INET6}:
+        return ""
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _connected(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from locality import cbpf
+from locality.preflight import Finding, Level, decide, describe, dry_run, explain, fitting_map
+from locality.reuseport import Group, Member
+from locality.target import Target
+from locality.workers import Worker
+
+
+def group_on(*cpus: set[int]) -> Group:
+    """A group whose worker i may run on the i-th set of CPUs; an empty set is no worker."""
+    members = [
+        Member(100 + i, (Worker(10 + i, 10 + i, "nginx", frozenset(allowed)),) if allowed else ())
+        for i, allowed in enumerate(cpus)
+    ]
+    return Group(tuple(members), True, False, None, "read from the kernel")
+
+
+def target_with(group: Group) -> Target:
+    return Target(
+        pid=9,
+        fd=6,
+        kind="tcp",
+        address="127.0.0.1:80",
+        reuseport=True,
+        listening=True,
+        connected=False,
+        group=group,
+        listeners={6: 80},
+    )
+
+
+PINNED = target_with(group_on({0}, {1}, {2}, {3}))
+
+
+def only(findings: list[Finding], level: Level) -> str:
+    assert [finding.level for finding in findings] == [level]
+    return findings[0].text
+
+
+# A check that cries wolf is switched off: a matching group has no findings.
+@pytest.mark.parametrize("name", cbpf.BUILDERS)
+def test_a_matching_program_passes(name: str) -> None:
+    assert decide(PINNED, cbpf.BUILDERS[name](4), 4, range(4)) == []
+
+
+# Too small starves sockets, too large hashes; the text must say which and how much.
+
+
+def test_too_small_a_group_starves() -> None:
+    said = only(decide(PINNED, cbpf.random(2), 2, range(4)), Level.REFUSE)
+    assert "random % 2 is for a group of 2, the one of 127.0.0.1:80 has 4" in said
+    assert "indexes 2-3 get nothing at all; use --group 4" in said
+
+
+def test_too_large_a_group_hashes() -> None:
+    said = only(decide(PINNED, cbpf.random(8), 8, range(4)), Level.REFUSE)
+    assert "50% of the answers are past its end and hashed; use --group 4" in said
+
+
+def test_too_large_a_group_names_the_cpus() -> None:
+    said = only(decide(PINNED, cbpf.cpu(6), 6, range(6)), Level.REFUSE)
+    assert "what CPUs 4-5 process is hashed (2 of 6 CPUs)" in said
+
+
+def test_a_wrong_size_is_refused_where_it_makes_no_difference_yet() -> None:
+    two = target_with(group_on({0}, {1}))
+    said = only(decide(two, cbpf.cpu(8), 8, range(2)), Level.REFUSE)
+    assert "on this machine's CPUs (0-1) that makes no difference; use --group 2" in said
+
+
+# The right size on a machine with fewer CPUs: some workers are idle, which is for the user.
+def test_fewer_cpus_than_sockets_is_a_warning() -> None:
+    said = [finding.text for finding in decide(PINNED, cbpf.cpu(4), 4, range(2))]
+    assert said == ["with CPUs 0-1 indexes 2-3 get nothing at all"]
+
+
+# A map claims no group size; it is judged by where it points.
+@pytest.mark.parametrize(
+    ("indexes", "level", "expected"),
+    [
+        ({0: 0, 1: 4}, Level.REFUSE, "is for a group of 5, the one of 127.0.0.1:80 has 4"),
+        ({0: 0, 1: 1, 2: 1, 3: 0}, Level.REFUSE, "indexes 2-3 get nothing at all"),
+        ({0: 1, 1: 0}, Level.WARN, "(CPU 0: index 1, served on CPUs 1)"),
+    ],
+)
+def test_a_map(indexes: dict[int, int], level: Level, expected: str) -> None:
+    findings = decide(PINNED, cbpf.table(indexes), None, range(4))
+    assert findings[0].level is level
+    assert expected in findings[0].text
+
+
+def test_a_map_for_a_stated_group_of_the_wrong_size_is_refused() -> None:
+    findings = decide(PINNED, cbpf.table({0: 0}), 2, range(4))
+    assert findings[0].level is Level.REFUSE
+    assert "is for a group of 2, the one of 127.0.0.1:80 has 4" in findings[0].text
+
+
+# --group 4 with index 5 in the map: the size is right, the map is not.
+def test_a_map_past_the_end_of_the_stated_group_is_refused() -> None:
+    findings = decide(PINNED, cbpf.table({0: 5}), 4, range(4))
+    assert findings[0].level is Level.REFUSE
+    assert findings[0].text.endswith("use every index from 0 to 3")
+
+
+# Reversed affinity with cpu % N was measured at 0.00 % local: the tool must say so, and
+# the map it offers must itself pass.
+def test_reversed_workers_get_the_map_that_fits() -> None:
+    reverse = target_with(group_on({1}, {0}))
+    said = only(decide(reverse, cbpf.cpu(2), 2, range(2)), Level.WARN)
+    assert said.endswith("this fits: --map 0:1,1:0")
+    assert "CPUs 0-1 process goes to workers elsewhere" in said
+    fitting = cbpf.table(cbpf.parse_map(said.rpartition(" ")[2]))
+    assert decide(reverse, fitting, None, range(2)) == []
+
+
+def test_a_program_that_ignores_cpus_is_not_blamed_for_placement() -> None:
+    assert decide(target_with(group_on({1}, {0})), cbpf.random(2), 2, range(2)) == []
+
+
+def test_workers_on_every_cpu_are_to_be_pinned() -> None:
+    loose = target_with(group_on({0, 1}, {0, 1}))
+    assert "pin them first" in only(decide(loose, cbpf.cpu(2), 2, range(2)), Level.WARN)
+
+
+def test_a_socket_nobody_waits_for() -> None:
+    findings = decide(target_with(group_on({0}, set())), cbpf.cpu(2), 2, range(2))
+    assert "nobody was seen waiting for index 1:" in findings[0].text
+
+
+def test_an_unknown_order_is_said() -> None:
+    unsure = replace(group_on({1}, {0}), order_known=False)
+    said = only(decide(target_with(unsure), cbpf.cpu(2), 2, range(2)), Level.WARN)
+    assert "order could not be read" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"kind": "unix"}, "of kind unix; only TCP and UDP"),
+        ({"kind": "mptcp"}, "of kind mptcp"),
+        ({"connected": True, "listening": False}, "a connection, not a listening socket"),
+        ({"reuseport": False}, "alone on 127.0.0.1:80: it has no SO_REUSEPORT"),
+        ({"listening": False}, "not listening"),
+    ],
+)
+def test_an_unfit_socket_is_refused(changes: dict[str, object], expected: str) -> None:
+    target = replace(PINNED, **changes)  # type: ignore[arg-type]
+    said = only(decide(target, cbpf.cpu(4), 4, range(4)), Level.REFUSE)
+    assert expected in said
+    assert said.endswith("pid 9 listens on fd 6 (port 80)")
+
+
+def test_a_udp_socket_before_bind_cannot_be_checked() -> None:
+    unbound = replace(target_with(group_on()), kind="udp", listening=False)
+    assert "joined no group yet" in only(decide(unbound, cbpf.cpu(4), 4, range(4)), Level.WARN)
+
+
+# Two workers on one CPU and a CPU without any: the CPU with workers alternates, the other
+# is left out, for a wrong index there would be worse than the hash.
+def test_the_fitting_map() -> None:
+    group = group_on({2}, {0, 1}, {0, 1}, {0})
+    assert fitting_map(group, range(4)) == {0: 3, 1: 1, 2: 0}
+    assert fitting_map(group_on({0, 1}, {0, 1}), range(2)) == {0: 0, 1: 1}
+
+
+def test_programs_in_words() -> None:
+    assert [describe(build(3)) for build in cbpf.BUILDERS.values()] == [
+        "cpu % 3",
+        "random % 3",
+        "queue % 3",
+        "rxhash % 3",
+    ]
+    assert describe(cbpf.table({1: 0, 0: 1})) == "map 0:1,1:0"
+    bare = cbpf.Program((*cbpf.cpu(3).instructions[:1], cbpf.Instruction(0x16, 0, 0, 0)))
+    assert describe(bare) == "a program of 2 instructions"
+
+
+# The dry run is a promise: it must come from the evaluator, not from a second formula.
+def test_the_dry_run() -> None:
+    assert dry_run(cbpf.table({0: 1, 1: 0}), [2, 1, 0])[-4:] == [
+        "",
+        "CPU 0 -> index 1",
+        "CPU 1 -> index 0",
+        "CPU 2 -> hash",
+    ]
+    assert dry_run(cbpf.cpu(2), range(3))[-3:] == [
+        "CPU 0 -> index 0",
+        "CPU 1 -> index 1",
+        "CPU 2 -> index 0",
+    ]
+    assert dry_run(cbpf.queue(2), range(3))[-3:] == [
+        "any CPU, RX queue 0 -> index 0",
+        "any CPU, RX queue 1 -> index 1",
+        "any CPU, no RX queue recorded -> hash",
+    ]
+    assert dry_run(cbpf.random(4), range(3))[-1] == "any CPU -> index 0 to 3, by random"
+
+
+def test_the_explanation() -> None:
+    group = replace(group_on({0}, {0}), attached=True, program=cbpf.random(2))
+    target = replace(target_with(group), listeners={6: 80, 7: 80, 9: 443})
+    assert explain(target, cbpf.cpu(2), range(2)) == [
+        "127.0.0.1:80 (tcp): a group of 2, read from the kernel",
+        "fd 9 (port 443) is in another group",
+        "cpu % 2 replaces random % 2",
+        "CPUs whose packets go to a worker that may run there: 0",
+        "index 0: pid 10 nginx, CPUs 0",
+        "index 1: pid 11 nginx, CPUs 0",
+    ]
