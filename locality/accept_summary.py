@@ -1,0 +1,88 @@
+"""What a run of `locality accept` adds up to: totals, workers, matrix, queue wait.
+
+The summary is a sink like the others: it takes batches and keeps sums, in memory that
+grows with the number of workers and CPUs, not with the number of connections.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from locality.accept import WAIT_KNOWN
+from locality.histogram import LogHistogram
+
+if TYPE_CHECKING:
+    from locality.accept import AcceptBatch, Records
+    from locality.topology import Topology
+
+
+@dataclass
+class Worker:
+    """One process that accepted on one CPU.
+
+    Attributes:
+        comm: The name of the thread that accepted first, as the kernel gave it.
+    """
+
+    pid: int
+    cpu: int
+    comm: bytes
+    accepts: int = 0
+    local: int = 0
+
+
+@dataclass
+class AcceptSummary:
+    """Sums over all batches written to it.
+
+    Attributes:
+        total: Accepted connections.
+        local: Those accepted on their RX CPU.
+        lost: Records the ring had no room for.
+        workers: By (pid, CPU).
+        matrix: (CPUs, CPUs + 1) connections by accept CPU and RX CPU; the last column
+            counts connections without one.
+        waits: Times in the accept queue, ns.
+    """
+
+    topology: Topology
+    total: int = 0
+    local: int = 0
+    lost: int = 0
+    workers: dict[tuple[int, int], Worker] = field(default_factory=dict)
+    waits: LogHistogram = field(default_factory=LogHistogram)
+
+    def __post_init__(self) -> None:
+        cpus = self.topology.possible
+        self.matrix = np.zeros((cpus, cpus + 1), np.int64)
+
+    def write(self, batch: AcceptBatch) -> None:
+        """Add a batch."""
+        self.lost = batch.lost
+        records = batch.records
+        if not len(records):
+            return
+        local = records["cpu"] == records["rxcpu"]
+        self.total += len(records)
+        self.local += int(local.sum())
+        self.waits.add(records["wait"][(records["flags"] & WAIT_KNOWN) != 0])
+        np.add.at(self.matrix, (records["cpu"], records["rxcpu"]), 1)
+        self._count_workers(records, local)
+
+    def _count_workers(
+        self, records: Records, local: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    ) -> None:
+        who = records["pid"].astype(np.uint64) << np.uint64(32) | records["cpu"]
+        _, first, index = np.unique(who, return_index=True, return_inverse=True)
+        accepts = np.bincount(index)
+        locals_ = np.bincount(index, weights=local)
+        for record, accepted, accepted_locally in zip(
+            records[first], accepts, locals_, strict=True
+        ):
+            key = int(record["pid"]), int(record["cpu"])
+            worker = self.workers.setdefault(key, Worker(*key, bytes(record["comm"])))
+            worker.accepts += int(accepted)
+            worker.local += int(accepted_locally)

@@ -1,0 +1,348 @@
+"""The command line: options to a source and its sinks; no logic.
+
+Modules are imported by the commands that use them, so that `--help` does not pay for
+numpy and `attach-cbpf` does not pay for libbpf.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from locality import __version__
+from locality.errors import LocalityError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from locality.accept import AcceptBatch
+    from locality.bpf.ladder import Footing
+    from locality.skb_account import Interval
+    from locality.stream import Sink
+
+C = TypeVar("C", bound="Callable[..., Any]")
+
+#: What a shell reports for a program that SIGPIPE ended: `locality ... | head` is no error.
+EXIT_BROKEN_PIPE = 128 + 13
+EXIT_INTERRUPTED = 128 + 2
+
+POSITIVE = click.FloatRange(min=0, min_open=True)
+AT_LEAST_ONE = click.IntRange(min=1)
+PORT = click.IntRange(0, 65535)
+WRITABLE = click.Path(dir_okay=False, writable=True, path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="locality")
+def cli() -> None:
+    """Does Linux handle a packet on the CPU that received it?
+
+    Measure it (accept, skb), change it (attach-cbpf), and see both on a real server (demo).
+    """
+
+
+def _tracing_options(*formats: str) -> Callable[[C], C]:
+    """The options that every tracing command has."""
+
+    def add(command: C) -> C:
+        for option in (
+            click.option("--json", "format_", flag_value="json", help="Same as --format json."),
+            click.option("--csv", "format_", flag_value="csv", help="Same as --format csv."),
+            click.option(
+                "--format",
+                "format_",
+                type=click.Choice(formats),
+                default="text",
+                show_default=True,
+                help="classic: the lines of the 2017 scripts.",
+            ),
+            click.option(
+                "--rung",
+                envvar="LOCALITY_RUNG",
+                metavar="NAME",
+                help="Kind of probe to use; see locality check. Default: the best allowed.",
+            ),
+            click.option(
+                "--ready-file", type=WRITABLE, help="Written once every probe is attached."
+            ),
+            click.option("--duration", type=POSITIVE, metavar="S", help="End after S seconds."),
+        ):
+            command = option(command)
+        return command
+
+    return add
+
+
+@cli.command()
+@click.option("--comm", metavar="NAME", help="Only threads of this name (15 bytes count).")
+@click.option(
+    "--pid", "pids", type=AT_LEAST_ONE, multiple=True, help="Only this process; repeatable."
+)
+@click.option("--port", "ports", type=PORT, multiple=True, help="Only this local port; repeatable.")
+@click.option("--cpu", type=click.IntRange(min=0), help="Only accept() calls on this CPU.")
+@click.option("--family", type=click.Choice(["4", "6"]), help="Only this IP version.")
+@click.option("--count", type=AT_LEAST_ONE, metavar="N", help="End after N connections.")
+@click.option(
+    "--ring",
+    type=AT_LEAST_ONE,
+    metavar="KIB",
+    default=4096,
+    show_default=True,
+    help="Size of the buffer between kernel and reader; a power of two.",
+)
+@_tracing_options("text", "classic", "json", "csv")
+def accept(
+    *,
+    comm: str | None,
+    pids: tuple[int, ...],
+    ports: tuple[int, ...],
+    cpu: int | None,
+    family: str | None,
+    count: int | None,
+    ring: int,
+    format_: str,
+    rung: str | None,
+    ready_file: Path | None,
+    duration: float | None,
+) -> None:
+    """Show for each accepted connection the CPU of the call and the CPU that received."""
+    from locality import topology
+    from locality.accept import AcceptSource, Filter
+    from locality.accept_summary import AcceptSummary
+    from locality.processes import has_thread_named, require_pids
+    from locality.sinks.classic import ClassicAccept
+    from locality.sinks.csv_rows import CsvAccept
+    from locality.sinks.json_lines import JsonAccept
+    from locality.sinks.text import TextAccept, summary_lines
+    from locality.stream import announce, stream
+
+    require_pids(pids)
+    wanted = Filter(comm, pids, ports, cpu, int(family) if family else None)
+    machine = topology.read()
+    summary = AcceptSummary(machine)
+    with AcceptSource(wanted, rung, ring * 1024) as source:
+        _say_where_we_stand(source.footing, f"accepts of {wanted}")
+        if comm is not None and not has_thread_named(comm):
+            _tell(f"no thread is called {comm!r} yet: waiting for one")
+        sink: Sink[AcceptBatch]
+        match format_:
+            case "classic":
+                sink = ClassicAccept(sys.stdout)
+            case "json":
+                sink = JsonAccept(sys.stdout, machine)
+            case "csv":
+                sink = CsvAccept(sys.stdout, machine)
+            case _:
+                sink = TextAccept(sys.stdout, machine)
+        announce(ready_file)
+        stream(source, [summary, sink], duration=duration, count=count)
+    _end(summary_lines(summary), format_)
+
+
+@cli.command()
+@click.option("--interval", type=POSITIVE, default=1.0, show_default=True, metavar="S")
+@click.option("--count", type=AT_LEAST_ONE, metavar="N", help="End after N intervals.")
+@click.option("--matrix", is_flag=True, help="Add the packets by alloc CPU and consume CPU.")
+@_tracing_options("text", "classic", "json", "csv")
+def skb(
+    *,
+    interval: float,
+    count: int | None,
+    matrix: bool,
+    format_: str,
+    rung: str | None,
+    ready_file: Path | None,
+    duration: float | None,
+) -> None:
+    """Show the share of packets consumed on the CPU that allocated them."""
+    from locality.sinks.classic import ClassicSkb
+    from locality.sinks.csv_rows import CsvSkb
+    from locality.sinks.json_lines import JsonSkb
+    from locality.sinks.text import TextSkb, skb_summary_lines
+    from locality.skb import SkbSource
+    from locality.skb_summary import SkbSummary
+    from locality.stream import announce, stream
+
+    if matrix and format_ in {"classic", "csv"}:
+        raise click.UsageError(f"--matrix has no place in --format {format_}: use text or json")
+    summary = SkbSummary()
+    with SkbSource(interval, rung) as source:
+        _say_where_we_stand(source.footing, "packets of this machine")
+        sink: Sink[Interval]
+        match format_:
+            case "classic":
+                sink = ClassicSkb(sys.stdout)
+            case "json":
+                sink = JsonSkb(sys.stdout, matrix=matrix)
+            case "csv":
+                sink = CsvSkb(sys.stdout)
+            case _:
+                sink = TextSkb(sys.stdout, matrix=matrix)
+        announce(ready_file)
+        stream(source, [summary, sink], duration=duration, count=count)
+    _end(skb_summary_lines(summary), format_)
+
+
+@cli.command("attach-cbpf")
+@click.option("--pid", type=int, required=True, help="Process that owns the socket.")
+@click.option("--fd", type=int, required=True, help="The socket there; any member of the group.")
+@click.option("--group", type=int, metavar="N", help="Size of the group: worker = X % N.")
+@click.option(
+    "--program",
+    "name",
+    type=click.Choice(["cpu", "random", "queue", "rxhash"]),
+    help="What X is.  [default: cpu]",
+)
+@click.option("--map", "map_", metavar="CPU:INDEX,…", help="A table instead: other CPUs hash.")
+@click.option("--detach", "take_away", is_flag=True, help="Take the group's program away.")
+@click.option("--dry-run", is_flag=True, help="Show the program and its answers; change nothing.")
+@click.option("--force", is_flag=True, help="Attach also what would be refused.")
+def attach_cbpf(
+    *,
+    pid: int,
+    fd: int,
+    group: int | None,
+    name: str | None,
+    map_: str | None,
+    take_away: bool,
+    dry_run: bool,
+    force: bool,
+) -> None:
+    """Choose the worker of a SO_REUSEPORT group by the CPU that received the packet.
+
+    Works on a running process, and tells what the program would do before it acts.
+    """
+    from locality import attach_cbpf as act
+    from locality import cbpf, preflight, topology
+
+    if take_away:
+        if group is not None or name is not None or map_ is not None or dry_run:
+            raise click.UsageError("--detach goes with --pid and --fd alone")
+        act.detach(pid, fd)
+        click.echo(act.detached_line(pid, fd))
+        return
+    if map_ is not None:
+        if name is not None:
+            raise click.UsageError("--map is a program of its own: leave --program out")
+        program = cbpf.table(cbpf.parse_map(map_))
+    elif group is not None:
+        program = cbpf.BUILDERS[name or "cpu"](group)
+    else:
+        raise click.UsageError("give the size of the group (--group N) or a table (--map)")
+
+    from locality.target import inspect
+
+    cpus = topology.read().online
+    target = inspect(pid, fd)
+    findings = preflight.decide(target, program, group, cpus)
+    explanation = preflight.explain(target, program, cpus)
+    refusals = [finding for finding in findings if finding.level is preflight.Level.REFUSE]
+    for finding in findings:
+        if force or dry_run or finding not in refusals:
+            _tell(f"{finding.level.value}: {finding.text}")
+    if dry_run:
+        _print([*preflight.dry_run(program, cpus), "", *explanation])
+        return
+    if refusals and not force:
+        raise LocalityError(f"{refusals[0].text} (--force attaches it all the same)")
+    act.attach(pid, fd, program)
+    size = group if group is not None else len(target.group.members)
+    _print([act.attached_line(pid, fd, size), *explanation])
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def check(*, as_json: bool) -> None:
+    """Show what this kernel allows: the rung each measurement takes, and why not others."""
+    from locality import check as checks
+    from locality.report import check_json, check_lines
+
+    found = checks.attempts()
+    held = checks.capabilities()
+    _print([check_json(found, held)] if as_json else check_lines(found, held))
+    if not all(
+        any(one.chosen for one in found if one.measurement == name) for name in ("accept", "skb")
+    ):
+        sys.exit(1)
+
+
+@cli.command()
+@click.option("--seconds", type=POSITIVE, default=3.0, show_default=True, help="For each phase.")
+@click.option(
+    "--workers", type=click.IntRange(2, 64), default=4, show_default=True, help="At most so many."
+)
+def demo(*, seconds: float, workers: int) -> None:
+    """Repeat the experiment of 2017: nginx in namespaces, before and after attach-cbpf."""
+    from rich.console import Console
+
+    from locality.lab.demo import phases, run
+    from locality.lab.experiment import open_lab
+    from locality.lab.measure import measuring
+    from locality.report import change_line, phase_line, phase_table
+
+    console = Console(highlight=False)
+    results = []
+    with open_lab(workers) as lab, measuring(lab.server) as measure:
+        console.print(
+            f"nginx with {len(lab.cpus)} workers on CPUs {', '.join(map(str, lab.cpus))}; "
+            f"{len(phases(lab.cpus))} phases of {seconds:g} s under load"
+        )
+        for result in run(lab, measure, seconds=seconds):
+            console.print(phase_line(result))
+            results.append(result)
+    console.print(phase_table(results))
+    console.print(change_line(results))
+    if not all(result.as_expected for result in results):
+        raise LocalityError("a phase did not show what it must: see the table above", exit_code=3)
+
+
+def _say_where_we_stand(footing: Footing, what: str) -> None:
+    why = "".join(f"; {refusal.rung}: {refusal.answer}" for refusal in footing.refused)
+    _tell(f"{what}, on rung {footing.rung.name}{why}")
+    if footing.rung.note:
+        _tell(footing.rung.note)
+
+
+def _tell(line: str) -> None:
+    """A line beside the results."""
+    click.echo(f"locality: {line}", err=True)
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        click.echo(line)
+
+
+def _end(lines: Iterable[str], format_: str) -> None:
+    """The summary: below readable lines, beside those for programs."""
+    for line in lines:
+        click.echo(line, err=format_ != "text")
+
+
+def main() -> None:
+    """Run the command line; every error becomes one line and an exit code."""
+    try:
+        code = cli.main(standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as ended:
+        code = ended.exit_code
+    except click.ClickException as error:
+        _tell(" ".join(error.format_message().split()))
+        code = error.exit_code
+    except LocalityError as error:
+        _tell(str(error))
+        code = error.exit_code
+    except BrokenPipeError:
+        # Python flushes standard output once more at exit; let that go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = EXIT_BROKEN_PIPE
+    except (KeyboardInterrupt, click.Abort):
+        code = EXIT_INTERRUPTED
+    except OSError as error:
+        _tell(f"standard output: {error.strerror}" if error.filename is None else str(error))
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,103 @@
+"""The whole lab: a server with nginx, a client, and the cable between them."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from locality.errors import LocalityError
+from locality.lab.load import run_load
+from locality.lab.namespaces import namespace
+from locality.lab.network import SERVER_ADDRESS, connect
+from locality.lab.nginx import PORT, run_nginx
+from locality.lab.programs import require
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from locality.lab.load import Load
+    from locality.lab.namespaces import Namespace
+    from locality.lab.nginx import Nginx
+
+MOST_WORKERS = 4
+"""Enough to see 1/N; the load generator needs CPUs too."""
+URL = f"http://{SERVER_ADDRESS}:{PORT}/"
+
+
+@dataclass
+class Lab:
+    """A lab that is up: nginx answers at URL in the client's namespace."""
+
+    server: Namespace
+    client: Namespace
+    cpus: tuple[int, ...]
+    """The server's RX CPUs; `cpus[i] % N == i`, N of them."""
+    _serving: ExitStack
+    """Stops nginx when closed."""
+    nginx: Nginx = field(init=False)
+    """The nginx that runs now; another one after `serve`."""
+
+    def serve(self, *, reverse: bool = False) -> None:
+        """Start nginx, after stopping the one that runs: a new reuseport group, no program.
+
+        Args:
+            reverse: Pin worker i to the i-th CPU from the end, not from the start.
+        """
+        self._serving.close()
+        cpus = tuple(reversed(self.cpus)) if reverse else self.cpus
+        self.nginx = self._serving.enter_context(run_nginx(self.server, cpus))
+
+    @contextmanager
+    def load(self) -> Iterator[Load]:
+        """Load on nginx until the block ends.
+
+        Raises:
+            LocalityError: nginx, or the load generator, did not last.
+        """
+        with run_load(self.client, URL, threads=len(self.cpus)) as load:
+            yield load
+            self.nginx.process.check()
+
+
+@contextmanager
+def open_lab(workers: int = MOST_WORKERS) -> Iterator[Lab]:
+    """Set the lab up; when the block ends, nothing of it is left.
+
+    Args:
+        workers: At most so many nginx workers and RX CPUs; two or more.
+
+    Raises:
+        LocalityError: Not root, a program or a second CPU is missing, a command failed.
+    """
+    require()
+    cpus = rx_cpus(os.sched_getaffinity(0), workers)
+    with namespace() as server, namespace() as client, ExitStack() as serving:
+        connect(server, client, cpus)
+        lab = Lab(server, client, cpus, serving)
+        lab.serve()
+        yield lab
+
+
+def rx_cpus(allowed: Collection[int], workers: int = MOST_WORKERS) -> tuple[int, ...]:
+    """Choose the CPUs of the experiment.
+
+    N of them with `cpus[i] % N == i`, so that the program `cpu % N` is right when worker i
+    is on CPU i; and N even, so that reversing the workers leaves none of them in place.
+
+    Args:
+        allowed: CPUs this process may run on.
+        workers: The largest N.
+
+    Raises:
+        LocalityError: There are no two such CPUs.
+    """
+    for count in range(workers - workers % 2, 0, -2):
+        chosen = [min((c for c in allowed if c % count == i), default=-1) for i in range(count)]
+        if -1 not in chosen:
+            return tuple(chosen)
+    raise LocalityError(
+        "the lab needs an even and an odd CPU to spread packets over, "
+        f"this process may run on {', '.join(map(str, sorted(allowed)))} only"
+    )

@@ -1,0 +1,181 @@
+"""A machine within the machine: anonymous namespaces that live as long as one pipe.
+
+`unshare` makes a network, a mount and a PID namespace; the first process in the PID
+namespace is a `cat` that reads from a pipe only we hold. When the pipe closes, `cat`
+ends; with the first process of a PID namespace the kernel kills all the others
+(zap_pid_ns_processes), and with the last process the network namespace goes, its
+links with it. The pipe closes on every way out: the end of the `with` block, an
+exception, Ctrl-C, and also SIGTERM and SIGKILL, which no clean-up code survives. So
+there are no names to collide with another run's, and nothing for a later run to
+sweep up.
+
+To look inside while it runs: `nsenter --target PID --net --mount ss -ltn`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+from locality.lab.programs import children, failure, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+START_S = 20.0
+"""How long a program may take to start: milliseconds, but seconds on an emulated machine."""
+STOP_S = 5.0
+"""How long a program may take to end when asked to, before it is killed."""
+POLL_S = 0.002
+
+
+@dataclass(frozen=True)
+class Process:
+    """A program running in a namespace."""
+
+    argv: tuple[str, ...]
+    pid: int
+    """The program's own pid, as this process sees it."""
+    entry: subprocess.Popen[bytes]
+    """`nsenter`, its parent: ends when it ends, with its status."""
+    output: IO[bytes]
+    """What it prints on standard output and error."""
+
+    def check(self) -> None:
+        """See that it still runs.
+
+        Raises:
+            LocalityError: It ended; carries the last line it printed.
+        """
+        if self.entry.poll() is not None:
+            raise failure(self.argv, self.printed(), self.entry.returncode)
+
+    def printed(self) -> str:
+        """Everything it printed so far."""
+        self.output.seek(0)
+        return self.output.read().decode(errors="replace")
+
+    def end(self, number: int, timeout: float = STOP_S) -> bool:
+        """Send it a signal and wait for its end.
+
+        Args:
+            number: The signal.
+            timeout: Seconds to wait.
+
+        Returns:
+            Whether it has ended.
+        """
+        # Until nsenter has ended, the pid is the program's or its zombie's, nobody else's.
+        if self.entry.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+        try:
+            self.entry.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """A network of its own, with its own mounts and its own pids."""
+
+    pid: int
+    """Its first process, as this process sees it."""
+
+    def run(self, *argv: str, stdin: str = "") -> str:
+        """Run a program in it to its end and return what it printed; see `programs.run`.
+
+        The program keeps the caller's PID namespace: a pid means the same to both.
+        """
+        return run(argv, inside=self._enter("--net", "--mount"), stdin=stdin)
+
+    def write(self, path: str, text: str) -> None:
+        """Write a file as this namespace sees it: a sysctl, an attribute of a device.
+
+        Raises:
+            LocalityError: The kernel refused; names the path.
+        """
+        self.run("tee", path, stdin=text)
+
+    @contextmanager
+    def start(self, *argv: str) -> Iterator[Process]:
+        """Start a program that runs until the block ends.
+
+        It gets a session of its own: Ctrl-C at the terminal is for us to handle.
+
+        Raises:
+            LocalityError: It ended at once; carries the last line it printed.
+        """
+        with (
+            tempfile.TemporaryFile("a+b") as output,
+            subprocess.Popen(
+                [*self._enter("--net", "--mount", "--pid"), *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            ) as entry,
+        ):
+            # nsenter itself, until it has started the program: there is always one to end.
+            process = Process(argv, entry.pid, entry, output)
+            try:
+                process = Process(argv, _first_child(process), entry, output)
+                yield process
+            finally:
+                if not process.end(signal.SIGTERM):
+                    process.end(signal.SIGKILL)
+
+    def _enter(self, *kinds: str) -> list[str]:
+        return ["nsenter", "--target", str(self.pid), *kinds, "--"]
+
+
+@contextmanager
+def namespace() -> Iterator[Namespace]:
+    """Make a namespace; when the block ends, so do its processes, links and mounts.
+
+    Its /sys shows its own network devices; its /tmp is empty and private.
+
+    Raises:
+        LocalityError: The kernel refused, for instance to root without CAP_SYS_ADMIN.
+    """
+    argv = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "cat")
+    with subprocess.Popen(
+        argv,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as holder:
+        assert holder.stdin  # noqa: S101 - for the type checker, here and below
+        assert holder.stdout  # noqa: S101
+        assert holder.stderr  # noqa: S101
+        with suppress(BrokenPipeError):
+            holder.stdin.write(b"here\n")
+            holder.stdin.flush()
+        # When the line comes back, cat runs, and the namespaces are there.
+        if holder.stdout.readline() != b"here\n":
+            raise failure(argv, holder.stderr.read().decode(errors="replace"), holder.wait())
+        made = Namespace(children(holder.pid)[0])
+        made.run("mount", "-t", "sysfs", "sysfs", "/sys")
+        made.run("mount", "-t", "tmpfs", "tmpfs", "/tmp")  # noqa: S108 - nobody else sees it
+        made.run("ip", "link", "set", "lo", "up")
+        yield made
+
+
+def _first_child(process: Process) -> int:
+    """The pid of the program that nsenter started."""
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        process.check()
+        found = children(process.pid)
+        if found:
+            return found[0]
+        time.sleep(POLL_S)
+    raise failure(process.argv, process.printed(), None)

@@ -1,0 +1,70 @@
+"""The cable between server and client, and how its packets are spread over CPUs.
+
+A veth pair has no interrupts: without help, the CPU that receives a packet is the CPU
+its sender ran on. Receive packet steering (RPS) stands in for a network card's queues:
+the kernel hashes each flow and hands its packets to one CPU of a mask (get_rps_cpu in
+net/core/dev.c). SYN and ACK of a connection have one hash and so one CPU.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from locality.lab.namespaces import Namespace
+
+# From 198.18.0.0/15, which RFC 2544 sets aside for benchmarks between two networks.
+SERVER_ADDRESS = "198.18.0.1"
+CLIENT_ADDRESS = "198.18.0.2"
+LINK = "eth0"
+"""The cable's name, at both ends."""
+
+# One address on each side lasts: the server closes first, so the waiting sockets are on its
+# side, where a new SYN may replace one at once (tcp_timewait_state_process). The few that the
+# client closes first free their port after a second.
+CLIENT_SYSCTLS = {
+    "net/ipv4/ip_local_port_range": "1024 65535",
+    "net/ipv4/tcp_tw_reuse": "1",
+}
+
+
+def connect(server: Namespace, client: Namespace, cpus: Collection[int]) -> None:
+    """Join two namespaces with a veth pair; the server receives on the given CPUs.
+
+    Args:
+        server: Gets SERVER_ADDRESS.
+        client: Gets CLIENT_ADDRESS and as many local ports as there are.
+        cpus: The server's RX CPUs; also one queue for each in both ends.
+
+    Raises:
+        LocalityError: A command failed; carries it and its last line.
+    """
+    count = str(len(cpus))
+    queues = ("numrxqueues", count, "numtxqueues", count)
+    near = ("name", LINK, *queues)
+    far = ("name", LINK, *queues, "netns", str(client.pid))
+    server.run("ip", "link", "add", *near, "type", "veth", "peer", *far)
+    for end, address in ((server, SERVER_ADDRESS), (client, CLIENT_ADDRESS)):
+        end.run("ip", "address", "add", f"{address}/24", "dev", LINK)
+        end.run("ip", "link", "set", LINK, "up")
+    for queue in range(len(cpus)):
+        # veth records no RX queue, so all packets count as queue 0; the rest is for symmetry.
+        server.write(f"/sys/class/net/{LINK}/queues/rx-{queue}/rps_cpus", cpu_mask(cpus))
+    for name, value in CLIENT_SYSCTLS.items():
+        client.write(f"/proc/sys/{name}", value)
+
+
+def cpu_mask(cpus: Collection[int]) -> str:
+    """CPUs as the kernel reads a mask (bitmap_parse): hexadecimal, 32 bits a group.
+
+    >>> cpu_mask([0, 1, 33])
+    '2,00000003'
+    """
+    bits = sum(1 << cpu for cpu in set(cpus))
+    groups = [f"{bits & 0xFFFFFFFF:x}"]
+    while bits := bits >> 32:
+        groups[0] = groups[0].zfill(8)
+        groups.insert(0, f"{bits & 0xFFFFFFFF:x}")
+    return ",".join(groups)

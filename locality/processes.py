@@ -1,0 +1,39 @@
+"""Whether the processes a user names exist, before waiting for them in vain."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from locality.errors import LocalityError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PROC = Path("/proc")
+
+
+def require_pids(pids: Iterable[int], proc: Path = PROC) -> None:
+    """Check that these processes run.
+
+    Raises:
+        LocalityError: One does not, or the number is that of a thread.
+    """
+    for pid in pids:
+        try:
+            status = (proc / str(pid) / "status").read_text()
+        except OSError:
+            raise LocalityError(f"there is no process {pid}: pgrep -a NAME finds the pid") from None
+        if f"\nTgid:\t{pid}\n" not in status:
+            raise LocalityError(f"{pid} is a thread: give the pid of its process")
+
+
+def has_thread_named(comm: str, proc: Path = PROC) -> bool:
+    """Whether any thread has this name now; the kernel keeps 15 bytes of a name."""
+    wanted = comm.encode()[:15]
+    for path in proc.glob("[0-9]*/task/*/comm"):
+        with suppress(OSError):
+            if path.read_bytes().rstrip(b"\n") == wanted:
+                return True
+    return False

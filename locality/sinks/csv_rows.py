@@ -1,0 +1,50 @@
+"""Comma-separated values with a header line, for programs and spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING, TextIO
+
+from locality.sinks.columns import NAMES, columns
+from locality.sinks.json_lines import interval_record
+from locality.sinks.untrusted import printable
+
+if TYPE_CHECKING:
+    from locality.accept import AcceptBatch
+    from locality.skb_account import Interval
+    from locality.topology import Topology
+
+
+class CsvAccept:
+    """One row a connection; the columns of `locality.sinks.columns.NAMES`. None is empty."""
+
+    def __init__(self, out: TextIO, topology: Topology) -> None:
+        self._out = out
+        self._topology = topology
+        self._writer = csv.writer(out, lineterminator="\n")
+        self._writer.writerow(NAMES)
+
+    def write(self, batch: AcceptBatch) -> None:
+        """Write a batch."""
+        values = columns(batch, self._topology)
+        # Rows are read by people and spreadsheets too: no control characters in a name.
+        values["comm"] = [printable(comm) for comm in values["comm"]]
+        self._writer.writerows(zip(*values.values(), strict=True))
+        self._out.flush()
+
+
+class CsvSkb:
+    """One row an interval; the columns of `locality.sinks.json_lines.interval_record`."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._writer: csv.DictWriter[str] | None = None
+
+    def write(self, batch: Interval) -> None:
+        """Write an interval."""
+        record = interval_record(batch)
+        if self._writer is None:
+            self._writer = csv.DictWriter(self._out, list(record), lineterminator="\n")
+            self._writer.writeheader()
+        self._writer.writerow(record)
+        self._out.flush()

@@ -1,0 +1,73 @@
+"""One JSON object a line, for programs. JSON escapes whatever a name may contain."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, TextIO
+
+from locality.sinks.columns import NAMES, columns
+
+if TYPE_CHECKING:
+    from locality.accept import AcceptBatch
+    from locality.skb_account import Flow, Interval
+    from locality.topology import Topology
+
+
+class JsonAccept:
+    """One object a connection, with the names of `locality.sinks.columns.NAMES`."""
+
+    def __init__(self, out: TextIO, topology: Topology) -> None:
+        self._out = out
+        self._topology = topology
+
+    def write(self, batch: AcceptBatch) -> None:
+        """Write a batch."""
+        rows = zip(*columns(batch, self._topology).values(), strict=True)
+        dump = json.dumps
+        self._out.write("".join([dump(dict(zip(NAMES, row, strict=True))) + "\n" for row in rows]))
+        self._out.flush()
+
+
+def _flow(direction: str, flow: Flow) -> dict[str, int | None]:
+    return {
+        f"{direction}_packets": flow.packets,
+        f"{direction}_local": flow.local,
+        f"{direction}_freed_local": flow.freed_local,
+        f"{direction}_deferred": flow.deferred,
+        f"{direction}_unknown": flow.unknown,
+    }
+
+
+def interval_record(interval: Interval) -> dict[str, Any]:
+    """An interval as one flat record; None where the rung cannot see a figure."""
+    return {
+        "time": interval.time,
+        "interval_s": interval.seconds,
+        "rung": interval.rung,
+        "lost": interval.lost,
+        **_flow("rx", interval.rx),
+        "rx_delivered": interval.delivered,
+        "rx_delivered_local": interval.delivered_local,
+        **_flow("tx", interval.tx),
+    }
+
+
+class JsonSkb:
+    """One object an interval: packets as integers, null where the rung cannot see them.
+
+    Args:
+        out: Where to.
+        matrix: Add ``matrix``: {"rx": [[…]], "tx": [[…]]}, packets by alloc CPU and consume CPU.
+    """
+
+    def __init__(self, out: TextIO, *, matrix: bool = False) -> None:
+        self._out = out
+        self._matrix = matrix
+
+    def write(self, batch: Interval) -> None:
+        """Write an interval."""
+        record = interval_record(batch)
+        if self._matrix:
+            record["matrix"] = dict(zip(("rx", "tx"), batch.matrix.tolist(), strict=True))
+        self._out.write(json.dumps(record) + "\n")
+        self._out.flush()

@@ -1,0 +1,199 @@
+"""Readable lines, in 80 columns where the data allow it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, TextIO
+
+from locality.sinks.columns import columns
+from locality.sinks.untrusted import printable
+from locality.skb_account import RX, TX, Flow, share
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from locality.accept import AcceptBatch
+    from locality.accept_summary import AcceptSummary
+    from locality.skb_account import Array, Interval
+    from locality.skb_summary import SkbSummary
+    from locality.topology import Topology
+
+#: Matrices of more CPUs do not fit a terminal; JSON has them whole.
+WIDEST_MATRIX = 16
+MOST_WORKERS = 20
+#: Intervals between two headings.
+PAGE = 20
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """``98.7%``, or ``?`` for a figure that could not be seen."""
+    return "?" if value is None else f"{value:.{digits}f}%"
+
+
+def duration(ns: float | None) -> str:
+    """A time with the unit that suits it: ``870ns``, ``12.3us``, ``4.5ms``, ``1.2s``."""
+    if ns is None:
+        return "?"
+    for unit, size in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
+        if ns >= size:
+            return f"{ns / size:.1f}{unit}"
+    return f"{ns:.0f}ns"
+
+
+class TextAccept:
+    """One line a connection."""
+
+    def __init__(self, out: TextIO, topology: Topology) -> None:
+        self._out = out
+        self._topology = topology
+
+    def write(self, batch: AcceptBatch) -> None:
+        """Write a batch."""
+        self._out.write("".join(self._lines(batch)))
+        self._out.flush()
+
+    def _lines(self, batch: AcceptBatch) -> Iterator[str]:
+        values = columns(batch, self._topology)
+        for seconds, cpu, rxcpu, pid, comm, listen_fd, fd, raddr, rport, wait, distance in zip(
+            values["time"],
+            values["cpu"],
+            values["rxcpu"],
+            values["pid"],
+            values["comm"],
+            values["listen_fd"],
+            values["fd"],
+            values["raddr"],
+            values["rport"],
+            values["wait_ns"],
+            values["distance"],
+            strict=True,
+        ):
+            clock = time.strftime("%H:%M:%S", time.localtime(seconds))
+            apart = "local" if distance == "cpu" else distance
+            peer = f"[{raddr}]:{rport}" if ":" in raddr else f"{raddr}:{rport}"
+            yield (
+                f"{clock} cpu={cpu} rxcpu={rxcpu} {apart:<6} {printable(comm)}/{pid} "
+                f"fd={listen_fd}->{fd} {peer} wait={duration(wait)}\n"
+            )
+
+
+def summary_lines(summary: AcceptSummary) -> Iterator[str]:
+    """The summary of a run of `locality accept`."""
+    local = share(summary.local, summary.total)
+    yield f"{summary.total} accepted, {percent(local, 2)} accept-local, {summary.lost} lost"
+    if not summary.total:
+        return
+    median, p99 = (duration(summary.waits.percentile(rank)) for rank in (50, 99))
+    yield f"queue wait: median {median}, p99 {p99}"
+    yield ""
+    yield f"{'worker':<16} {'pid':>8} {'cpu':>4} {'accepts':>10} {'local':>8}"
+    workers = sorted(summary.workers.values(), key=lambda worker: -worker.accepts)
+    for worker in workers[:MOST_WORKERS]:
+        yield (
+            f"{printable(worker.comm):<16} {worker.pid:>8} {worker.cpu:>4} "
+            f"{worker.accepts:>10} {percent(share(worker.local, worker.accepts)):>8}"
+        )
+    if len(workers) > MOST_WORKERS:
+        yield f"… and {len(workers) - MOST_WORKERS} more"
+    if summary.topology.possible <= WIDEST_MATRIX:
+        yield ""
+        yield from matrix_lines(summary.matrix, "accept CPU", "RX CPU")
+
+
+def matrix_lines(matrix: Array, row_name: str, column_name: str) -> Iterator[str]:
+    """A matrix with its CPU numbers; a column more than rows is headed ``?`` if it is used."""
+    size = len(matrix)
+    names = [f"#{cpu}" for cpu in range(size)]
+    if matrix.shape[1] > size:
+        matrix = matrix if matrix[:, size].any() else matrix[:, :size]
+        names += ["?"] * (matrix.shape[1] - size)
+    width = max(5, len(str(matrix.max())), *map(len, names)) + 1
+    label = f"{row_name} \\ {column_name}"
+    yield label + "".join(f"{name:>{width}}" for name in names)
+    for cpu, row in enumerate(matrix.tolist()):
+        name = f"#{cpu}"
+        yield f"{name:>{len(label)}}" + "".join(f"{value:>{width}}" for value in row)
+
+
+class TextSkb:
+    """One line an interval, under a heading that comes again each page.
+
+    Args:
+        out: Where to.
+        matrix: Print the packets by alloc CPU and consume CPU below each line.
+    """
+
+    HEADING = (
+        f"{'':8} {'-- received ':-<38} {'-- sent ':-<30}\n"
+        f"{'time':8} {'local':>6} {'kpps':>7} {'deliv':>6} {'freed':>6} {'defer':>6}  "
+        f"{'local':>6} {'kpps':>7} {'freed':>6} {'defer':>6} lost\n"
+    )
+
+    def __init__(self, out: TextIO, *, matrix: bool = False) -> None:
+        self._out = out
+        self._matrix = matrix
+        self._written = 0
+
+    def write(self, batch: Interval) -> None:
+        """Write an interval."""
+        if self._written % (1 if self._matrix else PAGE) == 0:
+            self._out.write(self.HEADING)
+        self._written += 1
+        clock = time.strftime("%H:%M:%S", time.localtime(batch.time))
+        rx = self._flow(batch.rx, batch.seconds)
+        tx = self._flow(batch.tx, batch.seconds)
+        delivered = percent(share(batch.delivered_local, batch.delivered))
+        rx.insert(2, "-" if batch.delivered == 0 else delivered)
+        received = " ".join(
+            f"{value:>{width}}" for value, width in zip(rx, (6, 7, 6, 6, 6), strict=True)
+        )
+        sent = " ".join(f"{value:>{width}}" for value, width in zip(tx, (6, 7, 6, 6), strict=True))
+        self._out.write(f"{clock:8} {received}  {sent} {batch.lost}\n")
+        if self._matrix:
+            self._out.write("".join(line + "\n" for line in self._matrices(batch)))
+        self._out.flush()
+
+    @staticmethod
+    def _flow(flow: Flow, seconds: float) -> list[str]:
+        if not flow.packets:
+            return ["-", "0.0", "-", "-"]
+        return [
+            percent(share(flow.local, flow.known)),
+            f"{flow.packets / seconds / 1000:.1f}",
+            percent(share(flow.freed_local, flow.packets)),
+            percent(share(flow.deferred, flow.packets)),
+        ]
+
+    @staticmethod
+    def _matrices(batch: Interval) -> Iterator[str]:
+        if batch.matrix.shape[1] > WIDEST_MATRIX:
+            yield f"(a matrix of {batch.matrix.shape[1]} CPUs is too wide: use --format json)"
+            return
+        for direction, name in ((RX, "received"), (TX, "sent")):
+            yield f"{name}, packets:"
+            yield from matrix_lines(batch.matrix[direction], "alloc CPU", "consume CPU")
+            if apart := batch.apart[direction]:
+                yield f"and {apart} on two different CPUs, not known which"
+            if together := batch.together[direction]:
+                yield f"and {together} on one CPU, not known which"
+
+
+def skb_summary_lines(summary: SkbSummary) -> Iterator[str]:
+    """The summary of a run of `locality skb`."""
+    total = summary.total
+    if total is None:
+        yield "no interval was over"
+        return
+    yield f"{total.seconds:.1f} s on rung {total.rung}, {total.lost} probe runs lost"
+    for name, flow in (("received", total.rx), ("sent", total.tx)):
+        line = f"{name}: {flow.packets} packets"
+        if flow.packets:
+            line += f", {percent(share(flow.local, flow.known), 2)} consumed-local"
+            line += f", {percent(share(flow.freed_local, flow.packets), 2)} freed-local"
+            line += f", {percent(share(flow.deferred, flow.packets), 2)} deferred"
+        if flow.unknown:
+            line += f", {flow.unknown} unknown"
+        yield line
+    if total.delivered:
+        local = percent(share(total.delivered_local, total.delivered), 2)
+        yield f"delivered to readers: {total.delivered} packets, {local} consumed-local"

@@ -1,0 +1,145 @@
+"""The loop: wait, take a batch from the source, hand it to every sink.
+
+A source knows no sink and a sink no source; they meet here. The loop sleeps in epoll
+until the source has something, its period is over, a signal comes or the reader of our
+output has gone.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+
+from locality.errors import LocalityError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+
+class Batch(Protocol):
+    """Something that can be counted, and cut when enough has been seen."""
+
+    def __len__(self) -> int: ...
+
+    def first(self, count: int) -> Self:
+        """The same with no more than `count` of its events."""
+        ...
+
+
+B_co = TypeVar("B_co", bound=Batch, covariant=True)
+B_contra = TypeVar("B_contra", bound=Batch, contravariant=True)
+B = TypeVar("B", bound=Batch)
+
+
+class Source(Protocol[B_co]):
+    """Where batches come from."""
+
+    @property
+    def fd(self) -> int | None:
+        """A descriptor that becomes readable when it is worth reading early, if any."""
+        ...
+
+    @property
+    def period(self) -> float:
+        """Seconds between readings otherwise."""
+        ...
+
+    def read(self) -> B_co:
+        """What there is; never waits."""
+        ...
+
+
+class Sink(Protocol[B_contra]):
+    """Where batches go."""
+
+    def write(self, batch: B_contra) -> None:
+        """Take one batch."""
+        ...
+
+
+@contextmanager
+def _stop_signals() -> Iterator[socket.socket]:
+    """A socket that becomes readable when SIGINT or SIGTERM asks us to end."""
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    handlers = {
+        number: signal.signal(number, lambda _number, _frame: None)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield reader
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup)
+        reader.close()
+        writer.close()
+
+
+def announce(ready_file: Path | None) -> None:
+    """Tell whoever waits that every probe is attached.
+
+    Raises:
+        LocalityError: The file cannot be written.
+    """
+    if ready_file is None:
+        return
+    try:
+        ready_file.write_text(f"{os.getpid()}\n")
+    except OSError as error:
+        raise LocalityError(f"cannot write {ready_file}: {error.strerror}") from None
+
+
+def stream(
+    source: Source[B],
+    sinks: Sequence[Sink[B]],
+    *,
+    duration: float | None = None,
+    count: int | None = None,
+) -> None:
+    """Run until the duration is over, enough was seen, or SIGINT or SIGTERM comes.
+
+    What the source holds at the end is still delivered.
+
+    Raises:
+        BrokenPipeError: Nobody reads standard output any more.
+    """
+    end = None if duration is None else time.monotonic() + duration
+    due = time.monotonic() + source.period
+    left = count
+    with _stop_signals() as stop, select.epoll() as poll:
+        poll.register(stop, select.EPOLLIN)
+        if source.fd is not None:
+            # Edge-triggered: the kernel side wakes us when it is worth it, and what lies
+            # in the ring without a wake-up must not make epoll return at once.
+            poll.register(source.fd, select.EPOLLIN | select.EPOLLET)
+        with suppress(OSError, ValueError):  # a regular file cannot be polled, and need not be
+            poll.register(sys.stdout.fileno(), 0)
+        ended = False
+        while not ended:
+            wake = due if end is None else min(due, end)
+            ready = dict(poll.poll(max(0.0, wake - time.monotonic())))
+            now = time.monotonic()
+            ended = stop.fileno() in ready or (end is not None and now >= end)
+            early = source.fd is not None and source.fd in ready
+            if not (ended or early or now >= due):
+                if any(events & select.EPOLLERR for events in ready.values()):
+                    raise BrokenPipeError
+                continue
+            while due <= now:
+                due += source.period
+            batch = source.read()
+            if left is not None:
+                batch = batch.first(left)
+                left -= len(batch)
+                ended = ended or left <= 0
+            for sink in sinks:
+                sink.write(batch)
