@@ -46,13 +46,16 @@ def compile_probes() -> list[Path]:
         if target.exists() and target.stat().st_mtime_ns > newest:
             continue
         command = ["clang", *CFLAGS, f"-D__TARGET_ARCH_{TARGET_ARCH[machine]}"]
-        command += ["-I", str(PROBES), "-c", str(source), "-o", str(target)]
+        # Under another name until it is whole: a program may be opening the old one.
+        unfinished = target.with_suffix(".o.new")
+        command += ["-I", str(PROBES), "-c", str(source), "-o", str(unfinished)]
         try:
             subprocess.run(command, check=True)
         except FileNotFoundError:
             sys.exit("building locality needs clang and libbpf's headers (clang, libbpf-dev)")
         except subprocess.CalledProcessError:
             sys.exit(f"clang could not compile {source.name}")
+        unfinished.replace(target)
     return objects
 
 

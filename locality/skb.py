@@ -50,6 +50,10 @@ FLUSH_FUNCTIONS = (
 )
 MAX_FLUSH_FUNCTIONS = 8
 
+#: The probes of functions that make an sk_buff, and how many sk_buffs to remember.
+MAKERS = ("alloc_skb", "build_skb", "build_skb_around", "skb_clone")
+REMEMBERED = 1 << 17
+
 RAW_PROGRAMS = (
     "raw_consume_skb",
     "raw_kfree_skb",
@@ -68,7 +72,6 @@ def _function_programs(prefix: str, leave: str) -> Callable[[Btf], tuple[str, ..
     """The programs of a rung that hooks functions: those for which this kernel has one."""
 
     def programs(kernel: Btf) -> tuple[str, ...]:
-        _require_alloc_cpu(kernel)
         chosen = ["kfree_skbmem", "kfree_skb_partial", "consume_udp"]
         if kernel.has_function("napi_skb_cache_put"):
             chosen.append("napi_skb_cache_put")
@@ -81,13 +84,19 @@ def _function_programs(prefix: str, leave: str) -> Callable[[Btf], tuple[str, ..
         names = [f"{prefix}_{name}" for name in chosen]
         if kernel.has_function("skb_attempt_defer_free"):
             names += [f"{prefix}_attempt_defer_free", f"{leave}_attempt_defer_free"]
+        if not _remembers_alloc_cpu(kernel):
+            names += [f"{leave}_{name}" for name in MAKERS]
         return tuple(names)
 
     return programs
 
 
 def _raw_programs(kernel: Btf) -> tuple[str, ...]:
-    _require_alloc_cpu(kernel)
+    if not _remembers_alloc_cpu(kernel):
+        raise Unsupported(
+            "this kernel's sk_buff does not say where it was allocated (alloc_cpu), and "
+            "tracepoints do not show it"
+        )
     if _tells_location(kernel) and not kallsyms.function_ranges(FLUSH_FUNCTIONS):
         raise Unsupported(
             "a deferred free cannot be told from a consumption: /proc/kallsyms hides the kernel's "
@@ -100,9 +109,9 @@ def _raw_programs(kernel: Btf) -> tuple[str, ...]:
     )
 
 
-def _require_alloc_cpu(kernel: Btf) -> None:
-    if not kernel.has_member("sk_buff", "alloc_cpu"):
-        raise Unsupported("this kernel's sk_buff does not remember its CPU (alloc_cpu, Linux 5.19)")
+def _remembers_alloc_cpu(kernel: Btf) -> bool:
+    """Whether an sk_buff has a field for the CPU it was allocated on."""
+    return kernel.has_member("sk_buff", "alloc_cpu")
 
 
 RUNGS = (
@@ -149,6 +158,7 @@ class SkbSource:
     def _open(self) -> Object:
         constants = {
             "possible_cpus": self.cpus,
+            "can_cast": btf.kernel().has_function("bpf_rdonly_cast"),
             "flush_functions": len(self._flushes),
             "flush_begin": [begin for begin, _ in self._flushes],
             "flush_end": [end for _, end in self._flushes],
@@ -158,13 +168,15 @@ class SkbSource:
         check_layout(ROW, obj.btf.struct("row"), "row")
         obj.resize("cells", self.cpus**2)
         obj.resize("rows", self.cpus)
+        if not _remembers_alloc_cpu(btf.kernel()):
+            obj.resize("alloc_cpus", REMEMBERED)
         return obj
 
     def _accounting(self) -> FunctionAccount | TracepointAccount:
         if self.footing.rung.name != "raw-tracepoint":
             return FunctionAccount(
                 flush_is_seen=bool(self._flushes),
-                sees_delivery=any("defer_free" in name for name in self.footing.programs),
+                defers=any("defer_free" in name for name in self.footing.programs),
             )
         return TracepointAccount(
             udp_is_deferred=self._learn_whether_udp_is_deferred(),

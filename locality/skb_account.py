@@ -216,12 +216,13 @@ class FunctionAccount:
         flush_is_seen: Whether the kernel side knows a flush of a deferred list when it
             sees one. If not, it took the free that follows for a local consumption, which
             is taken back here: exact in sum, late by what is on the lists.
-        sees_delivery: Whether the functions through which readers let go are hooked.
+        defers: Whether this kernel defers frees: the function that does is also where
+            readers of TCP let go, so without it delivery is not seen either.
     """
 
-    def __init__(self, *, flush_is_seen: bool, sees_delivery: bool) -> None:
+    def __init__(self, *, flush_is_seen: bool, defers: bool) -> None:
         self._flush_is_seen = flush_is_seen
-        self._sees_delivery = sees_delivery
+        self._defers = defers
         self._debt = Debt()
 
     def figures(self, grown: Difference) -> Figures:
@@ -239,7 +240,9 @@ class FunctionAccount:
                 local=int(_local(consumed)[direction]),
                 freed_local=int(_local(freed)[direction]),
                 # Taken back when the list was full, perhaps just after the interval began.
-                deferred=max(0, int(deferred.sum(axis=(0, 1))[direction])),
+                deferred=max(0, int(deferred.sum(axis=(0, 1))[direction]))
+                if self._defers
+                else None,
                 unknown=int(unknown[direction]),
             )
             for direction in (RX, TX)
@@ -248,8 +251,8 @@ class FunctionAccount:
         return Figures(
             rx=flows[RX],
             tx=flows[TX],
-            delivered=int(delivered.sum()) if self._sees_delivery else None,
-            delivered_local=int(_local(delivered)) if self._sees_delivery else None,
+            delivered=int(delivered.sum()) if self._defers else None,
+            delivered_local=int(_local(delivered)) if self._defers else None,
             matrix=consumed.transpose(2, 1, 0),
         )
 
@@ -302,11 +305,14 @@ class TracepointAccount:
             deferred=int(returned[TX]),
             unknown=int(unknown[TX]),
         )
+        # Datagrams that UDP frees itself pass no tracepoint of delivery; a share of TCP
+        # alone would be taken for that of all.
+        readers_are_seen = self._udp_is_deferred and not udp_unknown
         return Figures(
             rx=rx,
             tx=tx,
-            delivered=int(delivered.sum()) + datagrams,
-            delivered_local=int(_local(delivered)) + udp_local,
+            delivered=int(delivered.sum()) + datagrams if readers_are_seen else None,
+            delivered_local=int(_local(delivered)) + udp_local if readers_are_seen else None,
             matrix=consumed.transpose(2, 1, 0),
             apart=(datagrams - udp_local - udp_unknown, int(returned[TX])),
             together=(udp_local, 0),

@@ -26,7 +26,7 @@ def function_ranges(names: Collection[str], kallsyms: Path = KALLSYMS) -> list[t
     """
     alternatives = "|".join(map(re.escape, names)).encode()
     pattern = re.compile(
-        rb"^([0-9a-f]+) [tTwW] (?:" + alternatives + rb")(?:\.\S+)?\n([0-9a-f]+) ", re.MULTILINE
+        rb"^([0-9a-f]+) [tTwW] (?:" + alternatives + rb")(?:\.\S+)?\n(?=([0-9a-f]+) )", re.MULTILINE
     )
     ranges = (
         (int(begin, 16), int(end, 16)) for begin, end in pattern.findall(kallsyms.read_bytes())

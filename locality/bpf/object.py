@@ -115,13 +115,20 @@ class Object:
                 constants[name] = value
 
     @property
+    def _open_handle(self) -> int:
+        """The handle; libbpf itself would follow a null pointer."""
+        if not self._handle:
+            raise LocalityError(f"the probe {self.name} is closed")
+        return self._handle
+
+    @property
     def programs(self) -> dict[str, int]:
         """libbpf's handles of the object's programs, by C function name."""
         found: dict[str, int] = {}
-        handle = lib.bpf_object__next_program(self._handle, None)
+        handle = lib.bpf_object__next_program(self._open_handle, None)
         while handle:
             found[lib.bpf_program__name(handle).decode()] = handle
-            handle = lib.bpf_object__next_program(self._handle, handle)
+            handle = lib.bpf_object__next_program(self._open_handle, handle)
         return found
 
     def select(self, names: Collection[str]) -> None:
@@ -144,7 +151,7 @@ class Object:
             Unsupported: The kernel refused; the message has its reason.
         """
         libbpf.log.clear()
-        if lib.bpf_object__load(self._handle):
+        if lib.bpf_object__load(self._open_handle):
             raise _failure(f"the kernel refused the probe {self.name}")
 
     def attach(self, names: Collection[str]) -> None:
@@ -231,11 +238,11 @@ class Object:
         handle: int | None
         if name.startswith("."):
             # A data section's map carries the object's name in front: "accept_c.rodata".
-            handle = lib.bpf_object__next_map(self._handle, None)
+            handle = lib.bpf_object__next_map(self._open_handle, None)
             while handle and not lib.bpf_map__name(handle).decode().endswith(name):
-                handle = lib.bpf_object__next_map(self._handle, handle)
+                handle = lib.bpf_object__next_map(self._open_handle, handle)
         else:
-            handle = lib.bpf_object__find_map_by_name(self._handle, name.encode())
+            handle = lib.bpf_object__find_map_by_name(self._open_handle, name.encode())
         if not handle:
             raise LocalityError(f"the probe {self.name} has no map {name}")
         return handle

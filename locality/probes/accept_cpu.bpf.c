@@ -252,7 +252,7 @@ static __always_inline void returned(struct pt_regs *regs, long ret)
 
 	if (ret < 0 || !wanted_task())
 		return;
-	task = bpf_get_current_task_btf();
+	task = (struct task_struct *)bpf_get_current_task();
 	table = BPF_CORE_READ(task, files, fdt);
 	if (ret >= BPF_CORE_READ(table, max_fds))
 		return;

@@ -51,6 +51,14 @@ enum {
 	IPPROTO_MPTCP = 262,
 };
 
+/* include/linux/skbuff.h, include/uapi/linux/if_packet.h */
+enum {
+	SKB_FCLONE_UNAVAILABLE = 0,
+	SKB_FCLONE_ORIG = 1,
+	SKB_FCLONE_CLONE = 2,
+	PACKET_OUTGOING = 4,
+};
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 /* Tasks and their files: include/linux/sched.h, fdtable.h, fs.h */
@@ -170,7 +178,7 @@ struct kmem_cache {
 
 struct pt_regs {
 	unsigned long di, si, dx, cx, r8;
-	unsigned long orig_ax;
+	unsigned long ax, orig_ax;
 };
 
 struct syscall_trace_exit {

@@ -68,6 +68,7 @@ static __always_inline void freed(struct sk_buff *skb, struct packet packet)
 	}
 	if (row->udp == (__u64)skb)
 		row->udp = 0;
+	forget(skb);
 	if (why == MERGED)
 		return;
 	if (packet.kind == CLONE) {

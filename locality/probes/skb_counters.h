@@ -25,7 +25,7 @@ struct cell {
 };
 
 struct row {
-	__u64 unknown[2];    /* seen, but not on which CPU it was consumed */
+	__u64 unknown[2];    /* seen, but not on which CPU it was consumed, or allocated */
 	__u64 returned[2];   /* freed here for a CPU that consumed it and sent it back */
 	__u64 udp_received;  /* datagrams read here, alloc CPU not known (raw tracepoints) */
 	__u64 udp_returned;  /* those of returned[RX] that are UDP */

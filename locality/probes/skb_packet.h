@@ -19,17 +19,7 @@
 #ifndef LOCALITY_SKB_PACKET_H
 #define LOCALITY_SKB_PACKET_H
 
-#include "kernel_types.h"
-#include <bpf/bpf_helpers.h>
-#include <bpf/bpf_core_read.h>
-
-/* include/linux/skbuff.h, include/uapi/linux/if_packet.h */
-enum {
-	SKB_FCLONE_UNAVAILABLE = 0,
-	SKB_FCLONE_ORIG = 1,
-	SKB_FCLONE_CLONE = 2,
-	PACKET_OUTGOING = 4,
-};
+#include "skb_alloc_map.h"
 
 enum kind {
 	RX = 0,
@@ -37,8 +27,6 @@ enum kind {
 	CLONE = 2,
 	NEITHER = 3,
 };
-
-#define UNKNOWN_CPU 0xffffffff
 
 struct packet {
 	enum kind kind;
@@ -63,25 +51,36 @@ static __always_inline enum kind kind_of(int iif, __u8 fclone, __u32 sender_cpu,
 	return TX;
 }
 
+static __always_inline __u32 alloc_cpu_of(struct sk_buff *skb)
+{
+	if (!bpf_core_field_exists(skb->alloc_cpu))
+		return remembered_cpu(skb);
+	return BPF_CORE_READ_BITFIELD(skb, alloc_cpu);
+}
+
 /* For programs whose skb the verifier knows by type: plain loads. */
 static __always_inline struct packet typed_packet(struct sk_buff *skb)
 {
 	return (struct packet){
 		.kind = kind_of(skb->skb_iif, BPF_CORE_READ_BITFIELD(skb, fclone), skb->sender_cpu,
 				BPF_CORE_READ_BITFIELD(skb, pkt_type)),
-		.alloc_cpu = BPF_CORE_READ_BITFIELD(skb, alloc_cpu),
+		.alloc_cpu = alloc_cpu_of(skb),
 	};
 }
 
-/* For programs that have just an address: each field costs a helper call. */
+/* For programs that have just an address: a helper call for each field, or a cast. */
 static __always_inline struct packet packet_at(struct sk_buff *skb)
 {
+	if (can_cast)
+		return typed_packet(typed(skb, struct sk_buff));
 	return (struct packet){
 		.kind = kind_of(BPF_CORE_READ(skb, skb_iif),
 				BPF_CORE_READ_BITFIELD_PROBED(skb, fclone),
 				BPF_CORE_READ(skb, sender_cpu),
 				BPF_CORE_READ_BITFIELD_PROBED(skb, pkt_type)),
-		.alloc_cpu = BPF_CORE_READ_BITFIELD_PROBED(skb, alloc_cpu),
+		.alloc_cpu = bpf_core_field_exists(skb->alloc_cpu)
+				     ? BPF_CORE_READ_BITFIELD_PROBED(skb, alloc_cpu)
+				     : remembered_cpu(skb),
 	};
 }
 

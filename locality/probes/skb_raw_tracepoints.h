@@ -129,7 +129,6 @@ int BPF_PROG(raw_kfree_skb, struct sk_buff *skb)
 SEC("tp_btf/skb_copy_datagram_iovec")
 int BPF_PROG(raw_copy_datagram, struct sk_buff *skb, int len)
 {
-	struct packet packet;
 	struct sock *sk = skb->sk;
 	struct tcp_skb_cb cb;
 	struct cell *cell;
@@ -143,12 +142,11 @@ int BPF_PROG(raw_copy_datagram, struct sk_buff *skb, int len)
 		if (BPF_CORE_READ((struct tcp_sock *)sk, copied_seq) + len - cb.seq < skb->len)
 			return 0; /* more of it is still to be read */
 	}
-	packet = typed_packet(skb);
-	cell = cell_of(packet.alloc_cpu);
-	if (!cell || packet.kind != RX)
-		return 0;
-	cell->consumed[RX]++;
-	cell->delivered++;
+	cell = cell_of(alloc_cpu_of(skb));
+	if (cell) {
+		cell->consumed[RX]++;
+		cell->delivered++;
+	}
 	return 0;
 }
 
@@ -186,6 +184,22 @@ static __always_inline void learn_caches(const void *memory, struct kmem_cache *
 		fclone_cache = (__u64)cache;
 }
 
+static __always_inline __u8 fclone_of(struct sk_buff *skb)
+{
+	if (can_cast) {
+		skb = typed(skb, struct sk_buff);
+		return BPF_CORE_READ_BITFIELD(skb, fclone);
+	}
+	return BPF_CORE_READ_BITFIELD_PROBED(skb, fclone);
+}
+
+static __always_inline int references(struct sk_buff_fclones *pair)
+{
+	if (can_cast)
+		return typed(pair, struct sk_buff_fclones)->fclone_ref.refs.counter;
+	return BPF_CORE_READ(pair, fclone_ref.refs.counter);
+}
+
 /* A pair goes back: when did its original? */
 static __always_inline void pair_freed(struct row *row, struct sk_buff_fclones *pair)
 {
@@ -194,14 +208,13 @@ static __always_inline void pair_freed(struct row *row, struct sk_buff_fclones *
 	struct packet packet;
 
 	/* A merged cache holds other things too. */
-	if (BPF_CORE_READ_BITFIELD_PROBED(original, fclone) != SKB_FCLONE_ORIG ||
-	    BPF_CORE_READ_BITFIELD_PROBED(clone, fclone) != SKB_FCLONE_CLONE)
+	if (fclone_of(original) != SKB_FCLONE_ORIG || fclone_of(clone) != SKB_FCLONE_CLONE)
 		return;
 	packet = packet_at(original);
 	if (packet.kind != TX || packet.alloc_cpu >= possible_cpus)
 		return;
 	/* kfree_skbmem() leaves 1 where the original went last, and else counts down to 0. */
-	if (BPF_CORE_READ(pair, fclone_ref.refs.counter) == 1)
+	if (references(pair) == 1)
 		count_consumed(row, packet);
 	else
 		row->unknown[TX]++;

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Where kernels differ, in what the probes read and call. Each difference is found by
+ * asking for the field, function or argument, never by a version: distributions backport.
+ *
+ *   sk_buff.alloc_cpu            68822bdf76f1 "net: generalize skb freeing deferral to
+ *                                per-cpu lists", 5.19, with skb_attempt_defer_free().
+ *                                Before it: skb_alloc_map.h remembers where it was allocated.
+ *   consume_skb's location       dd1b527831a3 "net: add location to trace_consume_skb()", 6.3.
+ *                                Before it, and where kallsyms hides addresses: skb_flush.h.
+ *   bpf_rdonly_cast()            a35b9af4ec2c "bpf: Add a kfunc for generic type cast", 6.2.
+ *                                Before it: fields are read by bpf_probe_read_kernel().
+ *   kmem_cache_free's void *     not an argument that a typed raw tracepoint may take on 6.1
+ *                                (refused there, taken on 6.18), so that program is untyped.
+ *   napi_skb_cache_put()         a function of its own on 6.12, 6.18 and 7.3; inlined on 5.10
+ *                                and 6.1. Where there is none: napi_consume_skb().
+ *   skb_consume_udp() defers     6471658dc66c "udp: use skb_attempt_defer_free()", 6.18. Learnt
+ *                                from a few datagrams at start (skb_raw_tracepoints.h).
+ */
+#ifndef LOCALITY_KERNEL_DIFFERENCES_H
+#define LOCALITY_KERNEL_DIFFERENCES_H
+
+#include "kernel_types.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
+/* Set by user space where the kernel has bpf_rdonly_cast(). */
+const volatile bool can_cast = false;
+
+extern void *bpf_rdonly_cast(const void *memory, __u32 type) __ksym __weak;
+
+/* `memory` as a pointer the verifier lets us load from; only where can_cast. */
+#define typed(memory, type) ((type *)bpf_rdonly_cast(memory, bpf_core_type_id_kernel(type)))
+
+#endif
