@@ -7,6 +7,7 @@ against the compiled probe's own type information whenever it is opened.
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -96,7 +97,7 @@ class Filter:
                     "leave the filter out and select afterwards",
                     exit_code=2,
                 )
-        comm = (self.comm or "").encode()[: COMM_LEN - 1]
+        comm = os.fsencode(self.comm or "")[: COMM_LEN - 1]
         return {
             "only_cpu": -1 if self.cpu is None else self.cpu,
             "only_family": self.family or 0,

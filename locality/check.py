@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from locality import accept, skb
@@ -13,16 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from locality.bpf.ladder import Rung
-
-#: include/uapi/linux/capability.h: those that one of the commands makes use of, and for what.
-CAPABILITIES = {
-    39: ("CAP_BPF", "load probes"),
-    38: ("CAP_PERFMON", "attach probes, read kernel memory"),
-    19: ("CAP_SYS_PTRACE", "reach another process's socket (attach-cbpf)"),
-    21: ("CAP_SYS_ADMIN", "namespaces (demo); tracefs where it is not mounted; BPF before 5.8"),
-    12: ("CAP_NET_ADMIN", "links and addresses (demo)"),
-}
-PURPOSES = dict(CAPABILITIES.values())
 
 
 @dataclass(frozen=True)
@@ -61,10 +50,3 @@ def _try(
         chosen = refusal is None and not any(attempt.chosen for attempt in tried)
         tried.append(Attempt(measurement, rung.name, refusal, chosen))
     return tried
-
-
-def capabilities(status: Path = Path("/proc/self/status")) -> dict[str, bool]:
-    """The capabilities of `CAPABILITIES` by name, and whether this process has each."""
-    line = next(line for line in status.read_text().splitlines() if line.startswith("CapEff:"))
-    held = int(line.split()[1], 16)
-    return {name: bool(held >> number & 1) for number, (name, _) in CAPABILITIES.items()}

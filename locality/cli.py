@@ -9,72 +9,40 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
 from locality import __version__
 from locality.errors import LocalityError
+from locality.options import AT_LEAST_ONE, PORT, SECONDS, WRITABLE, tracing_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from locality.accept import AcceptBatch
     from locality.bpf.ladder import Footing
     from locality.skb_account import Interval
     from locality.stream import Sink
 
-C = TypeVar("C", bound="Callable[..., Any]")
-
 #: What a shell reports for a program that SIGPIPE ended: `locality ... | head` is no error.
 EXIT_BROKEN_PIPE = 128 + 13
 EXIT_INTERRUPTED = 128 + 2
 
-POSITIVE = click.FloatRange(min=0, min_open=True)
-AT_LEAST_ONE = click.IntRange(min=1)
-PORT = click.IntRange(0, 65535)
-WRITABLE = click.Path(dir_okay=False, writable=True, path_type=Path)
 
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    invoke_without_command=True,
+)
 @click.version_option(__version__, prog_name="locality")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Does Linux handle a packet on the CPU that received it?
 
     Measure it (accept, skb), change it (attach-cbpf), and see both on a real server (demo).
     """
-
-
-def _tracing_options(*formats: str) -> Callable[[C], C]:
-    """The options that every tracing command has."""
-
-    def add(command: C) -> C:
-        for option in (
-            click.option("--json", "format_", flag_value="json", help="Same as --format json."),
-            click.option("--csv", "format_", flag_value="csv", help="Same as --format csv."),
-            click.option(
-                "--format",
-                "format_",
-                type=click.Choice(formats),
-                default="text",
-                show_default=True,
-                help="classic: the lines of the 2017 scripts.",
-            ),
-            click.option(
-                "--rung",
-                envvar="LOCALITY_RUNG",
-                metavar="NAME",
-                help="Kind of probe to use; see locality check. Default: the best allowed.",
-            ),
-            click.option(
-                "--ready-file", type=WRITABLE, help="Written once every probe is attached."
-            ),
-            click.option("--duration", type=POSITIVE, metavar="S", help="End after S seconds."),
-        ):
-            command = option(command)
-        return command
-
-    return add
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 @cli.command()
@@ -94,7 +62,7 @@ def _tracing_options(*formats: str) -> Callable[[C], C]:
     show_default=True,
     help="Size of the buffer between kernel and reader; a power of two.",
 )
-@_tracing_options("text", "classic", "json", "csv")
+@tracing_options("text", "classic", "json", "csv")
 def accept(
     *,
     comm: str | None,
@@ -118,11 +86,15 @@ def accept(
     from locality.sinks.csv_rows import CsvAccept
     from locality.sinks.json_lines import JsonAccept
     from locality.sinks.text import TextAccept, summary_lines
-    from locality.stream import announce, stream
+    from locality.stream import stream
 
-    require_pids(pids)
-    wanted = Filter(comm, pids, ports, cpu, int(family) if family else None)
     machine = topology.read()
+    require_pids(pids)
+    if comm == "":
+        raise click.UsageError("--comm '' is no name")
+    if cpu is not None and cpu >= machine.possible:
+        raise click.UsageError(f"--cpu {cpu}: this machine has CPUs 0 to {machine.possible - 1}")
+    wanted = Filter(comm, pids, ports, cpu, int(family) if family else None)
     summary = AcceptSummary(machine)
     with AcceptSource(wanted, rung, ring * 1024) as source:
         _say_where_we_stand(source.footing, f"accepts of {wanted}")
@@ -138,16 +110,15 @@ def accept(
                 sink = CsvAccept(sys.stdout, machine)
             case _:
                 sink = TextAccept(sys.stdout, machine)
-        announce(ready_file)
-        stream(source, [summary, sink], duration=duration, count=count)
+        stream(source, [summary, sink], duration=duration, count=count, ready_file=ready_file)
     _end(summary_lines(summary), format_)
 
 
 @cli.command()
-@click.option("--interval", type=POSITIVE, default=1.0, show_default=True, metavar="S")
+@click.option("--interval", type=SECONDS, default=1.0, show_default=True, metavar="S")
 @click.option("--count", type=AT_LEAST_ONE, metavar="N", help="End after N intervals.")
 @click.option("--matrix", is_flag=True, help="Add the packets by alloc CPU and consume CPU.")
-@_tracing_options("text", "classic", "json", "csv")
+@tracing_options("text", "classic", "json", "csv")
 def skb(
     *,
     interval: float,
@@ -165,7 +136,7 @@ def skb(
     from locality.sinks.text import TextSkb, skb_summary_lines
     from locality.skb import SkbSource
     from locality.skb_summary import SkbSummary
-    from locality.stream import announce, stream
+    from locality.stream import stream
 
     if matrix and format_ in {"classic", "csv"}:
         raise click.UsageError(f"--matrix has no place in --format {format_}: use text or json")
@@ -182,8 +153,7 @@ def skb(
                 sink = CsvSkb(sys.stdout)
             case _:
                 sink = TextSkb(sys.stdout, matrix=matrix)
-        announce(ready_file)
-        stream(source, [summary, sink], duration=duration, count=count)
+        stream(source, [summary, sink], duration=duration, count=count, ready_file=ready_file)
     _end(skb_summary_lines(summary), format_)
 
 
@@ -258,11 +228,12 @@ def attach_cbpf(
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def check(*, as_json: bool) -> None:
     """Show what this kernel allows: the rung each measurement takes, and why not others."""
-    from locality import check as checks
+    from locality.capabilities import held as capabilities_held
+    from locality.check import attempts
     from locality.report import check_json, check_lines
 
-    found = checks.attempts()
-    held = checks.capabilities()
+    found = attempts()
+    held = capabilities_held()
     _print([check_json(found, held)] if as_json else check_lines(found, held))
     if not all(
         any(one.chosen for one in found if one.measurement == name) for name in ("accept", "skb")
@@ -271,31 +242,38 @@ def check(*, as_json: bool) -> None:
 
 
 @cli.command()
-@click.option("--seconds", type=POSITIVE, default=3.0, show_default=True, help="For each phase.")
+@click.option("--seconds", type=SECONDS, default=3.0, show_default=True, help="For each phase.")
 @click.option(
     "--workers", type=click.IntRange(2, 64), default=4, show_default=True, help="At most so many."
 )
-def demo(*, seconds: float, workers: int) -> None:
+@click.option("--svg", type=WRITABLE, help="Write what was printed as a picture, too.")
+def demo(*, seconds: float, workers: int, svg: Path | None) -> None:
     """Repeat the experiment of 2017: nginx in namespaces, before and after attach-cbpf."""
     from rich.console import Console
 
     from locality.lab.demo import phases, run
     from locality.lab.experiment import open_lab
     from locality.lab.measure import measuring
-    from locality.report import change_line, phase_line, phase_table
+    from locality.report import change_line, phase_line, phase_table, save_picture
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, record=svg is not None)
     results = []
-    with open_lab(workers) as lab, measuring(lab.server) as measure:
+    with open_lab(workers) as lab, measuring(lab.server) as meter:
         console.print(
             f"nginx with {len(lab.cpus)} workers on CPUs {', '.join(map(str, lab.cpus))}; "
             f"{len(phases(lab.cpus))} phases of {seconds:g} s under load"
         )
-        for result in run(lab, measure, seconds=seconds):
+        console.print(
+            f"accepts on rung {meter.accepts.footing.rung.name}, packets of the whole machine "
+            f"on rung {meter.packets.footing.rung.name} (? = not seen on it)"
+        )
+        for result in run(lab, meter.measure, seconds=seconds):
             console.print(phase_line(result))
             results.append(result)
     console.print(phase_table(results))
     console.print(change_line(results))
+    if svg is not None:
+        save_picture(console, svg)
     if not all(result.as_expected for result in results):
         raise LocalityError("a phase did not show what it must: see the table above", exit_code=3)
 
@@ -325,8 +303,12 @@ def _end(lines: Iterable[str], format_: str) -> None:
 
 def main() -> None:
     """Run the command line; every error becomes one line and an exit code."""
+    if sys.stdout is None:  # started with standard output closed
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for the life of the process
     try:
-        code = cli.main(standalone_mode=False)
+        # Not cli.main(), which has its own idea of a closed pipe: exit status 1.
+        with cli.make_context("locality", sys.argv[1:]) as context:
+            code = cli.invoke(context)
         sys.stdout.flush()
     except click.exceptions.Exit as ended:
         code = ended.exit_code
@@ -338,7 +320,7 @@ def main() -> None:
         code = error.exit_code
     except BrokenPipeError:
         # Python flushes standard output once more at exit; let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = EXIT_BROKEN_PIPE
     except (KeyboardInterrupt, click.Abort):
         code = EXIT_INTERRUPTED

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from locality import cbpf
+from locality.sinks.untrusted import printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -113,9 +114,13 @@ def explain(target: Target, program: cbpf.Program, cpus: Collection[int]) -> lis
         )
     elif group.order_known:
         local = [cpu for cpu in sorted(cpus) if cpu in _served_on(group, program, cpu)]
-        lines.append(f"CPUs whose packets go to a worker that may run there: {_ranges(local)}")
+        which = f"CPUs {_ranges(local)}" if local else "no CPU"
+        lines.append(f"packets of {which} go to a worker that may run there")
     for index, member in enumerate(group.members if group.order_known else ()):
-        served = ", ".join(f"pid {one.pid} {one.comm}" for one in member.workers) or "nobody seen"
+        served = (
+            ", ".join(f"pid {one.pid} {printable(one.comm)}" for one in member.workers)
+            or "nobody seen"
+        )
         lines.append(f"index {index}: {served}, CPUs {_ranges(member.cpus)}")
     return lines
 

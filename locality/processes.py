@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,16 +23,16 @@ def require_pids(pids: Iterable[int], proc: Path = PROC) -> None:
     """
     for pid in pids:
         try:
-            status = (proc / str(pid) / "status").read_text()
+            status = (proc / str(pid) / "status").read_bytes()
         except OSError:
             raise LocalityError(f"there is no process {pid}: pgrep -a NAME finds the pid") from None
-        if f"\nTgid:\t{pid}\n" not in status:
+        if b"\nTgid:\t%d\n" % pid not in status:
             raise LocalityError(f"{pid} is a thread: give the pid of its process")
 
 
 def has_thread_named(comm: str, proc: Path = PROC) -> bool:
     """Whether any thread has this name now; the kernel keeps 15 bytes of a name."""
-    wanted = comm.encode()[:15]
+    wanted = os.fsencode(comm)[:15]
     for path in proc.glob("[0-9]*/task/*/comm"):
         with suppress(OSError):
             if path.read_bytes().rstrip(b"\n") == wanted:

@@ -33,6 +33,10 @@ class Batch(Protocol):
         ...
 
 
+#: epoll takes no more than 2^31 ms.
+LONGEST_SLEEP = 3600.0
+_GONE = select.EPOLLERR | select.EPOLLHUP
+
 B_co = TypeVar("B_co", bound=Batch, covariant=True)
 B_contra = TypeVar("B_contra", bound=Batch, contravariant=True)
 B = TypeVar("B", bound=Batch)
@@ -84,16 +88,15 @@ def _stop_signals() -> Iterator[socket.socket]:
         writer.close()
 
 
-def announce(ready_file: Path | None) -> None:
-    """Tell whoever waits that every probe is attached.
-
-    Raises:
-        LocalityError: The file cannot be written.
-    """
-    if ready_file is None:
-        return
+def _announce(ready_file: Path) -> None:
+    """Tell whoever waits that every probe is attached; the file is whole once it is there."""
+    unfinished = ready_file.with_name(f"{ready_file.name}.{os.getpid()}")
     try:
-        ready_file.write_text(f"{os.getpid()}\n")
+        if ready_file.exists() and not ready_file.is_file():  # a FIFO, a terminal
+            ready_file.write_text(f"{os.getpid()}\n")
+            return
+        unfinished.write_text(f"{os.getpid()}\n")
+        unfinished.replace(ready_file)
     except OSError as error:
         raise LocalityError(f"cannot write {ready_file}: {error.strerror}") from None
 
@@ -104,13 +107,22 @@ def stream(
     *,
     duration: float | None = None,
     count: int | None = None,
+    ready_file: Path | None = None,
 ) -> None:
     """Run until the duration is over, enough was seen, or SIGINT or SIGTERM comes.
 
     What the source holds at the end is still delivered.
 
+    Args:
+        source: Its probes are attached.
+        sinks: Each gets every batch, in this order.
+        duration: Seconds.
+        count: Events.
+        ready_file: Written once a signal would end the run in order.
+
     Raises:
         BrokenPipeError: Nobody reads standard output any more.
+        LocalityError: The ready file cannot be written.
     """
     end = None if duration is None else time.monotonic() + duration
     due = time.monotonic() + source.period
@@ -123,19 +135,21 @@ def stream(
             poll.register(source.fd, select.EPOLLIN | select.EPOLLET)
         with suppress(OSError, ValueError):  # a regular file cannot be polled, and need not be
             poll.register(sys.stdout.fileno(), 0)
+        if ready_file is not None:
+            _announce(ready_file)
         ended = False
         while not ended:
             wake = due if end is None else min(due, end)
-            ready = dict(poll.poll(max(0.0, wake - time.monotonic())))
+            ready = dict(poll.poll(min(max(0.0, wake - time.monotonic()), LONGEST_SLEEP)))
             now = time.monotonic()
             ended = stop.fileno() in ready or (end is not None and now >= end)
             early = source.fd is not None and source.fd in ready
             if not (ended or early or now >= due):
-                if any(events & select.EPOLLERR for events in ready.values()):
+                if any(events & _GONE for events in ready.values()):
                     raise BrokenPipeError
                 continue
-            while due <= now:
-                due += source.period
+            if now >= due:
+                due += source.period * ((now - due) // source.period + 1)
             batch = source.read()
             if left is not None:
                 batch = batch.first(left)

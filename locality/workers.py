@@ -145,6 +145,6 @@ def _listing(directory: Path) -> list[Path]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text(errors="backslashreplace")
     except OSError:
         return ""

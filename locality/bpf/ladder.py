@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from locality.bpf import btf
+from locality.capabilities import missing_for_probes
 from locality.errors import LocalityError, Unsupported
 
 if TYPE_CHECKING:
@@ -94,5 +95,10 @@ def climb(
             refused.append(Refusal(rung.name, str(refusal), refusal.answer))
             continue
         return Footing(obj, rung, programs, tuple(refused))
+    if missing := missing_for_probes():
+        raise Unsupported(
+            f"probes need CAP_BPF and CAP_PERFMON (before Linux 5.8: CAP_SYS_ADMIN), and this "
+            f"process has no {' and no '.join(missing)}: run it as root"
+        )
     reasons = "; ".join(f"{refusal.rung}: {refusal.reason}" for refusal in refused)
     raise Unsupported(f"this kernel allows no probe for it: {reasons}")

@@ -8,7 +8,6 @@ come before `load`, maps and `.bss` can be read after it.
 from __future__ import annotations
 
 import ctypes
-import errno
 import mmap
 import os
 from importlib import resources
@@ -269,17 +268,10 @@ class Object:
         self.close()
 
 
-#: The capabilities that loading and attaching the probes takes, since Linux 5.8.
-CAPABILITIES_NEEDED = "CAP_BPF and CAP_PERFMON (before Linux 5.8: CAP_SYS_ADMIN)"
-
-
 def _failure(what: str) -> Unsupported:
     """An error from errno and the last thing libbpf said, in one line."""
     code = ctypes.get_errno()
-    answer = os.strerror(code) if code else "no reason given"
-    if code in {errno.EPERM, errno.EACCES} and os.geteuid() != 0:
-        advice = f"it takes {CAPABILITIES_NEEDED}: run it as root"
-        return Unsupported(f"{what}: {answer}; {advice}", answer=answer)
+    answer = os.strerror(code) if code else None
     return Unsupported(f"{what}: {_answer()}", answer=answer)
 
 

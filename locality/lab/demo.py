@@ -101,7 +101,7 @@ def phases(cpus: Sequence[int]) -> tuple[Phase, ...]:
         Phase("after", f"{attach_cpu}: worker = CPU % {len(cpus)}", *exact, _attach_cpu),
         Phase(
             "reversed",
-            f"nginx restarted with its workers' CPUs reversed; {attach_cpu} again",
+            f"workers' CPUs reversed; attach-cbpf --group {len(cpus)}",
             *never,
             _reverse,
         ),

@@ -135,23 +135,27 @@ static __always_inline __u64 established_at(struct sock *sk)
 	return BPF_CORE_READ((struct tcp_sock *)sk, rcvq_space.time) * 1000;
 }
 
-static __always_inline bool is_v4_mapped(const __u8 *address)
+/*
+ * The IP version of the connection's packets; 0 for other families. An IPv6 socket that
+ * took an IPv4 connection has mapped addresses, ::ffff:a.b.c.d.
+ */
+static __always_inline __u8 ip_version(struct sock *sk)
 {
-	const __u32 *word = (const __u32 *)address;
+	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	__u32 word[4];
 
-	return !word[0] && !word[1] && word[2] == bpf_htonl(0xffff);
+	if (family != AF_INET6)
+		return family == AF_INET ? 4 : 0;
+	BPF_CORE_READ_INTO(&word, sk, __sk_common.skc_v6_daddr);
+	return !word[0] && !word[1] && word[2] == bpf_htonl(0xffff) ? 4 : 6;
 }
 
-static __always_inline void read_addresses(struct sock *sk, __u16 family, struct accept_event *e)
+static __always_inline void read_addresses(struct sock *sk, struct accept_event *e)
 {
-	e->family = 4;
-	if (family == AF_INET6) {
+	if (e->family == 6) {
 		BPF_CORE_READ_INTO(&e->laddr, sk, __sk_common.skc_v6_rcv_saddr);
 		BPF_CORE_READ_INTO(&e->raddr, sk, __sk_common.skc_v6_daddr);
-		if (!is_v4_mapped(e->raddr)) {
-			e->family = 6;
-			return;
-		}
+		return;
 	}
 	__builtin_memset(e->laddr, 0, sizeof(e->laddr));
 	__builtin_memset(e->raddr, 0, sizeof(e->raddr));
@@ -166,14 +170,15 @@ static __always_inline void accepted(struct file *file, int listen_fd, int fd)
 	struct accept_event *e;
 	struct sock *sk;
 	__u64 id, since;
-	__u16 family, port;
+	__u8 version;
+	__u16 port;
 
 	/* Also false if another thread has closed and reused the descriptor meanwhile. */
 	if (BPF_CORE_READ(socket, file) != file)
 		return;
 	sk = BPF_CORE_READ(socket, sk);
-	family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	if (family != AF_INET && family != AF_INET6)
+	version = ip_version(sk);
+	if (!version || (only_family && version != only_family))
 		return;
 	port = BPF_CORE_READ(sk, __sk_common.skc_num);
 	if (!wanted_port(port))
@@ -184,11 +189,8 @@ static __always_inline void accepted(struct file *file, int listen_fd, int fd)
 		__sync_fetch_and_add(&lost, 1);
 		return;
 	}
-	read_addresses(sk, family, e);
-	if (only_family && e->family != only_family) {
-		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
-		return;
-	}
+	e->family = version;
+	read_addresses(sk, e);
 	e->time = bpf_ktime_get_ns();
 	since = established_at(sk);
 	e->flags = since ? WAIT_KNOWN : 0;

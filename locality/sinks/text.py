@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, TextIO
 
@@ -19,33 +20,45 @@ if TYPE_CHECKING:
     from locality.topology import Topology
 
 #: Matrices of more CPUs do not fit a terminal; JSON has them whole.
-WIDEST_MATRIX = 16
+WIDEST_MATRIX = 8
 MOST_WORKERS = 20
 #: Intervals between two headings.
 PAGE = 20
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """``98.7%``, or ``?`` for a figure that could not be seen."""
-    return "?" if value is None else f"{value:.{digits}f}%"
+    """``98.7%``, or ``?`` for a figure that could not be seen.
+
+    Cut, not rounded: 99.996 is not yet 100.
+    """
+    if value is None:
+        return "?"
+    scale = 10**digits
+    # 0.29 * 100 is a little less than 29 in binary; that is not what is to be cut.
+    return f"{math.floor(round(value * scale, 6)) / scale:.{digits}f}%"
 
 
 def duration(ns: float | None) -> str:
     """A time with the unit that suits it: ``870ns``, ``12.3us``, ``4.5ms``, ``1.2s``."""
     if ns is None:
         return "?"
-    for unit, size in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
-        if ns >= size:
-            return f"{ns / size:.1f}{unit}"
-    return f"{ns:.0f}ns"
+    value, digits = ns, 0
+    for unit in ("ns", "us", "ms"):
+        if round(value, digits) < 1000:  # noqa: PLR2004 - from here the next unit is shorter
+            return f"{value:.{digits}f}{unit}"
+        value, digits = value / 1000, 1
+    return f"{value:.1f}s"
 
 
 class TextAccept:
-    """One line a connection."""
+    """One line a connection, under a heading."""
+
+    HEADING = "time     cpu and rxcpu, how far apart, worker/pid, fds, client, time in queue\n"
 
     def __init__(self, out: TextIO, topology: Topology) -> None:
         self._out = out
         self._topology = topology
+        out.write(self.HEADING)
 
     def write(self, batch: AcceptBatch) -> None:
         """Write a batch."""
@@ -73,7 +86,7 @@ class TextAccept:
             peer = f"[{raddr}]:{rport}" if ":" in raddr else f"{raddr}:{rport}"
             yield (
                 f"{clock} cpu={cpu} rxcpu={rxcpu} {apart:<6} {printable(comm)}/{pid} "
-                f"fd={listen_fd}->{fd} {peer} wait={duration(wait)}\n"
+                f"{listen_fd}->{fd} {peer} {duration(wait)}\n"
             )
 
 
@@ -97,7 +110,7 @@ def summary_lines(summary: AcceptSummary) -> Iterator[str]:
         yield f"… and {len(workers) - MOST_WORKERS} more"
     if summary.topology.possible <= WIDEST_MATRIX:
         yield ""
-        yield from matrix_lines(summary.matrix, "accept CPU", "RX CPU")
+        yield from matrix_lines(summary.matrix, "accept", "RX")
 
 
 def matrix_lines(matrix: Array, row_name: str, column_name: str) -> Iterator[str]:
@@ -108,7 +121,7 @@ def matrix_lines(matrix: Array, row_name: str, column_name: str) -> Iterator[str
         matrix = matrix if matrix[:, size].any() else matrix[:, :size]
         names += ["?"] * (matrix.shape[1] - size)
     width = max(5, len(str(matrix.max())), *map(len, names)) + 1
-    label = f"{row_name} \\ {column_name}"
+    label = f"{row_name}\\{column_name}"
     yield label + "".join(f"{name:>{width}}" for name in names)
     for cpu, row in enumerate(matrix.tolist()):
         name = f"#{cpu}"
@@ -171,7 +184,7 @@ class TextSkb:
             return
         for direction, name in ((RX, "received"), (TX, "sent")):
             yield f"{name}, packets:"
-            yield from matrix_lines(batch.matrix[direction], "alloc CPU", "consume CPU")
+            yield from matrix_lines(batch.matrix[direction], "alloc", "consume")
             if apart := batch.apart[direction]:
                 yield f"and {apart} on two different CPUs, not known which"
             if together := batch.together[direction]:
@@ -186,14 +199,15 @@ def skb_summary_lines(summary: SkbSummary) -> Iterator[str]:
         return
     yield f"{total.seconds:.1f} s on rung {total.rung}, {total.lost} probe runs lost"
     for name, flow in (("received", total.rx), ("sent", total.tx)):
-        line = f"{name}: {flow.packets} packets"
+        yield f"{name}: {flow.packets} packets"
         if flow.packets:
-            line += f", {percent(share(flow.local, flow.known), 2)} consumed-local"
-            line += f", {percent(share(flow.freed_local, flow.packets), 2)} freed-local"
-            line += f", {percent(share(flow.deferred, flow.packets), 2)} deferred"
+            yield (
+                f"  {percent(share(flow.local, flow.known), 2)} consumed-local, "
+                f"{percent(share(flow.freed_local, flow.packets), 2)} freed-local, "
+                f"{percent(share(flow.deferred, flow.packets), 2)} deferred"
+            )
         if flow.unknown:
-            line += f", {flow.unknown} unknown"
-        yield line
+            yield f"  {flow.unknown} of them consumed on a CPU not known"
     if total.delivered:
         local = percent(share(total.delivered_local, total.delivered), 2)
         yield f"delivered to readers: {total.delivered} packets, {local} consumed-local"

@@ -198,8 +198,8 @@ def test_the_accepts_are_as_local_as_the_program(kind: str, lowest: float, highe
 # Bug: any part of the experiment does not do what it says: the probes, the sources, the
 # program, the order of nginx's workers, the spreading of packets. The project's main claim.
 def test_the_experiment() -> None:
-    with open_lab(workers=2) as lab, measuring(lab.server) as measure:
-        results = list(run(lab, measure, seconds=1))
+    with open_lab(workers=2) as lab, measuring(lab.server) as meter:
+        results = list(run(lab, meter.measure, seconds=1))
     assert [r.phase.name for r in results] == ["before", "after", "reversed", "map", "detach"]
     for result in results:
         assert result.as_expected, (result.phase.name, result.measurement)

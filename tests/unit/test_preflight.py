@@ -208,7 +208,7 @@ def test_the_explanation() -> None:
         "127.0.0.1:80 (tcp): a group of 2, read from the kernel",
         "fd 9 (port 443) is in another group",
         "cpu % 2 replaces random % 2",
-        "CPUs whose packets go to a worker that may run there: 0",
+        "packets of CPUs 0 go to a worker that may run there",
         "index 0: pid 10 nginx, CPUs 0",
         "index 1: pid 11 nginx, CPUs 0",
     ]
