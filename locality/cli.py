@@ -301,6 +301,11 @@ def _end(lines: Iterable[str], format_: str) -> None:
         click.echo(line, err=format_ != "text")
 
 
+def _give_up_stdout() -> None:
+    """Python flushes standard output once more at exit; let that go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 def main() -> None:
     """Run the command line; every error becomes one line and an exit code."""
     if sys.stdout is None:  # started with standard output closed
@@ -319,12 +324,12 @@ def main() -> None:
         _tell(str(error))
         code = error.exit_code
     except BrokenPipeError:
-        # Python flushes standard output once more at exit; let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _give_up_stdout()
         code = EXIT_BROKEN_PIPE
     except (KeyboardInterrupt, click.Abort):
         code = EXIT_INTERRUPTED
     except OSError as error:
+        _give_up_stdout()
         _tell(f"standard output: {error.strerror}" if error.filename is None else str(error))
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
