@@ -12,7 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from locality import cbpf
-from locality.sinks.untrusted import printable
+from locality.untrusted import printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator

@@ -13,8 +13,8 @@ from rich.text import Text
 from locality.capabilities import PURPOSES
 from locality.errors import LocalityError
 from locality.sinks.text import percent
-from locality.sinks.untrusted import printable
 from locality.skb_account import share
+from locality.untrusted import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

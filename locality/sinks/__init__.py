@@ -6,7 +6,6 @@ classic    the lines of 2017, byte for byte
 json_lines one JSON object a line
 csv_rows   comma-separated values
 columns    an accept batch as columns of Python values, for the three above
-untrusted  text from outside made safe for a terminal
 ========== =====================================================================
 
 A sink has a `write(batch)`; see `locality.stream.Sink`.

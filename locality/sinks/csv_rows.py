@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from locality.sinks.columns import NAMES, columns
 from locality.sinks.json_lines import interval_record
-from locality.sinks.untrusted import printable
+from locality.untrusted import printable
 
 if TYPE_CHECKING:
     from locality.accept import AcceptBatch

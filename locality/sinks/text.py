@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING, TextIO
 
 from locality.sinks.columns import columns
-from locality.sinks.untrusted import printable
 from locality.skb_account import RX, TX, Flow, share
+from locality.untrusted import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,289 @@
+"""The command line where no probe is attached: usage, errors, exit codes, what it imports."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from locality.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+NOBODY = 999_999_999  # above the kernel's PID_MAX_LIMIT of 2^22
+PATIENCE = 60
+OURSELVES = str(os.getpid())
+LOCALITY = [sys.executable, "-m", "locality"]
+
+# Run a command without privileges. The user stays, so that files stay readable; what counts is
+# that its capabilities are gone: prctl(PR_CAPBSET_DROP), then exec.
+WITHOUT_CAPABILITIES = """
+import ctypes, os, sys
+for capability in range(64):
+    ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
+os.execv(sys.executable, [sys.executable, "-m", "locality", *sys.argv[1:]])
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As users run it: an unbuffered standard output has nothing left to flush at exit."""
+    for name in ("LOCALITY_RUNG", "PYTHONUNBUFFERED"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def run(command: list[str], stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=PATIENCE, check=False
+    )
+
+
+def unprivileged(*arguments: str) -> tuple[int, str]:
+    """The exit code and the only line on standard error."""
+    done = run([sys.executable, "-c", WITHOUT_CAPABILITIES, *arguments])
+    (line,) = done.stderr.splitlines()
+    return done.returncode, line
+
+
+Refused = tuple[object, str]
+
+
+@pytest.fixture
+def refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], Refused]:
+    """Run a command line that must end before it does anything.
+
+    Gives the exit code and the only line on standard error; there is nothing on standard output.
+    """
+
+    def run_here(arguments: str) -> Refused:
+        monkeypatch.setattr(sys, "argv", ["locality", *arguments.split()])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        assert out == ""
+        (line,) = err.splitlines()
+        assert line.startswith("locality: ")
+        return ended.value.code, line
+
+    return run_here
+
+
+# Bugs: a number that makes no sense is taken (a group of 0 divides by zero in the kernel's
+# program, an interval of -1 never sleeps, one of nan is never over); options that contradict
+# each other are half obeyed; a traceback, or three lines of usage, instead of one line that
+# names the mistake.
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ("nosuch", "nosuch"),
+        ("--nosuch", "--nosuch"),
+        ("accept --nosuch", "--nosuch"),
+        ("accept extra", "extra"),
+        ("accept --pid 0", "--pid"),
+        ("accept --pid nginx", "--pid"),
+        ("accept --port 65536", "--port"),
+        ("accept --cpu -1", "--cpu"),
+        ("accept --family 5", "--family"),
+        ("accept --count 0", "--count"),
+        ("accept --duration 0", "--duration"),
+        ("accept --duration -1", "--duration"),
+        ("accept --ring 0", "--ring"),
+        ("accept --format xml", "--format"),
+        ("accept --ready-file /", "--ready-file"),
+        ("accept --rung nosuch", "fentry, kprobe, tracepoint, raw-tracepoint"),
+        ("skb --rung nosuch", "fentry, kprobe, raw-tracepoint"),
+        ("skb --interval -1", "--interval"),
+        ("skb --interval 0", "--interval"),
+        ("skb --interval nan", "--interval"),
+        ("skb --interval 1e-9", "--interval"),
+        ("accept --duration nan", "--duration"),
+        ("accept --duration inf", "--duration"),
+        ("accept --cpu 99999999999", "--cpu"),
+        ("accept --comm=", "--comm"),
+        ("skb --count 0", "--count"),
+        ("skb --matrix --format classic", "--matrix"),
+        ("skb --matrix --csv", "--matrix"),
+        ("demo --workers 1", "--workers"),
+        ("demo --seconds 0", "--seconds"),
+        ("attach-cbpf --pid 1", "--fd"),
+        ("attach-cbpf --fd 3", "--pid"),
+        ("attach-cbpf --pid 1 --fd 3", "--group"),
+        ("attach-cbpf --pid 1 --fd 3", "--map"),
+        ("attach-cbpf --pid 1 --fd 3 --group 0", "not 0"),
+        ("attach-cbpf --pid 1 --fd 3 --group -2", "not -2"),
+        ("attach-cbpf --pid 1 --fd 3 --group 2 --program nosuch", "--program"),
+        ("attach-cbpf --pid 1 --fd 3 --group 2 --detach", "--detach"),
+        ("attach-cbpf --pid 1 --fd 3 --map 0:1 --detach", "--detach"),
+        ("attach-cbpf --pid 1 --fd 3 --dry-run --detach", "--detach"),
+        ("attach-cbpf --pid 1 --fd 3 --map 0:1 --program cpu", "--program"),
+        ("attach-cbpf --pid 1 --fd 3 --map 0=1", "0=1"),
+    ],
+)
+def test_usage_errors(refused: Callable[[str], Refused], arguments: str, named: str) -> None:
+    code, line = refused(arguments)
+    assert code == 2
+    assert named in line
+
+
+# Bug: the environment's rung is taken without being checked, or not at all.
+def test_the_environment_chooses_the_rung(
+    refused: Callable[[str], Refused], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCALITY_RUNG", "ladder")
+    code, line = refused("accept")
+    assert code == 2
+    assert "'ladder'" in line
+
+
+# Bug: a name of bytes that are no UTF-8, which Python hands over as surrogates, ends in a
+# traceback before the kernel is even asked.
+def test_a_name_of_any_bytes() -> None:
+    code, line = unprivileged("accept", "--comm", os.fsdecode(b"a\xffb"))
+    assert code == 1
+    assert "CAP_BPF" in line
+
+
+# --- processes and sockets that are not what was meant ----------------------------------
+
+
+@pytest.fixture
+def thread() -> Iterator[str]:
+    """The number of a thread of this process that is not its main one."""
+    over = threading.Event()
+    thread = threading.Thread(target=over.wait)
+    thread.start()
+    yield str(thread.native_id)
+    over.set()
+    thread.join()
+
+
+# Bug: the command waits for a process that does not exist, or blames something else.
+@pytest.mark.parametrize(
+    "arguments", [f"accept --pid 1 --pid {NOBODY}", f"attach-cbpf --pid {NOBODY} --fd 3 --group 2"]
+)
+def test_an_unknown_pid(refused: Callable[[str], Refused], arguments: str) -> None:
+    code, line = refused(arguments)
+    assert code == 1
+    assert str(NOBODY) in line
+
+
+# Bug: a thread's number, as ps -L shows it, is taken for a process and nothing is ever seen.
+@pytest.mark.parametrize("arguments", ["accept --pid {}", "attach-cbpf --fd 3 --group 2 --pid {}"])
+def test_the_pid_of_a_thread(
+    refused: Callable[[str], Refused], thread: str, arguments: str
+) -> None:
+    code, line = refused(arguments.format(thread))
+    assert code == 1
+    assert "thread" in line
+
+
+# Bug: a file's number is handed to the kernel and the errno is all the user gets.
+@pytest.mark.parametrize("extra", ["--group 2", "--map 0:0,1:1", "--group 2 --dry-run", "--detach"])
+def test_an_fd_that_is_no_socket(
+    refused: Callable[[str], Refused], tmp_path: Path, extra: str
+) -> None:
+    with (tmp_path / "file").open("w") as file:
+        code, line = refused(f"attach-cbpf --pid {OURSELVES} --fd {file.fileno()} {extra}")
+        assert code == 1
+        assert "ENOTSOCK" in line
+        assert f"/proc/{OURSELVES}/fd" in line
+
+
+def test_an_fd_that_is_not_open(refused: Callable[[str], Refused]) -> None:  # bug: as above
+    code, line = refused(f"attach-cbpf --pid {OURSELVES} --fd 99999 --group 2")
+    assert code == 1
+    assert "EBADF" in line
+
+
+# Bug: "Operation not permitted", and the user is left to find out which permission.
+@pytest.mark.parametrize(
+    ("arguments", "capability"),
+    [
+        ("accept", "CAP_BPF"),
+        ("skb", "CAP_BPF"),
+        ("attach-cbpf --pid 1 --fd 0 --group 2", "CAP_SYS_PTRACE"),
+    ],
+)
+def test_missing_privileges_are_named(arguments: str, capability: str) -> None:
+    code, line = unprivileged(*arguments.split())
+    assert code == 1
+    assert capability in line
+
+
+# Bug: without privileges, where the table is needed most, it is an error instead of a table.
+def test_check_tells_what_is_missing() -> None:
+    done = run([sys.executable, "-c", WITHOUT_CAPABILITIES, "check"])
+    assert done.returncode == 1
+    assert done.stderr == ""
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert ["CAP_BPF", "missing"] in [row[:2] for row in rows]
+    assert {"accept", "skb"} <= {row[0] for row in rows if row}
+    assert not any(row[2:] in (["used"], ["usable"]) for row in rows)
+
+
+# --- standard output that does not take it ----------------------------------------------
+
+
+# Bug: `locality ... | head` ends with a traceback, or as an error (a shell with pipefail stops).
+@pytest.mark.parametrize("arguments", ["--help", "check --json"])
+def test_a_closed_pipe(arguments: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = run([*LOCALITY, *arguments.split()], stdout=writer)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+# Bug: a full disk gives a traceback, Python's own words at exit, or exit code 0.
+def test_a_full_disk() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = run([*LOCALITY, "--help"], stdout=full.fileno())
+    assert done.returncode == 1
+    assert done.stderr == "locality: standard output: No space left on device\n"
+
+
+# Bug: started with standard output closed, as some supervisors do, Python has none at all.
+@pytest.mark.parametrize("arguments", [["--help"], ["check", "--json"]])
+def test_no_standard_output(arguments: list[str]) -> None:
+    done = run(["sh", "-c", 'exec "$@" >&-', "sh", *LOCALITY, *arguments])
+    assert done.returncode in {0, 1}
+    assert len(done.stderr.splitlines()) <= 1
+
+
+# --- help and start ---------------------------------------------------------------------
+
+
+# Bug: without a command the help is squeezed into one line, as errors are.
+def test_no_command_shows_the_help() -> None:
+    bare, asked = run(LOCALITY), run([*LOCALITY, "--help"])
+    assert asked.returncode == 0
+    assert asked.stdout.strip() in bare.stdout + bare.stderr
+
+
+# Bug: an import at the top of cli.py makes every --help and every tab completion slow.
+def test_help_imports_nothing_slow() -> None:
+    script = """
+import sys
+from locality.cli import main
+for command in ([], ["accept"], ["skb"], ["attach-cbpf"], ["check"], ["demo"]):
+    sys.argv = ["locality", *command, "--help"]
+    try:
+        main()
+    except SystemExit as ended:
+        assert ended.code == 0, command
+print("SLOW", *{"numpy", "rich", "pandas", "pyarrow", "matplotlib"} & set(sys.modules))
+"""
+    done = run([sys.executable, "-c", script])
+    assert done.stderr == ""
+    assert done.stdout.count("Usage: ") == 6
+    assert done.stdout.splitlines()[-1] == "SLOW"

@@ -1,0 +1,404 @@
+"""What counters add up to, against packets whose fate is known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from locality.skb_account import (
+    CELL,
+    ROW,
+    RX,
+    TX,
+    Debt,
+    Difference,
+    FunctionAccount,
+    TracepointAccount,
+    share,
+)
+
+if TYPE_CHECKING:
+    from locality.skb_account import Figures
+
+CPUS = 3
+cpu_numbers = st.integers(0, CPUS - 1)
+
+
+class Machine:
+    """The counters of a small machine, and what really happened there.
+
+    Each method is something that happens to one packet; it counts what the probe counts
+    then, and keeps the truth beside it.
+    """
+
+    def __init__(self, *, flush_is_seen: bool = True) -> None:
+        self._flush_is_seen = flush_is_seen
+        self.cells = np.zeros((CPUS, CPUS), CELL)  # by this CPU and alloc CPU
+        self.rows = np.zeros(CPUS, ROW)
+        self.local = self.remote = 0
+        self.on_lists: list[int] = []  # the alloc CPUs of deferred packets
+        self._before = self.cells.copy(), self.rows.copy()
+
+    def consume(self, cpu: int, alloc: int, direction: int = RX) -> None:
+        """A packet is consumed where it is freed."""
+        self.cells[cpu, alloc]["consumed"][direction] += 1
+        self.cells[cpu, alloc]["freed"][direction] += 1
+        self._happened(cpu, alloc)
+
+    def defer(self, cpu: int, alloc: int) -> None:
+        """A reader lets go of a packet of another CPU, which goes on that CPU's list."""
+        if cpu == alloc:
+            self.consume(cpu, alloc)
+            return
+        self.cells[cpu, alloc]["consumed"][RX] += 1
+        self.cells[cpu, alloc]["deferred"][RX] += 1
+        self.on_lists.append(alloc)
+        self._happened(cpu, alloc)
+
+    def find_the_list_full(self, cpu: int, alloc: int) -> None:
+        """The other way for `defer` to end: it is freed by the reader after all."""
+        self.cells[cpu, alloc]["deferred"][RX] -= 1
+        self.cells[cpu, alloc]["freed"][RX] += 1
+        self.on_lists.remove(alloc)
+
+    def flush(self, count: int) -> None:
+        """The oldest deferred packets are freed by the CPUs that allocated them."""
+        for alloc in self.on_lists[:count]:
+            self.cells[alloc, alloc]["freed"][RX] += 1
+            if self._flush_is_seen:
+                self.rows[alloc]["returned"][RX] += 1
+            else:
+                self.cells[alloc, alloc]["consumed"][RX] += 1
+        del self.on_lists[:count]
+
+    def read_datagram(self, cpu: int, alloc: int) -> None:
+        """For tracepoints: a datagram is read, nobody sees which."""
+        self.rows[cpu]["udp_received"] += 1
+        if cpu != alloc:
+            self.on_lists.append(alloc)
+        self._happened(cpu, alloc)
+
+    def flush_datagrams(self, count: int) -> None:
+        for alloc in self.on_lists[:count]:
+            self.rows[alloc]["returned"][RX] += 1
+            self.rows[alloc]["udp_returned"] += 1
+        del self.on_lists[:count]
+
+    def _happened(self, cpu: int, alloc: int) -> None:
+        self.local += cpu == alloc
+        self.remote += cpu != alloc
+
+    def interval(self) -> Difference:
+        """What the counters grew by since the last call."""
+        now = self.cells.copy(), self.rows.copy()
+        grown = Difference.between(now, self._before)
+        self._before = now
+        return grown
+
+
+def consistent(figures: Figures) -> None:
+    """What must be true of any figures: no count below zero, and every packet in one place."""
+    for direction, flow in ((RX, figures.rx), (TX, figures.tx)):
+        matrix = figures.matrix[direction]
+        outside = flow.unknown + figures.apart[direction] + figures.together[direction]
+        assert flow.packets == matrix.sum() + outside
+        assert (matrix >= 0).all()
+        counts = (flow.local, flow.freed_local, flow.deferred, flow.unknown, flow.known)
+        assert all(count is None or count >= 0 for count in counts)
+        assert figures.apart[direction] >= 0
+        assert figures.together[direction] >= 0
+        if flow.local is not None:
+            assert flow.local == np.trace(matrix) + figures.together[direction]
+
+
+# A division by nothing, or "0 %" where nothing was seen.
+def test_share_of_nothing() -> None:
+    assert share(0, 0) is None
+    assert share(None, 10) is None
+    assert share(3, None) is None
+    assert share(0, 10) == 0
+    assert share(3, 12) == 25
+
+
+# Unsigned counters wrap when deferred shrinks: 18446744073709551615 packets deferred.
+def test_differences_are_signed() -> None:
+    machine = Machine()
+    machine.defer(0, 1)
+    machine.interval()
+    machine.find_the_list_full(0, 1)
+    grown = machine.interval()
+    assert grown.cells["deferred"][0, 1].tolist() == [-1, 0]
+    assert grown.cells["deferred"].sum() == -1
+    assert grown.rows["unknown"].shape == (CPUS, 2)
+
+
+# Rows are this CPU, columns the alloc CPU; the matrix is the other way round. Exchanged, it
+# would send the user to the wrong CPU while every sum stays right.
+@pytest.mark.parametrize("flush_is_seen", [True, False])
+def test_directions_and_places(*, flush_is_seen: bool) -> None:
+    machine = Machine(flush_is_seen=flush_is_seen)
+    for _ in range(5):
+        machine.consume(cpu=2, alloc=0, direction=TX)
+    for _ in range(3):
+        machine.consume(cpu=1, alloc=1, direction=RX)
+    for _ in range(2):
+        machine.defer(cpu=2, alloc=1)
+    machine.cells[2, 1]["delivered"] += 2
+    machine.cells[1, 1]["delivered"] += 1
+    machine.rows["unknown"][0] = 4, 6
+    account = FunctionAccount(flush_is_seen=flush_is_seen, defers=True)
+    figures = account.figures(machine.interval())
+
+    if flush_is_seen:
+        assert figures.matrix[RX].tolist() == [[0, 0, 0], [0, 3, 2], [0, 0, 0]]
+        assert (figures.rx.packets, figures.rx.local, figures.rx.unknown) == (9, 3, 4)
+    else:  # borrowed from the local ones until the flush
+        assert figures.matrix[RX].tolist() == [[0, 0, 0], [0, 1, 2], [0, 0, 0]]
+        assert (figures.rx.packets, figures.rx.local, figures.rx.unknown) == (7, 1, 4)
+    assert figures.matrix[TX].tolist() == [[0, 0, 5], [0, 0, 0], [0, 0, 0]]
+    assert (figures.tx.packets, figures.tx.local, figures.tx.unknown) == (11, 0, 6)
+    assert (figures.rx.freed_local, figures.rx.deferred) == (3, 2)
+    assert (figures.tx.freed_local, figures.tx.deferred) == (0, 0)
+    assert (figures.delivered, figures.delivered_local) == (3, 1)
+    assert (figures.rx.known, figures.tx.known) == (figures.rx.packets - 4, 5)
+
+
+# Where the function that defers does not exist, readers are not seen: 0 delivered would be a lie.
+def test_a_kernel_that_does_not_defer() -> None:
+    machine = Machine()
+    machine.consume(0, 0)
+    account = FunctionAccount(flush_is_seen=True, defers=False)
+    figures = account.figures(machine.interval())
+    assert (figures.delivered, figures.delivered_local) == (None, None)
+    assert figures.rx.deferred is figures.tx.deferred is None
+    assert (figures.rx.local, figures.rx.freed_local) == (1, 1)
+    consistent(figures)
+
+
+# A packet taken back because the list was full was consumed once, by its reader.
+@pytest.mark.parametrize("flush_is_seen", [True, False])
+def test_the_list_is_full(*, flush_is_seen: bool) -> None:
+    machine = Machine(flush_is_seen=flush_is_seen)
+    account = FunctionAccount(flush_is_seen=flush_is_seen, defers=True)
+    for _ in range(10):
+        machine.consume(1, 1)
+        machine.defer(0, 1)
+        machine.find_the_list_full(0, 1)
+    figures = account.figures(machine.interval())
+    assert (figures.rx.packets, figures.rx.local, figures.rx.deferred) == (20, 10, 0)
+    consistent(figures)
+
+    # The reading fell between the two: the next interval sees the list shrink.
+    machine.consume(1, 1)
+    machine.defer(0, 1)
+    first = account.figures(machine.interval())
+    machine.find_the_list_full(0, 1)
+    second = account.figures(machine.interval())
+    consistent(first)
+    consistent(second)
+    assert first.rx.packets + second.rx.packets == 2
+    assert (first.rx.local or 0) + (second.rx.local or 0) == 1
+    assert second.rx.deferred == 0
+
+
+# More flushed than consumed locally in one interval: what is left must wait, not vanish and
+# not make a negative count.
+def test_late_settlement() -> None:
+    machine = Machine(flush_is_seen=False)
+    account = FunctionAccount(flush_is_seen=False, defers=True)
+    for _ in range(8):
+        machine.defer(0, 1)
+    figures = [account.figures(machine.interval())]
+    machine.flush(5)
+    figures.append(account.figures(machine.interval()))
+    machine.flush(3)
+    machine.consume(1, 1)
+    figures.append(account.figures(machine.interval()))
+    assert [one.rx.packets for one in figures] == [8, 0, 1]
+    assert [one.rx.local for one in figures] == [0, 0, 1]
+
+
+happenings = st.lists(
+    st.one_of(
+        st.tuples(st.just("consume"), cpu_numbers, cpu_numbers),
+        st.tuples(st.just("defer"), cpu_numbers, cpu_numbers),
+        st.tuples(st.just("full"), cpu_numbers, cpu_numbers),
+        st.tuples(st.just("flush"), st.integers(1, 5), st.just(0)),
+        st.tuples(st.just("read"), st.just(0), st.just(0)),
+    ),
+    max_size=60,
+)
+
+
+# Wherever the readings fall: nothing negative, never more local than there were, behind by no
+# more than what lies on the lists, and exact when they are empty.
+@given(happenings, st.booleans())
+def test_sums_over_intervals_are_exact(
+    events: list[tuple[str, int, int]],
+    flush_is_seen: bool,  # noqa: FBT001
+) -> None:
+    machine = Machine(flush_is_seen=flush_is_seen)
+    account = FunctionAccount(flush_is_seen=flush_is_seen, defers=True)
+    packets = local = 0
+
+    def read() -> None:
+        nonlocal packets, local
+        figures = account.figures(machine.interval())
+        consistent(figures)
+        packets += figures.rx.packets
+        local += figures.rx.local or 0
+        late = machine.local - local
+        assert packets == machine.local + machine.remote - late
+        assert 0 <= late <= (0 if flush_is_seen else len(machine.on_lists))
+
+    for event, one, other in events:
+        match event:
+            case "consume":
+                machine.consume(one, other)
+            case "defer":
+                machine.defer(one, other)
+            case "full" if one != other:
+                machine.defer(one, other)
+                if (one + other) % 2:  # a reading in between, or not
+                    read()
+                machine.find_the_list_full(one, other)
+            case "flush":
+                machine.flush(one)
+            case "read":
+                read()
+    machine.flush(len(machine.on_lists))
+    read()
+    assert (packets, local) == (machine.local + machine.remote, machine.local)
+
+
+# A payment above the credit would print a negative percentage; one above the debt loses it.
+@given(st.lists(st.tuples(st.integers(0, 100), st.integers(0, 100))))
+def test_debt(intervals: list[tuple[int, int]]) -> None:
+    debt = Debt()
+    left = 0
+    for credit, claim in intervals:
+        paid_out = debt.settle(np.asarray(credit), np.asarray(claim))
+        assert 0 <= paid_out <= credit
+        assert paid_out == 0 or debt.owed == 0
+        left += int(paid_out)
+    credits_, claims = (
+        (sum(column) for column in zip(*intervals, strict=True)) if intervals else (0, 0)
+    )
+    assert left == credits_ - claims + int(debt.owed)
+
+
+def tracepoints(
+    *, deferred: bool = True, remote: bool = True, originals: bool = True
+) -> TracepointAccount:
+    return TracepointAccount(
+        udp_is_deferred=deferred, remote_udp_is_seen=remote, sees_originals=originals
+    )
+
+
+# Datagrams are known in sum: the ones that went home through the list were not local.
+def test_deferred_datagrams() -> None:
+    machine = Machine()
+    for _ in range(7):
+        machine.read_datagram(0, 0)
+    for _ in range(4):
+        machine.read_datagram(0, 1)
+    machine.flush_datagrams(4)
+    machine.consume(2, 2)  # a bare ACK beside them
+    figures = tracepoints().figures(machine.interval())
+    consistent(figures)
+    assert (figures.rx.packets, figures.rx.local, figures.rx.deferred) == (12, 8, 4)
+    assert (figures.delivered, figures.delivered_local) == (11, 7)
+    assert (figures.apart, figures.together) == ((4, 0), (7, 0))
+    assert figures.rx.freed_local is figures.tx.freed_local is None
+    assert figures.matrix[RX].sum() == 1
+
+
+# Where datagrams are not deferred, the tracepoint tells of each: counting what was read as
+# well would count it twice.
+def test_datagrams_that_are_not_deferred() -> None:
+    machine = Machine()
+    for _ in range(9):
+        machine.read_datagram(0, 1)
+        machine.consume(0, 1)
+    figures = tracepoints(deferred=False).figures(machine.interval())
+    consistent(figures)
+    assert (figures.rx.packets, figures.rx.local, figures.rx.unknown) == (9, 0, 0)
+    assert figures.matrix[RX, 1, 0] == 9
+    # Nothing tells of their reader, so TCP's deliveries alone must not be given for all.
+    assert (figures.delivered, figures.delivered_local) == (None, None)
+
+
+# With net.core.skb_defer_max = 0 no remote datagram is deferred: calling all of them local
+# would be made up, and so would be calling none of them local.
+def test_datagrams_of_which_nothing_is_known() -> None:
+    machine = Machine()
+    for _ in range(9):
+        machine.read_datagram(0, 1)
+    figures = tracepoints(remote=False).figures(machine.interval())
+    consistent(figures)
+    assert (figures.rx.packets, figures.rx.local, figures.rx.unknown) == (9, 0, 9)
+    assert figures.rx.known == 0
+    assert figures.delivered is None
+    assert figures.delivered_local is None
+
+
+# A pair whose clone outlived it, and the driver's completions that defer: the one is a TX
+# packet of which nothing is known, the other one that is known to be remote.
+def test_sent_packets_by_tracepoints() -> None:
+    machine = Machine()
+    machine.consume(0, 0, TX)
+    machine.rows["unknown"][1, TX] = 5
+    machine.rows["returned"][2, TX] = 3
+    figures = tracepoints().figures(machine.interval())
+    consistent(figures)
+    assert (figures.tx.packets, figures.tx.local, figures.tx.unknown) == (9, 1, 5)
+    assert (figures.tx.known, figures.tx.deferred) == (4, 3)
+    assert figures.apart == (0, 3)
+
+
+# Without the slab cache of TCP's originals, TX is bare ACKs and UDP only: a share of these is
+# not the share that is asked for.
+def test_without_originals() -> None:
+    machine = Machine()
+    machine.consume(0, 0, TX)
+    figures = tracepoints(originals=False).figures(machine.interval())
+    assert figures.tx.local is None
+    assert share(figures.tx.local, figures.tx.known) is None
+
+
+# A datagram read in one interval and flushed in a later one: counted as local first, taken
+# back from the next local ones. In sum, each is what it was.
+@given(happenings)
+def test_datagrams_over_intervals(events: list[tuple[str, int, int]]) -> None:
+    machine = Machine()
+    account = tracepoints()
+    packets = local = apart = 0
+
+    def read() -> None:
+        nonlocal packets, local, apart
+        figures = account.figures(machine.interval())
+        consistent(figures)
+        packets += figures.rx.packets
+        local += figures.rx.local or 0
+        apart += figures.apart[RX]
+        assert packets == machine.local + machine.remote
+        assert local >= machine.local
+
+    for event, one, other in events:
+        match event:
+            case "consume" | "defer" | "full":
+                machine.read_datagram(one, other)
+            case "flush":
+                machine.flush_datagrams(one)
+            case "read":
+                read()
+    machine.flush_datagrams(len(machine.on_lists))
+    # Enough of later traffic to settle what is owed.
+    for _ in range(machine.remote):
+        machine.read_datagram(0, 0)
+    read()
+    assert (local, apart) == (machine.local, machine.remote)

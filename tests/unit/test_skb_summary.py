@@ -1,0 +1,45 @@
+"""What a run of `locality skb` adds up to."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from locality.skb_account import Flow, Interval
+from locality.skb_summary import SkbSummary
+
+
+def interval(time: float, lost: int, rx: Flow, delivered: int | None) -> Interval:
+    matrix = np.full((2, 2, 2), rx.packets, np.int64)
+    tx = Flow(1, None, None, None, 1)
+    return Interval(time, 0.5, "kprobe", lost, rx, tx, delivered, delivered, matrix, (1, 2), (3, 4))
+
+
+# Bug: a run without an interval shows zeros as if they had been measured.
+def test_nothing_yet() -> None:
+    assert SkbSummary().total is None
+
+
+# Bugs: a figure is left out of the sum or taken from the last interval; lost, which counts from
+# the start, is added up; a figure not seen in one interval appears as the sum of the others.
+def test_intervals_add_up() -> None:
+    summary = SkbSummary()
+    summary.write(interval(10.0, 2, Flow(100, 60, 90, 40, 5), 50))
+    summary.write(interval(10.5, 3, Flow(10, 6, None, 4, 1), None))
+    total = summary.total
+    assert total
+    assert (total.time, total.seconds, total.rung, total.lost) == (10.5, 1.0, "kprobe", 3)
+    assert total.rx == Flow(110, 66, None, 44, 6)
+    assert total.tx == Flow(2, None, None, None, 2)
+    assert (total.delivered, total.delivered_local) == (None, None)
+    assert total.matrix.tolist() == [[[110, 110], [110, 110]]] * 2
+    assert (total.apart, total.together) == ((2, 4), (6, 8))
+
+
+# Bug: adding up changes the interval that the other sinks were given too.
+def test_the_intervals_stay_as_they_are() -> None:
+    summary = SkbSummary()
+    first = interval(10.0, 0, Flow(1, 1, 1, 0, 0), 1)
+    for _ in range(3):
+        summary.write(first)
+    assert first.matrix.sum() == 8
+    assert first.rx.packets == 1
