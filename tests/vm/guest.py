@@ -1,0 +1,215 @@
+"""Run one command in a guest: another kernel on this machine's own root file system.
+
+The guest sees the host's files read-only, so the checkout and its virtual
+environment are there; /tmp and /run are its own, and one directory, /run/share,
+is shared with the host and writable by both. QEMU emulates the CPUs: slow, but it
+needs no support from the machine. Counts and ratios taken in a guest mean
+something, times do not.
+
+By hand, from a checkout: `tools/boot 6.1 -- uname -r`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.vm.kernel_images import CHECKOUT, SUITES, CannotBoot, KernelImage, kernel_image
+
+POLL = 0.2  # seconds between two looks at the guest's output
+
+# For each program a guest cannot start without, the Debian package that has it.
+PROGRAMS = {
+    "qemu-system-x86_64": "qemu-system-x86",
+    "busybox": "busybox-static",
+    "modprobe": "kmod",
+}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a guest ended.
+
+    Attributes:
+        status: The command's exit status; None if the guest was killed or crashed before
+            the command was done.
+        output: What the command wrote to stdout and stderr, as far as it came.
+        console: What the kernel and virtme wrote: for a guest that did not get that far.
+        seconds: From the start of QEMU to its end.
+    """
+
+    status: int | None
+    output: str
+    console: str
+    seconds: float
+
+
+def run(
+    image: KernelImage,
+    command: str,
+    *,
+    share: Path,
+    timeout: float,
+    cpus: int = 4,
+    memory: str = "2G",
+    follow: bool = False,
+) -> Ended:
+    """Boot a guest, run a shell command in it as root, and end the guest.
+
+    Args:
+        image: The kernel.
+        command: A line for sh; it starts in the checkout, with the environment's programs
+            on PATH.
+        share: A directory of the host that the guest has as /run/share. The files command,
+            input, output and status in it belong to this function; an input that is there
+            already is the command's standard input.
+        timeout: Seconds after which the guest is killed, counted from the start of QEMU.
+        cpus: Number of CPUs in the guest.
+        memory: Its memory, in QEMU's notation.
+        follow: Copy the command's output to this process's stdout as it comes.
+
+    Raises:
+        CannotBoot: A program is missing here.
+    """
+    (share / "command").write_text(command + "\n")
+    (share / "input").touch()
+    for leftover in ("output", "status"):
+        (share / leftover).unlink(missing_ok=True)
+    begin = time.monotonic()
+    with (
+        TemporaryDirectory(prefix="locality-guest-") as scratch,
+        subprocess.Popen(
+            _virtme_command(image, share, cpus, memory),
+            stdin=subprocess.DEVNULL,
+            # A pipe, not a file: QEMU opens it anew and would overwrite a file.
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "TMPDIR": scratch},
+            text=True,
+            errors="replace",
+        ) as process,
+    ):
+        try:
+            console = _wait(process, begin + timeout, share / "output" if follow else None)
+        finally:
+            process.kill()
+    seconds = time.monotonic() - begin
+    status = share / "status"
+    output = share / "output"
+    return Ended(
+        status=int(status.read_text()) if status.exists() else None,
+        output=output.read_text(errors="replace") if output.exists() else "",
+        console=console,
+        seconds=seconds,
+    )
+
+
+def _wait(process: subprocess.Popen[str], deadline: float, followed: Path | None) -> str:
+    """Wait for the end or kill at the deadline; return what came over the console."""
+    shown = 0
+    while True:
+        try:
+            console, _ = process.communicate(timeout=POLL)
+        except subprocess.TimeoutExpired:
+            if time.monotonic() > deadline:
+                process.kill()
+            ended = False
+        else:
+            ended = True
+        if followed is not None and followed.exists():
+            with followed.open("rb") as file:
+                file.seek(shown)
+                new = file.read()
+            shown += len(new)
+            sys.stdout.buffer.write(new)
+            sys.stdout.buffer.flush()
+        if ended:
+            return console
+
+
+def _virtme_command(image: KernelImage, share: Path, cpus: int, memory: str) -> list[str]:
+    virtme = Path(sys.prefix) / "bin" / "virtme-run"
+    if not virtme.exists():
+        raise CannotBoot("virtme-ng is not installed in this environment: run make setup")
+    for program, package in PROGRAMS.items():
+        if shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
+            raise CannotBoot(f"{program} is not installed: apt-get install {package}")
+    start = ["busybox", "sh", CHECKOUT / "tests/vm/start.sh", image.tree, CHECKOUT, sys.prefix]
+    host_files = "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"
+    return [
+        # Both this process and QEMU die with their parent; QEMU's part is in the script.
+        *("setpriv", "--pdeathsig", "KILL"),
+        sys.executable,
+        str(virtme),
+        f"--qemu-bin={CHECKOUT / 'tests/vm/qemu'}",
+        f"--kimg={image.vmlinuz}",
+        "--mods=auto",
+        "--disable-kvm",
+        "--force-9p",
+        f"--cpus={cpus}",
+        f"--memory={memory}",
+        "--user=root",
+        "--show-boot-console",
+        # Reading the time from the other clock, an emulated device, stops the CPU each time.
+        "--kopt=tsc=reliable",
+        f"--rwdir=/run/share={share.resolve()}",
+        # The same files once more; start.sh says why.
+        "--qemu-opt=-fsdev",
+        f"--qemu-opt={host_files}",
+        "--qemu-opt=-device",
+        "--qemu-opt=virtio-9p-pci,fsdev=host,mount_tag=host",
+        f"--script-sh={shlex.join(str(word) for word in start)}",
+    ]
+
+
+def main() -> int:
+    """Run the command line given to tools/boot; return the guest's exit status."""
+    parser = argparse.ArgumentParser(
+        prog="tools/boot",
+        description="Run a command in a guest with another kernel, as root, in this checkout "
+        "(read-only there). One argument after -- is a line for sh. What comes on standard "
+        "input, if that is not a terminal, is the command's input.",
+    )
+    parser.add_argument("kernel", choices=SUITES)
+    parser.add_argument("command", nargs="+", metavar="-- command")
+    parser.add_argument("--cpus", type=int, default=4)
+    parser.add_argument("--memory", default="2G", help="in QEMU's notation (default: 2G)")
+    parser.add_argument("--timeout", type=float, default=600, help="seconds (default: 600)")
+    parser.add_argument("--share", type=Path, help="a directory to see as /run/share, writable")
+    arguments = parser.parse_args()
+    command = arguments.command
+    with TemporaryDirectory(prefix="locality-share-") as own:
+        share = arguments.share or Path(own)
+        share.mkdir(parents=True, exist_ok=True)
+        if not sys.stdin.isatty():
+            (share / "input").write_bytes(sys.stdin.buffer.read())
+        try:
+            ended = run(
+                kernel_image(arguments.kernel),
+                command[0] if len(command) == 1 else shlex.join(command),
+                share=share,
+                timeout=arguments.timeout,
+                cpus=arguments.cpus,
+                memory=arguments.memory,
+                follow=True,
+            )
+        except CannotBoot as reason:
+            parser.exit(1, f"tools/boot: {reason}\n")
+        except KeyboardInterrupt:
+            return 130
+    if ended.status is None:
+        sys.stderr.write(ended.console)
+        parser.exit(1, f"tools/boot: the guest ended after {ended.seconds:.0f} s, unfinished\n")
+    return ended.status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,211 @@
+"""Debian's kernels, unpacked where a guest can boot them.
+
+A kernel is fetched once, with the machine's own apt and from the archive the
+machine already uses, and unpacked below the checkout's cache directory. Nothing
+is installed and no file of the system is written: apt gets a private source
+list, state and cache, and the modules stay beside the kernel they belong to.
+
+Why unpack and not install: installing builds an initramfs for every kernel,
+minutes for something the guest does not use.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import re
+import shutil
+import subprocess
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+# Which suite of the archive has which kernel. The plain flavour: the cloud one has no 9p,
+# and without 9p the guest has no root file system.
+SUITES = {
+    "5.10": "bullseye",
+    "6.1": "bookworm",
+    "6.12": "trixie",
+    "7.x": "trixie-backports",
+}
+META_PACKAGE = "linux-image-amd64"
+
+# The packages that hold a kernel's files. Since 7.x the image package is empty and depends
+# on one with the binary and one with the modules.
+KERNEL_FILES = re.compile(r"linux-(image|binary|modules)-\d\S*")
+
+# The keys of every Debian release, so that an older machine can check a newer suite.
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+
+
+class CannotBoot(Exception):  # noqa: N818 - reads as the state it names
+    """This machine cannot start such a guest; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class KernelImage:
+    """One unpacked kernel.
+
+    Attributes:
+        name: The name it was asked for by, a key of `SUITES`.
+        version: What `uname -r` says when it runs.
+        tree: The directory its packages were unpacked to, with boot/ and lib/modules/.
+    """
+
+    name: str
+    version: str
+    tree: Path
+
+    @property
+    def vmlinuz(self) -> Path:
+        """The file that QEMU loads."""
+        beside_modules = self.tree / "lib/modules" / self.version / "vmlinuz"  # since 7.x
+        if beside_modules.exists():
+            return beside_modules
+        return self.tree / "boot" / f"vmlinuz-{self.version}"
+
+
+def kernel_image(name: str) -> KernelImage:
+    """Return a kernel, fetching and unpacking it if that was not done before.
+
+    Safe to call from several processes at once: the first one fetches, the others wait.
+
+    Args:
+        name: A key of `SUITES`.
+
+    Raises:
+        CannotBoot: The name is not known, or the packages cannot be had.
+    """
+    if name not in SUITES:
+        raise CannotBoot(f"no kernel named {name!r}: choose one of {', '.join(SUITES)}")
+    cache = Path(os.environ.get("LOCALITY_CACHE", CHECKOUT / ".cache")).resolve() / "kernels"
+    cache.mkdir(parents=True, exist_ok=True)
+    tree = cache / name
+    with _locked(cache / f"{name}.lock"):
+        # The tree appears by one rename after apt has checked every hash and depmod has run,
+        # so a tree that exists is complete. What a killed run left behind has another name.
+        if not tree.is_dir():
+            for leftover in cache.glob(f"{name}.part-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            with TemporaryDirectory(prefix=f"{name}.part-", dir=cache) as work:
+                _unpack(name, Path(work)).rename(tree)
+    return KernelImage(name, _version(tree), tree)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _unpack(name: str, work: Path) -> Path:
+    """Fetch and unpack below `work`, and return the finished tree."""
+    apt = _PrivateApt(work, SUITES[name])
+    packages = apt.kernel_packages()
+    if not any(f"-{name.removesuffix('.x')}." in package for package in packages):
+        raise CannotBoot(f"the archive's {SUITES[name]} has no {name} kernel but {packages}")
+    tree = work / "tree"
+    for package in apt.download(packages):
+        _run(["dpkg-deb", "--extract", str(package), str(tree)])
+    if not (tree / "lib").exists():  # newer packages have only /usr/lib
+        (tree / "lib").symlink_to("usr/lib")
+    _run(["depmod", "--basedir", str(tree), _version(tree)])
+    return tree
+
+
+def _version(tree: Path) -> str:
+    (version,) = (path.name for path in (tree / "lib/modules").iterdir())
+    return version
+
+
+class _PrivateApt:
+    """The machine's apt, looking at one suite, writing only below one directory."""
+
+    def __init__(self, directory: Path, suite: str) -> None:
+        self._downloads = directory / "packages"
+        for needed in ("lists/partial", "cache/archives/partial", "packages"):
+            (directory / needed).mkdir(parents=True)
+        signed_by = f"[signed-by={KEYRING}] " if KEYRING.exists() else ""
+        source = directory / "sources.list"
+        source.write_text(f"deb {signed_by}{_archive()} {suite} main\n")
+        settings = {
+            "Dir::Etc::sourcelist": source,
+            "Dir::Etc::sourceparts": "/dev/null",
+            "Dir::State": directory,
+            "Dir::Cache": directory / "cache",
+            "Acquire::Languages": "none",
+            # Else apt only warns when it cannot reach the archive.
+            "APT::Update::Error-Mode": "any",
+            # As root apt would become a user that may not write to this directory.
+            "APT::Sandbox::User": "root",
+        }
+        self._options = [
+            part for key, value in settings.items() for part in ("-o", f"{key}={value}")
+        ]
+        _run(["apt-get", *self._options, "update"])
+
+    def kernel_packages(self) -> list[str]:
+        """The packages with the newest kernel's files, found by following Depends."""
+        found: list[str] = []
+        waiting = [META_PACKAGE]
+        while waiting:
+            answer = _run(["apt-cache", *self._options, "depends", waiting.pop()])
+            for package in re.findall(r"Depends: (\S+)", answer):
+                if KERNEL_FILES.fullmatch(package) and package not in found:
+                    found.append(package)
+                    waiting.append(package)
+        return found
+
+    def download(self, packages: list[str]) -> list[Path]:
+        """Download packages; apt itself compares them with the archive's signed hashes."""
+        _run(["apt-get", *self._options, "download", *packages], directory=self._downloads)
+        return sorted(self._downloads.glob("*.deb"))
+
+
+def _archive() -> str:
+    """The address from which this machine's own apt gets Debian."""
+    answer = _run(
+        [
+            "apt-get",
+            "indextargets",
+            "--format",
+            "$(LABEL) $(RELEASE) $(REPO_URI)",
+            "Created-By: Packages",
+            "Component: main",
+        ]
+    )
+    sources = [line.split(" ") for line in answer.splitlines()]
+    codename = platform.freedesktop_os_release().get("VERSION_CODENAME")
+    for label, release, address in sources:
+        # The label is known once `apt-get update` has run; without it the suite must do.
+        if label == "Debian" or (label == "$(LABEL)" and release == codename):
+            return address
+    raise CannotBoot("apt on this machine has no source for Debian's main component")
+
+
+def _run(command: list[str], directory: Path | None = None) -> str:
+    try:
+        done = subprocess.run(
+            command,
+            cwd=directory,
+            env={**os.environ, "LC_ALL": "C"},  # the answers are read by this program
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except FileNotFoundError as missing:
+        raise CannotBoot(f"{command[0]} is not installed") from missing
+    except subprocess.CalledProcessError as failed:
+        lines = [*failed.stderr.splitlines(), f"exit status {failed.returncode}"]
+        why = next((line for line in lines if line.startswith("E: ")), lines[0])  # apt's mark
+        raise CannotBoot(f"{command[0]} could not get a kernel: {why}") from failed
+    return done.stdout
