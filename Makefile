@@ -1,11 +1,12 @@
 # make demo   repeat the 2017 experiment on this machine (root)
 # make test   lint, types and every test: unit, live on this kernel, other kernels in QEMU (root)
 # make setup  only install what the two above need
+# make bench  benchmarks on this machine, ratios first
 
 PYTHON := .venv/bin/python
 PROBES := $(wildcard locality/probes/*.[ch])
 
-.PHONY: setup demo test unit lint format probes clean
+.PHONY: setup demo test unit bench lint format probes clean
 
 demo: setup
 	.venv/bin/locality demo
@@ -24,6 +25,9 @@ probes: .venv/.ready
 
 unit: setup
 	$(PYTHON) -m pytest tests/unit
+
+bench: setup
+	$(PYTHON) -m benchmarks
 
 lint: setup
 	.venv/bin/ruff check .

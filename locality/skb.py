@@ -20,7 +20,7 @@ from locality.bpf.btf import check_layout
 from locality.bpf.counters import Counters
 from locality.bpf.ladder import Footing, Rung, climb
 from locality.bpf.object import Object
-from locality.errors import Unsupported
+from locality.errors import LocalityError, Unsupported
 from locality.skb_account import (
     CELL,
     ROW,
@@ -48,7 +48,7 @@ FLUSH_FUNCTIONS = (
     "napi_threaded_poll_loop",
     "dev_cpu_dead",
 )
-MAX_FLUSH_FUNCTIONS = 8
+MAX_FLUSH_FUNCTIONS = 16
 
 #: The probes of functions that make an sk_buff, and how many sk_buffs to remember.
 MAKERS = ("alloc_skb", "build_skb", "build_skb_around", "skb_clone")
@@ -143,10 +143,13 @@ class SkbSource:
         self.period = period
         self.cpus = topology.possible_cpus()
         self._flushes = (
-            kallsyms.function_ranges(FLUSH_FUNCTIONS)[:MAX_FLUSH_FUNCTIONS]
-            if _tells_location(btf.kernel())
-            else []
+            kallsyms.function_ranges(FLUSH_FUNCTIONS) if _tells_location(btf.kernel()) else []
         )
+        if len(self._flushes) > MAX_FLUSH_FUNCTIONS:
+            raise LocalityError(
+                f"this kernel's flush functions come in {len(self._flushes)} pieces, the probe has "
+                f"room for {MAX_FLUSH_FUNCTIONS}: please report it"
+            )
         self.footing: Footing = climb(RUNGS, self._open, only=rung)
         obj = self.footing.obj
         self._cells = Counters(obj, "cells", CELL, (self.cpus, self.cpus))

@@ -15,7 +15,7 @@
 #include "kernel_types.h"
 #include <bpf/bpf_helpers.h>
 
-#define MAX_FLUSH_FUNCTIONS 8
+#define MAX_FLUSH_FUNCTIONS 16
 
 const volatile __u32 flush_functions = 0;
 const volatile __u64 flush_begin[MAX_FLUSH_FUNCTIONS] = {};
