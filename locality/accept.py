@@ -150,7 +150,7 @@ class AcceptSource:
     Args:
         wanted: What to record.
         rung: Stand on this rung or fail; None takes the best.
-        ring_bytes: Size of the ring; a power of two, at least a page.
+        ring_bytes: Size of the ring; rounded up to a power of two of pages.
 
     Raises:
         Unsupported: No rung is allowed here; says what the kernel answered.
@@ -167,7 +167,8 @@ class AcceptSource:
         self.footing: Footing = climb(RUNGS, self._open, only=self.rung)
         obj = self.footing.obj
         self.fd = obj.map_fd("events")
-        self._ring = Ring.map(self.fd, self.ring_bytes, ACCEPT)
+        # libbpf rounds a size up to what the kernel takes: a power of two of pages.
+        self._ring = Ring.map(self.fd, obj.map_entries("events"), ACCEPT)
         self._globals = obj.bss
         self._clock_offset = time.time_ns() - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 

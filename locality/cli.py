@@ -56,11 +56,11 @@ def cli(context: click.Context) -> None:
 @click.option("--count", type=AT_LEAST_ONE, metavar="N", help="End after N connections.")
 @click.option(
     "--ring",
-    type=AT_LEAST_ONE,
+    type=click.IntRange(4, 1 << 20),
     metavar="KIB",
     default=4096,
     show_default=True,
-    help="Size of the buffer between kernel and reader; a power of two.",
+    help="Size of the buffer between kernel and reader.",
 )
 @tracing_options("text", "classic", "json", "csv")
 def accept(
