@@ -308,6 +308,8 @@ def _give_up_stdout() -> None:
 
 def main() -> None:
     """Run the command line; every error becomes one line and an exit code."""
+    # numpy's linear algebra is not used; its threads, one a CPU, would start with the import.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if sys.stdout is None:  # started with standard output closed
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for the life of the process
     try:

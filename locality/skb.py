@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import time
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from threading import get_native_id
 from typing import TYPE_CHECKING, Self
@@ -68,6 +69,12 @@ def _tells_location(kernel: Btf) -> bool:
     return (kernel.tracepoint_arguments("consume_skb") or 0) > 1
 
 
+@cache
+def _flush_ranges() -> list[tuple[int, int]]:
+    """Where the flush's code lies: addresses [begin, end); the kernel takes a while to say."""
+    return kallsyms.function_ranges(FLUSH_FUNCTIONS)
+
+
 def _function_programs(prefix: str, leave: str) -> Callable[[Btf], tuple[str, ...]]:
     """The programs of a rung that hooks functions: those for which this kernel has one."""
 
@@ -97,7 +104,7 @@ def _raw_programs(kernel: Btf) -> tuple[str, ...]:
             "this kernel's sk_buff does not say where it was allocated (alloc_cpu), and "
             "tracepoints do not show it"
         )
-    if _tells_location(kernel) and not kallsyms.function_ranges(FLUSH_FUNCTIONS):
+    if _tells_location(kernel) and not _flush_ranges():
         raise Unsupported(
             "a deferred free cannot be told from a consumption: /proc/kallsyms hides the kernel's "
             "addresses (sysctl kernel.kptr_restrict)"
@@ -142,9 +149,7 @@ class SkbSource:
     def __init__(self, period: float = 1.0, rung: str | None = None) -> None:
         self.period = period
         self.cpus = topology.possible_cpus()
-        self._flushes = (
-            kallsyms.function_ranges(FLUSH_FUNCTIONS) if _tells_location(btf.kernel()) else []
-        )
+        self._flushes = _flush_ranges() if _tells_location(btf.kernel()) else []
         if len(self._flushes) > MAX_FLUSH_FUNCTIONS:
             raise LocalityError(
                 f"this kernel's flush functions come in {len(self._flushes)} pieces, the probe has "

@@ -10,6 +10,8 @@ from __future__ import annotations
 def printable(raw: bytes | str) -> str:
     r"""Every character that is not printable becomes an escape such as ``\x1b``."""
     text = raw.decode(errors="backslashreplace") if isinstance(raw, bytes) else raw
+    if text.isprintable():
+        return text
     return "".join(
         character
         if character.isprintable()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +19,7 @@ from locality.bpf.libbpf import lib
 from locality.errors import LocalityError, Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 class Kind(IntEnum):
@@ -72,11 +72,16 @@ class Btf:
     """Types, by libbpf's `struct btf` handle.
 
     Args:
-        handle: The address; it must outlive this object.
+        handle: The address, or a function that finds it when it is first needed. It must
+            outlive this object.
     """
 
-    def __init__(self, handle: int) -> None:
-        self._handle = handle
+    def __init__(self, handle: int | Callable[[], int]) -> None:
+        self._given = handle
+
+    @cached_property
+    def _handle(self) -> int:
+        return self._given if isinstance(self._given, int) else self._given()
 
     def find(self, name: str, kind: Kind) -> int | None:
         """The id of a named type, or None."""
@@ -229,15 +234,24 @@ def _describe(field: tuple[np.dtype[np.generic], int] | tuple[object, ...] | Non
 
 @cache
 def kernel() -> Btf:
-    """The running kernel's types.
+    """The running kernel's types; parsed, which takes 10 ms, when the first one is asked for.
 
-    Raises:
-        Unsupported: The kernel was built without CONFIG_DEBUG_INFO_BTF.
+    The first question raises `Unsupported` if the kernel was built without
+    CONFIG_DEBUG_INFO_BTF.
     """
-    handle = lib.btf__load_vmlinux_btf()
+    return Btf(_load_kernel)
+
+
+def require_kernel_types() -> None:
+    """Raise `Unsupported` if the running kernel does not describe its types."""
+    kernel().find("sk_buff", Kind.STRUCT)
+
+
+def _load_kernel() -> int:
+    handle: int = lib.btf__load_vmlinux_btf()
     if not handle:
         raise Unsupported(
             "this kernel has no BTF (/sys/kernel/btf/vmlinux cannot be read): "
             "locality needs CONFIG_DEBUG_INFO_BTF=y"
         )
-    return Btf(handle)
+    return handle

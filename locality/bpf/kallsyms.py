@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
 KALLSYMS = Path("/proc/kallsyms")
+READ_SIZE = 1 << 20
+
+#: The letters of functions, as nm prints them.
+TEXT = {b"t", b"T", b"w", b"W"}
 
 
 def function_ranges(names: Collection[str], kallsyms: Path = KALLSYMS) -> list[tuple[int, int]]:
@@ -24,11 +27,34 @@ def function_ranges(names: Collection[str], kallsyms: Path = KALLSYMS) -> list[t
         names: The functions.
         kallsyms: The file to read.
     """
-    alternatives = "|".join(map(re.escape, names)).encode()
-    pattern = re.compile(
-        rb"^([0-9a-f]+) [tTwW] (?:" + alternatives + rb")(?:\.\S+)?\n(?=([0-9a-f]+) )", re.MULTILINE
-    )
-    ranges = (
-        (int(begin, 16), int(end, 16)) for begin, end in pattern.findall(kallsyms.read_bytes())
-    )
-    return [(begin, end) for begin, end in ranges if 0 < begin < end]
+    symbols = _read(kallsyms)
+    ranges = (_range(symbols, place) for name in names for place in _places(symbols, name))
+    return sorted((begin, end) for begin, end in ranges if 0 < begin < end)
+
+
+def _read(kallsyms: Path) -> bytes:
+    """The whole file, which the kernel writes while it is read: large reads are twice as fast."""
+    with kallsyms.open("rb", buffering=0) as file:
+        return b"".join(iter(lambda: file.read(READ_SIZE) or b"", b""))
+
+
+def _places(symbols: bytes, name: str) -> Iterator[int]:
+    """Where the name of a function, or of a part of it, stands; a regex takes 5 times longer."""
+    wanted = b" " + name.encode()
+    place = symbols.find(wanted)
+    while place >= 0:
+        behind = place + len(wanted)
+        rest = symbols[behind : symbols.find(b"\n", behind)]
+        # ".cold" is a part; a tab stands before the name of a module.
+        is_it = not rest or (rest.startswith(b".") and b"\t" not in rest)
+        if is_it and symbols[place - 1 : place] in TEXT:
+            yield place
+        place = symbols.find(wanted, behind)
+
+
+def _range(symbols: bytes, place: int) -> tuple[int, int]:
+    """From the address on this line to that on the next; the last line ends nowhere."""
+    line = symbols.rfind(b"\n", 0, place) + 1
+    following = symbols.find(b"\n", place) + 1
+    end = symbols[following : symbols.find(b" ", following)] if following else b""
+    return int(symbols[line : symbols.find(b" ", line)], 16), int(end or b"0", 16)

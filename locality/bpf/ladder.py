@@ -100,8 +100,9 @@ def climb(
             f"probes need CAP_BPF and CAP_PERFMON (before Linux 5.8: CAP_SYS_ADMIN), and this "
             f"process has no {' and no '.join(missing)}: run it as root"
         )
+    btf.require_kernel_types()
     by_reason: dict[str, list[str]] = {}
-    for refusal in refused:
-        by_reason.setdefault(refusal.reason, []).append(refusal.rung)
+    for one in refused:
+        by_reason.setdefault(one.reason, []).append(one.rung)
     reasons = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
     raise Unsupported(f"this kernel allows no probe for it: {reasons}")

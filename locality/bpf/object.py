@@ -10,8 +10,8 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-from importlib import resources
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -24,6 +24,12 @@ from locality.errors import LocalityError, Unsupported
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from types import TracebackType
+
+
+#: By which libbpf attaches kprobes (CONFIG_KPROBE_EVENTS; Linux 4.17).
+KPROBE_EVENTS = Path("/sys/bus/event_source/devices/kprobe")
+
+PROBES = Path(__file__).parent.parent / "probes"
 
 
 class _TestRunOpts(ctypes.Structure):
@@ -80,7 +86,7 @@ class Object:
         Raises:
             LocalityError: The object was not built, or has no such constant.
         """
-        path = resources.files("locality").joinpath("probes", f"{name}.bpf.o")
+        path = PROBES / f"{name}.bpf.o"
         if not path.is_file():
             raise LocalityError(f"the probe {name}.bpf.o was not built: run make probes")
         libbpf.log.clear()
@@ -131,10 +137,21 @@ class Object:
         return found
 
     def select(self, names: Collection[str]) -> None:
-        """Load and attach just these programs; the kernel never sees the others."""
+        """Load and attach just these programs; the kernel never sees the others.
+
+        Raises:
+            Unsupported: One is a kprobe, and the kernel has none.
+        """
         programs = self.programs
         if unknown := set(names) - set(programs):
             raise LocalityError(f"the probe {self.name} has no program {', '.join(unknown)}")
+        sections = [lib.bpf_program__section_name(programs[name]) for name in names]
+        if not KPROBE_EVENTS.exists() and any(b"kprobe/" in section for section in sections):
+            # Loading takes 15 ms, and only attaching would fail.
+            raise Unsupported(
+                f"this kernel has no kprobe events: {KPROBE_EVENTS} is missing",
+                answer="no kprobe events",
+            )
         for name, handle in programs.items():
             lib.bpf_program__set_autoload(handle, name in names)
 

@@ -28,6 +28,8 @@ DISCARD = np.uint32(1 << 30)
 HEADER = 8
 
 
+Slots = np.ndarray[tuple[int], np.dtype[np.void]]
+
 #: What a ring can be read from: the kernel's pages, or any memory laid out like them.
 Memory = mmap.mmap | memoryview | bytearray
 
@@ -64,7 +66,8 @@ class Ring:
         self._slot = np.dtype(
             {
                 "names": ["length", "record"],
-                "formats": [np.uint32, record],
+                # Raw bytes: copying them is 15 times faster than copying a record field by field.
+                "formats": [np.uint32, np.dtype((np.void, record.itemsize))],
                 "offsets": [0, HEADER],
                 "itemsize": slot_size(record),
             }
@@ -102,18 +105,24 @@ class Ring:
             buffer=self._data,
             offset=consumed & (self._size - 1),
         )
-        busy = (slots["length"] & BUSY) != 0
+        kept = slots
+        if (slots["length"] != self._record.itemsize).any():
+            slots, kept = self._sort_out(slots)
+        records = kept["record"].copy().view(self._record)
+        # Only now may the kernel write over them.
+        self._consumer[...] = consumed + slots.nbytes
+        return records
+
+    def _sort_out(self, slots: Slots) -> tuple[Slots, Slots]:
+        """The slots before the first busy one, and those of them that were not discarded."""
+        # One reading of each length: the writer may clear the busy bit at any moment.
+        length = slots["length"].copy()
+        busy = (length & BUSY) != 0
         if busy.any():
-            slots = slots[: busy.argmax()]
-        length = slots["length"]
+            slots, length = slots[: busy.argmax()], length[: busy.argmax()]
         if ((length & ~DISCARD) != self._record.itemsize).any():
             raise LocalityError(
                 f"the ring holds a record that has not the expected {self._record.itemsize} bytes: "
                 "rebuild the probes (make probes)"
             )
-        discarded = (length & DISCARD) != 0
-        kept = slots[~discarded] if discarded.any() else slots
-        records = kept["record"].copy()
-        # Only now may the kernel write over them.
-        self._consumer[...] = consumed + slots.nbytes
-        return records
+        return slots, slots[(length & DISCARD) == 0]

@@ -32,4 +32,9 @@ extern void *bpf_rdonly_cast(const void *memory, __u32 type) __ksym __weak;
 /* `memory` as a pointer the verifier lets us load from; only where can_cast. */
 #define typed(memory, type) ((type *)bpf_rdonly_cast(memory, bpf_core_type_id_kernel(type)))
 
+/* A member of a struct at an address: a load where can_cast, else a helper call. */
+#define READ(address, type, member)                                  \
+	(can_cast ? typed(address, type)->member                     \
+		  : BPF_CORE_READ((type *)(address), member))
+
 #endif

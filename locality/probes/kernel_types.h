@@ -165,6 +165,14 @@ struct sk_buff_fclones {
 	refcount_t fclone_ref;
 };
 
+struct iphdr {
+	__u8 protocol;
+};
+
+struct ipv6hdr {
+	__u8 nexthdr;
+};
+
 struct tcp_skb_cb {
 	__u32 seq;
 	__u32 end_seq;

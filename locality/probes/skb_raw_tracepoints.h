@@ -68,13 +68,11 @@ static __always_inline void count_consumed(struct row *row, struct packet packet
 
 static __always_inline bool carries(struct sk_buff *skb, __u8 wanted)
 {
-	unsigned char *header = skb->head + skb->network_header;
-	__u8 protocol = 0;
+	void *header = skb->head + skb->network_header;
 
-	/* struct iphdr and struct ipv6hdr */
-	bpf_probe_read_kernel(&protocol, 1,
-			      header + (skb->protocol == bpf_htons(ETH_P_IP) ? 9 : 6));
-	return protocol == wanted;
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		return READ(header, struct iphdr, protocol) == wanted;
+	return READ(header, struct ipv6hdr, nexthdr) == wanted;
 }
 
 /*
@@ -130,7 +128,6 @@ SEC("tp_btf/skb_copy_datagram_iovec")
 int BPF_PROG(raw_copy_datagram, struct sk_buff *skb, int len)
 {
 	struct sock *sk = skb->sk;
-	struct tcp_skb_cb cb;
 	struct cell *cell;
 
 	if (!sk || sk->sk_protocol != IPPROTO_TCP)
@@ -138,8 +135,9 @@ int BPF_PROG(raw_copy_datagram, struct sk_buff *skb, int len)
 	if (!fclone_cache && BPF_CORE_READ_BITFIELD(skb, fclone) == SKB_FCLONE_CLONE)
 		awaited_pair = (__u64)skb - bpf_core_type_size(struct sk_buff);
 	if ((__u32)len < skb->len) {
-		bpf_core_read(&cb, sizeof(cb), &skb->cb);
-		if (BPF_CORE_READ((struct tcp_sock *)sk, copied_seq) + len - cb.seq < skb->len)
+		__u32 begin = READ(&skb->cb, struct tcp_skb_cb, seq);
+
+		if (READ(sk, struct tcp_sock, copied_seq) + len - begin < skb->len)
 			return 0; /* more of it is still to be read */
 	}
 	cell = cell_of(alloc_cpu_of(skb));
@@ -193,13 +191,6 @@ static __always_inline __u8 fclone_of(struct sk_buff *skb)
 	return BPF_CORE_READ_BITFIELD_PROBED(skb, fclone);
 }
 
-static __always_inline int references(struct sk_buff_fclones *pair)
-{
-	if (can_cast)
-		return typed(pair, struct sk_buff_fclones)->fclone_ref.refs.counter;
-	return BPF_CORE_READ(pair, fclone_ref.refs.counter);
-}
-
 /* A pair goes back: when did its original? */
 static __always_inline void pair_freed(struct row *row, struct sk_buff_fclones *pair)
 {
@@ -214,7 +205,7 @@ static __always_inline void pair_freed(struct row *row, struct sk_buff_fclones *
 	if (packet.kind != TX || packet.alloc_cpu >= possible_cpus)
 		return;
 	/* kfree_skbmem() leaves 1 where the original went last, and else counts down to 0. */
-	if (references(pair) == 1)
+	if (READ(pair, struct sk_buff_fclones, fclone_ref.refs.counter) == 1)
 		count_consumed(row, packet);
 	else
 		row->unknown[TX]++;
@@ -225,9 +216,9 @@ SEC("raw_tp/kmem_cache_free")
 int BPF_PROG(raw_cache_free, unsigned long call_site, const void *memory, struct kmem_cache *cache)
 {
 	struct packet packet;
-	struct tcp_skb_cb cb;
 	struct sk_buff *skb;
 	struct row *row;
+	void *cb;
 
 	if ((__u64)cache != head_cache && (__u64)cache != fclone_cache) {
 		if (!head_cache || !fclone_cache)
@@ -249,8 +240,8 @@ int BPF_PROG(raw_cache_free, unsigned long call_site, const void *memory, struct
 	packet = packet_at(skb);
 	if (packet.kind == RX) {
 		/* TCP data: counted when it was read, or merged into its neighbour. */
-		bpf_core_read(&cb, sizeof(cb), &skb->cb);
-		if (cb.seq != cb.end_seq)
+		cb = &skb->cb;
+		if (READ(cb, struct tcp_skb_cb, seq) != READ(cb, struct tcp_skb_cb, end_seq))
 			return 0;
 	}
 	count_consumed(row, packet);

@@ -67,6 +67,12 @@ class TextAccept:
 
     def _lines(self, batch: AcceptBatch) -> Iterator[str]:
         values = columns(batch, self._topology)
+        # Names, seconds and peers repeat; making them readable is what takes time.
+        clocks = {
+            second: time.strftime("%H:%M:%S", time.localtime(second))
+            for second in set(map(int, values["time"]))
+        }
+        names = {comm: printable(comm) for comm in set(values["comm"])}
         for seconds, cpu, rxcpu, pid, comm, listen_fd, fd, raddr, rport, wait, distance in zip(
             values["time"],
             values["cpu"],
@@ -81,11 +87,10 @@ class TextAccept:
             values["distance"],
             strict=True,
         ):
-            clock = time.strftime("%H:%M:%S", time.localtime(seconds))
             apart = "local" if distance == "cpu" else distance
             peer = f"[{raddr}]:{rport}" if ":" in raddr else f"{raddr}:{rport}"
             yield (
-                f"{clock} cpu={cpu} rxcpu={rxcpu} {apart:<6} {printable(comm)}/{pid} "
+                f"{clocks[int(seconds)]} cpu={cpu} rxcpu={rxcpu} {apart:<6} {names[comm]}/{pid} "
                 f"{listen_fd}->{fd} {peer} {duration(wait)}\n"
             )
 

@@ -1,0 +1,20 @@
+"""What locality costs, measured on the machine it runs on.
+
+``python -m benchmarks`` runs everything, ``python -m benchmarks drain start`` just these.
+
+========== ==================================================================
+drain      taking events out of the ring, against a libbpf callback
+probes     the skb probes' run time, beside an empty program on the same hooks
+pingpong   how much slower a TCP ping-pong is while `locality skb` counts
+start      from exec to attached, and memory, of the tracing commands
+lab        requests/s of nginx, with and without tracing
+sinks      events/s of each output format
+measure    rounds, medians, goals: what all of them share
+programs   C compiled on the spot: for BPF, and for this machine
+traffic    the ping-pong that probes and pingpong play
+========== ==================================================================
+
+A machine that does other things too changes its speed from second to second. So whatever
+is compared is measured in turns within one run, each turn gives one ratio, and the median
+of the ratios is the answer. The range printed behind it says what it is worth.
+"""

@@ -1,0 +1,88 @@
+"""Requests/s of nginx in the lab, with and without tracing.
+
+The load runs all the time; each turn counts the connections that nginx's namespace took,
+which is one for each request. `accept` writes a line for each connection, which nobody
+reads; `skb` counts.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.measure import Figure, ratios, take_turns
+from benchmarks.programs import attached, detach
+from locality import topology
+from locality.accept import AcceptSource, Filter
+from locality.accept_summary import AcceptSummary
+from locality.lab.experiment import open_lab
+from locality.lab.nginx import PORT
+from locality.sinks.text import TextAccept
+from locality.skb import SkbSource
+from locality.stream import stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from locality.lab.experiment import Lab
+
+ROUNDS = 25
+SECONDS = 15.0
+TURN_S = 0.2
+WARM_UP_S = 0.5
+
+
+def run(scratch: Path) -> Iterator[Figure]:  # noqa: ARG001 - others need one
+    with open_lab() as lab, lab.load() as load:
+        time.sleep(WARM_UP_S)
+        found = _compare(lab)
+        load.stop()
+    base = found["not traced"]
+    for name, values in found.items():
+        if values is not base:
+            yield Figure(f"{name} / not traced", ratios(values, base), "x")
+    for name, values in found.items():
+        yield Figure(f"requests/s: {name}", values, "/s")
+
+
+def _compare(lab: Lab) -> dict[str, list[float]]:
+    """Requests/s, by round."""
+    machine = topology.read()
+    with ExitStack() as stack:
+        nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123
+        sinks = AcceptSummary(machine), TextAccept(nowhere, machine)
+        accepts = stack.enter_context(AcceptSource(Filter(ports=(PORT,))))
+        packets = stack.enter_context(SkbSource())
+        for source in (accepts, packets):
+            detach(source.footing.obj)
+
+        def measured(*sources: AcceptSource | SkbSource) -> float:
+            with ExitStack() as tracing:
+                for source in sources:
+                    footing = source.footing
+                    tracing.enter_context(attached(footing.obj, footing.programs))
+                before, begin = _requests(lab), time.perf_counter()
+                if accepts in sources:
+                    stream(accepts, sinks, duration=TURN_S)
+                else:
+                    time.sleep(TURN_S)
+                return (_requests(lab) - before) / (time.perf_counter() - begin)
+
+        contestants: dict[str, Callable[[], float]] = {
+            "not traced": measured,
+            "accept": partial(measured, accepts),
+            "skb": partial(measured, packets),
+            "accept and skb": partial(measured, accepts, packets),
+        }
+        return take_turns(contestants, rounds=ROUNDS, seconds=SECONDS)
+
+
+def _requests(lab: Lab) -> int:
+    """Connections that were made to the lab's server so far."""
+    table = Path(f"/proc/{lab.server.pid}/net/snmp").read_text(encoding="ascii")
+    names, values = (line.split() for line in table.splitlines() if line.startswith("Tcp:"))
+    return int(values[names.index("PassiveOpens")])
