@@ -170,7 +170,7 @@ class AcceptSource:
         # libbpf rounds a size up to what the kernel takes: a power of two of pages.
         self._ring = Ring.map(self.fd, obj.map_entries("events"), ACCEPT)
         self._globals = obj.bss
-        self._clock_offset = time.time_ns() - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        self.clock_offset = time.time_ns() - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
     def _open(self) -> Object:
         # The kernel wakes the reader when a quarter of the ring is full, and not for each record.
@@ -184,7 +184,7 @@ class AcceptSource:
         """Take what has arrived; never waits."""
         # Records first: a loss counted late is counted, a loss before its neighbours confuses.
         records = self._ring.read()
-        return AcceptBatch(records, self._clock_offset, int(self._globals["lost"]))
+        return AcceptBatch(records, self.clock_offset, int(self._globals["lost"]))
 
     def close(self) -> None:
         """Detach the probes."""

@@ -14,12 +14,12 @@ import socket
 import sys
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, TypeVar
 
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 
@@ -88,6 +88,46 @@ def _stop_signals() -> Iterator[socket.socket]:
         writer.close()
 
 
+class Awakened(NamedTuple):
+    """Why a wait ended; neither if its time was over."""
+
+    stop: bool
+    """SIGINT or SIGTERM asks us to end."""
+    early: bool
+    """The source has something."""
+
+
+@contextmanager
+def interruptible(fd: int | None = None) -> Iterator[Callable[[float], Awakened]]:
+    """Something to wait with for so many seconds, or until there is a reason to wake.
+
+    Signals that ask to end do so only here: what is being written is finished first.
+
+    Args:
+        fd: Becomes readable when it is worth waking early.
+
+    Raises:
+        BrokenPipeError: While waiting: nobody reads standard output any more.
+    """
+    with _stop_signals() as stop, select.epoll() as poll:
+        poll.register(stop, select.EPOLLIN)
+        if fd is not None:
+            # Edge-triggered: the kernel side wakes us when it is worth it, and what lies
+            # in the ring without a wake-up must not make epoll return at once.
+            poll.register(fd, select.EPOLLIN | select.EPOLLET)
+        with suppress(OSError, ValueError):  # a regular file cannot be polled, and need not be
+            poll.register(sys.stdout.fileno(), 0)
+
+        def wait(seconds: float) -> Awakened:
+            ready = dict(poll.poll(min(max(0.0, seconds), LONGEST_SLEEP)))
+            why = Awakened(stop.fileno() in ready, fd is not None and fd in ready)
+            if not any(why) and any(events & _GONE for events in ready.values()):
+                raise BrokenPipeError
+            return why
+
+        yield wait
+
+
 def _announce(ready_file: Path) -> None:
     """Tell whoever waits that every probe is attached; the file is whole once it is there."""
     unfinished = ready_file.with_name(f"{ready_file.name}.{os.getpid()}")
@@ -127,26 +167,16 @@ def stream(
     end = None if duration is None else time.monotonic() + duration
     due = time.monotonic() + source.period
     left = count
-    with _stop_signals() as stop, select.epoll() as poll:
-        poll.register(stop, select.EPOLLIN)
-        if source.fd is not None:
-            # Edge-triggered: the kernel side wakes us when it is worth it, and what lies
-            # in the ring without a wake-up must not make epoll return at once.
-            poll.register(source.fd, select.EPOLLIN | select.EPOLLET)
-        with suppress(OSError, ValueError):  # a regular file cannot be polled, and need not be
-            poll.register(sys.stdout.fileno(), 0)
+    with interruptible(source.fd) as wait:
         if ready_file is not None:
             _announce(ready_file)
         ended = False
         while not ended:
             wake = due if end is None else min(due, end)
-            ready = dict(poll.poll(min(max(0.0, wake - time.monotonic()), LONGEST_SLEEP)))
+            stop, early = wait(wake - time.monotonic())
             now = time.monotonic()
-            ended = stop.fileno() in ready or (end is not None and now >= end)
-            early = source.fd is not None and source.fd in ready
+            ended = stop or (end is not None and now >= end)
             if not (ended or early or now >= due):
-                if any(events & _GONE for events in ready.values()):
-                    raise BrokenPipeError
                 continue
             if now >= due:
                 due += source.period * ((now - due) // source.period + 1)

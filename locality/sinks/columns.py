@@ -88,12 +88,12 @@ def _addresses(records: Records, field: str) -> list[str]:
     keys["address"] = np.ascontiguousarray(records[field]).view("V16").reshape(-1)
     # np.unique cannot order void fields, so the distinct ones are found as raw bytes.
     raw = keys.view("V17").tolist()
-    texts = {key: _address(key) for key in set(raw)}
+    texts = {key: address(key) for key in set(raw)}
     return [texts[key] for key in raw]
 
 
-def _address(key: bytes) -> str:
-    family, address = key[0], key[1:]
-    if family == 4:  # noqa: PLR2004 - an IP version
-        return socket.inet_ntop(socket.AF_INET, address[:4])
-    return socket.inet_ntop(socket.AF_INET6, address)
+def address(key: bytes) -> str:
+    """The text of an IP version in one byte and an address in 16."""
+    if key[0] == 4:  # noqa: PLR2004 - an IP version
+        return socket.inet_ntop(socket.AF_INET, key[1:5])
+    return socket.inet_ntop(socket.AF_INET6, key[1:])

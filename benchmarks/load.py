@@ -1,0 +1,75 @@
+"""How long `locality.load` takes for ten million accepted connections, and how large they are."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.measure import Figure, Goal, take_turns
+from locality import topology
+from locality.accept import ACCEPT, RUNGS, WAIT_KNOWN, AcceptBatch
+from locality.bpf.ladder import Footing
+from locality.recording import load
+from locality.recording_format import Meta
+from locality.sinks.recorder import AcceptRecorder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from locality.topology import Topology
+
+ROWS = 10_000_000
+#: A second at full load.
+BATCH = 100_000
+CLIENTS = 500
+ROUNDS = 5
+
+
+def run(scratch: Path) -> Iterator[Figure]:
+    path = scratch / "accepts.arrows"
+    begin = time.perf_counter()
+    record(path, topology.read())
+    yield Figure("record", [ROWS / (time.perf_counter() - begin) / 1000], "k rows/s")
+    yield Figure("size on disk", [path.stat().st_size / ROWS], "bytes/row")
+
+    def once() -> float:
+        begin = time.perf_counter()
+        assert len(load(path).accepts) == ROWS
+        return time.perf_counter() - begin
+
+    (times,) = take_turns({"load": once}, rounds=ROUNDS).values()
+    yield Figure("load 10 million accepts", times, "s", Goal(high=3))
+
+
+def record(path: Path, machine: Topology) -> None:
+    """Write ROWS connections of some hundred clients, with a worker on each CPU."""
+    chance = np.random.default_rng(2017)
+    cpus = np.array(machine.online)
+    records = np.zeros(BATCH, ACCEPT)
+    worker = chance.integers(len(cpus), size=BATCH)
+    records["wait"] = chance.exponential(20_000, BATCH)
+    records["flags"] = WAIT_KNOWN
+    records["cpu"] = cpus[worker]
+    records["rxcpu"] = chance.choice(cpus, BATCH)
+    records["pid"] = records["tid"] = 29_333 + worker
+    records["comm"] = b"nginx"
+    records["listen_fd"] = 3 + worker
+    records["fd"] = chance.integers(8, 72, BATCH)
+    records["family"] = 4
+    records["laddr"][:, :4] = (198, 18, 0, 1)
+    records["lport"] = 8080
+    client = chance.integers(CLIENTS, size=BATCH)
+    records["raddr"][:, :4] = np.stack(
+        [np.full(BATCH, 198), np.full(BATCH, 18), 1 + client // 250, client % 250], axis=1
+    )
+    records["rport"] = chance.integers(1024, 65536, BATCH)
+    records["netns"] = 4_026_531_840
+    nowhere = Footing(None, RUNGS[0], (), ())  # type: ignore[arg-type] # no probe is needed
+    meta = Meta.here("accept", nowhere, machine, clock_offset=0)
+    with AcceptRecorder(path, meta) as recorder:
+        for second in range(ROWS // BATCH):
+            records["time"] = second * 10**9 + np.arange(BATCH) * 10_000
+            recorder.write(AcceptBatch(records.copy(), clock_offset=0, lost=0))

@@ -1,0 +1,72 @@
+"""`locality info`: what a recording is, without its rows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from locality.untrusted import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from locality.recording_reader import Reader
+
+
+class Info:
+    """A recording read to its end.
+
+    Attributes:
+        rows: Rows of all batches.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self.rows = sum(len(batch) for batch in reader)
+        self._reader = reader
+        self.meta = reader.meta
+
+    def lines(self) -> Iterator[str]:
+        """For people."""
+        meta, reader = self.meta, self._reader
+        count = self.rows if meta.kind == "accept" else reader.batches
+        what = "accepted connections" if meta.kind == "accept" else "intervals of packet counts"
+        ended = "not known: the recorder was killed" if meta.ended is None else _clock(meta.ended)
+        facts = {
+            "recording": f"{what}, format {meta.format}, by locality {meta.tool}",
+            "label": meta.label,
+            "host": f"{meta.host}, kernel {meta.kernel}, {len(meta.online)} CPUs",
+            "rung": "; ".join([meta.rung, *meta.refused]),
+            "not seen": meta.unseen.removeprefix("not seen: "),
+            "filter": meta.filter,
+            "interval": f"{meta.interval:g} s" if meta.interval else "",
+            "began": _clock(meta.started),
+            "ended": ended,
+            "holds": f"{count} {what}, {self.rows} rows in {reader.batches} batches, "
+            f"{reader.size} bytes",
+            "lost": str(reader.lost),
+            "end": reader.note,
+        }
+        for name, fact in facts.items():
+            if fact:
+                yield f"{name:<10} {printable(fact)}"
+
+    def json(self) -> str:
+        """For programs."""
+        reader = self._reader
+        found = asdict(self.meta) | {
+            "rows": self.rows,
+            "batches": reader.batches,
+            "bytes": reader.size,
+            "torn": reader.torn,
+            "lost": reader.lost,
+        }
+        return json.dumps(found)
+
+
+def _clock(ns: int) -> str:
+    try:
+        return datetime.fromtimestamp(ns / 10**9, UTC).isoformat(" ", "milliseconds")
+    except (ValueError, OverflowError, OSError):
+        return f"{ns} ns"

@@ -1,0 +1,101 @@
+"""Recordings made up for the tests of the report, written by the real recorder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from locality.accept import ACCEPT, WAIT_KNOWN, AcceptBatch
+from locality.recording_format import FORMAT_VERSION, Meta
+from locality.sinks.recorder import AcceptRecorder, SkbRecorder
+from locality.skb_account import Flow, Interval
+from locality.topology import Distance
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from locality.recording_format import Kind
+
+STARTED = 1_790_000_000 * 10**9
+CPUS = 4
+LENGTH_S = 2.0
+
+
+def meta(kind: Kind, *, host: str = "web1", label: str = "", filter_: str = "everything") -> Meta:
+    """Of a machine with four CPUs, two to a last-level cache."""
+    distances = np.full((CPUS + 1, CPUS + 1), Distance.UNKNOWN, np.uint8)
+    distances[:CPUS, :CPUS] = Distance.NODE
+    distances[:2, :2] = distances[2:CPUS, 2:CPUS] = Distance.LLC
+    np.fill_diagonal(distances[:CPUS, :CPUS], Distance.CPU)
+    return Meta(
+        format=FORMAT_VERSION,
+        tool="0",
+        host=host,
+        kernel="6.1.0",
+        kind=kind,
+        rung="fentry",
+        refused=(),
+        unseen="",
+        filter=filter_,
+        label=label,
+        possible=CPUS,
+        online=tuple(range(CPUS)),
+        distances=distances.tolist(),
+        clock_offset=STARTED,
+        started=STARTED,
+        interval=None if kind == "accept" else 0.1,
+    )
+
+
+def accepts(
+    path: Path,
+    count: int,
+    local: float,
+    *,
+    seed: int = 1,
+    comm: bytes = b"nginx",
+    lost: int = 0,
+    **about: str,
+) -> Path:
+    """Two seconds of so many accepts, such a part of them local; CPU = worker."""
+    draw = np.random.default_rng(seed)
+    records = np.zeros(count, ACCEPT)
+    records["time"] = np.sort(draw.integers(0, int(LENGTH_S * 1e9), count))
+    records["cpu"] = draw.integers(0, CPUS, count)
+    elsewhere = (records["cpu"] + draw.integers(1, CPUS, count)) % CPUS
+    records["rxcpu"] = np.where(draw.random(count) < local, records["cpu"], elsewhere)
+    records["pid"] = records["tid"] = 1000 + records["cpu"]
+    records["family"] = 4
+    records["comm"] = comm
+    records["wait"] = draw.exponential(20_000, count)
+    records["flags"] = WAIT_KNOWN
+    with AcceptRecorder(path, meta("accept", **about)) as recorder:
+        recorder.write(AcceptBatch(records, STARTED, lost))
+    return path
+
+
+def packets(
+    path: Path, intervals: int, local: float, *, seen: bool = True, seed: int = 1, **about: str
+) -> Path:
+    """So many intervals of a thousand packets received and sent.
+
+    Args:
+        path: The recording.
+        intervals: How many.
+        local: The part consumed on the alloc CPU.
+        seen: Whether the rung sees what is freed, and sent packets' consume CPU.
+        seed: Of the noise.
+        about: Of `meta`.
+    """
+    draw = np.random.default_rng(seed)
+    with SkbRecorder(path, meta("skb", **about)) as recorder:
+        for number in range(intervals):
+            here = int(draw.binomial(1000, local))
+            matrix = np.zeros((2, CPUS, CPUS), np.int64)
+            matrix[:, 1, 1], matrix[:, 1, 2] = here, 1000 - here
+            flow = Flow(1007, here, 900 if seen else None, 50, 7)
+            sent = Flow(1007, here if seen else None, 900 if seen else None, 50, 7)
+            end = STARTED / 1e9 + (number + 1) * 0.1
+            recorder.write(Interval(end, 0.1, "fentry", 0, flow, sent, 500, here // 2, matrix))
+    return path
