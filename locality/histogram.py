@@ -32,6 +32,12 @@ class LogHistogram:
             np.minimum(buckets, len(self._counts) - 1), minlength=len(self._counts)
         )
 
+    def __add__(self, other: LogHistogram) -> LogHistogram:
+        """The values of both."""
+        both = LogHistogram()
+        both._counts = self._counts + other._counts
+        return both
+
     def percentile(self, percent: float) -> float | None:
         """The middle of the bucket that holds this percentile; None of nothing."""
         if not self.total:

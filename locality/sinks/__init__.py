@@ -5,6 +5,7 @@ text       readable lines and the summary
 classic    the lines of 2017, byte for byte
 json_lines one JSON object a line
 csv_rows   comma-separated values
+recorder   an Arrow IPC stream that can be read again
 columns    an accept batch as columns of Python values, for the three above
 ========== =====================================================================
 

@@ -60,3 +60,14 @@ def test_zero_is_counted_as_next_to_nothing() -> None:
 def test_the_percentile_of_nothing_is_not_known() -> None:
     assert histogram([]).percentile(50) is None
     assert histogram([]).total == 0
+
+
+# Bug: the sum is one of the two, or adding changes one of them.
+def test_the_values_of_two() -> None:
+    one, other = LogHistogram(), LogHistogram()
+    one.add(np.array([1, 1, 1]))
+    other.add(np.array([1_000_000]))
+    both = one + other
+    assert (one.total, other.total, both.total) == (3, 1, 4)
+    assert both.percentile(75) == one.percentile(75)
+    assert both.percentile(100) == other.percentile(100)

@@ -1,0 +1,12 @@
+"""``--live``: what happens now, on a screen of its own.
+
+`screen` has the screen, `frame` the lines on it; each command's contents are a module.
+"""
+
+from __future__ import annotations
+
+from locality.sinks.dashboard_accept import AcceptDashboard
+from locality.sinks.dashboard_skb import SkbDashboard
+from locality.sinks.screen import PERIOD, Header
+
+__all__ = ["PERIOD", "AcceptDashboard", "Header", "SkbDashboard"]
