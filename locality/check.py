@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from locality import accept, skb
+from locality.capabilities import PURPOSES
 from locality.errors import Unsupported
+from locality.untrusted import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from locality.bpf.ladder import Rung
 
@@ -50,3 +53,19 @@ def _try(
         chosen = refusal is None and not any(attempt.chosen for attempt in tried)
         tried.append(Attempt(measurement, rung.name, refusal, chosen))
     return tried
+
+
+def check_lines(attempts: Sequence[Attempt], held: Mapping[str, bool]) -> Iterator[str]:
+    """The ladder of each measurement, and the capabilities of this process."""
+    yield f"{'measurement':<12} {'rung':<15} answer"
+    for attempt in attempts:
+        answer = attempt.refusal or ("used" if attempt.chosen else "usable")
+        yield f"{attempt.measurement:<12} {attempt.rung:<15} {printable(answer)}"
+    yield ""
+    for name, has in held.items():
+        yield f"{name:<15} {'held' if has else 'missing':<8} {PURPOSES[name]}"
+
+
+def check_json(attempts: Sequence[Attempt], held: Mapping[str, bool]) -> str:
+    """The same for programs."""
+    return json.dumps({"rungs": [vars(attempt) for attempt in attempts], "capabilities": held})

@@ -8,20 +8,31 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from locality import __version__
+from locality.cli_demo import demo
+from locality.cli_output import (
+    accept_output,
+    check_live,
+    check_matrix,
+    end,
+    header_of,
+    say_where_we_stand,
+    show,
+    skb_output,
+    tell,
+)
+from locality.cli_recordings import export, info, replay, report
 from locality.errors import LocalityError
-from locality.options import AT_LEAST_ONE, PORT, SECONDS, WRITABLE, tracing_options
+from locality.options import AT_LEAST_ONE, PORT, SECONDS, tracing_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from locality.accept import AcceptBatch
-    from locality.bpf.ladder import Footing
     from locality.skb_account import Interval
     from locality.stream import Sink
 
@@ -39,10 +50,15 @@ EXIT_INTERRUPTED = 128 + 2
 def cli(context: click.Context) -> None:
     """Does Linux handle a packet on the CPU that received it?
 
-    Measure it (accept, skb), change it (attach-cbpf), and see both on a real server (demo).
+    Measure it (accept, skb), change it (attach-cbpf), see both on a real server (demo), keep
+    what was measured (--record) and prove it (report).
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
+
+
+for command in (demo, info, export, replay, report):
+    cli.add_command(command)
 
 
 @cli.command()
@@ -62,7 +78,7 @@ def cli(context: click.Context) -> None:
     show_default=True,
     help="Size of the buffer between kernel and reader.",
 )
-@tracing_options("text", "classic", "json", "csv")
+@tracing_options
 def accept(
     *,
     comm: str | None,
@@ -73,6 +89,10 @@ def accept(
     count: int | None,
     ring: int,
     format_: str,
+    live: bool,
+    svg: Path | None,
+    record: Path | None,
+    force: bool,
     rung: str | None,
     ready_file: Path | None,
     duration: float | None,
@@ -82,12 +102,10 @@ def accept(
     from locality.accept import AcceptSource, Filter
     from locality.accept_summary import AcceptSummary
     from locality.processes import has_thread_named, require_pids
-    from locality.sinks.classic import ClassicAccept
-    from locality.sinks.csv_rows import CsvAccept
-    from locality.sinks.json_lines import JsonAccept
-    from locality.sinks.text import TextAccept, summary_lines
+    from locality.sinks.text import summary_lines
     from locality.stream import stream
 
+    check_live(live=live, format_=format_, svg=svg)
     machine = topology.read()
     require_pids(pids)
     if comm == "":
@@ -96,65 +114,70 @@ def accept(
         raise click.UsageError(f"--cpu {cpu}: this machine has CPUs 0 to {machine.possible - 1}")
     wanted = Filter(comm, pids, ports, cpu, int(family) if family else None)
     summary = AcceptSummary(machine)
-    with AcceptSource(wanted, rung, ring * 1024) as source:
-        _say_where_we_stand(source.footing, f"accepts of {wanted}")
+    sinks: list[Sink[AcceptBatch]] = [summary]
+    with AcceptSource(wanted, rung, ring * 1024) as source, ExitStack() as stack:
+        say_where_we_stand(source.footing, f"accepts of {wanted}")
         if comm is not None and not has_thread_named(comm):
-            _tell(f"no thread is called {comm!r} yet: waiting for one")
-        sink: Sink[AcceptBatch]
-        match format_:
-            case "classic":
-                sink = ClassicAccept(sys.stdout)
-            case "json":
-                sink = JsonAccept(sys.stdout, machine)
-            case "csv":
-                sink = CsvAccept(sys.stdout, machine)
-            case _:
-                sink = TextAccept(sys.stdout, machine)
-        stream(source, [summary, sink], duration=duration, count=count, ready_file=ready_file)
-    _end(summary_lines(summary), format_)
+            tell(f"no thread is called {comm!r} yet: waiting for one")
+        if record is not None:
+            from locality.recording_format import Meta
+            from locality.sinks.recorder import AcceptRecorder
+
+            meta = Meta.here(
+                *("accept", source.footing, machine),
+                wanted=f"{wanted}",
+                clock_offset=source.clock_offset,
+            )
+            sinks.append(stack.enter_context(AcceptRecorder(record, meta, force=force)))
+        header = header_of(source.footing, f"{wanted}") if live else None
+        sinks.append(stack.enter_context(accept_output(machine, format_, header, svg)))
+        stream(source, sinks, duration=duration, count=count, ready_file=ready_file)
+    end(summary_lines(summary), format_)
 
 
 @cli.command()
 @click.option("--interval", type=SECONDS, default=1.0, show_default=True, metavar="S")
 @click.option("--count", type=AT_LEAST_ONE, metavar="N", help="End after N intervals.")
 @click.option("--matrix", is_flag=True, help="Add the packets by alloc CPU and consume CPU.")
-@tracing_options("text", "classic", "json", "csv")
+@tracing_options
 def skb(
     *,
     interval: float,
     count: int | None,
     matrix: bool,
     format_: str,
+    live: bool,
+    svg: Path | None,
+    record: Path | None,
+    force: bool,
     rung: str | None,
     ready_file: Path | None,
     duration: float | None,
 ) -> None:
     """Show the share of packets consumed on the CPU that allocated them."""
-    from locality.sinks.classic import ClassicSkb
-    from locality.sinks.csv_rows import CsvSkb
-    from locality.sinks.json_lines import JsonSkb
-    from locality.sinks.text import TextSkb, skb_summary_lines
+    from locality import topology
+    from locality.sinks.text import skb_summary_lines
     from locality.skb import SkbSource
     from locality.skb_summary import SkbSummary
     from locality.stream import stream
 
-    if matrix and format_ in {"classic", "csv"}:
-        raise click.UsageError(f"--matrix has no place in --format {format_}: use text or json")
+    check_live(live=live, format_=format_, svg=svg)
+    check_matrix(matrix=matrix, live=live, format_=format_)
+    machine = topology.read()
     summary = SkbSummary()
-    with SkbSource(interval, rung) as source:
-        _say_where_we_stand(source.footing, "packets of this machine")
-        sink: Sink[Interval]
-        match format_:
-            case "classic":
-                sink = ClassicSkb(sys.stdout)
-            case "json":
-                sink = JsonSkb(sys.stdout, matrix=matrix)
-            case "csv":
-                sink = CsvSkb(sys.stdout)
-            case _:
-                sink = TextSkb(sys.stdout, matrix=matrix)
-        stream(source, [summary, sink], duration=duration, count=count, ready_file=ready_file)
-    _end(skb_summary_lines(summary), format_)
+    sinks: list[Sink[Interval]] = [summary]
+    with SkbSource(interval, rung) as source, ExitStack() as stack:
+        say_where_we_stand(source.footing, "packets of this machine")
+        if record is not None:
+            from locality.recording_format import Meta
+            from locality.sinks.recorder import SkbRecorder
+
+            meta = Meta.here("skb", source.footing, machine, interval=interval)
+            sinks.append(stack.enter_context(SkbRecorder(record, meta, force=force)))
+        header = header_of(source.footing, "everything") if live else None
+        sinks.append(stack.enter_context(skb_output(machine, format_, header, svg, matrix=matrix)))
+        stream(source, sinks, duration=duration, count=count, ready_file=ready_file)
+    end(skb_summary_lines(summary), format_)
 
 
 @cli.command("attach-cbpf")
@@ -213,15 +236,15 @@ def attach_cbpf(
     refusals = [finding for finding in findings if finding.level is preflight.Level.REFUSE]
     for finding in findings:
         if force or dry_run or finding not in refusals:
-            _tell(f"{finding.level.value}: {finding.text}")
+            tell(f"{finding.level.value}: {finding.text}")
     if dry_run:
-        _print([*preflight.dry_run(program, cpus), "", *explanation])
+        show([*preflight.dry_run(program, cpus), "", *explanation])
         return
     if refusals and not force:
         raise LocalityError(f"{refusals[0].text} (--force attaches it all the same)")
     act.attach(pid, fd, program)
     size = group if group is not None else len(target.group.members)
-    _print([act.attached_line(pid, fd, size), *explanation])
+    show([act.attached_line(pid, fd, size), *explanation])
 
 
 @cli.command()
@@ -229,76 +252,15 @@ def attach_cbpf(
 def check(*, as_json: bool) -> None:
     """Show what this kernel allows: the rung each measurement takes, and why not others."""
     from locality.capabilities import held as capabilities_held
-    from locality.check import attempts
-    from locality.report import check_json, check_lines
+    from locality.check import attempts, check_json, check_lines
 
     found = attempts()
     held = capabilities_held()
-    _print([check_json(found, held)] if as_json else check_lines(found, held))
+    show([check_json(found, held)] if as_json else check_lines(found, held))
     if not all(
         any(one.chosen for one in found if one.measurement == name) for name in ("accept", "skb")
     ):
         sys.exit(1)
-
-
-@cli.command()
-@click.option("--seconds", type=SECONDS, default=3.0, show_default=True, help="For each phase.")
-@click.option(
-    "--workers", type=click.IntRange(2, 64), default=4, show_default=True, help="At most so many."
-)
-@click.option("--svg", type=WRITABLE, help="Write what was printed as a picture, too.")
-def demo(*, seconds: float, workers: int, svg: Path | None) -> None:
-    """Repeat the experiment of 2017: nginx in namespaces, before and after attach-cbpf."""
-    from rich.console import Console
-
-    from locality.lab.demo import phases, run
-    from locality.lab.experiment import open_lab
-    from locality.lab.measure import measuring
-    from locality.report import change_line, phase_line, phase_table, save_picture
-
-    console = Console(highlight=False, record=svg is not None)
-    results = []
-    with open_lab(workers) as lab, measuring(lab.server) as meter:
-        console.print(
-            f"nginx with {len(lab.cpus)} workers on CPUs {', '.join(map(str, lab.cpus))}; "
-            f"{len(phases(lab.cpus))} phases of {seconds:g} s under load"
-        )
-        console.print(
-            f"accepts on rung {meter.accepts.footing.rung.name}, packets of the whole machine "
-            f"on rung {meter.packets.footing.rung.name} (? = not seen on it)"
-        )
-        for result in run(lab, meter.measure, seconds=seconds):
-            console.print(phase_line(result))
-            results.append(result)
-    console.print(phase_table(results))
-    console.print(change_line(results))
-    if svg is not None:
-        save_picture(console, svg)
-    if not all(result.as_expected for result in results):
-        raise LocalityError("a phase did not show what it must: see the table above", exit_code=3)
-
-
-def _say_where_we_stand(footing: Footing, what: str) -> None:
-    why = "".join(f"; {refusal.rung}: {refusal.answer}" for refusal in footing.refused)
-    _tell(f"{what}, on rung {footing.rung.name}{why}")
-    if footing.rung.note:
-        _tell(footing.rung.note)
-
-
-def _tell(line: str) -> None:
-    """A line beside the results."""
-    click.echo(f"locality: {line}", err=True)
-
-
-def _print(lines: Iterable[str]) -> None:
-    for line in lines:
-        click.echo(line)
-
-
-def _end(lines: Iterable[str], format_: str) -> None:
-    """The summary: below readable lines, beside those for programs."""
-    for line in lines:
-        click.echo(line, err=format_ != "text")
 
 
 def _give_up_stdout() -> None:
@@ -320,10 +282,10 @@ def main() -> None:
     except click.exceptions.Exit as ended:
         code = ended.exit_code
     except click.ClickException as error:
-        _tell(" ".join(error.format_message().split()))
+        tell(" ".join(error.format_message().split()))
         code = error.exit_code
     except LocalityError as error:
-        _tell(str(error))
+        tell(str(error))
         code = error.exit_code
     except BrokenPipeError:
         _give_up_stdout()
@@ -332,6 +294,6 @@ def main() -> None:
         code = EXIT_INTERRUPTED
     except OSError as error:
         _give_up_stdout()
-        _tell(f"standard output: {error.strerror}" if error.filename is None else str(error))
+        tell(f"standard output: {error.strerror}" if error.filename is None else str(error))
         code = 1
     sys.exit(code if isinstance(code, int) else 0)

@@ -12,13 +12,8 @@ import click
 C = TypeVar("C", bound=Callable[..., Any])
 
 
-class Seconds(click.FloatRange):
-    """A time one can wait for: not zero, not negative, not nan or infinite."""
-
-    name = "seconds"
-
-    def __init__(self) -> None:
-        super().__init__(min=0.01, max=1e9)
+class Number(click.FloatRange):
+    """A number in a range; not nan, which compares false with both ends."""
 
     def convert(
         self,
@@ -27,45 +22,66 @@ class Seconds(click.FloatRange):
         ctx: click.Context | None,
     ) -> float:
         """Refuse what compares false with every limit."""
-        seconds: float = super().convert(value, param, ctx)
-        if math.isnan(seconds):
-            self.fail("nan is not a time", param, ctx)
-        return seconds
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail("nan is no number", param, ctx)
+        return number
 
 
-SECONDS = Seconds()
+#: A time one can wait for: not zero, not negative, not infinite.
+SECONDS = Number(min=0.01, max=1e9)
+SPEED = Number(min=0, max=1e6)
 AT_LEAST_ONE = click.IntRange(min=1)
 PORT = click.IntRange(0, 65535)
 WRITABLE = click.Path(dir_okay=False, writable=True, path_type=Path)
+#: Whether it can be read or written is found out by doing it.
+READABLE = click.Path(path_type=Path)
+OUTPUT = click.Path(path_type=Path)
 
 
-def tracing_options(*formats: str) -> Callable[[C], C]:
-    """The options that every tracing command has."""
-
+def _with(*options: Callable[[C], C]) -> Callable[[C], C]:
     def add(command: C) -> C:
-        for option in (
-            click.option("--json", "format_", flag_value="json", help="Same as --format json."),
-            click.option("--csv", "format_", flag_value="csv", help="Same as --format csv."),
-            click.option(
-                "--format",
-                "format_",
-                type=click.Choice(formats),
-                default="text",
-                show_default=True,
-                help="classic: the lines of the 2017 scripts.",
-            ),
-            click.option(
-                "--rung",
-                envvar="LOCALITY_RUNG",
-                metavar="NAME",
-                help="Kind of probe to use; see locality check. Default: the best allowed.",
-            ),
-            click.option(
-                "--ready-file", type=WRITABLE, help="Written once every probe is attached."
-            ),
-            click.option("--duration", type=SECONDS, metavar="S", help="End after S seconds."),
-        ):
+        for option in options:
             command = option(command)
         return command
 
     return add
+
+
+#: How to print.
+format_options = _with(
+    click.option("--json", "format_", flag_value="json", help="Same as --format json."),
+    click.option("--csv", "format_", flag_value="csv", help="Same as --format csv."),
+    click.option(
+        "--format",
+        "format_",
+        type=click.Choice(["text", "classic", "json", "csv"]),
+        default="text",
+        show_default=True,
+        help="classic: the lines of the 2017 scripts.",
+    ),
+)
+
+#: How to draw.
+live_options = _with(
+    click.option("--svg", type=WRITABLE, help="With --live: keep its last picture."),
+    click.option("--live", is_flag=True, help="Draw what happens now, on the whole terminal."),
+)
+
+force_option = click.option("--force", is_flag=True, help="Replace a file of that name.")
+
+#: The options that every tracing command has.
+tracing_options = _with(
+    force_option,
+    click.option("--record", type=OUTPUT, metavar="FILE", help="Record; see locality info."),
+    live_options,
+    format_options,
+    click.option(
+        "--rung",
+        envvar="LOCALITY_RUNG",
+        metavar="NAME",
+        help="Kind of probe to use; see locality check. Default: the best allowed.",
+    ),
+    click.option("--ready-file", type=WRITABLE, help="Written once every probe is attached."),
+    click.option("--duration", type=SECONDS, metavar="S", help="End after S seconds."),
+)

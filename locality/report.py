@@ -1,115 +1,186 @@
-"""Results as tables for people: the phases of the lab, and what this kernel allows."""
+"""`locality report`: recordings as one page with tables, figures, and before against after.
+
+Data flow one way here too: `recording.load` gives DataFrames, `report_numbers` numbers of
+them, `report_figures` draws these, `report_sections` says what they mean, and
+`report_page` turns all of it into HTML or Markdown. `compare` knows statistics only.
+"""
 
 from __future__ import annotations
 
-import json
-import re
-from typing import TYPE_CHECKING
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from rich import box
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-from locality.capabilities import PURPOSES
+from locality import report_figures
 from locality.errors import LocalityError
-from locality.sinks.text import percent
-from locality.skb_account import share
+from locality.recording import load
+from locality.report_page import Page, Section, Table, html, markdown
+from locality.report_sections import (
+    accept_blocks,
+    cautions,
+    change_sections,
+    events,
+    facts,
+    headline,
+    skb_blocks,
+)
 from locality.untrusted import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
-    from rich.console import Console
+    from rich.progress import TaskID
 
-    from locality.check import Attempt
-    from locality.lab.demo import PhaseResult
-    from locality.skb_account import Flow
+    from locality.recording import Recording
+    from locality.report_sections import Named
 
+#: Reading that takes no longer than this shows no progress.
+PATIENCE_S = 1.0
 
-def phase_table(results: Sequence[PhaseResult]) -> Table:
-    """One row for each phase of the lab; ``?`` where the rung cannot see a figure."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("phase")
-    for heading in (
-        "accept\nlocal",
-        "must\nshow",
-        "rx\nlocal",
-        "rx\nfreed",
-        "rx\nkpps",
-        "tx\nlocal",
-        "tx\nfreed",
-        "tx\nkpps",
-        "requests\nper s",
-    ):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for result in results:
-        seen = result.measurement
-        accept_local = percent(share(seen.accept_local, seen.accepts), 2)
-        table.add_row(
-            result.phase.name,
-            Text(accept_local, style="bold green" if result.as_expected else "bold red"),
-            result.phase.expectation,
-            *_flow(seen.skb.rx, seen.skb.seconds),
-            *_flow(seen.skb.tx, seen.skb.seconds),
-            f"{result.requests_per_second:,.0f}",
-        )
-    return table
+WORDS = Table(
+    ("word", "meaning"),
+    (
+        ("RX CPU", "the CPU on which the kernel last handled a packet of the connection"),
+        ("accept-local", "accept() ran on the RX CPU"),
+        ("consumed-local", "the packet's last user let go of it on the CPU that allocated it"),
+        ("freed-local", "the packet's memory went back on the CPU that allocated it"),
+        ("deferred", "the kernel sent the packet back to that CPU to be freed there"),
+        ("rung", "the kind of probe that saw it; some see less than others"),
+        ("lost", "events, or runs of a probe, that the kernel could not hand over"),
+        ("interval", "the true difference lies in it, with that confidence"),
+        ("no difference shown", "the interval holds zero: more or longer runs may show one"),
+    ),
+)
+COMPARED = (
+    "Packets and connections that follow one another are not independent of each other. One "
+    "recording a side is therefore compared by a block bootstrap over time; several a side are "
+    "compared as runs, each of them one observation."
+)
 
 
-def _flow(flow: Flow, seconds: float) -> tuple[str, str, str]:
-    return (
-        percent(share(flow.local, flow.known)),
-        percent(share(flow.freed_local, flow.packets)),
-        f"{flow.packets / seconds / 1000:.0f}",
-    )
+def write_report(
+    recordings: Sequence[Path],
+    out: Path,
+    *,
+    format: Literal["html", "md"] = "html",  # noqa: A002 - what the option is called
+    figures: Path | None = None,
+) -> None:
+    """Write a report of one or more recordings.
 
+    Recordings of accepts and of packets may be mixed; each kind is compared with its own.
+    Which of a kind are before and which after is told by their names if each is labelled
+    (or else its file called) ``before...`` or ``after...`` and both occur; otherwise by their
+    order: the first half is before, the second after. An odd number of recordings in no
+    such names is not compared.
 
-def phase_line(result: PhaseResult) -> Text:
-    """A phase in one line, as soon as it is over."""
-    seen = result.measurement
-    local = percent(share(seen.accept_local, seen.accepts), 2)
-    lost = f", {seen.lost} lost" if seen.lost else ""
-    return Text(
-        f"{result.phase.name:<9} {local:>8} of {seen.accepts} accepts{lost}: {result.phase.change}"
-    )
-
-
-def change_line(results: Sequence[PhaseResult]) -> Text:
-    """What the program changed: the first two phases side by side."""
-    before, after = (
-        percent(share(result.measurement.accept_local, result.measurement.accepts), 2)
-        for result in results[:2]
-    )
-    return Text(f"accept-local: {before} before, {after} after attach-cbpf")
-
-
-def save_picture(console: Console, path: Path) -> None:
-    """Write what a recording console printed as an SVG picture.
+    Args:
+        recordings: At least one file.
+        out: Where to.
+        format: html: one page that needs nothing else. md: Markdown; it has pictures only
+            if there are `figures` to refer to.
+        figures: Also write every figure to this directory, as SVG and as PNG.
 
     Raises:
-        LocalityError: The file cannot be written.
+        LocalityError: A recording cannot be read, or a file not written.
     """
-    picture = console.export_svg(title="locality demo")
-    # Rich would have the viewer fetch a font from the network; any monospaced one will do.
-    picture = re.sub(r"@font-face \{.*?\}", "", picture, flags=re.DOTALL)
+    if any(out.resolve() == path.resolve() for path in recordings):
+        raise LocalityError(f"{out} is one of the recordings: give another -o", exit_code=2)
+    page = _page(list(zip(_names(recordings), _read(recordings), strict=True)))
     try:
-        path.write_text(picture)
+        files = _save_figures(page, figures, out) if figures else {}
+        text = html(page) if format == "html" else markdown(page, files)
+        out.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise LocalityError(f"cannot write {path}: {error.strerror}") from None
+        where = error.filename or out
+        raise LocalityError(f"cannot write {where}: {error.strerror}") from None
 
 
-def check_lines(attempts: Sequence[Attempt], held: Mapping[str, bool]) -> Iterator[str]:
-    """The ladder of each measurement, and the capabilities of this process."""
-    yield f"{'measurement':<12} {'rung':<15} answer"
-    for attempt in attempts:
-        answer = attempt.refusal or ("used" if attempt.chosen else "usable")
-        yield f"{attempt.measurement:<12} {attempt.rung:<15} {printable(answer)}"
-    yield ""
-    for name, has in held.items():
-        yield f"{name:<15} {'held' if has else 'missing':<8} {PURPOSES[name]}"
+def _names(paths: Sequence[Path]) -> list[str]:
+    """The files' names; with directories as far as it takes to tell them apart."""
+    names = [path.name for path in paths]
+    return [printable(path.name if names.count(path.name) == 1 else str(path)) for path in paths]
 
 
-def check_json(attempts: Sequence[Attempt], held: Mapping[str, bool]) -> str:
-    """The same for programs."""
-    return json.dumps({"rungs": [vars(attempt) for attempt in attempts], "capabilities": held})
+def _read(paths: Sequence[Path]) -> Iterator[Recording]:
+    """Load them, with a bar if that takes long and somebody watches."""
+    console = Console(stderr=True)
+    begun = time.monotonic()
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    try:
+        for name, path in zip(_names(paths), paths, strict=True):
+            task = bar.add_task(f"reading {name}")
+
+            def tell(done: int, size: int, task: TaskID = task) -> None:
+                bar.update(task, completed=done, total=size)
+                if time.monotonic() - begun > PATIENCE_S:
+                    bar.start()
+
+            yield load(path, tell)
+            bar.remove_task(task)
+    finally:
+        # Stopping what never began would print an empty line.
+        if bar.live.is_started:
+            bar.stop()
+
+
+def _page(runs: Sequence[Named]) -> Page:
+    sections: list[Section] = []
+    for kind in ("accept", "skb"):
+        of_kind = [run for run in runs if run[1].meta.kind == kind]
+        if (sides := split_sides(of_kind)) is not None:
+            sections += change_sections(*sides)
+    # The result of each comparison is what its section begins with.
+    results = [str(section.blocks[0]) for section in sections]
+    headlines = [headline(*run) for run in runs]
+    first = Section("In short", (*results, *headlines, *cautions(runs)))
+    alone = [_recording_section(number, *run) for number, run in enumerate(runs, 1)]
+    return Page(
+        f"Packet locality on {', '.join(dict.fromkeys(run[1].meta.host for run in runs))}",
+        (
+            first,
+            Section("What was recorded", (facts(runs),)),
+            *sections,
+            *filter(None, alone),
+            Section("What the words mean", (WORDS, COMPARED)),
+        ),
+    )
+
+
+def _recording_section(number: int, name: str, recording: Recording) -> Section | None:
+    """A recording's own section; none for one that is no measurement (its headline says so)."""
+    if events(recording) < 2:  # noqa: PLR2004 - nothing and one event have no distribution
+        return None
+    blocks = accept_blocks if recording.meta.kind == "accept" else skb_blocks
+    return Section(name, tuple(blocks(f"{number}-{recording.meta.kind}-", recording)))
+
+
+def split_sides(runs: Sequence[Named]) -> tuple[list[Named], list[Named]] | None:
+    """Which recordings of a kind are before and which after, or None: see `write_report`."""
+    called = [(recording.meta.label or Path(name).name).lower() for name, recording in runs]
+    sides = [
+        [run for run, name in zip(runs, called, strict=True) if name.startswith(side)]
+        for side in ("before", "after")
+    ]
+    if all(sides) and sum(map(len, sides)) == len(runs):
+        return sides[0], sides[1]
+    half, odd = divmod(len(runs), 2)
+    if odd or not half:
+        return None
+    return list(runs[:half]), list(runs[half:])
+
+
+def _save_figures(page: Page, directory: Path, out: Path) -> dict[str, str]:
+    """Write the figures; gives their addresses as seen from the report, by name."""
+    directory.mkdir(parents=True, exist_ok=True)
+    files = {}
+    for picture in page.pictures():
+        path = directory / f"{picture.name}.svg"
+        path.write_text(picture.svg, encoding="utf-8")
+        path.with_suffix(".png").write_bytes(report_figures.png(picture.figure))
+        files[picture.name] = os.path.relpath(path, out.parent)
+    return files

@@ -112,7 +112,7 @@ def phases(cpus: Sequence[int]) -> tuple[Phase, ...]:
 
 def run(
     lab: Lab,
-    measure: Callable[[float], Measurement],
+    measure: Callable[[Phase, float], Measurement],
     *,
     seconds: float = SECONDS,
     settle: float = SETTLE_S,
@@ -121,7 +121,7 @@ def run(
 
     Args:
         lab: As `open_lab` gives it: nginx in order, no program attached.
-        measure: Measures for so many seconds while load runs. nginx is another one
+        measure: Measures a phase for so many seconds while load runs. nginx is another one
             after the phase `reversed`: look at `lab.nginx` each time.
         seconds: For each phase.
         settle: Seconds of load before measuring starts.
@@ -137,7 +137,7 @@ def run(
         # The load starts after the change: no connection waits in a queue chosen before it.
         with lab.load() as load:
             time.sleep(settle)
-            measurement = measure(seconds)
+            measurement = measure(phase, seconds)
             result = load.stop()
         yield PhaseResult(phase, measurement, result)
 

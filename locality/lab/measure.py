@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from locality import topology
 from locality.accept import AcceptSource, Filter
@@ -14,11 +14,17 @@ from locality.accept_summary import AcceptSummary
 from locality.lab.demo import Measurement
 from locality.lab.nginx import PORT
 from locality.skb import SkbSource
+from locality.skb_summary import SkbSummary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from locality.accept import AcceptBatch
+    from locality.lab.demo import Phase
     from locality.lab.namespaces import Namespace
+    from locality.lab.recordings import Recordings
+    from locality.skb_account import Interval
+    from locality.stream import Sink
     from locality.topology import Topology
 
 
@@ -32,33 +38,66 @@ class Meter:
     """Accepts are those of the lab's own server, told by its network namespace. Packets are
     those of the whole machine: a packet does not belong to one namespace."""
     machine: Topology
+    recordings: Recordings | None = None
+    """Where to record, if anywhere."""
 
-    def measure(self, seconds: float) -> Measurement:
+    interval: ClassVar[float] = 0.1
+    """Seconds between readings of the packets: a phase has some dozens, to compare over time."""
+
+    def measure(self, phase: Phase, seconds: float) -> Measurement:
         """Count for so many seconds."""
+        accepts, packets = AcceptSummary(self.machine), SkbSummary()
+        with ExitStack() as stack:
+            accept_sinks: list[Sink[AcceptBatch]] = [accepts]
+            packet_sinks: list[Sink[Interval]] = [packets]
+            if self.recordings is not None:
+                recorders = stack.enter_context(self.recordings.of(phase.name, self))
+                accept_sinks.append(recorders[0])
+                packet_sinks.append(recorders[1])
+            self._count(seconds, accept_sinks, packet_sinks)
+        if packets.total is None:
+            raise AssertionError("a measurement ends with an interval")
+        return Measurement(accepts.total, accepts.local, accepts.lost, packets.total)
+
+    def _count(
+        self,
+        seconds: float,
+        accept_sinks: list[Sink[AcceptBatch]],
+        packet_sinks: list[Sink[Interval]],
+    ) -> None:
         lost = self.accepts.read().lost  # what lay in the ring is from before
-        self.packets.read()
-        summary = AcceptSummary(self.machine)
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            time.sleep(min(self.accepts.period, left))
+        missed = self.packets.read().lost
+        begin = time.monotonic()
+        end, due = begin + seconds, begin + self.interval
+        ended = False
+        while not ended:
+            time.sleep(max(0.0, min(self.accepts.period, due - time.monotonic())))
+            now = time.monotonic()
+            ended = now >= end
             batch = self.accepts.read()
             ours = batch.records["netns"] == self.netns
-            summary.write(replace(batch, records=batch.records[ours]))
-        return Measurement(
-            accepts=summary.total,
-            accept_local=summary.local,
-            lost=summary.lost - lost,
-            skb=self.packets.read(),
-        )
+            batch = replace(batch, records=batch.records[ours], lost=batch.lost - lost)
+            for accept_sink in accept_sinks:
+                accept_sink.write(batch)
+            if ended or now >= due:
+                due = min(due + self.interval, end)
+                interval = self.packets.read()
+                interval = replace(interval, lost=interval.lost - missed)
+                for packet_sink in packet_sinks:
+                    packet_sink.write(interval)
 
 
 @contextmanager
-def measuring(server: Namespace) -> Iterator[Meter]:
+def measuring(server: Namespace, recordings: Recordings | None = None) -> Iterator[Meter]:
     """Attach the probes of both sources for the time of the block.
+
+    Args:
+        server: Where the accepts are.
+        recordings: Record what is measured there, too.
 
     Raises:
         Unsupported: This kernel allows no probe for one of them.
     """
     netns = Path(f"/proc/{server.pid}/ns/net").stat().st_ino
     with AcceptSource(Filter(ports=(PORT,))) as accepts, SkbSource() as packets:
-        yield Meter(accepts, packets, netns, topology.read())
+        yield Meter(accepts, packets, netns, topology.read(), recordings)

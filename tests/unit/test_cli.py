@@ -111,6 +111,22 @@ def refused(
         ("skb --count 0", "--count"),
         ("skb --matrix --format classic", "--matrix"),
         ("skb --matrix --csv", "--matrix"),
+        ("accept --live", "--format text, classic, json or csv"),
+        ("skb --live", "--format text, classic, json or csv"),
+        ("replay nothing --live", "--format text, classic, json or csv"),
+        ("accept --live --json", "--live"),
+        ("skb --live --csv", "--live"),
+        ("accept --svg picture.svg", "--svg"),
+        ("skb --svg picture.svg", "--svg"),
+        ("replay nothing --svg picture.svg", "--svg"),
+        ("replay nothing --matrix --csv", "--matrix"),
+        ("replay nothing --speed -1", "--speed"),
+        ("replay nothing --speed nan", "--speed"),
+        ("replay nothing --speed inf", "--speed"),
+        ("replay nothing --speed 1e-9", "--speed"),
+        ("report nothing", "--output"),
+        ("report -o page.html", "RECORDING"),
+        ("export nothing page.xls", ".parquet"),
         ("demo --workers 1", "--workers"),
         ("demo --seconds 0", "--seconds"),
         ("attach-cbpf --pid 1", "--fd"),
@@ -149,6 +165,23 @@ def test_a_name_of_any_bytes() -> None:
     code, line = unprivileged("accept", "--comm", os.fsdecode(b"a\xffb"))
     assert code == 1
     assert "CAP_BPF" in line
+
+
+# Bug: a recording that is not there, or is none, ends in a traceback.
+@pytest.mark.parametrize(
+    "arguments", ["info {}", "export {} out.csv", "replay {}", "report {} -o page.html"]
+)
+def test_what_is_no_recording(
+    refused: Callable[[str], Refused], tmp_path: Path, arguments: str
+) -> None:
+    other = tmp_path / "notes.txt"
+    other.write_text("not a recording\n" * 100)
+    code, line = refused(arguments.format(other))
+    assert code == 1
+    assert "no recording" in line
+    code, line = refused(arguments.format(tmp_path / "nothing"))
+    assert code == 1
+    assert "No such file" in line
 
 
 # --- processes and sockets that are not what was meant ----------------------------------
@@ -275,8 +308,9 @@ def test_help_imports_nothing_slow() -> None:
     script = """
 import sys
 from locality.cli import main
-for command in ([], ["accept"], ["skb"], ["attach-cbpf"], ["check"], ["demo"]):
-    sys.argv = ["locality", *command, "--help"]
+commands = "accept skb attach-cbpf check demo info export replay report"
+for command in ["", *commands.split()]:
+    sys.argv = ["locality", *command.split(), "--help"]
     try:
         main()
     except SystemExit as ended:
@@ -285,5 +319,5 @@ print("SLOW", *{"numpy", "rich", "pandas", "pyarrow", "matplotlib"} & set(sys.mo
 """
     done = run([sys.executable, "-c", script])
     assert done.stderr == ""
-    assert done.stdout.count("Usage: ") == 6
+    assert done.stdout.count("Usage: ") == 10
     assert done.stdout.splitlines()[-1] == "SLOW"

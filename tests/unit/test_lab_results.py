@@ -1,20 +1,17 @@
-"""Tables for people: the phases of the lab, and what this kernel allows."""
+"""The phases of the experiment as lines and a table."""
 
 from __future__ import annotations
 
 import io
-import json
 import re
 from typing import Literal
 
 import numpy as np
 from rich.console import Console
 
-from locality.capabilities import CAPABILITIES
-from locality.check import Attempt
 from locality.lab.demo import Measurement, PhaseResult, phases
 from locality.lab.load import LoadResult
-from locality.report import change_line, check_json, check_lines, phase_line, phase_table
+from locality.lab.results import change_line, phase_line, phase_table
 from locality.skb_account import Flow, Interval
 
 WIDTH = 80
@@ -76,37 +73,3 @@ def test_a_phase_in_one_line() -> None:
 def test_what_changed() -> None:
     line = rendered(change_line(RESULTS))
     assert line == "accept-local: 45.00% before, 100.00% after attach-cbpf\n"
-
-
-ATTEMPTS = [
-    Attempt("accept", "fentry", "the kernel refused: Operation not permitted", chosen=False),
-    Attempt("accept", "tracepoint", None, chosen=True),
-    Attempt("accept", "raw-tracepoint", None, chosen=False),
-    Attempt("skb", "kprobe", "log says \x1b[31m\nall is well", chosen=False),
-]
-HELD = {name: name == "CAP_BPF" for _, name, _ in CAPABILITIES}
-
-
-# Bugs: a rung that is only usable is called the one in use; the reason is missing; what the
-# kernel's or libbpf's log contains acts on the terminal.
-def test_check_lines() -> None:
-    lines = list(check_lines(ATTEMPTS, HELD))
-    assert [line.split(maxsplit=2) for line in lines[1:5]] == [
-        ["accept", "fentry", "the kernel refused: Operation not permitted"],
-        ["accept", "tracepoint", "used"],
-        ["accept", "raw-tracepoint", "usable"],
-        ["skb", "kprobe", "log says \\x1b[31m\\nall is well"],
-    ]
-    states = {line.split()[0]: line.split()[1] for line in lines[6:]}
-    assert states == {name: "held" if held else "missing" for name, held in HELD.items()}
-
-
-# Bug: programs get other names or other answers than people.
-def test_check_json() -> None:
-    found = json.loads(check_json(ATTEMPTS, HELD))
-    assert found["capabilities"] == HELD
-    assert found["rungs"][1:3] == [
-        {"measurement": "accept", "rung": "tracepoint", "refusal": None, "chosen": True},
-        {"measurement": "accept", "rung": "raw-tracepoint", "refusal": None, "chosen": False},
-    ]
-    assert found["rungs"][3]["refusal"] == "log says \x1b[31m\nall is well"

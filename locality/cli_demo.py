@@ -1,0 +1,80 @@
+"""The command that runs the experiment. Like `locality.cli`: no logic, imports on use."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import click
+
+from locality.cli_output import show, tell
+from locality.errors import LocalityError
+from locality.options import OUTPUT, SECONDS, WRITABLE, force_option
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command()
+@click.option("--seconds", type=SECONDS, default=3.0, show_default=True, help="For each phase.")
+@click.option(
+    "--workers", type=click.IntRange(2, 64), default=4, show_default=True, help="At most so many."
+)
+@click.option("--svg", type=WRITABLE, help="Write what was printed as a picture, too.")
+@click.option(
+    "--record",
+    type=OUTPUT,
+    metavar="DIR",
+    help="Record: PHASE.arrows and PHASE.skb.arrows in DIR.",
+)
+@force_option
+def demo(
+    *, seconds: float, workers: int, svg: Path | None, record: Path | None, force: bool
+) -> None:
+    """Repeat the experiment of 2017: nginx in namespaces, before and after attach-cbpf.
+
+    Where it cannot run, say what is missing and show a recording of it.
+    """
+    from rich.console import Console
+
+    from locality.lab.demo import phases, run
+    from locality.lab.experiment import open_lab
+    from locality.lab.measure import measuring
+    from locality.lab.results import change_line, phase_line, phase_table, save_picture
+
+    recordings = None
+    if record is not None:
+        from locality.lab.recordings import Recordings
+
+        recordings = Recordings(record, force=force)
+    console = Console(highlight=False, record=svg is not None)
+    results = []
+    with ExitStack() as stack:
+        try:
+            lab = stack.enter_context(open_lab(workers))
+            meter = stack.enter_context(measuring(lab.server, recordings))
+        except LocalityError as missing:
+            from locality.lab.recorded import recorded_lines
+
+            tell(f"the demo cannot run here: {missing}")
+            tell("nothing below was measured here: it is a recording of a run elsewhere")
+            show(recorded_lines())
+            sys.exit(missing.exit_code)
+        console.print(
+            f"nginx with {len(lab.cpus)} workers on CPUs {', '.join(map(str, lab.cpus))}; "
+            f"{len(phases(lab.cpus))} phases of {seconds:g} s under load"
+        )
+        console.print(
+            f"accepts on rung {meter.accepts.footing.rung.name}, packets of the whole machine "
+            f"on rung {meter.packets.footing.rung.name} (? = not seen on it)"
+        )
+        for result in run(lab, meter.measure, seconds=seconds):
+            console.print(phase_line(result))
+            results.append(result)
+    console.print(phase_table(results))
+    console.print(change_line(results))
+    if svg is not None:
+        save_picture(console, svg)
+    if not all(result.as_expected for result in results):
+        raise LocalityError("a phase did not show what it must: see the table above", exit_code=3)

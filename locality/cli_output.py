@@ -1,0 +1,161 @@
+"""Where the output of a command goes: its results, and what is said beside them."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from locality.accept import AcceptBatch
+    from locality.bpf.ladder import Footing
+    from locality.sinks.dashboard import Header
+    from locality.skb_account import Interval
+    from locality.stream import Sink
+    from locality.topology import Topology
+
+
+def tell(line: str) -> None:
+    """A line beside the results."""
+    click.echo(f"locality: {line}", err=True)
+
+
+def say_where_we_stand(footing: Footing, what: str) -> None:
+    """What is measured, on which rung, and why not on a better one."""
+    why = "".join(f"; {refusal.rung}: {refusal.answer}" for refusal in footing.refused)
+    tell(f"{what}, on rung {footing.rung.name}{why}")
+    if footing.rung.note:
+        tell(footing.rung.note)
+
+
+def header_of(footing: Footing, wanted: str) -> Header:
+    """The dashboard's header for a measurement of this machine."""
+    from locality.sinks.dashboard import Header
+
+    return Header(platform.node(), platform.release(), footing.rung.name, wanted, footing.rung.note)
+
+
+def show(lines: Iterable[str]) -> None:
+    """Results."""
+    for line in lines:
+        click.echo(line)
+
+
+def end(lines: Iterable[str], format_: str) -> None:
+    """The summary: below readable lines, beside those for programs."""
+    for line in lines:
+        click.echo(line, err=format_ != "text")
+
+
+def check_live(*, live: bool, format_: str, svg: Path | None) -> None:
+    """Whether the options that draw fit each other and the terminal.
+
+    Raises:
+        click.UsageError: They do not; says what does.
+    """
+    if svg is not None and not live:
+        raise click.UsageError("--svg keeps the last picture of --live: give both")
+    if live and format_ != "text":
+        raise click.UsageError(f"--live and --format {format_} are two outputs: choose one")
+    if live and not sys.stdout.isatty():
+        raise click.UsageError(
+            "--live draws on a terminal, and standard output is none: use --format text, classic, "
+            "json or csv"
+        )
+
+
+def check_matrix(*, matrix: bool, live: bool, format_: str) -> None:
+    """Whether a matrix has a place in this output.
+
+    Raises:
+        click.UsageError: It has none.
+    """
+    if matrix and (live or format_ in {"classic", "csv"}):
+        where = "--live" if live else f"--format {format_}"
+        raise click.UsageError(f"--matrix has no place in {where}: use --format text or json")
+
+
+@contextmanager
+def accept_output(
+    machine: Topology, format_: str, live: Header | None = None, svg: Path | None = None
+) -> Iterator[Sink[AcceptBatch]]:
+    """The sink for connections that the user asked for.
+
+    Args:
+        machine: The CPUs that are measured.
+        format_: text, classic, json or csv.
+        live: Draw a dashboard with this header instead.
+        svg: Keep its last picture there.
+    """
+    if live is not None:
+        from rich.console import Console
+
+        from locality.sinks.dashboard import AcceptDashboard
+
+        with AcceptDashboard(machine, live, Console()) as dashboard:
+            yield dashboard
+        if svg is not None:
+            dashboard.save_svg(svg)
+        return
+    match format_:
+        case "classic":
+            from locality.sinks.classic import ClassicAccept
+
+            yield ClassicAccept(sys.stdout)
+        case "json":
+            from locality.sinks.json_lines import JsonAccept
+
+            yield JsonAccept(sys.stdout, machine)
+        case "csv":
+            from locality.sinks.csv_rows import CsvAccept
+
+            yield CsvAccept(sys.stdout, machine)
+        case _:
+            from locality.sinks.text import TextAccept
+
+            yield TextAccept(sys.stdout, machine)
+
+
+@contextmanager
+def skb_output(
+    machine: Topology,
+    format_: str,
+    live: Header | None = None,
+    svg: Path | None = None,
+    *,
+    matrix: bool = False,
+) -> Iterator[Sink[Interval]]:
+    """The sink for intervals that the user asked for; `accept_output` says the rest."""
+    if live is not None:
+        from rich.console import Console
+
+        from locality.sinks.dashboard import SkbDashboard
+
+        with SkbDashboard(machine, live, Console()) as dashboard:
+            yield dashboard
+        if svg is not None:
+            dashboard.save_svg(svg)
+        return
+    match format_:
+        case "classic":
+            from locality.sinks.classic import ClassicSkb
+
+            yield ClassicSkb(sys.stdout)
+        case "json":
+            from locality.sinks.json_lines import JsonSkb
+
+            yield JsonSkb(sys.stdout, matrix=matrix)
+        case "csv":
+            from locality.sinks.csv_rows import CsvSkb
+
+            yield CsvSkb(sys.stdout)
+        case _:
+            from locality.sinks.text import TextSkb
+
+            yield TextSkb(sys.stdout, matrix=matrix)

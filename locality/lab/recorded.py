@@ -1,0 +1,47 @@
+"""The lab as it was recorded once, for machines that cannot run it.
+
+The recordings in `recorded/` are of a real run: ``locality demo --seconds 0.5 --record DIR``,
+its phases before and after.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from locality.accept_summary import AcceptSummary
+from locality.recording_reader import Reader
+from locality.replay import play, timed_accepts, timed_intervals
+from locality.sinks.text import skb_summary_lines, summary_lines
+from locality.skb_summary import SkbSummary
+from locality.untrusted import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RECORDED = Path(__file__).parent / "recorded"
+PHASES = {
+    "before": "the kernel's hash chooses the worker",
+    "after": "attach-cbpf: the worker is chosen by the CPU that received",
+}
+
+
+def recorded_lines() -> Iterator[str]:
+    """What the recordings show; each line that says where from says that it is a recording."""
+    for phase, change in PHASES.items():
+        with Reader(RECORDED / f"{phase}.arrows") as reader:
+            meta = reader.meta
+            accepts = AcceptSummary(meta.machine)
+            play(timed_accepts(reader), [accepts])
+        when = datetime.fromtimestamp(meta.started // 10**9, UTC).date()
+        where = printable(f"recorded on {meta.host}, kernel {meta.kernel}, {when}")
+        yield ""
+        yield f"[recording] {phase}: {change}"
+        yield f"[recording] {where}, rung {printable(meta.rung)}"
+        yield from summary_lines(accepts)
+        with Reader(RECORDED / f"{phase}.skb.arrows") as reader:
+            packets = SkbSummary()
+            play(timed_intervals(reader), [packets])
+        yield ""
+        yield from skb_summary_lines(packets)

@@ -1,0 +1,267 @@
+r"""The report's figures, drawn with matplotlib without a display and without pyplot's state.
+
+Every function returns a `Figure` of its own that can be saved, or shown by a notebook as
+the last value of a cell. Names from a recording are shown as ASCII and never parsed as
+mathematics: a process may call itself ``$\frac`` or use letters the font does not have.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
+
+from locality.untrusted import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from locality.compare import Change
+    from locality.report_numbers import Array, OverTime
+
+LOCAL, REMOTE, GREY = "#2a7f62", "#d1603d", "#6b7280"
+COLOURS = ("#1f5fa8", "#d1603d", "#2a7f62", "#8a5fb0", "#b08a1f", "#6b7280")
+#: Where colours are not seen, remote parts are told by their hatching.
+HATCH = "///"
+MOST_WORKERS = 20
+#: Cells of a matrix up to this many CPUs carry their percentage as a number.
+WIDEST_NUMBERED = 12
+
+
+def plain(name: str) -> str:
+    """A name from outside as printable ASCII, which every font has."""
+    return printable(name).encode("ascii", "backslashreplace").decode()
+
+
+def svg(figure: Figure) -> str:
+    """The figure as SVG without date, author or any address but its namespaces."""
+    out = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(out, format="svg", metadata=nothing)
+    text = out.getvalue()
+    return text[text.index("<svg") :]
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a picture of 110 dots an inch."""
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=110)
+    return out.getvalue()
+
+
+def _figure(
+    rows: int = 1,
+    columns: int = 1,
+    *,
+    height: float = 3.2,
+    **more: Any,  # noqa: ANN401 - as of subplots
+) -> tuple[Figure, Any]:
+    """A figure of 8 inches' width, and its axes: one, or an array of them."""
+    figure = Figure(figsize=(8, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, **more)
+    for axis in np.ravel(axes):
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _percent_axis(axis: Axes, label: str) -> None:
+    axis.set_ylim(-3, 103)
+    axis.set_ylabel(label)
+    axis.grid(axis="y", alpha=0.3)
+
+
+def _legend(figure: Figure, axis: Axes) -> None:
+    """Above the figure, where it covers nothing."""
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside upper left", ncols=4, frameon=False, fontsize="small"
+    )
+
+
+def local_over_time(curves: Mapping[str, OverTime], rate: str) -> Figure:
+    """Percent local above, how much there was below, over the same seconds.
+
+    Args:
+        curves: By legend.
+        rate: What is counted: ``accepts/s`` or ``packets/s``.
+    """
+    figure, (above, below) = _figure(2, 1, height=4.2, sharex=True, height_ratios=[3, 2])
+    for number, (name, run) in enumerate(curves.items()):
+        # A single interval has no line; its marker is seen.
+        marker = "o" if len(run.at) < 2 * MOST_WORKERS else None
+        look: dict[str, Any] = {"marker": marker, "markersize": 3}
+        # Curves that lie on each other are still both seen.
+        look |= {"color": COLOURS[number % len(COLOURS)], "ls": ("-", "--", "-.", ":")[number % 4]}
+        above.plot(run.at, run.share, label=plain(name), **look)
+        below.plot(run.at, run.events / run.seconds, **look)
+    _percent_axis(above, "local, %")
+    if len(curves) > 1:
+        _legend(figure, above)
+    below.set_ylim(bottom=0)
+    below.set_ylabel(rate)
+    below.yaxis.set_major_formatter(EngFormatter(sep=""))
+    below.set_xlabel("seconds from the start")
+    return figure
+
+
+def heat_map(matrix: Array, row: str, column: str) -> Figure:
+    """Counts by two CPUs on a logarithmic scale of three decades; the diagonal is what was local.
+
+    Args:
+        matrix: (CPUs, CPUs).
+        row: What the CPU of a row did.
+        column: What the CPU of a column did.
+    """
+    size = len(matrix)
+    figure, axis = _figure(height=min(7.0, 2.6 + 0.3 * size))
+    shown = np.ma.masked_equal(matrix, 0)
+    most = max(2, int(matrix.max(initial=0)))
+    norm = LogNorm(max(1, most / 1000), most, clip=True)
+    image = axis.imshow(shown, norm=norm, cmap="viridis", interpolation="nearest")
+    total = max(1, int(matrix.sum()))
+    if size <= WIDEST_NUMBERED:
+        for (of, to), count in np.ndenumerate(matrix):
+            if count:
+                ink = "black" if norm(count) > 0.6 else "white"  # noqa: PLR2004 - half way up viridis
+                text = f"{100 * count / total:.1f}"
+                axis.text(to, of, text, ha="center", va="center", color=ink, fontsize="small")
+        axis.set_xticks(range(size))
+        axis.set_yticks(range(size))
+    axis.set_ylabel(row)
+    axis.set_xlabel(column)
+    axis.spines[:].set_visible(False)
+    figure.colorbar(image, label="count (numbers: % of all)")
+    return figure
+
+
+def per_cpu(matrix: Array, row: str, column: str) -> Figure:
+    """For every CPU as row and as column of the matrix: how much, and which part local.
+
+    Args:
+        matrix: (CPUs, CPUs).
+        row: Title of the left half.
+        column: Title of the right half.
+    """
+    figure, axes = _figure(1, 2, sharey=True)
+    local = np.diagonal(matrix)
+    for axis, whole, title in zip(
+        axes, (matrix.sum(axis=1), matrix.sum(axis=0)), (row, column), strict=True
+    ):
+        cpus = np.arange(len(matrix))
+        axis.bar(cpus, local, color=LOCAL, label="local")
+        axis.bar(cpus, whole - local, bottom=local, color=REMOTE, hatch=HATCH, label="elsewhere")
+        axis.set_xlabel(title)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.yaxis.set_major_formatter(EngFormatter(sep=""))
+    _legend(figure, axes[0])
+    return figure
+
+
+def workers_bars(workers: pd.DataFrame) -> Figure:
+    """The busiest workers: accepts, and which part local.
+
+    Args:
+        workers: As `report_numbers.workers` gives them.
+    """
+    shown = workers.head(MOST_WORKERS).iloc[::-1]
+    figure, axis = _figure(height=1.2 + 0.28 * len(shown))
+    places = np.arange(len(shown))
+    accepts, local = (shown[name].to_numpy(np.int64) for name in ("accepts", "local"))
+    axis.barh(places, local, color=LOCAL, label="local")
+    axis.barh(places, accepts - local, left=local, color=REMOTE, hatch=HATCH, label="elsewhere")
+    names = [
+        f"{plain(comm)}/{pid} on CPU {cpu}"
+        for comm, pid, cpu in zip(shown["comm"], shown["pid"], shown["cpu"], strict=True)
+    ]
+    axis.set_yticks(places, names, parse_math=False)
+    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axis.set_xlabel("accepts")
+    _legend(figure, axis)
+    return figure
+
+
+def wait_distribution(waits: Mapping[str, Array]) -> Figure:
+    """How many connections waited how long in the accept queue, cumulated.
+
+    Args:
+        waits: By legend: ns, ascending.
+    """
+    figure, axis = _figure()
+    for (name, times), colour in zip(waits.items(), COLOURS, strict=False):
+        # A thousand points draw the same curve as ten million.
+        rank = np.unique(np.linspace(0, len(times) - 1, 1000).astype(np.int64))
+        share = 100 * (rank + 1) / len(times)
+        axis.step(
+            np.maximum(times[rank], 1) / 1e9, share, where="post", color=colour, label=plain(name)
+        )
+        for percentile in (50, 99):
+            axis.axvline(np.percentile(times, percentile) / 1e9, color=colour, ls=":", lw=1)
+    axis.set_xscale("log")
+    axis.xaxis.set_major_formatter(EngFormatter("s", sep=""))
+    _percent_axis(axis, "connections, %")
+    axis.set_xlabel("waited in the queue for at most (dotted: median, p99)")
+    if len(waits) > 1:
+        _legend(figure, axis)
+    return figure
+
+
+def distance_classes(counts: Mapping[str, Mapping[str, int]]) -> Figure:
+    """Percent of all by how far the two CPUs are apart.
+
+    Args:
+        counts: By legend: counts by distance, nearest first.
+    """
+    figure, axis = _figure(height=2.6)
+    thick = 0.8 / max(1, len(counts))
+    for number, ((name, classes), colour) in enumerate(zip(counts.items(), COLOURS, strict=False)):
+        total = max(1, sum(classes.values()))
+        shares = [100 * count / total for count in classes.values()]
+        places = np.arange(len(classes)) + (number - (len(counts) - 1) / 2) * thick
+        bars = axis.bar(places, shares, thick * 0.9, color=colour, label=plain(name))
+        axis.bar_label(bars, [f"{share:.1f}" for share in shares], fontsize="x-small")
+        axis.set_xticks(np.arange(len(classes)), list(classes))
+    _percent_axis(axis, "% of all")
+    axis.set_ylim(0, 112)
+    axis.set_xlabel("the two CPUs are the same, or share this much")
+    if len(counts) > 1:
+        _legend(figure, axis)
+    return figure
+
+
+def change(before: Sequence[OverTime], after: Sequence[OverTime], found: Change) -> Figure:
+    """Percent local of every run over its time, and the difference with its interval."""
+    figure, (runs, effect) = _figure(1, 2, height=3.0, width_ratios=[4, 1])
+    for side, name, colour in ((before, "before", REMOTE), (after, "after", LOCAL)):
+        for number, run in enumerate(side):
+            label = name if number == 0 else None
+            ends = "--" if name == "before" else "-"
+            runs.plot(run.at, run.share, ends, color=colour, label=label, alpha=0.9, marker=".")
+    _percent_axis(runs, "local, %")
+    runs.set_xlabel("seconds from each recording's start")
+    _legend(figure, runs)
+    reach = 0.0
+    if found.interval is not None:
+        low, high = found.interval
+        effect.vlines(0, low, high, color="black", lw=3)
+        reach = max(abs(low), abs(high))
+    effect.plot([0], [found.effect], "o", color="black", markersize=7)
+    reach = 1.15 * max(reach, abs(found.effect), 1.0)
+    effect.axhline(0, color=GREY, lw=1)
+    effect.set_ylim(-reach, reach)
+    effect.set_xlim(-1, 1)
+    effect.set_xticks([])
+    effect.yaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:+g}" if value else "0")
+    )
+    effect.set_ylabel("after - before, points")
+    effect.grid(axis="y", alpha=0.3)
+    return figure

@@ -1,0 +1,41 @@
+"""What `locality check` prints."""
+
+from __future__ import annotations
+
+import json
+
+from locality.capabilities import CAPABILITIES
+from locality.check import Attempt, check_json, check_lines
+
+ATTEMPTS = [
+    Attempt("accept", "fentry", "the kernel refused: Operation not permitted", chosen=False),
+    Attempt("accept", "tracepoint", None, chosen=True),
+    Attempt("accept", "raw-tracepoint", None, chosen=False),
+    Attempt("skb", "kprobe", "log says \x1b[31m\nall is well", chosen=False),
+]
+HELD = {name: name == "CAP_BPF" for _, name, _ in CAPABILITIES}
+
+
+# Bugs: a rung that is only usable is called the one in use; the reason is missing; what the
+# kernel's or libbpf's log contains acts on the terminal.
+def test_check_lines() -> None:
+    lines = list(check_lines(ATTEMPTS, HELD))
+    assert [line.split(maxsplit=2) for line in lines[1:5]] == [
+        ["accept", "fentry", "the kernel refused: Operation not permitted"],
+        ["accept", "tracepoint", "used"],
+        ["accept", "raw-tracepoint", "usable"],
+        ["skb", "kprobe", "log says \\x1b[31m\\nall is well"],
+    ]
+    states = {line.split()[0]: line.split()[1] for line in lines[6:]}
+    assert states == {name: "held" if held else "missing" for name, held in HELD.items()}
+
+
+# Bug: programs get other names or other answers than people.
+def test_check_json() -> None:
+    found = json.loads(check_json(ATTEMPTS, HELD))
+    assert found["capabilities"] == HELD
+    assert found["rungs"][1:3] == [
+        {"measurement": "accept", "rung": "tracepoint", "refusal": None, "chosen": True},
+        {"measurement": "accept", "rung": "raw-tracepoint", "refusal": None, "chosen": False},
+    ]
+    assert found["rungs"][3]["refusal"] == "log says \x1b[31m\nall is well"
