@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -19,9 +19,6 @@ from locality.bpf.ladder import Footing, Rung, climb
 from locality.bpf.object import Object
 from locality.bpf.ring import Ring
 from locality.errors import LocalityError
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 #: One accepted connection, as `struct accept_event` of the probe.
 #: time: CLOCK_MONOTONIC, ns. wait: ns in the accept queue, valid with `WAIT_KNOWN`.
@@ -193,10 +190,5 @@ class AcceptSource:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()

@@ -11,15 +11,21 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from locality import workers
 from locality.attach_cbpf import borrowed_socket
 from locality.cbpf import Program
 from locality.errors import LocalityError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from locality.bpf.object import Object
 
 _TCP_LISTEN, _UDP_UNCONNECTED = 0x0A, 0x07  # the states of sockets in a group
 
@@ -90,11 +96,20 @@ def read_group(pid: int, fd: int) -> Group:
         LocalityError: The socket cannot be reached. A kernel that refuses BPF is no
             error: `Group.how` says so and `order_known` is false.
     """
-    with borrowed_socket(pid, fd) as borrowed:
+    with ExitStack() as stack:
+        probe: Object | LocalityError
         try:
-            group = read_from_kernel(borrowed.fileno())
+            # Before the socket is borrowed: that must not last longer than a reading.
+            probe = stack.enter_context(_loaded_probe())
         except LocalityError as refusal:
-            group = _counted(borrowed, pid, refusal)
+            probe = refusal
+        with borrowed_socket(pid, fd) as borrowed:
+            try:
+                if isinstance(probe, LocalityError):
+                    raise probe
+                group = _read(probe, borrowed.fileno())
+            except LocalityError as refusal:
+                group = _counted(borrowed, pid, refusal)
     # Only now: while we held a duplicate we would have been found as a holder ourselves.
     found = workers.find({member.inode for member in group.members if member.inode})
     members = (replace(one, workers=found.get(one.inode, ())) for one in group.members)
@@ -107,25 +122,35 @@ def read_from_kernel(fd: int) -> Group:
     Raises:
         LocalityError: No libbpf here, or the kernel refuses the program.
     """
+    with _loaded_probe() as probe:
+        return _read(probe, fd)
+
+
+@contextmanager
+def _loaded_probe() -> Iterator[Object]:
     # libbpf is not needed to attach a program, so its absence must not stop the import.
     from locality.bpf.object import Object  # noqa: PLC0415
 
-    with Object.open("reuseport_group", rodata={"target_fd": fd}) as probe:
+    with Object.open("reuseport_group") as probe:
         probe.load()
-        seen, members, size = probe.bss, list[Member](), 1
-        while len(members) < size:
-            seen["first"] = len(members)
-            if probe.test_run("read_group"):
-                raise LocalityError(f"the reuseport probe found no socket behind fd {fd}")
-            size = int(seen["num_socks"])
-            cpus = [int(cpu) if cpu >= 0 else None for cpu in seen["incoming_cpus"]]
-            members += map(Member, map(int, seen["inodes"]), repeat(()), cpus)
-        filters = seen["instructions"][: int(seen["num_instructions"])].tobytes()
-        attached = bool(seen["attached"])
+        yield probe
+
+
+def _read(probe: Object, fd: int) -> Group:
+    seen, members, size = probe.bss, list[Member](), 1
+    seen["target_fd"] = fd
+    while len(members) < size:
+        seen["first"] = len(members)
+        if probe.test_run("read_group"):
+            raise LocalityError(f"the reuseport probe found no socket behind fd {fd}")
+        size = int(seen["num_socks"])
+        cpus = [int(cpu) if cpu >= 0 else None for cpu in seen["incoming_cpus"]]
+        members += map(Member, map(int, seen["inodes"]), repeat(()), cpus)
+    filters = seen["instructions"][: int(seen["num_instructions"])].tobytes()
     return Group(
         members=tuple(members[:size]),
         order_known=True,
-        attached=attached,
+        attached=bool(seen["attached"]),
         program=Program.from_bytes(filters) if filters else None,
         how="read from the kernel",
     )

@@ -46,9 +46,3 @@ def pytest_runtest_makereport(
             report.outcome = "failed"
             report.longrepr = f"skipped, though LOCALITY_REQUIRE_LIVE=1: {reason}"
     return report
-
-
-@pytest.fixture(scope="session")
-def rung() -> str | None:
-    """The rung to test on (LOCALITY_RUNG), or None for the best."""
-    return os.environ.get("LOCALITY_RUNG")

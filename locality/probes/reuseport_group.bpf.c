@@ -20,9 +20,10 @@
 #define SLICE 64
 #define MAX_INSTRUCTIONS 4096
 
-const volatile __u32 target_fd = 0;
+/* Set by the reader. */
+__u32 target_fd;
+__u32 first;
 
-__u32 first; /* set by the reader */
 __u32 num_socks;
 __u64 inodes[SLICE];
 __s32 incoming_cpus[SLICE];

@@ -69,16 +69,8 @@ static __always_inline void freed(struct sk_buff *skb, struct packet packet)
 	if (row->udp == (__u64)skb)
 		row->udp = 0;
 	forget(skb);
-	if (why == MERGED)
+	if (why == MERGED || !is_packet(row, packet.kind))
 		return;
-	if (packet.kind == CLONE) {
-		row->clones++;
-		return;
-	}
-	if (packet.kind == NEITHER) {
-		row->neither++;
-		return;
-	}
 	cell = cell_of(packet.alloc_cpu);
 	if (!cell) {
 		row->unknown[packet.kind]++;

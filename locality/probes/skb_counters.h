@@ -62,6 +62,16 @@ static __always_inline struct row *this_row(void)
 	return bpf_map_lookup_elem(&rows, &cpu);
 }
 
+/* Whether it is a packet, received or sent; what is not is counted here, aside. */
+static __always_inline bool is_packet(struct row *row, enum kind kind)
+{
+	if (kind == CLONE)
+		row->clones++;
+	else if (kind == NEITHER)
+		row->neither++;
+	return kind <= TX;
+}
+
 /* This CPU's cell for packets allocated on alloc_cpu; NULL for a CPU that cannot be. */
 static __always_inline struct cell *cell_of(__u32 alloc_cpu)
 {

@@ -51,14 +51,8 @@ static __always_inline void count_consumed(struct row *row, struct packet packet
 {
 	struct cell *cell;
 
-	if (packet.kind == CLONE) {
-		row->clones++;
+	if (!is_packet(row, packet.kind))
 		return;
-	}
-	if (packet.kind == NEITHER) {
-		row->neither++;
-		return;
-	}
 	cell = cell_of(packet.alloc_cpu);
 	if (cell)
 		cell->consumed[packet.kind]++;

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 
 from locality.accept import ACCEPT, RUNGS, WAIT_KNOWN, AcceptSource, Filter
-from locality.errors import LocalityError, Unsupported
+from locality.errors import Unsupported
+from tests.live.rungs import ASKED, parametrize, why_not
 from tests.live.traffic import (
     CPUS,
     HERE,
@@ -44,27 +45,12 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.live
 
-ASKED = os.environ.get("LOCALITY_RUNG")
 ME = Filter(pids=(os.getpid(),))
 PAGE = 4096  # the smallest ring: 34 records
 
 
-@cache
-def why_not(rung: str) -> LocalityError | None:
-    """What this kernel says against a rung."""
-    try:
-        AcceptSource(rung=rung).close()
-    except LocalityError as error:
-        return error
-    return None
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Each rung that works here, or just the one that was asked for, which then must work."""
-    if "rung" in metafunc.fixturenames:
-        names = [rung.name for rung in RUNGS]
-        works = [name for name in names if not ASKED and not why_not(name)]
-        metafunc.parametrize("rung", [ASKED] if ASKED else works or names)
+    parametrize(metafunc, AcceptSource, RUNGS)
 
 
 @pytest.fixture
@@ -106,7 +92,7 @@ def test_some_rung_works() -> None:
 def test_what_is_tried_here(name: str) -> None:
     if ASKED and name != ASKED:
         pytest.skip(f"limitation: LOCALITY_RUNG asks for {ASKED} only")
-    if isinstance(reason := why_not(name), Unsupported):
+    if isinstance(reason := why_not(AcceptSource, name), Unsupported):
         pytest.skip(f"limitation: {reason}")
     with AcceptSource(rung=name) as source:
         assert source.footing.rung.name == name

@@ -11,7 +11,6 @@ so each time, and fails.
 from __future__ import annotations
 
 import itertools
-import os
 import time
 from dataclasses import dataclass, field
 from functools import cache
@@ -21,9 +20,10 @@ import numpy as np
 import pytest
 
 from locality.bpf import btf
-from locality.errors import LocalityError, Unsupported
+from locality.errors import Unsupported
 from locality.skb import RUNGS, SkbSource
 from locality.skb_account import RX, TX, Interval, share
+from tests.live.rungs import ASKED, parametrize, why_not
 from tests.live.traffic import (
     EMULATED,
     HERE,
@@ -45,7 +45,6 @@ pytestmark = [
     pytest.mark.skipif(HERE == THERE, reason="limitation: one CPU"),
 ]
 
-ASKED = os.environ.get("LOCALITY_RUNG")
 PACKETS = 2 * ROUND_TRIPS
 WORKLOADS = {"tcp": tcp_ping_pong, "udp": udp_ping_pong}
 PLACES = {"same": (HERE, HERE), "cross": (HERE, THERE)}
@@ -54,22 +53,8 @@ each_protocol = pytest.mark.parametrize("protocol", ["tcp", "udp"])
 each_place = pytest.mark.parametrize("place", ["same", "cross"])
 
 
-@cache
-def why_not(rung: str) -> LocalityError | None:
-    """What this kernel says against a rung."""
-    try:
-        SkbSource(rung=rung).close()
-    except LocalityError as error:
-        return error
-    return None
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Each rung that works here, or just the one that was asked for, which then must work."""
-    if "rung" in metafunc.fixturenames:
-        names = [rung.name for rung in RUNGS]
-        works = [name for name in names if not ASKED and not why_not(name)]
-        metafunc.parametrize("rung", [ASKED] if ASKED else works or names)
+    parametrize(metafunc, SkbSource, RUNGS)
 
 
 @dataclass
@@ -180,7 +165,7 @@ def test_some_rung_works() -> None:
 def test_what_is_tried_here(name: str) -> None:
     if ASKED and name != ASKED:
         pytest.skip(f"limitation: LOCALITY_RUNG asks for {ASKED} only")
-    if isinstance(reason := why_not(name), Unsupported):
+    if isinstance(reason := why_not(SkbSource, name), Unsupported):
         pytest.skip(f"limitation: {reason}")
     with SkbSource(rung=name) as source:
         assert source.footing.rung.name == name
