@@ -41,7 +41,8 @@ def demo(
     from locality.lab.demo import phases, run
     from locality.lab.experiment import open_lab
     from locality.lab.measure import measuring
-    from locality.lab.results import change_line, phase_line, phase_table, save_picture
+    from locality.lab.results import change_line, phase_line, phase_table
+    from locality.sinks.picture import save_svg
 
     recordings = None
     if record is not None:
@@ -75,6 +76,6 @@ def demo(
     console.print(phase_table(results))
     console.print(change_line(results))
     if svg is not None:
-        save_picture(console, svg)
+        save_svg(console, svg, "locality demo")
     if not all(result.as_expected for result in results):
         raise LocalityError("a phase did not show what it must: see the table above", exit_code=3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
     from locality.accept import AcceptBatch
     from locality.bpf.ladder import Footing
-    from locality.sinks.dashboard import Header
+    from locality.sinks.dashboard import AcceptDashboard, Header, SkbDashboard
     from locality.skb_account import Interval
     from locality.stream import Sink
     from locality.topology import Topology
+
+D = TypeVar("D", "AcceptDashboard", "SkbDashboard")
 
 
 def tell(line: str) -> None:
@@ -82,6 +84,15 @@ def check_matrix(*, matrix: bool, live: bool, format_: str) -> None:
 
 
 @contextmanager
+def _drawing(dashboard: D, svg: Path | None) -> Iterator[D]:
+    """A dashboard for the time of the block, and its last picture."""
+    with dashboard:
+        yield dashboard
+    if svg is not None:
+        dashboard.save_svg(svg)
+
+
+@contextmanager
 def accept_output(
     machine: Topology, format_: str, live: Header | None = None, svg: Path | None = None
 ) -> Iterator[Sink[AcceptBatch]]:
@@ -98,10 +109,8 @@ def accept_output(
 
         from locality.sinks.dashboard import AcceptDashboard
 
-        with AcceptDashboard(machine, live, Console()) as dashboard:
+        with _drawing(AcceptDashboard(machine, live, Console()), svg) as dashboard:
             yield dashboard
-        if svg is not None:
-            dashboard.save_svg(svg)
         return
     match format_:
         case "classic":
@@ -137,10 +146,8 @@ def skb_output(
 
         from locality.sinks.dashboard import SkbDashboard
 
-        with SkbDashboard(machine, live, Console()) as dashboard:
+        with _drawing(SkbDashboard(machine, live, Console()), svg) as dashboard:
             yield dashboard
-        if svg is not None:
-            dashboard.save_svg(svg)
         return
     match format_:
         case "classic":

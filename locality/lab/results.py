@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from locality.errors import LocalityError
 from locality.sinks.text import percent
 from locality.skb_account import share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
-
-    from rich.console import Console
 
     from locality.lab.demo import PhaseResult
     from locality.skb_account import Flow
@@ -78,18 +73,3 @@ def change_line(results: Sequence[PhaseResult]) -> Text:
         for result in results[:2]
     )
     return Text(f"accept-local: {before} before, {after} after attach-cbpf")
-
-
-def save_picture(console: Console, path: Path) -> None:
-    """Write what a recording console printed as an SVG picture.
-
-    Raises:
-        LocalityError: The file cannot be written.
-    """
-    picture = console.export_svg(title="locality demo")
-    # Rich would have the viewer fetch a font from the network; any monospaced one will do.
-    picture = re.sub(r"@font-face \{.*?\}", "", picture, flags=re.DOTALL)
-    try:
-        path.write_text(picture)
-    except OSError as error:
-        raise LocalityError(f"cannot write {path}: {error.strerror}") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import textwrap
 import threading
 from abc import ABC, abstractmethod
@@ -14,8 +13,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.segment import Segment
 
-from locality.errors import LocalityError
 from locality.sinks.frame import BAD, DIM, STRONG, Line, fit, in_encoding, line, spread
+from locality.sinks.picture import save_svg
 from locality.untrusted import printable
 
 if TYPE_CHECKING:
@@ -199,10 +198,4 @@ class Dashboard(ABC, Generic[B]):
             _environ={},
         )
         paper.print(self, end="")
-        picture = paper.export_svg(title=f"locality {self.title} --live")
-        # Rich would have the viewer fetch a font from the network; any monospaced one will do.
-        picture = re.sub(r"@font-face \{.*?\}", "", picture, flags=re.DOTALL)
-        try:
-            path.write_text(picture, encoding="utf-8")
-        except OSError as error:
-            raise LocalityError(f"cannot write {path}: {error.strerror}") from None
+        save_svg(paper, path, f"locality {self.title} --live")

@@ -69,7 +69,7 @@ def run(
         command: A line for sh; it starts in the checkout, with the environment's programs
             on PATH.
         share: A directory of the host that the guest has as /run/share. The files command,
-            input, output and status in it belong to this function; an input that is there
+            input, output, status and start.sh in it belong to this function; an input that is there
             already is the command's standard input.
         timeout: Seconds after which the guest is killed, counted from the start of QEMU.
         cpus: Number of CPUs in the guest.
@@ -80,6 +80,8 @@ def run(
         CannotBoot: A program is missing here.
     """
     (share / "command").write_text(command + "\n")
+    # From here, for a checkout below /var/tmp is hidden by virtme's own mounts at this point.
+    shutil.copy(CHECKOUT / "tests/vm/start.sh", share)
     (share / "input").touch()
     for leftover in ("output", "status"):
         (share / leftover).unlink(missing_ok=True)
@@ -142,7 +144,7 @@ def _virtme_command(image: KernelImage, share: Path, cpus: int, memory: str) -> 
     for program, package in PROGRAMS.items():
         if shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
             raise CannotBoot(f"{program} is not installed: apt-get install {package}")
-    start = ["busybox", "sh", CHECKOUT / "tests/vm/start.sh", image.tree, CHECKOUT, sys.prefix]
+    start = ["busybox", "sh", "/run/share/start.sh", image.tree, CHECKOUT, sys.prefix]
     host_files = "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"
     return [
         # Both this process and QEMU die with their parent; QEMU's part is in the script.
