@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks.accepts import synthetic
 from benchmarks.measure import Figure, Goal, take_turns
 from locality import topology
-from locality.accept import ACCEPT, RUNGS, WAIT_KNOWN, AcceptBatch
+from locality.accept import RUNGS, AcceptBatch
 from locality.bpf.ladder import Footing
 from locality.recording import load
 from locality.recording_format import Meta
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 ROWS = 10_000_000
 #: A second at full load.
 BATCH = 100_000
-CLIENTS = 500
 ROUNDS = 5
 
 
@@ -45,28 +45,8 @@ def run(scratch: Path) -> Iterator[Figure]:
 
 
 def record(path: Path, machine: Topology) -> None:
-    """Write ROWS connections of some hundred clients, with a worker on each CPU."""
-    chance = np.random.default_rng(2017)
-    cpus = np.array(machine.online)
-    records = np.zeros(BATCH, ACCEPT)
-    worker = chance.integers(len(cpus), size=BATCH)
-    records["wait"] = chance.exponential(20_000, BATCH)
-    records["flags"] = WAIT_KNOWN
-    records["cpu"] = cpus[worker]
-    records["rxcpu"] = chance.choice(cpus, BATCH)
-    records["pid"] = records["tid"] = 29_333 + worker
-    records["comm"] = b"nginx"
-    records["listen_fd"] = 3 + worker
-    records["fd"] = chance.integers(8, 72, BATCH)
-    records["family"] = 4
-    records["laddr"][:, :4] = (198, 18, 0, 1)
-    records["lport"] = 8080
-    client = chance.integers(CLIENTS, size=BATCH)
-    records["raddr"][:, :4] = np.stack(
-        [np.full(BATCH, 198), np.full(BATCH, 18), 1 + client // 250, client % 250], axis=1
-    )
-    records["rport"] = chance.integers(1024, 65536, BATCH)
-    records["netns"] = 4_026_531_840
+    """Write ROWS connections in batches of a second."""
+    records = synthetic(BATCH, machine.online)
     nowhere = Footing(None, RUNGS[0], (), ())  # type: ignore[arg-type] # no probe is needed
     meta = Meta.here("accept", nowhere, machine, clock_offset=0)
     with AcceptRecorder(path, meta) as recorder:

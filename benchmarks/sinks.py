@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks.accepts import synthetic
 from benchmarks.measure import Figure, take_turns
 from locality import topology
-from locality.accept import ACCEPT, WAIT_KNOWN, AcceptBatch
+from locality.accept import AcceptBatch
 from locality.accept_summary import AcceptSummary
 from locality.sinks.classic import ClassicAccept
 from locality.sinks.csv_rows import CsvAccept
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 BATCH = 1_000
 RECORDS = 10 * BATCH
 ROUNDS = 11
-CLIENTS = 500
 
 
 def run(scratch: Path) -> Iterator[Figure]:  # noqa: ARG001 - others need one
@@ -61,28 +61,9 @@ def run(scratch: Path) -> Iterator[Figure]:  # noqa: ARG001 - others need one
 
 
 def _batches(cpus: tuple[int, ...]) -> list[AcceptBatch]:
-    """Connections from some hundred clients to one server with a worker on each CPU."""
-    chance = np.random.default_rng(2017)
-    records = np.zeros(RECORDS, ACCEPT)
-    worker = chance.integers(len(cpus), size=RECORDS)
+    """The connections, 50 us apart, cut as they would be read."""
+    records = synthetic(RECORDS, cpus)
     records["time"] = np.arange(RECORDS) * 50_000
-    records["wait"] = chance.exponential(20_000, RECORDS)
-    records["flags"] = WAIT_KNOWN
-    records["cpu"] = np.array(cpus)[worker]
-    records["rxcpu"] = chance.choice(cpus, RECORDS)
-    records["pid"] = records["tid"] = 29_333 + worker
-    records["comm"] = b"nginx"
-    records["listen_fd"] = 3 + worker
-    records["fd"] = chance.integers(8, 72, RECORDS)
-    records["family"] = 4
-    records["laddr"][:, :4] = (198, 18, 0, 1)
-    records["lport"] = 8080
-    client = chance.integers(CLIENTS, size=RECORDS)
-    records["raddr"][:, :4] = np.stack(
-        [np.full(RECORDS, 198), np.full(RECORDS, 18), 1 + client // 250, client % 250], axis=1
-    )
-    records["rport"] = chance.integers(1024, 65536, RECORDS)
-    records["netns"] = 4_026_531_840
     return [
         AcceptBatch(records[first : first + BATCH], clock_offset=1_700_000_000 * 10**9, lost=0)
         for first in range(0, RECORDS, BATCH)

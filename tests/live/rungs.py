@@ -11,15 +11,15 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
 
-from locality.errors import LocalityError
+import pytest
+
+from locality.errors import LocalityError, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import pytest
-
     from locality.accept import AcceptSource
-    from locality.bpf.ladder import Rung
+    from locality.bpf.ladder import Footing, Rung
     from locality.skb import SkbSource
 
 Source = Callable[..., "AcceptSource | SkbSource"]
@@ -43,3 +43,21 @@ def parametrize(metafunc: pytest.Metafunc, source: Source, rungs: Sequence[Rung]
         names = [rung.name for rung in rungs]
         works = [name for name in names if not ASKED and not why_not(source, name)]
         metafunc.parametrize("rung", [ASKED] if ASKED else works or names)
+
+
+def stand_on(source: Source, name: str) -> None:
+    """Stand on one rung for a moment, or skip with what the kernel says against it."""
+    if ASKED and name != ASKED:
+        pytest.skip(f"limitation: LOCALITY_RUNG asks for {ASKED} only")
+    if isinstance(reason := why_not(source, name), Unsupported):
+        pytest.skip(f"limitation: {reason}")
+    with source(rung=name) as standing:
+        assert standing.footing.rung.name == name
+
+
+def check_ladder(footing: Footing, rungs: Sequence[Rung]) -> None:
+    """Every better rung was tried, in order, and has a reason against it."""
+    assert all(refusal.reason for refusal in footing.refused)
+    if not ASKED:
+        tried = [refusal.rung for refusal in footing.refused] + [footing.rung.name]
+        assert tried == [rung.name for rung in rungs][: len(tried)]

@@ -20,8 +20,7 @@ import numpy as np
 import pytest
 
 from locality.accept import ACCEPT, RUNGS, WAIT_KNOWN, AcceptSource, Filter
-from locality.errors import Unsupported
-from tests.live.rungs import ASKED, parametrize, why_not
+from tests.live.rungs import ASKED, check_ladder, parametrize, stand_on
 from tests.live.traffic import (
     CPUS,
     HERE,
@@ -81,21 +80,13 @@ def seen(records: Records) -> list[Accepted]:
 def test_some_rung_works() -> None:
     with AcceptSource(rung=ASKED) as source:
         footing = source.footing
-    assert all(refusal.reason for refusal in footing.refused)
-    if not ASKED:
-        tried = [refusal.rung for refusal in footing.refused] + [footing.rung.name]
-        assert tried == [rung.name for rung in RUNGS][: len(tried)]
+    check_ladder(footing, RUNGS)
 
 
 # Not a test of ours but a line for each rung that the tests below could not try here.
 @pytest.mark.parametrize("name", [rung.name for rung in RUNGS])
 def test_what_is_tried_here(name: str) -> None:
-    if ASKED and name != ASKED:
-        pytest.skip(f"limitation: LOCALITY_RUNG asks for {ASKED} only")
-    if isinstance(reason := why_not(AcceptSource, name), Unsupported):
-        pytest.skip(f"limitation: {reason}")
-    with AcceptSource(rung=name) as source:
-        assert source.footing.rung.name == name
+    stand_on(AcceptSource, name)
 
 
 # A record lost, doubled or torn; a field read at a wrong offset; the two CPUs exchanged (the

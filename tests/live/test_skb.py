@@ -20,10 +20,9 @@ import numpy as np
 import pytest
 
 from locality.bpf import btf
-from locality.errors import Unsupported
 from locality.skb import RUNGS, SkbSource
 from locality.skb_account import RX, TX, Interval, share
-from tests.live.rungs import ASKED, parametrize, why_not
+from tests.live.rungs import ASKED, check_ladder, parametrize, stand_on
 from tests.live.traffic import (
     EMULATED,
     HERE,
@@ -154,21 +153,13 @@ def test_some_rung_works() -> None:
         footing = source.footing
         interval = source.read()
     assert interval.rung == footing.rung.name
-    assert all(refusal.reason for refusal in footing.refused)
-    if not ASKED:
-        tried = [refusal.rung for refusal in footing.refused] + [footing.rung.name]
-        assert tried == [rung.name for rung in RUNGS][: len(tried)]
+    check_ladder(footing, RUNGS)
 
 
 # Not a test of ours but a line for each rung that the tests below could not try here.
 @pytest.mark.parametrize("name", [rung.name for rung in RUNGS])
 def test_what_is_tried_here(name: str) -> None:
-    if ASKED and name != ASKED:
-        pytest.skip(f"limitation: LOCALITY_RUNG asks for {ASKED} only")
-    if isinstance(reason := why_not(SkbSource, name), Unsupported):
-        pytest.skip(f"limitation: {reason}")
-    with SkbSource(rung=name) as source:
-        assert source.footing.rung.name == name
+    stand_on(SkbSource, name)
 
 
 # The measure itself. Freed instead of consumed reads 100 % in both places; the CPU of the
