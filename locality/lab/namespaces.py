@@ -148,6 +148,9 @@ def namespace() -> Iterator[Namespace]:
     argv = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "cat")
     with subprocess.Popen(
         argv,
+        # What a dead unshare never read must not be left in a buffer: closing would write it
+        # again, and the broken pipe would pass for our own standard output's.
+        bufsize=0,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -158,7 +161,6 @@ def namespace() -> Iterator[Namespace]:
         assert holder.stderr  # noqa: S101
         with suppress(BrokenPipeError):
             holder.stdin.write(b"here\n")
-            holder.stdin.flush()
         # When the line comes back, cat runs, and the namespaces are there.
         if holder.stdout.readline() != b"here\n":
             raise failure(argv, holder.stderr.read().decode(errors="replace"), holder.wait())
