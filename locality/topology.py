@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,16 @@ class Distance(IntEnum):
         """The name used in output: cpu, core, llc, node, remote or unknown."""
         return self.name.lower()
 
+    @property
+    def phrase(self) -> str:
+        """The same for people."""
+        return _PHRASES[self]
+
+
+_PHRASES = (
+    *("same CPU", "same core", "same LLC", "same node", "other node"),
+    "not known how far",
+)
 
 #: Names by value, to turn an array of distances into words in one step.
 WORDS = np.array([distance.word for distance in Distance])
@@ -76,13 +87,20 @@ class Topology:
         safe = [np.where((cpu >= 0) & (cpu < outside), cpu, outside) for cpu in (one, other)]
         return self.distances[safe[0], safe[1]]
 
+    @cached_property
+    def classes(self) -> frozenset[Distance]:
+        """The distances that there are between CPUs here; unknown is none."""
+        inside = self.distances[: self.possible, : self.possible].ravel()
+        found = np.flatnonzero(np.bincount(inside, minlength=1)).tolist()
+        return frozenset(map(Distance, found)) - {Distance.UNKNOWN}
+
 
 def read(sysfs: Path = SYSFS) -> Topology:
     """Read this machine's topology.
 
-    What sysfs does not tell (an offline CPU has no topology directory, a small virtual
-    machine no caches) counts as not shared: a distance is never made nearer by a guess.
-    Every CPU of a machine without NUMA directories is on one node.
+    What sysfs does not tell (a small virtual machine has no caches) counts as not shared: a
+    distance is never made nearer by a guess. An offline CPU is in no list, and how far it is
+    from others is not known. Every CPU of a machine without NUMA directories is on one node.
     """
     possible = possible_cpus(sysfs)
     online = parse_cpu_list((sysfs / "cpu/online").read_text())
@@ -94,6 +112,8 @@ def read(sysfs: Path = SYSFS) -> Topology:
         directory = sysfs / "cpu" / f"cpu{cpu}"
         distances[cpu, _last_level_cache(directory)] = Distance.LLC
         distances[cpu, _shared(directory / "topology/thread_siblings_list")] = Distance.CORE
+    offline = np.setdiff1d(np.arange(possible), online)
+    distances[offline, :] = distances[:, offline] = Distance.UNKNOWN
     np.fill_diagonal(distances, Distance.CPU)
     distances[possible, :] = distances[:, possible] = Distance.UNKNOWN
     return Topology(possible, tuple(online), distances)
