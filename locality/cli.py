@@ -177,7 +177,7 @@ def skb(
         header = header_of(source.footing, "everything") if live else None
         sinks.append(stack.enter_context(skb_output(machine, format_, header, svg, matrix=matrix)))
         stream(source, sinks, duration=duration, count=count, ready_file=ready_file)
-    end(skb_summary_lines(summary), format_)
+    end(skb_summary_lines(summary, machine), format_)
 
 
 @cli.command("attach-cbpf")

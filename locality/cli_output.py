@@ -157,11 +157,11 @@ def skb_output(
         case "json":
             from locality.sinks.json_lines import JsonSkb
 
-            yield JsonSkb(sys.stdout, matrix=matrix)
+            yield JsonSkb(sys.stdout, machine, matrix=matrix)
         case "csv":
             from locality.sinks.csv_rows import CsvSkb
 
-            yield CsvSkb(sys.stdout)
+            yield CsvSkb(sys.stdout, machine)
         case _:
             from locality.sinks.text import TextSkb
 

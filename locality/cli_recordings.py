@@ -115,7 +115,7 @@ def _replay_packets(
     summary = SkbSummary()
     with skb_output(reader.meta.machine, format_, live, svg, matrix=matrix) as sink:
         play(timed_intervals(reader), [summary, sink], speed)
-    return skb_summary_lines(summary)
+    return skb_summary_lines(summary, reader.meta.machine)
 
 
 @click.command()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from locality.compare import Change
+    from locality.distance import Counts
     from locality.report_numbers import Array, OverTime
 
 LOCAL, REMOTE, GREY = "#2a7f62", "#d1603d", "#6b7280"
@@ -214,25 +215,26 @@ def wait_distribution(waits: Mapping[str, Array]) -> Figure:
     return figure
 
 
-def distance_classes(counts: Mapping[str, Mapping[str, int]]) -> Figure:
-    """Percent of all by how far the two CPUs are apart.
+def distance_classes(counts: Mapping[str, Counts | None]) -> Figure:
+    """Percent by how far the two CPUs are apart.
 
     Args:
-        counts: By legend: counts by distance, nearest first.
+        counts: By legend: counts by distance, nearest first; None for what was not seen.
     """
+    seen = {name: classes for name, classes in counts.items() if classes is not None}
     figure, axis = _figure(height=2.6)
-    thick = 0.8 / max(1, len(counts))
-    for number, ((name, classes), colour) in enumerate(zip(counts.items(), COLOURS, strict=False)):
+    thick = 0.8 / max(1, len(seen))
+    for number, ((name, classes), colour) in enumerate(zip(seen.items(), COLOURS, strict=False)):
         total = max(1, sum(classes.values()))
         shares = [100 * count / total for count in classes.values()]
-        places = np.arange(len(classes)) + (number - (len(counts) - 1) / 2) * thick
+        places = np.arange(len(classes)) + (number - (len(seen) - 1) / 2) * thick
         bars = axis.bar(places, shares, thick * 0.9, color=colour, label=plain(name))
         axis.bar_label(bars, [f"{share:.1f}" for share in shares], fontsize="x-small")
-        axis.set_xticks(np.arange(len(classes)), list(classes))
-    _percent_axis(axis, "% of all")
+        axis.set_xticks(np.arange(len(classes)), [distance.word for distance in classes])
+    _percent_axis(axis, "% of those known")
     axis.set_ylim(0, 112)
     axis.set_xlabel("the two CPUs are the same, or share this much")
-    if len(counts) > 1:
+    if len(seen) > 1:
         _legend(figure, axis)
     return figure
 

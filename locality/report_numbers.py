@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from locality.compare import Series
-from locality.topology import WORDS
+from locality.distance import by_distance
+from locality.topology import Distance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
+
+    from locality.distance import Counts
 
 Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
 Direction = Literal["rx", "tx"]
@@ -127,10 +130,10 @@ def _matrix(row: Array, column: Array, count: Array, possible: int) -> Array:
     return matrix
 
 
-def accept_distances(accepts: pd.DataFrame) -> dict[str, int]:
+def accept_distances(accepts: pd.DataFrame) -> Counts:
     """Connections by how far accept CPU and RX CPU are apart, nearest first."""
     counted = accepts["distance"].value_counts()
-    return {str(word): int(counted.get(word, 0)) for word in WORDS}
+    return {distance: int(counted.get(distance.word, 0)) for distance in Distance}
 
 
 def skb_distances(
@@ -138,23 +141,26 @@ def skb_distances(
     totals: pd.DataFrame,
     direction: Direction,
     distances: Sequence[Sequence[int]],
-) -> dict[str, int]:
-    """Packets by how far alloc CPU and consume CPU are apart, nearest first.
+) -> Counts | None:
+    """Packets by how far alloc CPU and consume CPU are apart, as `packets_by_distance` says.
 
     Args:
         recorded: `Recording.skb`.
         totals: `Recording.skb_totals`.
         direction: Received or sent.
         distances: (CPUs + 1, CPUs + 1) of `Distance` values, as in `Meta`.
+
+    Returns:
+        None where it was not seen what is local.
     """
-    table = np.asarray(distances, dtype=np.int64)
-    packets = skb_matrix(recorded, direction, len(table) - 1)
-    counted = np.bincount(table[:-1, :-1].ravel(), packets.ravel(), len(WORDS)).astype(np.int64)
     rows = totals[totals["direction"] == direction]
-    # Known to be local or not, but not by number; and those of which nothing is known.
-    counted[0] += int(rows["together"].sum())
-    counted[-1] += int(rows["apart"].sum()) + int(rows["unknown"].sum())
-    return {str(word): int(count) for word, count in zip(WORDS, counted, strict=True)}
+    if rows["local"].isna().any():
+        return None
+    table = np.asarray(distances)
+    counts = by_distance(skb_matrix(recorded, direction, len(table) - 1), table)
+    counts[Distance.CPU] += int(rows["together"].sum())
+    counts[Distance.UNKNOWN] += int(rows["apart"].sum())
+    return counts
 
 
 def workers(accepts: pd.DataFrame) -> pd.DataFrame:

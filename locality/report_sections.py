@@ -11,6 +11,7 @@ import pandas as pd
 from locality import report_figures as draw
 from locality import report_numbers as numbers
 from locality.compare import compare
+from locality.distance import shares, shown
 from locality.report_page import Picture, Section, Table
 from locality.sinks.text import duration, percent
 from locality.skb_account import share
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
+    from locality.distance import Counts
     from locality.recording import Recording
     from locality.report_numbers import Direction, OverTime
 
@@ -166,7 +168,8 @@ def accept_blocks(prefix: str, recording: Recording) -> Iterator[Block]:
         )
     else:
         yield "Time in the accept queue was not seen on this rung."
-    yield from _distances(prefix, {"accepts": numbers.accept_distances(accepts)}, "RX and accept")
+    classes = {"accepts": numbers.accept_distances(accepts)}
+    yield from _distances(prefix, recording, classes, "RX and accept")
 
 
 def _workers_table(found: pd.DataFrame) -> Table:
@@ -206,10 +209,8 @@ def skb_blocks(prefix: str, recording: Recording) -> Iterator[Block]:
         "Packets whose CPUs are the same, and packets a second, over time.",
         draw.local_over_time(curves, "packets/s"),
     )
-    classes = {}
     for direction, word in DIRECTIONS:
         matrix = numbers.skb_matrix(recording.skb, direction, meta.possible)
-        classes[word] = numbers.skb_distances(recording.skb, totals, direction, meta.distances)
         if not matrix.any():
             yield f"No packets {word} of which both CPUs are known by number."
             continue
@@ -223,7 +224,14 @@ def skb_blocks(prefix: str, recording: Recording) -> Iterator[Block]:
             f"Packets {word}, by alloc CPU (left) and by consume CPU (right).",
             draw.per_cpu(matrix, "alloc CPU", "consume CPU"),
         )
-    yield from _distances(prefix, classes, "alloc and consume")
+    classes = {word: _packets_by_distance(recording, direction) for direction, word in DIRECTIONS}
+    yield from _distances(prefix, recording, classes, "alloc and consume")
+
+
+def _packets_by_distance(recording: Recording, direction: Direction) -> Counts | None:
+    return numbers.skb_distances(
+        recording.skb, recording.skb_totals, direction, recording.meta.distances
+    )
 
 
 def _totals_table(recording: Recording) -> Table:
@@ -258,8 +266,15 @@ def _totals_table(recording: Recording) -> Table:
 
 
 def _distances(
-    prefix: str, classes: Mapping[str, Mapping[str, int]], which: str
+    prefix: str, recording: Recording, classes: Mapping[str, Counts | None], which: str
 ) -> Iterator[Block]:
+    heading, rows = _share_columns([(recording, counts) for counts in classes.values()])
+    yield Table(
+        (f"how far {which} CPU are apart", *heading),
+        tuple((name, *row) for name, row in zip(classes, rows, strict=True)),
+    )
+    if not any(classes.values()):
+        return
     yield picture(
         f"{prefix}distances",
         f"How far {which} CPU are apart: the same, or sharing a core, a last-level cache, a "
@@ -268,10 +283,19 @@ def _distances(
     )
 
 
+def _share_columns(
+    of: Sequence[tuple[Recording, Counts | None]],
+) -> tuple[list[str], list[list[str]]]:
+    """A column for each distance that one of them has: headings, and a row for each of them."""
+    columns = sorted({one for run, counts in of for one in shown(counts, run.meta.machine)})
+    rows = [[percent(shares(counts)[one], 2) for one in columns] for _, counts in of]
+    return [one.phrase for one in columns], rows
+
+
 def change_sections(before: Sequence[Named], after: Sequence[Named]) -> Iterator[Section]:
     """Before and after, for every share that both sides have; each begins with the result."""
     kind = before[0][1].meta.kind
-    for measure, name, of in _MEASURES[kind]:
+    for measure, name, of, far in _MEASURES[kind]:
         sides = [[of(recording) for _, recording in side] for side in (before, after)]
         series = [[run.series for run in side if run.series is not None] for side in sides]
         if any(len(seen) < len(side) for seen, side in zip(series, sides, strict=True)):
@@ -279,10 +303,13 @@ def change_sections(before: Sequence[Named], after: Sequence[Named]) -> Iterator
         found = compare(*series)
         if found is None:
             continue
+        named = [("before", *one) for one in before] + [("after", *one) for one in after]
+        heading, apart = _share_columns([(one, far(one)) for *_, one in named] if far else [])
         rows = tuple(
-            (side, file, percent(run.share, 2), f"{int(run.total.sum()):,}")
-            for side, names, runs in zip(("before", "after"), (before, after), series, strict=True)
-            for (file, _), run in zip(names, runs, strict=True)
+            (side, file, percent(run.share, 2), f"{int(run.total.sum()):,}", *shares_of_it)
+            for (side, file, _), run, shares_of_it in zip(
+                named, [*series[0], *series[1]], apart or [[]] * len(named), strict=True
+            )
         )
         yield Section(
             f"Before and after: {measure}",
@@ -294,28 +321,47 @@ def change_sections(before: Sequence[Named], after: Sequence[Named]) -> Iterator
                     f"{measure} of both sides over time, and the difference with its interval.",
                     draw.change(sides[0], sides[1], found),
                 ),
-                Table(("side", "file", "local", "of"), rows),
+                Table(("side", "file", "local", "of", *heading), rows),
             ),
         )
 
 
-_MEASURES: dict[str, tuple[tuple[str, str, Callable[[Recording], OverTime]], ...]] = {
-    "accept": (("accept-local", "accept", lambda one: numbers.accept_over_time(one.accepts)),),
+#: By kind: a share in words, in a name, over time, and by distance if that is known.
+_MEASURES: dict[
+    str,
+    tuple[
+        tuple[
+            str, str, Callable[[Recording], OverTime], Callable[[Recording], Counts | None] | None
+        ],
+        ...,
+    ],
+] = {
+    "accept": (
+        (
+            "accept-local",
+            "accept",
+            lambda one: numbers.accept_over_time(one.accepts),
+            lambda one: numbers.accept_distances(one.accepts),
+        ),
+    ),
     "skb": (
         (
             "received packets, consumed-local",
             "rx",
             lambda one: numbers.skb_over_time(one.skb_totals, "rx"),
+            lambda one: _packets_by_distance(one, "rx"),
         ),
         (
             "packets delivered to readers, consumed-local",
             "delivered",
             lambda one: numbers.skb_over_time(one.skb_totals, "rx", "delivered_local"),
+            None,
         ),
         (
             "sent packets, consumed-local",
             "tx",
             lambda one: numbers.skb_over_time(one.skb_totals, "tx"),
+            lambda one: _packets_by_distance(one, "tx"),
         ),
     ),
 }

@@ -44,4 +44,4 @@ def recorded_lines() -> Iterator[str]:
             packets = SkbSummary()
             play(timed_intervals(reader), [packets])
         yield ""
-        yield from skb_summary_lines(packets)
+        yield from skb_summary_lines(packets, meta.machine)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from locality.sinks.columns import NAMES, columns
 from locality.sinks.json_lines import interval_record
@@ -34,17 +34,31 @@ class CsvAccept:
 
 
 class CsvSkb:
-    """One row an interval; the columns of `locality.sinks.json_lines.interval_record`."""
+    """One row an interval; the columns of `locality.sinks.json_lines.interval_record`.
 
-    def __init__(self, out: TextIO) -> None:
+    What is an object there is a column for each of its names: ``rx_by_distance_llc``.
+    """
+
+    def __init__(self, out: TextIO, machine: Topology) -> None:
         self._out = out
+        self._machine = machine
         self._writer: csv.DictWriter[str] | None = None
 
     def write(self, batch: Interval) -> None:
         """Write an interval."""
-        record = interval_record(batch)
+        record = _flat(interval_record(batch, self._machine))
         if self._writer is None:
             self._writer = csv.DictWriter(self._out, list(record), lineterminator="\n")
             self._writer.writeheader()
         self._writer.writerow(record)
         self._out.flush()
+
+
+def _flat(record: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}_{inner}": count for inner, count in value.items()}
+        else:
+            flat[name] = value
+    return flat

@@ -9,12 +9,23 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from locality.accept import AcceptBatch
-from locality.sinks.frame import DIM, STRONG, Line, amount, beside, column, grade, line
+from locality.distance import by_distance
+from locality.sinks.frame import (
+    DIM,
+    STRONG,
+    Line,
+    amount,
+    beside,
+    column,
+    grade,
+    line,
+    shorten,
+)
 from locality.sinks.heatmap import heat_map
 from locality.sinks.recent_accepts import RecentAccepts, View
 from locality.sinks.screen import Dashboard
 from locality.sinks.sparkline import sparkline
-from locality.sinks.text import duration, percent
+from locality.sinks.text import distance_words, duration, percent
 from locality.skb_account import share
 
 if TYPE_CHECKING:
@@ -126,10 +137,13 @@ class AcceptDashboard(Dashboard[AcceptBatch]):
 
     def _body(self, width: int, height: int) -> list[Line]:
         view = self._recent.view
-        lines = [*_figures(view), line("")]
+        connections = matrix(view, self._machine.possible)
+        lines = _figures(view)
+        far = distance_words(by_distance(connections, self._machine.distances), self._machine)
+        far = shorten(far, width - 15) if connections.any() else "-"
+        lines += [line("distance       ", far), line("")]
         left = height - len(lines)
         rows = worker_rows(view)
-        connections = matrix(view, self._machine.possible)
         title = "RX CPU \\ accept CPU"
         if width >= WIDE:
             room = width - _WORKERS_WIDTH - 2

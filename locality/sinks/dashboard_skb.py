@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from locality.distance import packets_by_distance
 from locality.sinks.frame import DIM, STRONG, Line, amount, beside, grade, line
 from locality.sinks.heatmap import heat_map
 from locality.sinks.screen import Dashboard
 from locality.sinks.sparkline import Minute, sparkline
-from locality.sinks.text import percent
+from locality.sinks.text import distance_words, percent
 from locality.skb_account import RX, TX, Flow, Interval, share
 from locality.topology import Distance
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 WINDOW = 10
 #: Lines that the pairs have at least, with their heading.
 _PAIRS = 4
+#: With fewer lines the heat maps are worth more than distances.
+_ROOM_FOR_DISTANCES = 24
 _MOST_PAIRS = 20
 _NAMES = ("rx", "tx")
 
@@ -150,7 +153,10 @@ class SkbDashboard(Dashboard[Interval]):
         view = self._recent.view
         if view is None:
             return [line(""), line("the first interval is not over yet")]
-        lines = [*_flows(view), line("")]
+        lines = _flows(view)
+        if height >= _ROOM_FOR_DISTANCES:
+            lines += self._distances(view.window)
+        lines.append(line(""))
         left = height - len(lines)
         half = (width - 2) // 2
         partly = _not_in_matrix(view.window)
@@ -168,6 +174,16 @@ class SkbDashboard(Dashboard[Interval]):
         lines += partly
         lines.append(line(""))
         return lines + self._pairs(view.window, height - len(lines) - 1)
+
+    def _distances(self, window: Interval) -> list[Line]:
+        lines = []
+        for direction, flow in ((RX, window.rx), (TX, window.tx)):
+            far = distance_words(
+                packets_by_distance(window, direction, self._machine), self._machine
+            )
+            name = (f"{_NAMES[direction]} far   ", DIM)
+            lines.append(line(name, far if flow.packets else "-"))
+        return lines
 
     def _pairs(self, window: Interval, most: int) -> list[Line]:
         lines = [line((f"worst CPU pairs, last {window.seconds:.0f} s", STRONG))]

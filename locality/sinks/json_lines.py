@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, TextIO
 
+from locality.distance import packets_by_distance
 from locality.sinks.columns import NAMES, columns
+from locality.skb_account import RX, TX
+from locality.topology import Distance
 
 if TYPE_CHECKING:
     from locality.accept import AcceptBatch
+    from locality.distance import Counts
     from locality.skb_account import Flow, Interval
     from locality.topology import Topology
 
@@ -40,27 +44,31 @@ class JsonAccept:
         self._out.flush()
 
 
-def _flow(direction: str, flow: Flow) -> dict[str, int | None]:
+def _flow(direction: str, flow: Flow, counts: Counts | None) -> dict[str, Any]:
     return {
         f"{direction}_packets": flow.packets,
         f"{direction}_local": flow.local,
         f"{direction}_freed_local": flow.freed_local,
         f"{direction}_deferred": flow.deferred,
         f"{direction}_unknown": flow.unknown,
+        f"{direction}_by_distance": {
+            distance.word: None if counts is None else counts[distance] for distance in Distance
+        },
     }
 
 
-def interval_record(interval: Interval) -> dict[str, Any]:
-    """An interval as one flat record; None where the rung cannot see a figure."""
+def interval_record(interval: Interval, machine: Topology) -> dict[str, Any]:
+    """An interval as one record; None where the rung cannot see a figure."""
+    rx, tx = (packets_by_distance(interval, direction, machine) for direction in (RX, TX))
     return {
         "time": interval.time,
         "interval_s": interval.seconds,
         "rung": interval.rung,
         "lost": interval.lost,
-        **_flow("rx", interval.rx),
+        **_flow("rx", interval.rx, rx),
         "rx_delivered": interval.delivered,
         "rx_delivered_local": interval.delivered_local,
-        **_flow("tx", interval.tx),
+        **_flow("tx", interval.tx, tx),
     }
 
 
@@ -69,16 +77,18 @@ class JsonSkb:
 
     Args:
         out: Where to.
+        machine: Whose CPUs the matrix is of.
         matrix: Add ``matrix``: {"rx": [[…]], "tx": [[…]]}, packets by alloc CPU and consume CPU.
     """
 
-    def __init__(self, out: TextIO, *, matrix: bool = False) -> None:
+    def __init__(self, out: TextIO, machine: Topology, *, matrix: bool = False) -> None:
         self._out = out
+        self._machine = machine
         self._matrix = matrix
 
     def write(self, batch: Interval) -> None:
         """Write an interval."""
-        record = interval_record(batch)
+        record = interval_record(batch, self._machine)
         if self._matrix:
             record["matrix"] = dict(zip(("rx", "tx"), batch.matrix.tolist(), strict=True))
         self._out.write(json.dumps(record) + "\n")

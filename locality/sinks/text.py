@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import textwrap
 import time
 from typing import TYPE_CHECKING, TextIO
 
+from locality.distance import by_distance, packets_by_distance, shares, shown
 from locality.sinks.columns import columns
 from locality.skb_account import RX, TX, Flow, share
 from locality.untrusted import printable
@@ -15,12 +17,14 @@ if TYPE_CHECKING:
 
     from locality.accept import AcceptBatch
     from locality.accept_summary import AcceptSummary
+    from locality.distance import Counts
     from locality.skb_account import Array, Interval
     from locality.skb_summary import SkbSummary
     from locality.topology import Topology
 
 #: Matrices of more CPUs do not fit a terminal; JSON has them whole.
 WIDEST_MATRIX = 8
+WIDTH = 80
 MOST_WORKERS = 20
 #: Intervals between two headings.
 PAGE = 20
@@ -48,6 +52,18 @@ def duration(ns: float | None) -> str:
             return f"{value:.{digits}f}{unit}"
         value, digits = value / 1000, 1
     return f"{value:.1f}s"
+
+
+def distance_text(counts: Counts | None, machine: Topology) -> str:
+    """The share at each distance that the machine has: ``same CPU 50.0%, same LLC 50.0%``."""
+    of = shares(counts)
+    return ", ".join(f"{one.phrase} {percent(of[one])}" for one in shown(counts, machine))
+
+
+def distance_words(counts: Counts | None, machine: Topology) -> str:
+    """The same in little room, in the words of the data: ``cpu 50.0% llc 50.0%``."""
+    of = shares(counts)
+    return " ".join(f"{one.word} {percent(of[one])}" for one in shown(counts, machine))
 
 
 class TextAccept:
@@ -101,6 +117,8 @@ def summary_lines(summary: AcceptSummary) -> Iterator[str]:
     yield f"{summary.total} accepted, {percent(local, 2)} accept-local, {summary.lost} lost"
     if not summary.total:
         return
+    counts = by_distance(summary.matrix, summary.topology.distances)
+    yield from textwrap.wrap(distance_text(counts, summary.topology), WIDTH)
     median, p99 = (duration(summary.waits.percentile(rank)) for rank in (50, 99))
     yield f"queue wait: median {median}, p99 {p99}"
     yield ""
@@ -196,14 +214,14 @@ class TextSkb:
                 yield f"and {together} on one CPU, not known which"
 
 
-def skb_summary_lines(summary: SkbSummary) -> Iterator[str]:
-    """The summary of a run of `locality skb`."""
+def skb_summary_lines(summary: SkbSummary, machine: Topology) -> Iterator[str]:
+    """The summary of a run of `locality skb` on this machine, or of a recording's."""
     total = summary.total
     if total is None:
         yield "no interval was over"
         return
     yield f"{total.seconds:.1f} s on rung {total.rung}, {total.lost} probe runs lost"
-    for name, flow in (("received", total.rx), ("sent", total.tx)):
+    for direction, name, flow in ((RX, "received", total.rx), (TX, "sent", total.tx)):
         yield f"{name}: {flow.packets} packets"
         if flow.packets:
             yield (
@@ -211,6 +229,9 @@ def skb_summary_lines(summary: SkbSummary) -> Iterator[str]:
                 f"{percent(share(flow.freed_local, flow.packets), 2)} freed-local, "
                 f"{percent(share(flow.deferred, flow.packets), 2)} deferred"
             )
+            counts = packets_by_distance(total, direction, machine)
+            for line in textwrap.wrap(distance_text(counts, machine), WIDTH - 2):
+                yield f"  {line}"
         if flow.unknown:
             yield f"  {flow.unknown} of them consumed on a CPU not known"
     if total.delivered:

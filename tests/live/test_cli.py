@@ -39,7 +39,7 @@ SKB_NAMES = {
     *("time", "interval_s", "rung", "lost"),
     *("rx_packets", "rx_local", "rx_freed_local", "rx_deferred", "rx_unknown"),
     *("tx_packets", "tx_local", "tx_freed_local", "tx_deferred", "tx_unknown"),
-    *("rx_delivered", "rx_delivered_local"),
+    *("rx_delivered", "rx_delivered_local", "rx_by_distance", "tx_by_distance"),
 }
 
 
@@ -247,6 +247,10 @@ def test_skb_json() -> None:
                 value = one[f"{direction}_{part}"]
                 assert value is None or type(value) is int
             assert (one[f"{direction}_local"] or 0) + one[f"{direction}_unknown"] <= packets
+            counts = one[f"{direction}_by_distance"]
+            assert counts["cpu"] == one[f"{direction}_local"]
+            if counts["cpu"] is not None:
+                assert sum(counts.values()) == packets - one[f"{direction}_unknown"]
     times = [one["time"] for one in intervals]
     assert times == sorted(set(times))
     assert len({one["rung"] for one in intervals}) == 1

@@ -9,7 +9,7 @@ import numpy as np
 from locality.accept import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.recording_format import FORMAT_VERSION, Meta
 from locality.sinks.recorder import AcceptRecorder, SkbRecorder
-from locality.skb_account import Flow, Interval
+from locality.skb_account import RX, TX, Flow, Interval
 from locality.topology import Distance
 
 if TYPE_CHECKING:
@@ -93,7 +93,9 @@ def packets(
         for number in range(intervals):
             here = int(draw.binomial(1000, local))
             matrix = np.zeros((2, CPUS, CPUS), np.int64)
-            matrix[:, 1, 1], matrix[:, 1, 2] = here, 1000 - here
+            matrix[:, 1, 1] = here
+            # What was received leaves the cache, what was sent does not.
+            matrix[RX, 1, 2] = matrix[TX, 1, 0] = 1000 - here
             flow = Flow(1007, here, 900 if seen else None, 50, 7)
             sent = Flow(1007, here if seen else None, 900 if seen else None, 50, 7)
             end = STARTED / 1e9 + (number + 1) * 0.1

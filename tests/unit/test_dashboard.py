@@ -137,6 +137,20 @@ def test_the_accept_screen(width: int, height: int) -> None:
     assert re.search(r"\? +100 +· +33", text)
 
 
+# Bugs: shares of all since the start; no RX CPU taken for a near one; 0 % of nothing.
+def test_accepts_by_distance() -> None:
+    console = terminal(80, 24)
+    dashboard = AcceptDashboard(machine(2), HEADER, console)
+    assert re.search(r"distance +-\n", screen(dashboard, console))
+    dashboard.write(batch(0.5, 1000, cpu=1, rxcpu=0))
+    dashboard.write(batch(30.5, 10, cpu=1, rxcpu=[1] * 7 + [0] * 2 + [-1]))
+    dashboard.write(batch(31.5, 0))
+    dashboard.write(batch(31.5, 1, cpu=1, rxcpu=1))
+    assert re.search(
+        r"distance +cpu 70\.0% llc 20\.0% unknown 10\.0%\n", screen(dashboard, console)
+    )
+
+
 # Bugs: received and sent swapped, a figure that was not seen printed as one, - and ? mixed up.
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_the_skb_screen(width: int, height: int) -> None:
@@ -168,6 +182,9 @@ def test_the_skb_screen(width: int, height: int) -> None:
     assert re.search(r"#0 +75 +25 +80 +#0 +· +100 +100", text)
     assert re.search(r"#1 +50 +50 +20 +#1 +· +· +·", text)
     assert "tx, not known on which CPUs: 35 pps on two, 0 pps on one" in text
+    # Where the maps do not need the room. Of 2000 received twice 300 were consumed elsewhere.
+    assert ("rx far   cpu 70.0% llc 30.0%\n" in text) == (height > 24)
+    assert ("tx far   cpu 0.0% llc 98.6% unknown 1.3%\n" in text) == (height > 24)
     pairs = text[text.index("worst CPU pairs") :].splitlines()[1:]
     assert [pair.split()[:5] for pair in pairs] == [
         ["tx", "#0", "→", "#1", "2500"],

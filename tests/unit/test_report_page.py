@@ -92,6 +92,44 @@ def test_a_page_has_every_figure_and_begins_with_the_change(tmp_path: Path) -> N
     assert written == {path.stem for path in (tmp_path / "figures").glob("*.png")} == set(expected)
 
 
+# Bugs: shares by distance of the other side or direction; a distance that the machine has not.
+def test_shares_by_distance(tmp_path: Path) -> None:
+    recordings = [
+        accepts(tmp_path / "before", 3000, 0.25),
+        accepts(tmp_path / "after", 3000, 1.0),
+        packets(tmp_path / "before-skb", 20, 0.5),
+        packets(tmp_path / "after-skb", 20, 1.0),
+    ]
+    write_report(recordings, tmp_path / "r.md", format="md")
+    text = (tmp_path / "r.md").read_text()
+    tables = re.findall(r"\| same CPU \| same LLC \| same node \|\n.*\n((?:\|.*\n)+)", text)
+    rows = [re.sub(r"[45]\d\.\d+%", "half", table).splitlines() for table in tables]
+    of_all = "100.00% | 0.00% | 0.00% |"
+    accepted = re.fullmatch(
+        r"\| before \| before \| (\S+%) \| 3,000 \| \1 \| 2\S+% \| half \|", rows[0][0]
+    )
+    assert accepted
+    assert rows[0][1] == f"| after | after | 100.00% | 3,000 | {of_all}"
+    # CPU 1 shares a cache with 0, which consumes what was sent, and not with 2.
+    assert rows[1:3] == [
+        [
+            f"| before | before-skb | half | 20,000 | {halves} |",
+            f"| after | after-skb | 100.00% | 20,000 | {of_all}",
+        ]
+        for halves in ("half | 0.00% | half", "half | half | 0.00%")
+    ]
+    assert rows[5:] == [
+        ["| received | half | 0.00% | half |", "| sent | half | half | 0.00% |"],
+        [f"| received | {of_all}", f"| sent | {of_all}"],
+    ]
+
+
+# Bug: the packets that a rung happens to see stand for those it does not.
+def test_shares_that_were_not_seen(tmp_path: Path) -> None:
+    write_report([packets(tmp_path / "raw", 20, 0.5, seen=False)], tmp_path / "r.md", format="md")
+    assert "\n| sent | ? | ? | ? |\n" in (tmp_path / "r.md").read_text()
+
+
 # Bug: the page, or a picture in it, fetches something, or points somewhere else.
 def test_a_page_needs_no_network(tmp_path: Path) -> None:
     page = report(tmp_path, accepts(tmp_path / "one.arrows", 500, 0.5))
@@ -136,7 +174,7 @@ def test_names_from_outside_are_data(tmp_path: Path, comm: str) -> None:
     assert "<script" not in unescaped
     assert "[red]" not in unescaped
     rows = [line for line in unescaped.splitlines() if line.startswith("|")]
-    assert {line.count("|") for line in rows} == {10, 7, 3}
+    assert {line.count("|") for line in rows} == {10, 7, 5, 3}
 
 
 # Bug: empty recordings end in a traceback, or in figures of nothing.

@@ -199,8 +199,9 @@ def test_a_known_summary() -> None:
             flags=WAIT_KNOWN,
         )
     )
-    total, waits, *rest = summary_lines(summary)
+    total, distances, waits, *rest = summary_lines(summary)
     assert total == "5 accepted, 60.00% accept-local, 0 lost"
+    assert distances == "same CPU 60.0%, same node 40.0%"
     assert waits == "queue wait: median 2.0ms, p99 2.0ms"
     assert [line.split() for line in rest] == [
         [],
@@ -247,6 +248,21 @@ def test_summaries_fit_80_columns() -> None:
     summary = AcceptSummary(machine(WIDEST_MATRIX))
     summary.write(batch(9999, pid=4_194_303, comm=b"fifteen letters", cpu=0, rxcpu=-1))
     assert max(map(len, summary_lines(summary))) <= WIDTH
+
+
+# Bugs: on a machine that has every distance the line of shares wraps; a connection without RX
+# CPU is taken for a far one.
+def test_the_summary_has_shares_by_distance() -> None:
+    topology = machine(WIDEST_MATRIX)
+    topology.distances[0, 1:4] = Distance.CORE, Distance.LLC, Distance.REMOTE
+    summary = AcceptSummary(topology)
+    summary.write(batch(6, cpu=0, rxcpu=[0, 1, 2, 3, 4, -1]))
+    lines = list(summary_lines(summary))
+    assert max(map(len, lines)) <= WIDTH
+    assert " ".join(lines).split(" lost ")[1].split(" queue wait")[0] == (
+        "same CPU 16.6%, same core 16.6%, same LLC 16.6%, same node 16.6%, other node 16.6%, "
+        "not known how far 16.6%"
+    )
 
 
 # --- skb --------------------------------------------------------------------------------
@@ -355,15 +371,26 @@ def test_wide_matrices() -> None:
 # Bugs: averages of percentages instead of sums; what is not known unsaid.
 def test_a_known_skb_summary() -> None:
     summary = SkbSummary()
-    summary.write(interval())
+    summary.write(interval(matrix=np.array([[[2_500, 7_500], [0, 0]]] * 2)))
     one_more = Flow(packets=10_000, local=10_000, freed_local=10_000, deferred=0, unknown=0)
     other = Flow(packets=0, local=None, freed_local=None, deferred=None, unknown=0)
-    summary.write(interval(rx=one_more, tx=other, delivered=1000, delivered_local=1000, lost=2))
-    words = " ".join(" ".join(skb_summary_lines(summary)).split())
+    diagonal = np.array([[[4_000, 0], [0, 6_000]]] * 2)
+    summary.write(
+        interval(
+            rx=one_more,
+            tx=other,
+            delivered=1000,
+            delivered_local=1000,
+            lost=2,
+            matrix=diagonal,
+        )
+    )
+    words = " ".join(" ".join(skb_summary_lines(summary, machine(2))).split())
     for expected in (
         "4.0 s on rung fentry, 2 probe runs lost",
         "received: 20000 packets 62.50% consumed-local, 95.00% freed-local, 37.50% deferred",
-        "sent: 8000 packets ? consumed-local, ? freed-local, ? deferred",
+        "deferred same CPU 62.5%, same node 37.5% sent:",
+        "sent: 8000 packets ? consumed-local, ? freed-local, ? deferred same CPU ?, same node ?",
         "delivered to readers: 5000 packets, 40.00% consumed-local",
     ):
         assert expected in words
@@ -374,7 +401,7 @@ def test_the_skb_summary_fits_80_columns() -> None:
     summary = SkbSummary()
     busy = Flow(packets=24_690_000, local=24_690_000, freed_local=0, deferred=0, unknown=0)
     summary.write(interval(rx=busy, tx=busy, delivered=24_690_000, delivered_local=24_690_000))
-    assert max(map(len, skb_summary_lines(summary))) <= WIDTH
+    assert max(map(len, skb_summary_lines(summary, machine(2)))) <= WIDTH
 
 
 # Bug: packets of unknown CPU disappear from the summary.
@@ -382,11 +409,11 @@ def test_the_skb_summary_names_the_unknown() -> None:
     summary = SkbSummary()
     some = Flow(packets=10, local=5, freed_local=None, deferred=None, unknown=4)
     summary.write(interval(rx=some, delivered=None, delivered_local=None))
-    lines = list(skb_summary_lines(summary))
+    lines = list(skb_summary_lines(summary, machine(2)))
     assert "  4 of them consumed on a CPU not known" in lines
     assert not any("delivered" in line for line in lines)
 
 
 # Bug: stopped before the first interval, the summary is a traceback or a line of zeros.
 def test_no_interval() -> None:
-    assert list(skb_summary_lines(SkbSummary())) == ["no interval was over"]
+    assert list(skb_summary_lines(SkbSummary(), machine(2))) == ["no interval was over"]
