@@ -152,6 +152,17 @@ def tcp_stream(server_cpu: int, client_cpu: int, size: int) -> None:
             client.sendall(bytes(size))
 
 
+def flush_deferred() -> None:
+    """Have softirq run on both CPUs, so that it frees what waits on their deferred lists."""
+    with socket.socket(type=socket.SOCK_DGRAM) as oneself:
+        oneself.settimeout(PATIENCE)
+        oneself.bind(("127.0.0.1", 0))
+        for cpu in (HERE, THERE):
+            with pinned(cpu):
+                oneself.sendto(b"x", oneself.getsockname())
+                oneself.recv(1)
+
+
 def unix_messages(count: int) -> None:
     """Messages over a unix socket pair: sk_buffs that are no packets."""
     one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
