@@ -14,11 +14,12 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from locality import accept_io_uring
 from locality.bpf.btf import check_layout
 from locality.bpf.ladder import Footing, Rung, climb
 from locality.bpf.object import Object
 from locality.bpf.ring import Ring
-from locality.errors import LocalityError
+from locality.errors import LocalityError, Unsupported
 
 #: One accepted connection, as `struct accept_event` of the probe.
 #: time: CLOCK_MONOTONIC, ns. wait: ns in the accept queue, valid with `WAIT_KNOWN`.
@@ -163,16 +164,27 @@ class AcceptSource:
     def __post_init__(self) -> None:
         self.footing: Footing = climb(RUNGS, self._open, only=self.rung)
         obj = self.footing.obj
+        self._beside: Object | None = None
+        try:
+            self._beside = accept_io_uring.attach(obj, self._constants())
+        except Unsupported as refusal:
+            note = f"not seen: accepts by io_uring: {refusal}"
+            self.footing = replace(self.footing, rung=replace(self.footing.rung, note=note))
+        except BaseException:
+            obj.close()
+            raise
         self.fd = obj.map_fd("events")
         # libbpf rounds a size up to what the kernel takes: a power of two of pages.
         self._ring = Ring.map(self.fd, obj.map_entries("events"), ACCEPT)
-        self._globals = obj.bss
+        self._globals = [one.bss for one in (obj, self._beside) if one]
         self.clock_offset = time.time_ns() - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
-    def _open(self) -> Object:
+    def _constants(self) -> dict[str, Any]:
         # The kernel wakes the reader when a quarter of the ring is full, and not for each record.
-        constants = {**self.wanted.rodata(), "wakeup_bytes": self.ring_bytes // 4}
-        obj = Object.open("accept_cpu", constants)
+        return {**self.wanted.rodata(), "wakeup_bytes": self.ring_bytes // 4}
+
+    def _open(self) -> Object:
+        obj = Object.open("accept_cpu", self._constants())
         check_layout(ACCEPT, obj.btf.struct("accept_event"), "accept_event")
         obj.resize("events", self.ring_bytes)
         return obj
@@ -181,10 +193,13 @@ class AcceptSource:
         """Take what has arrived; never waits."""
         # Records first: a loss counted late is counted, a loss before its neighbours confuses.
         records = self._ring.read()
-        return AcceptBatch(records, self.clock_offset, int(self._globals["lost"]))
+        lost = sum(int(one["lost"]) for one in self._globals)
+        return AcceptBatch(records, self.clock_offset, lost)
 
     def close(self) -> None:
         """Detach the probes."""
+        if self._beside:
+            self._beside.close()
         self.footing.obj.close()
 
     def __enter__(self) -> Self:

@@ -24,34 +24,40 @@ class Attempt:
     Attributes:
         refusal: Why it cannot be used, or None if it can.
         chosen: Whether the measurement would stand on it.
+        note: What its numbers would not show; empty if nothing.
     """
 
     measurement: str
     rung: str
     refusal: str | None
     chosen: bool
+    note: str = ""
 
 
 def attempts() -> list[Attempt]:
     """Load and attach every rung of every measurement for a moment."""
     return [
-        *_try("accept", accept.RUNGS, lambda rung: accept.AcceptSource(rung=rung).close()),
-        *_try("skb", skb.RUNGS, lambda rung: skb.SkbSource(rung=rung).close()),
+        *_try("accept", accept.RUNGS, lambda rung: accept.AcceptSource(rung=rung)),
+        *_try("skb", skb.RUNGS, lambda rung: skb.SkbSource(rung=rung)),
     ]
 
 
 def _try(
-    measurement: str, rungs: Sequence[Rung], open_and_close: Callable[[str], None]
+    measurement: str,
+    rungs: Sequence[Rung],
+    open_source: Callable[[str], accept.AcceptSource | skb.SkbSource],
 ) -> list[Attempt]:
     tried: list[Attempt] = []
     for rung in rungs:
-        refusal = None
+        refusal, note = None, ""
         try:
-            open_and_close(rung.name)
+            source = open_source(rung.name)
+            note = source.footing.rung.note
+            source.close()
         except Unsupported as error:
             refusal = str(error).rpartition(f"{rung.name}: ")[2]
         chosen = refusal is None and not any(attempt.chosen for attempt in tried)
-        tried.append(Attempt(measurement, rung.name, refusal, chosen))
+        tried.append(Attempt(measurement, rung.name, refusal, chosen, note))
     return tried
 
 
@@ -61,6 +67,8 @@ def check_lines(attempts: Sequence[Attempt], held: Mapping[str, bool]) -> Iterat
     for attempt in attempts:
         answer = attempt.refusal or ("used" if attempt.chosen else "usable")
         yield f"{attempt.measurement:<12} {attempt.rung:<15} {printable(answer)}"
+        if attempt.note:
+            yield f"{'':<28} {printable(attempt.note)}"
     yield ""
     for name, has in held.items():
         yield f"{name:<15} {'held' if has else 'missing':<8} {PURPOSES[name]}"

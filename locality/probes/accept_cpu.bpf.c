@@ -15,202 +15,18 @@
  *   the system call's exit  sees blocked calls too, because the flag that diverts a
  *                         return to user space is read on the way out. Every system call
  *                         on the machine becomes a little slower while it is on.
- *
- * rxcpu is sk->sk_incoming_cpu, what getsockopt(SO_INCOMING_CPU) returns
- * (net/core/sock.c). How long the connection waited in the accept queue is now minus
- * tcp_sock.rcvq_space.time, which tcp_init_buffer_space() (net/ipv4/tcp_input.c) sets
- * when the connection is established and only a first recv sets again.
  */
-#include "kernel_types.h"
-#include <bpf/bpf_helpers.h>
+#include "accept_record.h"
 #include <bpf/bpf_tracing.h>
-#include <bpf/bpf_core_read.h>
-#include <bpf/bpf_endian.h>
 
 char LICENSE[] SEC("license") = "GPL";
-
-#define COMM_LEN 16
-#define MAX_CHOICES 64
 
 /* arch/x86/entry/syscalls/syscall_64.tbl */
 #define NR_ACCEPT 43
 #define NR_ACCEPT4 288
 
-enum {
-	WAIT_KNOWN = 1,
-};
-
-struct accept_event {
-	__u64 time;   /* CLOCK_MONOTONIC, ns */
-	__u64 wait;   /* ns in the accept queue, if flags & WAIT_KNOWN */
-	__u32 cpu;
-	__s32 rxcpu;
-	__u32 pid;
-	__u32 tid;
-	__s32 listen_fd;
-	__s32 fd;
-	__u32 netns;
-	__u16 lport;
-	__u16 rport;
-	__u8 laddr[16];  /* network order; IPv4 in the first four bytes */
-	__u8 raddr[16];
-	char comm[COMM_LEN];
-	__u8 family;  /* 4 or 6: the IP version of the packets */
-	__u8 flags;
-	__u8 pad[6];
-};
-
-/* Filters, decided here so that what is not wanted costs no record. */
-const volatile __s32 only_cpu = -1;
-const volatile __u8 only_family = 0;
-const volatile char only_comm[COMM_LEN] = {};
-const volatile __u32 pid_count = 0;
-const volatile __u32 only_pids[MAX_CHOICES] = {};
-const volatile __u32 port_count = 0;
-const volatile __u16 only_ports[MAX_CHOICES] = {};
-
-/* The reader sleeps until this much waits for it, or until its own timer. */
-const volatile __u64 wakeup_bytes = 1 << 20;
-
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4 << 20);
-} events SEC(".maps");
-
-/* Records the ring had no room for. */
-__u64 lost;
-
-/* Gives the object's BTF the record's layout, for the reader to check against. */
-struct accept_event *layout __attribute__((unused));
-
-static __always_inline bool wanted_task(void)
-{
-	if (only_cpu >= 0 && bpf_get_smp_processor_id() != (__u32)only_cpu)
-		return false;
-
-	if (pid_count) {
-		__u32 pid = bpf_get_current_pid_tgid() >> 32;
-		bool found = false;
-
-		for (__u32 i = 0; i < MAX_CHOICES && i < pid_count; i++)
-			found |= only_pids[i] == pid;
-		if (!found)
-			return false;
-	}
-
-	if (only_comm[0]) {
-		char comm[COMM_LEN] = {};
-
-		bpf_get_current_comm(comm, sizeof(comm));
-		for (int i = 0; i < COMM_LEN; i++) {
-			if (comm[i] != only_comm[i])
-				return false;
-			if (!comm[i])
-				break;
-		}
-	}
-	return true;
-}
-
-static __always_inline bool wanted_port(__u16 port)
-{
-	if (!port_count)
-		return true;
-	for (__u32 i = 0; i < MAX_CHOICES && i < port_count; i++) {
-		if (only_ports[i] == port)
-			return true;
-	}
-	return false;
-}
-
-/* When the connection was established, in CLOCK_MONOTONIC ns; 0 where not known. */
-static __always_inline __u64 established_at(struct sock *sk)
-{
-	__u16 protocol = BPF_CORE_READ(sk, sk_protocol);
-
-	if (protocol == IPPROTO_MPTCP && bpf_core_type_exists(struct mptcp_sock))
-		sk = BPF_CORE_READ((struct mptcp_sock *)sk, first);
-	else if (protocol != IPPROTO_TCP)
-		return 0;
-	return BPF_CORE_READ((struct tcp_sock *)sk, rcvq_space.time) * 1000;
-}
-
-/*
- * The IP version of the connection's packets; 0 for other families. An IPv6 socket that
- * took an IPv4 connection has mapped addresses, ::ffff:a.b.c.d.
- */
-static __always_inline __u8 ip_version(struct sock *sk)
-{
-	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	__u32 word[4];
-
-	if (family != AF_INET6)
-		return family == AF_INET ? 4 : 0;
-	BPF_CORE_READ_INTO(&word, sk, __sk_common.skc_v6_daddr);
-	return !word[0] && !word[1] && word[2] == bpf_htonl(0xffff) ? 4 : 6;
-}
-
-static __always_inline void read_addresses(struct sock *sk, struct accept_event *e)
-{
-	if (e->family == 6) {
-		BPF_CORE_READ_INTO(&e->laddr, sk, __sk_common.skc_v6_rcv_saddr);
-		BPF_CORE_READ_INTO(&e->raddr, sk, __sk_common.skc_v6_daddr);
-		return;
-	}
-	__builtin_memset(e->laddr, 0, sizeof(e->laddr));
-	__builtin_memset(e->raddr, 0, sizeof(e->raddr));
-	*(__be32 *)e->laddr = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
-	*(__be32 *)e->raddr = BPF_CORE_READ(sk, __sk_common.skc_daddr);
-}
-
-/* Every rung ends here. The caller has found that this task accepted something. */
-static __always_inline void accepted(struct file *file, int listen_fd, int fd)
-{
-	struct socket *socket = BPF_CORE_READ(file, private_data);
-	struct accept_event *e;
-	struct sock *sk;
-	__u64 id, since;
-	__u8 version;
-	__u16 port;
-
-	/* Also false if another thread has closed and reused the descriptor meanwhile. */
-	if (BPF_CORE_READ(socket, file) != file)
-		return;
-	sk = BPF_CORE_READ(socket, sk);
-	version = ip_version(sk);
-	if (!version || (only_family && version != only_family))
-		return;
-	port = BPF_CORE_READ(sk, __sk_common.skc_num);
-	if (!wanted_port(port))
-		return;
-
-	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
-	if (!e) {
-		__sync_fetch_and_add(&lost, 1);
-		return;
-	}
-	e->family = version;
-	read_addresses(sk, e);
-	e->time = bpf_ktime_get_ns();
-	since = established_at(sk);
-	e->flags = since ? WAIT_KNOWN : 0;
-	e->wait = since && e->time > since ? e->time - since : 0;
-	e->cpu = bpf_get_smp_processor_id();
-	e->rxcpu = BPF_CORE_READ(sk, __sk_common.skc_incoming_cpu);
-	id = bpf_get_current_pid_tgid();
-	e->pid = id >> 32;
-	e->tid = id;
-	e->listen_fd = listen_fd;
-	e->fd = fd;
-	e->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
-	e->lport = port;
-	e->rport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
-	bpf_get_current_comm(e->comm, sizeof(e->comm));
-	__builtin_memset(e->pad, 0, sizeof(e->pad));
-	bpf_ringbuf_submit(e, bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wakeup_bytes
-				      ? BPF_RB_FORCE_WAKEUP
-				      : BPF_RB_NO_WAKEUP);
-}
+/* include/uapi/asm-generic/errno.h */
+#define ENOSYS 38
 
 /* The registers this task entered the kernel with. */
 static __always_inline struct pt_regs *user_registers(void)
@@ -226,6 +42,10 @@ static __always_inline void installed(unsigned int fd, struct file *file)
 	if (!wanted_task())
 		return;
 	regs = user_registers();
+	/* Over, or the registers that an io_uring worker inherited: what is installed now is
+	   io_uring's. A call that is running has this in place of its result. */
+	if ((long)BPF_CORE_READ(regs, ax) != -ENOSYS)
+		return;
 	nr = BPF_CORE_READ(regs, orig_ax);
 	if (nr == NR_ACCEPT || nr == NR_ACCEPT4)
 		accepted(file, BPF_CORE_READ(regs, di), fd);
@@ -245,21 +65,14 @@ int BPF_KPROBE(kprobe_fd_install, unsigned int fd, struct file *file)
 	return 0;
 }
 
-/* The system call returns `ret`: look the new descriptor up as the kernel does. */
+/* The system call returns `ret`. */
 static __always_inline void returned(struct pt_regs *regs, long ret)
 {
-	struct task_struct *task;
-	struct fdtable *table;
-	struct file **slot, *file = NULL;
+	struct file *file;
 
 	if (ret < 0 || !wanted_task())
 		return;
-	task = (struct task_struct *)bpf_get_current_task();
-	table = BPF_CORE_READ(task, files, fdt);
-	if (ret >= BPF_CORE_READ(table, max_fds))
-		return;
-	slot = BPF_CORE_READ(table, fd) + ret;
-	bpf_probe_read_kernel(&file, sizeof(file), slot);
+	file = file_of(ret);
 	if (file)
 		accepted(file, BPF_CORE_READ(regs, di), ret);
 }

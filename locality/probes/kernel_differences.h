@@ -16,6 +16,12 @@
  *                                and 6.1. Where there is none: napi_consume_skb().
  *   skb_consume_udp() defers     6471658dc66c "udp: use skb_attempt_defer_free()", 6.18. Learnt
  *                                from a few datagrams at start (skb_raw_tracepoints.h).
+ *   io_uring_submit_req          2ad57931db64 "io_uring: rename trace_io_uring_submit_sqe()
+ *                                tracepoint", 6.4. The old one has a second argument on 6.1,
+ *                                and on 5.10 it does not name the request.
+ *   io_uring_complete's result   three arguments with a pointer to the completion on 6.18,
+ *                                seven with its values on 6.1.
+ *   a ring's registered files    io_file_table.files on 6.1, .data.nodes on 6.18.
  */
 #ifndef LOCALITY_KERNEL_DIFFERENCES_H
 #define LOCALITY_KERNEL_DIFFERENCES_H

@@ -37,6 +37,7 @@ enum bpf_map_type {
 };
 
 enum {
+	BPF_ANY = 0,
 	BPF_F_MMAPABLE = 1 << 10,
 	BPF_RB_NO_WAKEUP = 1,
 	BPF_RB_FORCE_WAKEUP = 2,
@@ -134,6 +135,55 @@ struct tcp_sock {
 
 struct mptcp_sock {
 	struct sock *first;
+};
+
+/* io_uring: include/linux/io_uring_types.h, io_uring/net.c, filetable.h, rsrc.h */
+
+struct io_cmd_data {
+	struct file *file;
+};
+
+struct io_accept {
+	__u32 file_slot;
+};
+
+struct io_cqe {
+	__u64 user_data;
+	union {
+		int fd;
+	};
+};
+
+struct io_rsrc_node {
+	unsigned long file_ptr;
+};
+
+struct io_rsrc_data {
+	struct io_rsrc_node **nodes;
+};
+
+struct io_file_table {
+	unsigned long *files; /* struct io_fixed_file, which is just this word */
+	struct io_rsrc_data data;
+};
+
+struct io_ring_ctx {
+	struct io_file_table file_table;
+};
+
+struct io_kiocb {
+	union {
+		struct io_cmd_data cmd;
+	};
+	__u8 opcode;
+	unsigned int flags;
+	struct io_cqe cqe;
+	struct io_ring_ctx *ctx;
+};
+
+struct io_uring_cqe {
+	__u64 user_data;
+	__s32 res;
 };
 
 /* Packets: include/linux/skbuff.h, include/net/tcp.h */

@@ -11,22 +11,25 @@ ATTEMPTS = [
     Attempt("accept", "fentry", "the kernel refused: Operation not permitted", chosen=False),
     Attempt("accept", "tracepoint", None, chosen=True),
     Attempt("accept", "raw-tracepoint", None, chosen=False),
+    Attempt("skb", "fentry", None, chosen=True, note="not seen: \x1b[31msplice"),
     Attempt("skb", "kprobe", "log says \x1b[31m\nall is well", chosen=False),
 ]
 HELD = {name: name == "CAP_BPF" for _, name, _ in CAPABILITIES}
 
 
-# Bugs: a rung that is only usable is called the one in use; the reason is missing; what the
-# kernel's or libbpf's log contains acts on the terminal.
+# Bugs: a rung that is only usable is called the one in use; the reason is missing, or what a rung
+# does not show; what the kernel's or libbpf's log contains acts on the terminal.
 def test_check_lines() -> None:
     lines = list(check_lines(ATTEMPTS, HELD))
-    assert [line.split(maxsplit=2) for line in lines[1:5]] == [
+    assert [line.split(maxsplit=2) for line in lines[1:7]] == [
         ["accept", "fentry", "the kernel refused: Operation not permitted"],
         ["accept", "tracepoint", "used"],
         ["accept", "raw-tracepoint", "usable"],
+        ["skb", "fentry", "used"],
+        ["not", "seen:", "\\x1b[31msplice"],
         ["skb", "kprobe", "log says \\x1b[31m\\nall is well"],
     ]
-    states = {line.split()[0]: line.split()[1] for line in lines[6:]}
+    states = {line.split()[0]: line.split()[1] for line in lines[8:]}
     assert states == {name: "held" if held else "missing" for name, held in HELD.items()}
 
 
@@ -34,8 +37,10 @@ def test_check_lines() -> None:
 def test_check_json() -> None:
     found = json.loads(check_json(ATTEMPTS, HELD))
     assert found["capabilities"] == HELD
+    accept = {"measurement": "accept", "refusal": None, "note": ""}
     assert found["rungs"][1:3] == [
-        {"measurement": "accept", "rung": "tracepoint", "refusal": None, "chosen": True},
-        {"measurement": "accept", "rung": "raw-tracepoint", "refusal": None, "chosen": False},
+        {**accept, "rung": "tracepoint", "chosen": True},
+        {**accept, "rung": "raw-tracepoint", "chosen": False},
     ]
-    assert found["rungs"][3]["refusal"] == "log says \x1b[31m\nall is well"
+    assert found["rungs"][3]["note"] == "not seen: \x1b[31msplice"
+    assert found["rungs"][4]["refusal"] == "log says \x1b[31m\nall is well"
