@@ -1,18 +1,23 @@
 # make demo   repeat the 2017 experiment on this machine (root)
 # make test   lint, types and every test: unit, live on this kernel, other kernels in QEMU (root)
+# make test-kernels  the live tests on all kernels and rungs; writes docs/compatibility.md (root)
 # make setup  only install what the two above need
 # make bench  benchmarks on this machine, ratios first
 
 PYTHON := .venv/bin/python
 PROBES := $(wildcard locality/probes/*.[ch])
 
-.PHONY: setup demo test unit bench lint format probes clean
+.PHONY: setup demo test test-kernels unit bench lint format probes clean
 
 demo: setup
 	.venv/bin/locality demo
 
 test: lint
 	$(PYTHON) -m pytest
+
+test-kernels: setup
+	LOCALITY_REQUIRE_LIVE=1 $(PYTHON) -m pytest tests/vm --kernels all \
+		--table docs/compatibility.md
 
 setup: .venv/.ready probes
 

@@ -9,6 +9,18 @@ from locality.accept import AcceptSource
 from locality.errors import LocalityError
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of tests/vm, here because pytest takes options from the topmost conftest only."""
+    group = parser.getgroup("kernels")
+    group.addoption(
+        "--kernels",
+        default="6.1,6.12",
+        help="kernels to run the live tests on: 5.10, 6.1, 6.12, 7.x, host, or all "
+        "(default: %(default)s)",
+    )
+    group.addoption("--table", metavar="FILE", help="write docs/compatibility.md's text to a file")
+
+
 def _why_not_live() -> str | None:
     """Why no live test can run here, or None."""
     if os.geteuid() != 0:

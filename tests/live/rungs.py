@@ -1,7 +1,8 @@
 """Which rungs of a measurement can be tested here.
 
 A live test that takes a `rung` runs on each one that this kernel allows, or on the one that
-LOCALITY_RUNG names, which then must work.
+LOCALITY_RUNG names. Where the measurement cannot stand on that one, it is skipped with what
+the kernel says against it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 Source = Callable[..., "AcceptSource | SkbSource"]
 
-ASKED = os.environ.get("LOCALITY_RUNG")
+ASKED = os.environ.get("LOCALITY_RUNG") or None
 
 
 @cache
@@ -37,6 +38,20 @@ def why_not(source: Source, rung: str) -> LocalityError | None:
     return None
 
 
+def limitation(source: Source, rungs: Sequence[Rung], name: str) -> str | None:
+    """Why a measurement cannot stand on a rung here; None if it can, or fails."""
+    if name not in {rung.name for rung in rungs}:
+        return f"there is no rung {name!r} for this measurement"
+    reason = why_not(source, name)
+    # The kernel's answer alone: the rung and the measurement are known to who asks.
+    return str(reason).rpartition(f"{name}: ")[2] if isinstance(reason, Unsupported) else None
+
+
+def to_stand_on(rungs: Sequence[Rung]) -> list[str]:
+    """The names on a ladder, or just the one that is asked for."""
+    return [ASKED] if ASKED else [rung.name for rung in rungs]
+
+
 def parametrize(metafunc: pytest.Metafunc, source: Source, rungs: Sequence[Rung]) -> None:
     """Give a test that takes a `rung` those that work; all of them if none does, to fail."""
     if "rung" in metafunc.fixturenames:
@@ -47,8 +62,6 @@ def parametrize(metafunc: pytest.Metafunc, source: Source, rungs: Sequence[Rung]
 
 def stand_on(source: Source, name: str) -> None:
     """Stand on one rung for a moment, or skip with what the kernel says against it."""
-    if ASKED and name != ASKED:
-        pytest.skip(f"limitation: LOCALITY_RUNG asks for {ASKED} only")
     if isinstance(reason := why_not(source, name), Unsupported):
         pytest.skip(f"limitation: {reason}")
     with source(rung=name) as standing:

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from locality.accept import ACCEPT, RUNGS, WAIT_KNOWN, AcceptSource, Filter
-from tests.live.rungs import ASKED, check_ladder, parametrize, stand_on
+from tests.live.rungs import ASKED, check_ladder, parametrize, stand_on, to_stand_on
 from tests.live.traffic import (
     CPUS,
     HERE,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from locality.accept import Records
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.accept]
 
 ME = Filter(pids=(os.getpid(),))
 PAGE = 4096  # the smallest ring: 34 records
@@ -77,6 +77,7 @@ def seen(records: Records) -> list[Accepted]:
 
 # A kernel on which nothing works would leave nothing to fail below. The order of the ladder:
 # a better rung passed over without a reason.
+@pytest.mark.chosen
 def test_some_rung_works() -> None:
     with AcceptSource(rung=ASKED) as source:
         footing = source.footing
@@ -84,7 +85,7 @@ def test_some_rung_works() -> None:
 
 
 # Not a test of ours but a line for each rung that the tests below could not try here.
-@pytest.mark.parametrize("name", [rung.name for rung in RUNGS])
+@pytest.mark.parametrize("name", to_stand_on(RUNGS))
 def test_what_is_tried_here(name: str) -> None:
     stand_on(AcceptSource, name)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.attach]
 
 CPUS = sorted(os.sched_getaffinity(0))
 CONNECTIONS = 23  # a prime: no accident of rounding gives it

@@ -130,6 +130,7 @@ def named(comm: str) -> Iterator[None]:
 
 # Bugs: more than --count; a record that does not belong to the connection (fds, ports, CPU); the
 # summary between the objects; another process's connections.
+@pytest.mark.accept
 def test_accept_json(tmp_path: Path, listener: Listener) -> None:
     before = time.time()
     mine = ("--pid", os.getpid(), "--port", listener.port)
@@ -231,6 +232,8 @@ def datagrams() -> Iterator[None]:
 
 # Bugs: a name or a type that programs do not expect; 0 for what the rung cannot see is caught by
 # its account's tests, but more local packets than packets is caught here.
+@pytest.mark.skb_rx
+@pytest.mark.skb_tx
 def test_skb_json() -> None:
     with datagrams():
         done = locality("skb", "--interval", 0.2, "--count", 3, "--json")
@@ -299,6 +302,7 @@ def test_skb_onto_a_full_disk() -> None:
 
 # Bugs: two rungs, or none, are said to be in use; a refused one is chosen; the one chosen is not
 # the one the measurement then takes.
+@pytest.mark.chosen
 def test_check() -> None:
     done = locality("check", "--json")
     assert (done.returncode, done.stderr) == (0, "")
@@ -387,6 +391,7 @@ def group() -> Iterator[Group]:
 
 # Bugs: the line that scripts wait for differs or goes elsewhere; what is attached is not what was
 # asked for; --detach leaves it there, or is silent when there is nothing to take away.
+@pytest.mark.attach
 def test_attach_and_detach(group: Group) -> None:
     done = group.attach_cbpf("--group", SIZE)
     assert done.returncode == 0, done.stderr
@@ -438,6 +443,7 @@ def test_a_wrong_size_takes_force(group: Group, size: int, effect: str) -> None:
 
 
 # Bug: index and CPU exchanged. Only where connections land shows it.
+@pytest.mark.attach
 def test_a_map(group: Group) -> None:
     indexes = {cpu: (SIZE - 1 - place) % SIZE for place, cpu in enumerate(CPUS)}
     wanted = ",".join(f"{cpu}:{index}" for cpu, index in indexes.items())

@@ -197,6 +197,8 @@ def test_the_accepts_are_as_local_as_the_program(kind: str, lowest: float, highe
 
 # Bug: any part of the experiment does not do what it says: the probes, the sources, the
 # program, the order of nginx's workers, the spreading of packets. The project's main claim.
+@pytest.mark.chosen
+@pytest.mark.attach
 def test_the_experiment() -> None:
     with open_lab(workers=2) as lab, measuring(lab.server) as meter:
         results = list(run(lab, meter.measure, seconds=1))

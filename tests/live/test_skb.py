@@ -22,7 +22,7 @@ import pytest
 from locality.bpf import btf
 from locality.skb import RUNGS, SkbSource
 from locality.skb_account import RX, TX, Interval, share
-from tests.live.rungs import ASKED, check_ladder, parametrize, stand_on
+from tests.live.rungs import ASKED, check_ladder, parametrize, stand_on, to_stand_on
 from tests.live.traffic import (
     EMULATED,
     HERE,
@@ -148,6 +148,7 @@ def deferred_by(protocol: str) -> bool:
 
 # A kernel on which nothing works would leave nothing to fail below. The order of the ladder:
 # a better rung passed over without a reason.
+@pytest.mark.chosen
 def test_some_rung_works() -> None:
     with SkbSource(rung=ASKED) as source:
         footing = source.footing
@@ -157,13 +158,16 @@ def test_some_rung_works() -> None:
 
 
 # Not a test of ours but a line for each rung that the tests below could not try here.
-@pytest.mark.parametrize("name", [rung.name for rung in RUNGS])
+@pytest.mark.skb_rx
+@pytest.mark.skb_tx
+@pytest.mark.parametrize("name", to_stand_on(RUNGS))
 def test_what_is_tried_here(name: str) -> None:
     stand_on(SkbSource, name)
 
 
 # The measure itself. Freed instead of consumed reads 100 % in both places; the CPU of the
 # softirq instead of the reader's likewise; a flush taken for a consumption reads 50 %.
+@pytest.mark.skb_rx
 @each_protocol
 @each_place
 def test_consumed_local(rung: str, protocol: str, place: str) -> None:
@@ -178,6 +182,7 @@ def test_consumed_local(rung: str, protocol: str, place: str) -> None:
 
 # A function not hooked loses packets, two hooks on one way count them twice: the shares above
 # would not show it.
+@pytest.mark.skb_rx
 @each_protocol
 @each_place
 def test_each_packet_is_counted_once(rung: str, protocol: str, place: str) -> None:
@@ -187,6 +192,7 @@ def test_each_packet_is_counted_once(rung: str, protocol: str, place: str) -> No
 
 
 # A kprobe program that is skipped is a packet missed, and must be told.
+@pytest.mark.skb_rx
 @each_protocol
 @each_place
 def test_nothing_is_missed_untold(rung: str, protocol: str, place: str) -> None:
@@ -197,6 +203,7 @@ def test_nothing_is_missed_untold(rung: str, protocol: str, place: str) -> None:
 
 # TCP's originals go when the ACK comes, one for each message. Counting the driver's clones as
 # well doubles them; on loopback UDP has no sent packet of its own, for it is the received one.
+@pytest.mark.skb_tx
 @each_protocol
 @each_place
 def test_sent_packets(rung: str, protocol: str, place: str) -> None:
@@ -211,6 +218,7 @@ def test_sent_packets(rung: str, protocol: str, place: str) -> None:
 
 
 # What readers took: bare ACKs are none, and each datagram and each segment is one.
+@pytest.mark.skb_rx
 @each_protocol
 @each_place
 def test_delivered(rung: str, protocol: str, place: str) -> None:
@@ -225,6 +233,7 @@ def test_delivered(rung: str, protocol: str, place: str) -> None:
 
 # The point of it all: memory goes home to be freed, so freed-local says nothing of where packets
 # are consumed. A rung that sees no free must not print a number.
+@pytest.mark.skb_rx
 @each_place
 def test_freed_local(rung: str, place: str) -> None:
     measured = ping_pong(rung, "tcp", place)
@@ -242,6 +251,7 @@ def test_freed_local(rung: str, place: str) -> None:
 
 
 # Deferred is what crossed CPUs, where the kernel defers, and nothing else.
+@pytest.mark.skb_rx
 @each_place
 def test_deferred(rung: str, place: str) -> None:
     deferred = ping_pong(rung, "tcp", place).total(RX, "deferred")
@@ -254,6 +264,7 @@ def test_deferred(rung: str, place: str) -> None:
 
 
 # Which CPU gave to which: transposed, or put on the diagonal, or in the other direction's half.
+@pytest.mark.skb_rx
 @each_protocol
 @each_place
 def test_matrix(rung: str, protocol: str, place: str) -> None:
@@ -277,6 +288,8 @@ def test_matrix(rung: str, protocol: str, place: str) -> None:
 
 # One way only, so that a transposed matrix cannot hide in symmetry: the sender's CPU allocates,
 # the reader's consumes. And what TCP sent is seen, where it was consumed known or not.
+@pytest.mark.skb_rx
+@pytest.mark.skb_tx
 def test_one_way(rung: str) -> None:
     size = (4 if EMULATED else 32) << 20
 
@@ -301,6 +314,8 @@ def test_one_way(rung: str) -> None:
 
 
 # Unix and netlink messages are sk_buffs as well, and no packets. The background may add some.
+@pytest.mark.skb_rx
+@pytest.mark.skb_tx
 @pytest.mark.parametrize("workload", [unix_messages, netlink_requests])
 def test_what_is_no_packet(rung: str, workload: Callable[[int], None]) -> None:
     messages = 2_000
@@ -316,6 +331,8 @@ def test_what_is_no_packet(rung: str, workload: Callable[[int], None]) -> None:
 
 # Readings that fall between a packet's being deferred and its being freed, hundreds of times: a
 # borrowed count that is not paid back, or paid twice, adds up. A second source reads once.
+@pytest.mark.skb_rx
+@pytest.mark.skb_tx
 @each_protocol
 @each_place
 def test_reading_often_loses_nothing(rung: str, protocol: str, place: str) -> None:
@@ -345,6 +362,8 @@ def test_reading_often_loses_nothing(rung: str, protocol: str, place: str) -> No
 def read_the_rest(once: SkbSource, measured: Measured, often: SkbSource) -> Measured:
     """Wait for what is still on its way, then read both sources."""
     deadline = time.monotonic() + PATIENCE / 10
+    # Once at least: bare ACKs of a slow machine can make up the number before the end.
+    measured.intervals.append(often.read())
     while measured.packets(RX) < PACKETS and time.monotonic() < deadline:
         time.sleep(0.02)
         measured.intervals.append(often.read())
@@ -353,6 +372,8 @@ def read_the_rest(once: SkbSource, measured: Measured, often: SkbSource) -> Meas
 
 # Two intervals are apart in time and their lengths add up; a negative or repeated one would
 # make the packets a second nonsense.
+@pytest.mark.skb_rx
+@pytest.mark.skb_tx
 def test_intervals_follow_each_other(rung: str) -> None:
     with SkbSource(rung=rung) as source:
         begin = time.monotonic()

@@ -1,0 +1,214 @@
+"""The table of kernels: what the live tests' junit files say, as markdown.
+
+Pure: files in, text out. A cell is one subject (accept, received packets, ...) on one rung of
+one kernel: a measured pass, a limitation with the reason that was given for it, or a failure.
+What was not measured is a failure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+from locality import accept, skb
+from locality.untrusted import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from locality.bpf.ladder import Rung
+
+#: What a test says when it is the kernel that cannot, as tests/conftest.py wants it.
+LIMITATION = "limitation: "
+
+#: The run that forces no rung.
+ANY = "any"
+
+LADDERS: Mapping[str, Sequence[Rung]] = {
+    "accept": accept.RUNGS,
+    "skb_rx": skb.RUNGS,
+    "skb_tx": skb.RUNGS,
+}
+
+#: The rows: subjects, which are the markers of the tests, each on its rungs.
+ROWS = [
+    *((subject, rung.name) for subject, ladder in LADDERS.items() for rung in ladder),
+    ("chosen", ANY),
+    ("attach", ANY),
+]
+TITLES = {
+    "accept": "accept",
+    "skb_rx": "skb RX",
+    "skb_tx": "skb TX",
+    "chosen": "as the tool chooses",
+    "attach": "attach",
+}
+
+HEAD = """\
+# Kernels and rungs
+
+Written by `make test-kernels` from what it measured; a change by hand is lost. Debian's
+kernels run under QEMU with 4 CPUs; the one that is not in QEMU is the kernel of the machine
+that ran them.
+
+"""
+
+LEGEND = """
+- **pass (N)**: N live tests passed with the rung forced by `LOCALITY_RUNG`, and none failed:
+  real connections and packets over loopback, compared with what the programs that made them
+  know. A test that is about both directions counts in both. A mark beside it names what the
+  tests found not to apply there.
+- **limitation**: the measurement cannot stand on this rung of this kernel; the note is what
+  the kernel, or the tool, answered.
+- **FAIL**: the note has the tests, or says why there is no result.
+- **as the tool chooses**: no rung is forced, the tool takes the best; the ladder, `locality
+  check`, and the experiment with nginx.
+- **attach**: `attach-cbpf` on groups of other processes, and the same experiment. It has no
+  rungs.
+"""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What came of the tests of one subject in one run.
+
+    Attributes:
+        passed: How many passed.
+        failed: The names of those that failed.
+        limits: Why tests were skipped, each reason once.
+    """
+
+    passed: int = 0
+    failed: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        """One of pass, limitation, FAIL."""
+        if self.failed:
+            return "FAIL"
+        return "pass" if self.passed else "limitation"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One kernel.
+
+    Attributes:
+        title: What `uname -r` says, and where it runs if not in a guest.
+        cells: By (subject, rung), for each of `ROWS`.
+    """
+
+    title: str
+    cells: Mapping[tuple[str, str], Cell]
+
+
+@dataclass
+class _Notes:
+    """Footnotes, numbered as they come, each text once."""
+
+    texts: list[str] = field(default_factory=list)
+
+    def mark(self, text: str) -> str:
+        if text not in self.texts:
+            self.texts.append(text)
+        return f"[^{self.texts.index(text) + 1}]"
+
+
+def cells(run: str, junit: str, otherwise: str) -> dict[tuple[str, str], Cell]:
+    """The cells that a run fills.
+
+    Args:
+        run: The rung that was forced, or `ANY`.
+        junit: What pytest wrote; empty if it did not get that far.
+        otherwise: Why there is nothing, for cells that no test filled.
+
+    Returns:
+        A cell for each of `ROWS` on this rung.
+    """
+    cases = list(ET.fromstring(junit).iter("testcase")) if junit else []  # noqa: S314 - pytest's
+    return {
+        (subject, rung): _cell([case for case in cases if subject in _subjects(case)], otherwise)
+        for subject, rung in ROWS
+        if rung == run
+    }
+
+
+def _subjects(case: ET.Element) -> set[str | None]:
+    return {one.get("value") for one in case.iterfind("properties/property[@name='subject']")}
+
+
+def _cell(cases: Sequence[ET.Element], otherwise: str) -> Cell:
+    passed, failed, limits = 0, [], []
+    for case in cases:
+        name = f"{case.get('classname', '').rpartition('.')[2]}::{case.get('name')}"
+        skipped = case.find("skipped")
+        reason = "" if skipped is None else skipped.get("message", "")
+        if case.find("failure") is not None or case.find("error") is not None:
+            failed.append(name)
+        elif skipped is None:
+            passed += 1
+        elif reason.startswith(LIMITATION):
+            limits.append(reason.removeprefix(LIMITATION))
+        else:
+            failed.append(f"{name} (skipped: {reason})")
+    if not passed and not limits and not failed:
+        failed = [otherwise]
+    return Cell(passed, tuple(dict.fromkeys(failed)), tuple(dict.fromkeys(limits)))
+
+
+def table(columns: Sequence[Column]) -> str:
+    """The table and its notes."""
+    notes = _Notes()
+    lines = [
+        _line(["", "rung", *(_escape(column.title) for column in columns)]),
+        _line(["---"] * (2 + len(columns))),
+    ]
+    lines += [
+        _line(
+            [TITLES[subject], rung]
+            + [_shown(column.cells[subject, rung], notes) for column in columns]
+        )
+        for subject, rung in ROWS
+    ]
+    lines.append("")
+    lines += [f"[^{number}]: {text}" for number, text in enumerate(notes.texts, start=1)]
+    return "\n".join(lines) + "\n"
+
+
+def _line(words: Iterable[str]) -> str:
+    return f"| {' | '.join(words)} |"
+
+
+def _shown(cell: Cell, notes: _Notes) -> str:
+    if cell.verdict == "FAIL":
+        return "**FAIL**" + notes.mark("; ".join(_escape(name) for name in cell.failed))
+    marks = "".join(notes.mark(_escape(reason)) for reason in cell.limits)
+    return (f"pass ({cell.passed})" if cell.verdict == "pass" else "limitation") + marks
+
+
+def _escape(text: str) -> str:
+    """Text from elsewhere in a cell or a note: on one line, and not read as markdown."""
+    return "".join(
+        "\\" + letter if letter in "\\`*_[]<>|" else letter for letter in printable(text)
+    )
+
+
+def page(columns: Sequence[Column]) -> str:
+    """The whole of docs/compatibility.md."""
+    return HEAD + table(columns) + LEGEND + "".join(_rung_notes())
+
+
+def _rung_notes() -> Iterator[str]:
+    """What the tool itself says beside the figures of a rung."""
+    ladders = {"accept": accept.RUNGS, "skb": skb.RUNGS}
+    told = [
+        f"- {name}, {rung.name}: {_escape(rung.note)}\n"
+        for name, ladder in ladders.items()
+        for rung in ladder
+        if rung.note
+    ]
+    if told:
+        yield "\nWhat the tool prints beside the figures of a rung:\n\n"
+        yield from told
