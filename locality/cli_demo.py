@@ -73,7 +73,9 @@ def demo(
         for result in run(lab, meter.measure, seconds=seconds):
             console.print(phase_line(result))
             results.append(result)
+    console.print()
     console.print(phase_table(results))
+    console.print()
     console.print(change_line(results))
     if svg is not None:
         save_svg(console, svg, "locality demo")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -16,8 +17,9 @@ from locality.lab.programs import require
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+    from contextlib import AbstractContextManager
 
-    from locality.lab.load import Load
+    from locality.lab.load import Load, RunningLoad
     from locality.lab.namespaces import Namespace
     from locality.lab.nginx import Nginx
 
@@ -27,11 +29,10 @@ URL = f"http://{SERVER_ADDRESS}:{PORT}/"
 
 
 @dataclass
-class Lab:
-    """A lab that is up: nginx answers at URL in the client's namespace."""
+class Lab(ABC):
+    """A lab that is up: nginx answers the client at URL."""
 
     server: Namespace
-    client: Namespace
     cpus: tuple[int, ...]
     """The server's RX CPUs; `cpus[i] % N == i`, N of them."""
     _serving: ExitStack
@@ -49,20 +50,31 @@ class Lab:
         cpus = tuple(reversed(self.cpus)) if reverse else self.cpus
         self.nginx = self._serving.enter_context(run_nginx(self.server, cpus))
 
-    @contextmanager
-    def load(self) -> Iterator[Load]:
+    @abstractmethod
+    def load(self) -> AbstractContextManager[RunningLoad]:
         """Load on nginx until the block ends.
 
         Raises:
             LocalityError: nginx, or the load generator, did not last.
         """
+
+
+@dataclass
+class LocalLab(Lab):
+    """A lab on one machine: the client is another namespace."""
+
+    client: Namespace
+
+    @contextmanager
+    def load(self) -> Iterator[Load]:
+        """Load on nginx until the block ends; see `Lab.load`."""
         with run_load(self.client, URL, threads=len(self.cpus)) as load:
             yield load
             self.nginx.process.check()
 
 
 @contextmanager
-def open_lab(workers: int = MOST_WORKERS) -> Iterator[Lab]:
+def open_lab(workers: int = MOST_WORKERS) -> Iterator[LocalLab]:
     """Set the lab up; when the block ends, nothing of it is left.
 
     Args:
@@ -75,7 +87,7 @@ def open_lab(workers: int = MOST_WORKERS) -> Iterator[Lab]:
     cpus = rx_cpus(os.sched_getaffinity(0), workers)
     with namespace() as server, namespace() as client, ExitStack() as serving:
         connect(server, client, cpus)
-        lab = Lab(server, client, cpus, serving)
+        lab = LocalLab(server, cpus, serving, client)
         lab.serve()
         yield lab
 

@@ -7,7 +7,7 @@ import shlex
 import signal
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from locality.errors import LocalityError
 from locality.lab.programs import failure
@@ -39,6 +39,17 @@ class LoadResult:
     errors: Mapping[str, int] = field(default_factory=dict)
     """Kind (connect, read, write, timeout, status) to how many; kinds that did not occur
     are left out."""
+
+
+class RunningLoad(Protocol):
+    """A client that sends requests, wherever it runs."""
+
+    def stop(self) -> LoadResult:
+        """Stop it and read its result.
+
+        Raises:
+            LocalityError: It did not last, or got no answer.
+        """
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def phase_table(results: Sequence[PhaseResult]) -> Table:
     """One row for each phase of the lab; ``?`` where the rung cannot see a figure."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
     table.add_column("phase")
     for heading in (
         "accept\nlocal",

@@ -50,6 +50,18 @@ def test_the_phase_table_has_every_figure_in_80_columns() -> None:
     assert max(map(len, table)) <= WIDTH
 
 
+# Bug: figures of a server that is all local are a little wider, and cost a phase its name.
+def test_the_widest_figures_leave_the_names_whole() -> None:
+    every = Flow(packets=999_000, local=999_000, freed_local=999_000, deferred=0, unknown=0)
+    skb = Interval(0.0, 1.0, "fentry", 0, every, every, None, None, np.zeros((2, 2, 2), np.int64))
+    measurement = Measurement(20_000, 20_000, lost=0, skb=skb)
+    load = LoadResult(36_000, 12_345.6)
+    wide = [PhaseResult(phase, measurement, load) for phase in phases(range(4))]
+    table = rendered(phase_table(wide)).splitlines()
+    assert [line.split()[0] for line in table[-len(wide) :]] == [each.phase.name for each in wide]
+    assert max(map(len, table)) <= WIDTH
+
+
 # Bug: a phase that failed looks like one that did what it must.
 def test_a_failed_phase_stands_out() -> None:
     good, bad = (
