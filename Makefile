@@ -2,11 +2,12 @@
 # make test   lint, types and every test: unit, live on this kernel, other kernels in QEMU (root)
 # make setup  only install what the two above need
 # make bench  benchmarks on this machine, ratios first
+# make definitions  measure docs/definitions.md again, on other kernels in QEMU (root)
 
 PYTHON := .venv/bin/python
 PROBES := $(wildcard locality/probes/*.[ch])
 
-.PHONY: setup demo test unit bench lint format probes clean
+.PHONY: setup demo test unit bench definitions lint format probes clean
 
 demo: setup
 	.venv/bin/locality demo
@@ -28,6 +29,9 @@ unit: setup
 
 bench: setup
 	$(PYTHON) -m benchmarks
+
+definitions: setup
+	$(PYTHON) -m benchmarks.definitions_page
 
 lint: setup
 	.venv/bin/ruff check .
