@@ -3,11 +3,12 @@
 # make test-kernels  the live tests on all kernels and rungs; writes docs/compatibility.md (root)
 # make setup  only install what the two above need
 # make bench  benchmarks on this machine, ratios first
+# make definitions  measure docs/definitions.md again, on other kernels in QEMU (root)
 
 PYTHON := .venv/bin/python
 PROBES := $(wildcard locality/probes/*.[ch])
 
-.PHONY: setup demo test test-kernels unit bench lint format probes clean
+.PHONY: setup demo test test-kernels unit bench definitions lint format probes clean
 
 demo: setup
 	.venv/bin/locality demo
@@ -33,6 +34,9 @@ unit: setup
 
 bench: setup
 	$(PYTHON) -m benchmarks
+
+definitions: setup
+	$(PYTHON) -m benchmarks.definitions_page
 
 lint: setup
 	.venv/bin/ruff check .
