@@ -21,8 +21,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from tests.vm.kernel_images import CHECKOUT, SUITES, CannotBoot, KernelImage, kernel_image
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 POLL = 0.2  # seconds between two looks at the guest's output
 
@@ -32,6 +36,19 @@ PROGRAMS = {
     "busybox": "busybox-static",
     "modprobe": "kmod",
 }
+
+# Two virtio NICs on one cable, which nobody else is on: what leaves one comes in by the other.
+JOINED_NICS = ("52:54:00:00:00:01", "52:54:00:00:00:02")
+JOINED = [
+    word
+    for number, address in enumerate(JOINED_NICS)
+    for word in (
+        "-netdev",
+        f"hubport,id=joined{number},hubid=0",
+        "-device",
+        f"virtio-net-pci,netdev=joined{number},mac={address}",
+    )
+]
 
 
 @dataclass(frozen=True)
@@ -60,6 +77,7 @@ def run(
     timeout: float,
     cpus: int = 4,
     memory: str = "2G",
+    qemu: Sequence[str] = (),
     follow: bool = False,
 ) -> Ended:
     """Boot a guest, run a shell command in it as root, and end the guest.
@@ -74,6 +92,7 @@ def run(
         timeout: Seconds after which the guest is killed, counted from the start of QEMU.
         cpus: Number of CPUs in the guest.
         memory: Its memory, in QEMU's notation.
+        qemu: More options for QEMU.
         follow: Copy the command's output to this process's stdout as it comes.
 
     Raises:
@@ -89,7 +108,7 @@ def run(
     with (
         TemporaryDirectory(prefix="locality-guest-") as scratch,
         subprocess.Popen(
-            _virtme_command(image, share, cpus, memory),
+            _virtme_command(image, share, cpus, memory, qemu),
             stdin=subprocess.DEVNULL,
             # A pipe, not a file: QEMU opens it anew and would overwrite a file.
             stdout=subprocess.PIPE,
@@ -137,7 +156,9 @@ def _wait(process: subprocess.Popen[str], deadline: float, followed: Path | None
             return console
 
 
-def _virtme_command(image: KernelImage, share: Path, cpus: int, memory: str) -> list[str]:
+def _virtme_command(
+    image: KernelImage, share: Path, cpus: int, memory: str, qemu: Sequence[str]
+) -> list[str]:
     virtme = Path(sys.prefix) / "bin" / "virtme-run"
     if not virtme.exists():
         raise CannotBoot("virtme-ng is not installed in this environment: run make setup")
@@ -168,6 +189,7 @@ def _virtme_command(image: KernelImage, share: Path, cpus: int, memory: str) -> 
         f"--qemu-opt={host_files}",
         "--qemu-opt=-device",
         "--qemu-opt=virtio-9p-pci,fsdev=host,mount_tag=host",
+        *(f"--qemu-opt={option}" for option in qemu),
         f"--script-sh={shlex.join(str(word) for word in start)}",
     ]
 
@@ -184,6 +206,9 @@ def main() -> int:
     parser.add_argument("command", nargs="+", metavar="-- command")
     parser.add_argument("--cpus", type=int, default=4)
     parser.add_argument("--memory", default="2G", help="in QEMU's notation (default: 2G)")
+    parser.add_argument(
+        "--qemu-opt", action="append", default=[], metavar="OPTION", help="one more for QEMU"
+    )
     parser.add_argument("--timeout", type=float, default=600, help="seconds (default: 600)")
     parser.add_argument("--share", type=Path, help="a directory to see as /run/share, writable")
     arguments = parser.parse_args()
@@ -201,6 +226,7 @@ def main() -> int:
                 timeout=arguments.timeout,
                 cpus=arguments.cpus,
                 memory=arguments.memory,
+                qemu=arguments.qemu_opt,
                 follow=True,
             )
         except CannotBoot as reason:
