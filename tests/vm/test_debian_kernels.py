@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.vm.guest import Ended, run
+from tests.vm.guest import JOINED, Ended, run
 from tests.vm.kernel_images import CannotBoot, KernelImage, kernel_image
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ class Guests:
                     share=share,
                     timeout=BOOT_SECONDS + SECONDS_A_RUNG * len(rungs),
                     cpus=CPUS,
+                    qemu=JOINED,
                 )
             except CannotBoot as reason:
                 pytest.skip(str(reason))
