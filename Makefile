@@ -1,12 +1,13 @@
 # make demo   repeat the 2017 experiment on this machine (root)
 # make test   lint, types and every test: unit, live on this kernel, other kernels in QEMU (root)
 # make setup  only install what the two above need
+# make accuracy  let the rungs count the same packets on other kernels: docs/accuracy.md
 # make bench  benchmarks on this machine, ratios first
 
 PYTHON := .venv/bin/python
 PROBES := $(wildcard locality/probes/*.[ch])
 
-.PHONY: setup demo test unit bench lint format probes clean
+.PHONY: setup demo test unit accuracy bench lint format probes clean
 
 demo: setup
 	.venv/bin/locality demo
@@ -25,6 +26,10 @@ probes: .venv/.ready
 
 unit: setup
 	$(PYTHON) -m pytest tests/unit
+
+accuracy: setup
+	$(PYTHON) -m benchmarks.accuracy >.cache/accuracy.md
+	mv .cache/accuracy.md docs/accuracy.md
 
 bench: setup
 	$(PYTHON) -m benchmarks
