@@ -2,13 +2,14 @@
 # make test   lint, types and every test: unit, live on this kernel, other kernels in QEMU (root)
 # make test-kernels  the live tests on all kernels and rungs; writes docs/compatibility.md (root)
 # make setup  only install what the two above need
+# make accuracy  let the rungs count the same packets on other kernels: docs/accuracy.md
 # make bench  benchmarks on this machine, ratios first
 # make definitions  measure docs/definitions.md again, on other kernels in QEMU (root)
 
 PYTHON := .venv/bin/python
 PROBES := $(wildcard locality/probes/*.[ch])
 
-.PHONY: setup demo test test-kernels unit bench definitions lint format probes clean
+.PHONY: setup demo test test-kernels unit bench accuracy definitions lint format probes clean
 
 demo: setup
 	.venv/bin/locality demo
@@ -31,6 +32,10 @@ probes: .venv/.ready
 
 unit: setup
 	$(PYTHON) -m pytest tests/unit
+
+accuracy: setup
+	$(PYTHON) -m benchmarks.accuracy >.cache/accuracy.md
+	mv .cache/accuracy.md docs/accuracy.md
 
 bench: setup
 	$(PYTHON) -m benchmarks

@@ -9,6 +9,7 @@ pingpong   how much slower a TCP ping-pong is while `locality skb` counts
 start      from exec to attached, and memory, of the tracing commands
 lab        requests/s of nginx, with and without tracing
 sinks      events/s of each output format
+accuracy   on its own: the rungs of `locality skb`, all over the same packets
 measure    rounds, medians, goals: what all of them share
 programs   C compiled on the spot: for BPF, and for this machine
 traffic    the ping-pong that probes and pingpong play

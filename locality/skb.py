@@ -59,6 +59,7 @@ RAW_PROGRAMS = (
     "raw_kfree_skb",
     "raw_copy_datagram",
     "raw_recv_length",
+    "raw_tcp_probe",
     "raw_cache_free",
 )
 
@@ -122,12 +123,18 @@ def _remembers_alloc_cpu(kernel: Btf) -> bool:
 
 RUNGS = (
     Rung("fentry", _function_programs("fentry", "fexit")),
-    Rung("kprobe", _function_programs("kprobe", "kretprobe")),
+    Rung(
+        "kprobe",
+        _function_programs("kprobe", "kretprobe"),
+        note="packets freed by an interrupt that hits while a kprobe runs are missed; before "
+        "Linux 6.7 the kernel does not count them all as lost",
+    ),
     Rung(
         "raw-tracepoint",
         _raw_programs,
-        note="not seen: freed-local; readers by splice, sockmap, kTLS or MPTCP; the consume "
-        "CPU of TCP packets sent over loopback or veth",
+        note="not seen: freed-local; readers by splice, sockmap, kTLS or MPTCP; some FINs that "
+        "come alone; over loopback and veth, where TCP packets were consumed whose ACK came while "
+        "the connection closed",
     ),
 )
 

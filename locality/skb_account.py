@@ -39,7 +39,10 @@ ROW = np.dtype(
         ("handled", "u8"),
         ("why", "u8"),
         ("udp", "u8"),
-        ("reserved", "u8", (4,)),
+        ("outlived", "u8"),
+        ("acked", "u8"),
+        ("acked_from", "u8"),
+        ("acked_to", "u8"),
     ]
 )
 
@@ -276,11 +279,15 @@ class TracepointAccount:
         self._remote_udp_is_seen = remote_udp_is_seen
         self._sees_originals = sees_originals
         self._debt = Debt()
+        self._acked = Debt()
 
     def figures(self, grown: Difference) -> Figures:
         """The figures of one interval."""
         consumed = grown.cells["consumed"]
         unknown = grown.rows["unknown"].sum(axis=0)
+        # Those seen at the ACK were counted there; their end comes later.
+        outlived, acked = (np.asarray(grown.rows[name].sum()) for name in ("outlived", "acked"))
+        unknown[TX] += self._acked.settle(outlived, acked)
         returned = grown.rows["returned"].sum(axis=0)
         datagrams = int(grown.rows["udp_received"].sum()) if self._udp_is_deferred else 0
         udp_local, udp_unknown = datagrams, 0

@@ -64,6 +64,23 @@ class _ProgramInfo(ctypes.Structure):
     )
 
 
+class _LinkInfo(ctypes.Structure):
+    """struct bpf_link_info of include/uapi/linux/bpf.h, as it is for a kprobe's link."""
+
+    _fields_ = (
+        ("link_type", ctypes.c_uint32),
+        ("until_event_type", ctypes.c_uint32 * 3),
+        ("event_type", ctypes.c_uint32),
+        ("until_missed", ctypes.c_uint8 * 28),
+        ("missed", ctypes.c_uint64),
+        ("cookie", ctypes.c_uint64),
+    )
+
+
+_LINK_OF_PERF_EVENT = 7
+_EVENT_IS_KPROBE = (3, 4)  # entry, return
+
+
 class Object:
     """A probe object of `locality/probes`, compiled as ``NAME.bpf.o``."""
 
@@ -224,8 +241,13 @@ class Object:
         return info
 
     def skipped_runs(self, programs: Collection[str]) -> int:
-        """How many runs of these programs the kernel skipped since they were loaded."""
-        return sum(self.info(program).recursion_misses for program in programs)
+        """How many runs of these programs, all that are attached, the kernel skipped so far.
+
+        A kprobe that is hit while this CPU is busy with another never gets to its program;
+        the kernel tells of those since 6.7.
+        """
+        by_programs: int = sum(self.info(program).recursion_misses for program in programs)
+        return by_programs + sum(_missed(link) for link in self._links)
 
     def map_fd(self, name: str) -> int:
         """The descriptor of a loaded map."""
@@ -282,6 +304,17 @@ class Object:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+
+def _missed(link: int) -> int:
+    """How often a kprobe's link was hit in vain; 0 for others, and where it is not told."""
+    info = _LinkInfo()
+    size = ctypes.c_uint32(ctypes.sizeof(info))
+    if lib.bpf_obj_get_info_by_fd(lib.bpf_link__fd(link), ctypes.byref(info), ctypes.byref(size)):
+        return 0  # before 5.15 a kprobe has no link
+    if info.link_type != _LINK_OF_PERF_EVENT or info.event_type not in _EVENT_IS_KPROBE:
+        return 0
+    return int(info.missed)
 
 
 def _failure(what: str) -> Unsupported:

@@ -126,11 +126,18 @@ struct socket {
 	struct sock *sk;
 };
 
+struct list_head {
+	struct list_head *next;
+};
+
 struct tcp_sock {
 	struct {
 		__u64 time;
 	} rcvq_space;
 	__u32 copied_seq;
+	__u32 snd_una;
+	__u32 snd_nxt;
+	struct list_head tsorted_sent_queue;
 };
 
 struct mptcp_sock {
@@ -196,6 +203,8 @@ typedef struct refcount_struct {
 
 struct sk_buff {
 	struct sock *sk;
+	__u64 skb_mstamp_ns;
+	struct list_head tcp_tsorted_anchor;
 	char cb[48];
 	unsigned int len;
 	__u8 fclone : 2;
@@ -226,6 +235,8 @@ struct ipv6hdr {
 struct tcp_skb_cb {
 	__u32 seq;
 	__u32 end_seq;
+	__u8 tcp_flags;
+	__u32 ack_seq;
 };
 
 struct kmem_cache {

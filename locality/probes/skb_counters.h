@@ -36,7 +36,11 @@ struct row {
 	__u64 handled;
 	__u64 why;
 	__u64 udp;           /* the sk_buff that UDP is letting go of */
-	__u64 reserved[4];
+	/* Raw tracepoints: TCP's originals. */
+	__u64 outlived;      /* gone before their clone, so their end was not seen */
+	__u64 acked;         /* of these, seen at the ACK */
+	__u64 acked_from;    /* Scratch: the last ACK's originals, by sequence number */
+	__u64 acked_to;
 };
 
 struct {

@@ -5,7 +5,9 @@
  *
  * Received or sent, in this order:
  *   skb_iif != 0             received: it passed __netif_receive_skb_core()
- *   fclone == ORIG           sent by TCP, which keeps the original until the ACK
+ *   fclone == ORIG           sent by TCP, which keeps the original until the ACK; neither if
+ *                            it has no time of sending: TCP filled the one before it up with
+ *                            its bytes (tcp_grow_skb), or the connection broke
  *   sender_cpu is no CPU     neither: unix and netlink sockets never set it, and what GRO
  *                            merged or the driver dropped has a napi_id in its place
  *                            (sender_cpu is CPU + 1, napi_ids begin above the last CPU)
@@ -36,12 +38,13 @@ struct packet {
 /* CPUs this machine can have: the size of every per-CPU table. */
 const volatile __u32 possible_cpus = 1;
 
-static __always_inline enum kind kind_of(int iif, __u8 fclone, __u32 sender_cpu, __u8 pkt_type)
+static __always_inline enum kind kind_of(int iif, __u8 fclone, bool stamped, __u32 sender_cpu,
+					 __u8 pkt_type)
 {
 	if (iif)
 		return RX;
 	if (fclone == SKB_FCLONE_ORIG)
-		return TX;
+		return stamped ? TX : NEITHER;
 	if (!sender_cpu || sender_cpu > possible_cpus)
 		return NEITHER;
 	if (fclone == SKB_FCLONE_CLONE)
@@ -62,7 +65,8 @@ static __always_inline __u32 alloc_cpu_of(struct sk_buff *skb)
 static __always_inline struct packet typed_packet(struct sk_buff *skb)
 {
 	return (struct packet){
-		.kind = kind_of(skb->skb_iif, BPF_CORE_READ_BITFIELD(skb, fclone), skb->sender_cpu,
+		.kind = kind_of(skb->skb_iif, BPF_CORE_READ_BITFIELD(skb, fclone),
+				skb->skb_mstamp_ns, skb->sender_cpu,
 				BPF_CORE_READ_BITFIELD(skb, pkt_type)),
 		.alloc_cpu = alloc_cpu_of(skb),
 	};
@@ -76,7 +80,7 @@ static __always_inline struct packet packet_at(struct sk_buff *skb)
 	return (struct packet){
 		.kind = kind_of(BPF_CORE_READ(skb, skb_iif),
 				BPF_CORE_READ_BITFIELD_PROBED(skb, fclone),
-				BPF_CORE_READ(skb, sender_cpu),
+				BPF_CORE_READ(skb, skb_mstamp_ns), BPF_CORE_READ(skb, sender_cpu),
 				BPF_CORE_READ_BITFIELD_PROBED(skb, pkt_type)),
 		.alloc_cpu = bpf_core_field_exists(skb->alloc_cpu)
 				     ? BPF_CORE_READ_BITFIELD_PROBED(skb, alloc_cpu)

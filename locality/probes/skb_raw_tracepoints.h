@@ -10,17 +10,23 @@
  *   sock_recv_length          a datagram was read, where UDP is deferred (6.18): its
  *                             sk_buff is not known here; of these, the ones that a flush
  *                             frees for another CPU were not local
+ *   tcp_probe                 a segment comes to an established connection: the originals
+ *                             that its ACK is about to free
  *   kmem_cache_free           what is freed without a word: bare ACKs, and TCP originals
- *                             when the ACK comes
+ *                             that tcp_probe has not shown
  *
  * Which slab caches hold sk_buffs is not exported. The plain one is known by its name.
  * The pairs' cache is often merged with others of its size and has one of their names,
  * so it is learnt: a clone that TCP reads is the second half of a pair, and the cache
  * that the pair then goes back to is the one. User space makes such an exchange at start.
  *
+ * Why tcp_probe. A pair's memory goes back with the later of its halves. The driver lets
+ * go of the clone long before the ACK, but over loopback and veth the clone is what the
+ * peer reads, and mostly outlives the original: its free says nothing of the ACK's CPU.
+ *
  * What is not seen: freed memory (so no freed-local); readers that do not copy (splice,
- * sockmap, kTLS, MPTCP); the CPU of an ACK when the clone outlives the original, which
- * on loopback and veth is the rule: counted as unknown.
+ * sockmap, kTLS, MPTCP); over loopback and veth, the ACK's CPU for originals that are
+ * acknowledged while the connection opens or closes, or out of order: counted as unknown.
  */
 #ifndef LOCALITY_SKB_RAW_TRACEPOINTS_H
 #define LOCALITY_SKB_RAW_TRACEPOINTS_H
@@ -32,6 +38,9 @@
 
 #define IPPROTO_UDP 17
 #define ETH_P_IP 0x0800
+#define TCPHDR_FIN 1
+#define TCPHDR_SYN 2
+#define TCPHDR_ACK 16
 #define MSG_PEEK 2
 #define MSG_ERRQUEUE 0x2000
 
@@ -69,16 +78,35 @@ static __always_inline bool carries(struct sk_buff *skb, __u8 wanted)
 	return READ(header, struct ipv6hdr, nexthdr) == wanted;
 }
 
+static __always_inline struct tcp_skb_cb *tcp_part(struct sk_buff *skb)
+{
+	return (void *)skb + bpf_core_field_offset(struct sk_buff, cb);
+}
+
+/*
+ * A bare ACK, or one with a FIN or SYN, which takes a sequence number of its own. Other
+ * protocols' control blocks have no ACK there.
+ */
+static __always_inline bool carries_nothing(struct sk_buff *skb)
+{
+	struct tcp_skb_cb *cb = tcp_part(skb);
+	__u32 taken = READ(cb, struct tcp_skb_cb, end_seq) - READ(cb, struct tcp_skb_cb, seq);
+	__u8 flags = READ(cb, struct tcp_skb_cb, tcp_flags);
+
+	return flags & TCPHDR_ACK && taken == !!(flags & (TCPHDR_FIN | TCPHDR_SYN));
+}
+
 /*
  * Is this the flush of a deferred list? Without a location: those kernels defer TCP that
- * was read and nothing else, and received TCP has no other way here but forwarding.
+ * was read and nothing else, and received TCP has no other way here but forwarding, and SYNs.
  */
 static __always_inline bool was_deferred(const unsigned long long *ctx, struct sk_buff *skb,
 					 struct packet packet)
 {
 	if (flush_functions)
 		return is_flush(ctx);
-	return packet.kind == RX && carries(skb, IPPROTO_TCP);
+	return packet.kind == RX && carries(skb, IPPROTO_TCP) &&
+	       !(READ(tcp_part(skb), struct tcp_skb_cb, tcp_flags) & TCPHDR_SYN);
 }
 
 SEC("tp_btf/consume_skb")
@@ -89,16 +117,20 @@ int BPF_PROG(raw_consume_skb, struct sk_buff *skb)
 
 	if (!row)
 		return 0;
-	/* Its slab free, if one follows, is no news. */
-	row->handled = (__u64)skb;
 	if (was_deferred(ctx, skb, packet)) {
 		if (packet.kind > TX)
 			return 0;
 		row->returned[packet.kind]++;
-		if (packet.kind == RX && carries(skb, IPPROTO_UDP))
+		if (packet.kind == RX && carries(skb, IPPROTO_UDP)) {
 			row->udp_returned++;
+		} else if (packet.kind == RX && carries_nothing(skb)) {
+			row->unknown[RX]++; /* a FIN: no reader copied it */
+			row->handled = (__u64)skb;
+		}
 		return 0;
 	}
+	if (packet.kind == RX)
+		row->handled = (__u64)skb;
 	if (udp_reader && udp_reader == (__u32)bpf_get_current_pid_tgid() && packet.kind == RX &&
 	    carries(skb, IPPROTO_UDP))
 		udp_consumed++;
@@ -109,12 +141,14 @@ int BPF_PROG(raw_consume_skb, struct sk_buff *skb)
 SEC("tp_btf/kfree_skb")
 int BPF_PROG(raw_kfree_skb, struct sk_buff *skb)
 {
+	struct packet packet = typed_packet(skb);
 	struct row *row = this_row();
 
 	if (!row)
 		return 0;
-	row->handled = (__u64)skb;
-	count_consumed(row, typed_packet(skb));
+	if (packet.kind == RX)
+		row->handled = (__u64)skb;
+	count_consumed(row, packet);
 	return 0;
 }
 
@@ -160,7 +194,7 @@ static __always_inline bool is_head_cache(struct kmem_cache *cache)
 	const char expected[] = "skbuff_head_cache";
 	char name[sizeof(expected)] = {};
 
-	BPF_CORE_READ_STR_INTO(&name, cache, name);
+	bpf_probe_read_kernel_str(name, sizeof(name), BPF_CORE_READ(cache, name));
 	for (__u32 i = 0; i < sizeof(expected); i++) {
 		if (name[i] != expected[i])
 			return false;
@@ -174,6 +208,54 @@ static __always_inline void learn_caches(const void *memory, struct kmem_cache *
 		head_cache = (__u64)cache;
 	if (!fclone_cache && awaited_pair && (__u64)memory == awaited_pair)
 		fclone_cache = (__u64)cache;
+}
+
+/* Originals that one ACK is seen to free; the rest of a larger one is seen at its end. */
+#define MAX_ACKED 64
+
+static __always_inline bool not_after(__u32 one, __u32 other)
+{
+	return (__s32)(other - one) >= 0;
+}
+
+/*
+ * The list of what was sent is in order of time. As long as one begins where the one before
+ * it ended, it is in order of sequence numbers too, and tcp_clean_rtx_queue() will free all
+ * that end by the ACK. After a loss it is not, and the walk ends.
+ */
+SEC("tp_btf/tcp_probe")
+int BPF_PROG(raw_tcp_probe, struct sock *sk, struct sk_buff *segment)
+{
+	__u32 acked = READ(sk, struct tcp_sock, snd_una);
+	__u32 ack = READ(&segment->cb, struct tcp_skb_cb, ack_seq);
+	void *list = (void *)sk + bpf_core_field_offset(struct tcp_sock, tsorted_sent_queue);
+	struct row *row;
+	void *sent;
+
+	if (!fclone_cache || not_after(ack, acked) ||
+	    !not_after(ack, READ(sk, struct tcp_sock, snd_nxt)))
+		return 0;
+	row = this_row();
+	if (!row)
+		return 0;
+	row->acked_from = acked;
+	sent = READ(sk, struct tcp_sock, tsorted_sent_queue.next);
+	for (__u32 i = 0; i < MAX_ACKED && sent != list; i++) {
+		struct sk_buff *skb =
+			sent - bpf_core_field_offset(struct sk_buff, tcp_tsorted_anchor);
+		struct tcp_skb_cb *cb = tcp_part(skb);
+		__u32 begin = READ(cb, struct tcp_skb_cb, seq);
+		__u32 end = READ(cb, struct tcp_skb_cb, end_seq);
+
+		if (!not_after(begin, acked) || not_after(end, acked) || !not_after(end, ack))
+			break;
+		count_consumed(row, packet_at(skb));
+		row->acked++;
+		acked = end;
+		sent = READ(sent, struct list_head, next);
+	}
+	row->acked_to = acked;
+	return 0;
 }
 
 static __always_inline __u8 fclone_of(struct sk_buff *skb)
@@ -190,19 +272,33 @@ static __always_inline void pair_freed(struct row *row, struct sk_buff_fclones *
 {
 	struct sk_buff *original = (void *)pair + bpf_core_field_offset(pair->skb1);
 	struct sk_buff *clone = (void *)pair + bpf_core_field_offset(pair->skb2);
+	struct tcp_skb_cb *cb = tcp_part(original);
+	/* kfree_skbmem() leaves 1 where the original went last, and else counts down to 0. */
+	bool original_last = READ(pair, struct sk_buff_fclones, fclone_ref.refs.counter) == 1;
 	struct packet packet;
+	__u32 end;
 
-	/* A merged cache holds other things too. */
-	if (fclone_of(original) != SKB_FCLONE_ORIG || fclone_of(clone) != SKB_FCLONE_CLONE)
+	/* A merged cache holds other things too. What a loss split may have no clone. */
+	if (fclone_of(original) != SKB_FCLONE_ORIG ||
+	    READ(original, struct sk_buff, users.refs.counter) != 1 ||
+	    (!original_last && fclone_of(clone) != SKB_FCLONE_CLONE))
 		return;
 	packet = packet_at(original);
 	if (packet.kind != TX || packet.alloc_cpu >= possible_cpus)
 		return;
-	/* kfree_skbmem() leaves 1 where the original went last, and else counts down to 0. */
-	if (READ(pair, struct sk_buff_fclones, fclone_ref.refs.counter) == 1)
-		count_consumed(row, packet);
+	if (!original_last) {
+		row->outlived++;
+		packet = packet_at(clone);
+		/* A FIN alone, which the peer freed without a word. */
+		if (packet.kind == RX && carries_nothing(clone) && row->handled != (__u64)clone)
+			count_consumed(row, packet);
+		return;
+	}
+	end = READ(cb, struct tcp_skb_cb, end_seq);
+	if (!not_after(end, row->acked_from) && not_after(end, row->acked_to))
+		row->acked--;
 	else
-		row->unknown[TX]++;
+		count_consumed(row, packet);
 }
 
 /* Untyped: `memory` is a void pointer, which a typed program may not take everywhere. */
@@ -212,7 +308,6 @@ int BPF_PROG(raw_cache_free, unsigned long call_site, const void *memory, struct
 	struct packet packet;
 	struct sk_buff *skb;
 	struct row *row;
-	void *cb;
 
 	if ((__u64)cache != head_cache && (__u64)cache != fclone_cache) {
 		if (!head_cache || !fclone_cache)
@@ -222,23 +317,19 @@ int BPF_PROG(raw_cache_free, unsigned long call_site, const void *memory, struct
 	row = this_row();
 	if (!row)
 		return 0;
-	if (row->handled == (__u64)memory) {
-		row->handled = 0;
-		return 0;
-	}
 	if ((__u64)cache == fclone_cache) {
 		pair_freed(row, (struct sk_buff_fclones *)memory);
 		return 0;
 	}
 	skb = (struct sk_buff *)memory;
 	packet = packet_at(skb);
-	if (packet.kind == RX) {
-		/* TCP data: counted when it was read, or merged into its neighbour. */
-		cb = &skb->cb;
-		if (READ(cb, struct tcp_skb_cb, seq) != READ(cb, struct tcp_skb_cb, end_seq))
-			return 0;
-	}
-	count_consumed(row, packet);
+	/* Anything else passed a tracepoint, or was merged into its neighbour. */
+	if (packet.kind != RX || !carries_nothing(skb))
+		return 0;
+	if (row->handled == (__u64)memory)
+		row->handled = 0;
+	else
+		count_consumed(row, packet);
 	return 0;
 }
 

@@ -16,7 +16,7 @@ MEASUREMENTS = {
     "skb_rx": (skb.SkbSource, skb.RUNGS),
     "skb_tx": (skb.SkbSource, skb.RUNGS),
 }
-SUBJECTS = (*MEASUREMENTS, "chosen", "attach")
+SUBJECTS = (*MEASUREMENTS, "chosen", "agree", "attach")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

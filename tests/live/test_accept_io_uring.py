@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from locality.accept import Records
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.accept]
 
 SERVER = Path(__file__).with_name("io_uring_server.c")
 FIELDS = ("pid", "cpu", "rxcpu", "listen_fd", "fd", "rport")

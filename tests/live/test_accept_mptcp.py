@@ -26,7 +26,7 @@ from tests.live.traffic import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.accept]
 
 IPPROTO_MPTCP = 262
 ME = Filter(pids=(os.getpid(),))

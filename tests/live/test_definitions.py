@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.live,
+    pytest.mark.skb_rx,
+    pytest.mark.skb_tx,
     pytest.mark.skipif(HERE == THERE, reason="limitation: one CPU"),
 ]
 

@@ -1,4 +1,6 @@
-"""Workloads whose packets and connections can be told beforehand. Loopback only.
+"""Workloads whose packets and connections can be told beforehand.
+
+They run over loopback, or between two ends of another network (`tests/live/networks.py`).
 
 On loopback a packet is allocated by the CPU that sends it and handed to the receiving
 socket by the same CPU, in the same softirq. So the CPUs on which the two ends are pinned
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 CPUS = sorted(os.sched_getaffinity(0))
 HERE, THERE = CPUS[0], CPUS[-1]
@@ -28,6 +31,8 @@ EMULATED = "QEMU TCG" in Path("/proc/cpuinfo").read_text()
 ROUND_TRIPS = 1_000 if EMULATED else 5_000
 
 PATIENCE = 60.0  # seconds; a test that hangs is worse than one that fails
+
+CLONE_NEWNET = 0x40000000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -41,6 +46,53 @@ def pinned(cpu: int) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+@dataclass(frozen=True)
+class Network:
+    """Where the two ends of a workload are.
+
+    Attributes:
+        name: How a table calls it.
+        address: Where the server is.
+        server: A pid in the server's network namespace; None for our own.
+        client: The same for the client, whose address the kernel chooses.
+    """
+
+    name: str = "loopback"
+    address: str = "127.0.0.1"
+    server: int | None = None
+    client: int | None = None
+
+    def at_server(self) -> AbstractContextManager[None]:
+        """Sockets that this thread makes in the block are the server's."""
+        return _inside(self.server)
+
+    def at_client(self) -> AbstractContextManager[None]:
+        """Sockets that this thread makes in the block are the client's."""
+        return _inside(self.client)
+
+
+LOOPBACK = Network()
+
+
+@contextmanager
+def _inside(pid: int | None) -> Iterator[None]:
+    """Have this thread in another network namespace; a socket stays where it was made."""
+    if pid is None:
+        yield
+        return
+    with Path("/proc/thread-self/ns/net").open() as ours, Path(f"/proc/{pid}/ns/net").open() as its:
+        _set_namespace(its.fileno())
+        try:
+            yield
+        finally:
+            _set_namespace(ours.fileno())
+
+
+def _set_namespace(fd: int) -> None:
+    if _libc.setns(fd, CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "setns")
 
 
 @contextmanager
@@ -70,6 +122,7 @@ def tcp_ping_pong(
     client_cpu: int,
     round_trips: int,
     after_each: Callable[[], object] = lambda: None,
+    network: Network = LOOPBACK,
 ) -> None:
     """One connection, each message answered: two data packets a round trip, each with an ACK.
 
@@ -78,9 +131,9 @@ def tcp_ping_pong(
         client_cpu: Where the asking end runs.
         round_trips: How many.
         after_each: Called by the asking end after each round trip.
+        network: Between which ends.
     """
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(PATIENCE)
+    with _listener(network) as listener:
 
         def serve() -> None:
             with pinned(server_cpu), listener.accept()[0] as accepted:
@@ -91,13 +144,25 @@ def tcp_ping_pong(
         with (
             in_thread(serve),
             pinned(client_cpu),
-            socket.create_connection(listener.getsockname(), PATIENCE) as client,
+            _connected(listener, network) as client,
         ):
             _prepare(client)
             for _ in range(round_trips):
                 client.send(b"x" * 32)
                 client.recv(64)
                 after_each()
+
+
+def _listener(network: Network) -> socket.socket:
+    with network.at_server():
+        listener = socket.create_server((network.address, 0))
+    listener.settimeout(PATIENCE)
+    return listener
+
+
+def _connected(listener: socket.socket, network: Network) -> socket.socket:
+    with network.at_client():
+        return socket.create_connection(listener.getsockname(), PATIENCE)
 
 
 def _prepare(connection: socket.socket) -> None:
@@ -110,16 +175,10 @@ def udp_ping_pong(
     client_cpu: int,
     round_trips: int,
     after_each: Callable[[], object] = lambda: None,
+    network: Network = LOOPBACK,
 ) -> None:
     """Two datagrams a round trip; the arguments are those of `tcp_ping_pong`."""
-    with ExitStack() as stack:
-        server, client = (
-            stack.enter_context(socket.socket(type=socket.SOCK_DGRAM)) for _ in range(2)
-        )
-        for end in (server, client):
-            end.settimeout(PATIENCE)
-            end.bind(("127.0.0.1", 0))
-        client.connect(server.getsockname())
+    with _datagrams(network) as (server, client):
 
         def serve() -> None:
             with pinned(server_cpu):
@@ -133,10 +192,41 @@ def udp_ping_pong(
                 after_each()
 
 
-def tcp_stream(server_cpu: int, client_cpu: int, size: int) -> None:
+def udp_one_way(server_cpu: int, client_cpu: int, count: int, network: Network = LOOPBACK) -> None:
+    """Datagrams that are read and not answered; no more are on their way than a queue holds."""
+    on_their_way = threading.Semaphore(20)
+    with _datagrams(network) as (server, client):
+
+        def serve() -> None:
+            with pinned(server_cpu):
+                for _ in range(count):
+                    server.recv(64)
+                    on_their_way.release()
+
+        with in_thread(serve), pinned(client_cpu):
+            for _ in range(count):
+                assert on_their_way.acquire(timeout=PATIENCE)
+                client.send(b"x" * 32)
+
+
+@contextmanager
+def _datagrams(network: Network) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """The server's socket and the client's, which is connected to it."""
+    with network.at_server():
+        server = socket.socket(type=socket.SOCK_DGRAM)
+    with network.at_client():
+        client = socket.socket(type=socket.SOCK_DGRAM)
+    with server, client:
+        for end in (server, client):
+            end.settimeout(PATIENCE)
+        server.bind((network.address, 0))
+        client.connect(server.getsockname())
+        yield server, client
+
+
+def tcp_stream(server_cpu: int, client_cpu: int, size: int, network: Network = LOOPBACK) -> None:
     """A connection that carries data one way, in large writes."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(PATIENCE)
+    with _listener(network) as listener:
 
         def serve() -> None:
             with pinned(server_cpu), listener.accept()[0] as accepted:
@@ -147,20 +237,23 @@ def tcp_stream(server_cpu: int, client_cpu: int, size: int) -> None:
         with (
             in_thread(serve),
             pinned(client_cpu),
-            socket.create_connection(listener.getsockname(), PATIENCE) as client,
+            _connected(listener, network) as client,
         ):
             client.sendall(bytes(size))
 
 
 def flush_deferred() -> None:
-    """Have softirq run on both CPUs, so that it frees what waits on their deferred lists."""
-    with socket.socket(type=socket.SOCK_DGRAM) as oneself:
-        oneself.settimeout(PATIENCE)
-        oneself.bind(("127.0.0.1", 0))
-        for cpu in (HERE, THERE):
+    """Have each CPU free what others sent home to it: that is done when it receives.
+
+    One datagram for each CPU, sent and read there: `len(CPUS)` received packets, all local.
+    """
+    with socket.socket(type=socket.SOCK_DGRAM) as own:
+        own.settimeout(PATIENCE)
+        own.bind(("127.0.0.1", 0))
+        for cpu in CPUS:
             with pinned(cpu):
-                oneself.sendto(b"x", oneself.getsockname())
-                oneself.recv(1)
+                own.sendto(b"x", own.getsockname())
+                own.recv(1)
 
 
 def unix_messages(count: int) -> None:

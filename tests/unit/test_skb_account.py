@@ -346,18 +346,34 @@ def test_datagrams_of_which_nothing_is_known() -> None:
     assert figures.delivered_local is None
 
 
-# A pair whose clone outlived it, and the driver's completions that defer: the one is a TX
-# packet of which nothing is known, the other one that is known to be remote.
+# A pair whose clone outlived it and whose ACK was not seen, and the driver's completions that
+# defer: the one is a TX packet of which nothing is known, the other one is known to be remote.
 def test_sent_packets_by_tracepoints() -> None:
     machine = Machine()
     machine.consume(0, 0, TX)
-    machine.rows["unknown"][1, TX] = 5
+    machine.rows["outlived"][1] = 5
     machine.rows["returned"][2, TX] = 3
     figures = tracepoints().figures(machine.interval())
     consistent(figures)
     assert (figures.tx.packets, figures.tx.local, figures.tx.unknown) == (9, 1, 5)
     assert (figures.tx.known, figures.tx.deferred) == (4, 3)
     assert figures.apart == (0, 3)
+
+
+# An original is counted at the ACK, and its pair ends when the peer has read the clone, perhaps
+# intervals later: counted again then, or taken for one whose ACK was not seen, it would be two.
+def test_originals_acknowledged_before_their_end() -> None:
+    machine = Machine()
+    account = tracepoints()
+    for _ in range(5):
+        machine.consume(1, 0, TX)
+    machine.rows["acked"][1] = 5
+    first = account.figures(machine.interval())
+    machine.rows["outlived"][0] = 7  # two were not seen at the ACK
+    second = account.figures(machine.interval())
+    for figures, packets, unknown in ((first, 5, 0), (second, 2, 2)):
+        consistent(figures)
+        assert (figures.tx.packets, figures.tx.unknown, figures.tx.local) == (packets, unknown, 0)
 
 
 # Without the slab cache of TCP's originals, TX is bare ACKs and UDP only: a share of these is

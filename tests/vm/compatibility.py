@@ -35,6 +35,7 @@ LADDERS: Mapping[str, Sequence[Rung]] = {
 ROWS = [
     *((subject, rung.name) for subject, ladder in LADDERS.items() for rung in ladder),
     ("chosen", ANY),
+    ("agree", ANY),
     ("attach", ANY),
 ]
 TITLES = {
@@ -42,6 +43,7 @@ TITLES = {
     "skb_rx": "skb RX",
     "skb_tx": "skb TX",
     "chosen": "as the tool chooses",
+    "agree": "skb rungs agree",
     "attach": "attach",
 }
 
@@ -64,6 +66,7 @@ LEGEND = """
 - **FAIL**: the note has the tests, or says why there is no result.
 - **as the tool chooses**: no rung is forced, the tool takes the best; the ladder, `locality
   check`, and the experiment with nginx.
+- **skb rungs agree**: all rungs at once count the same packets; see [accuracy](accuracy.md).
 - **attach**: `attach-cbpf` on groups of other processes, and the same experiment. It has no
   rungs.
 """

@@ -37,6 +37,19 @@ PROGRAMS = {
     "modprobe": "kmod",
 }
 
+# Two virtio NICs on one cable, which nobody else is on: what leaves one comes in by the other.
+JOINED_NICS = ("52:54:00:00:00:01", "52:54:00:00:00:02")
+JOINED = [
+    word
+    for number, address in enumerate(JOINED_NICS)
+    for word in (
+        "-netdev",
+        f"hubport,id=joined{number},hubid=0",
+        "-device",
+        f"virtio-net-pci,netdev=joined{number},mac={address}",
+    )
+]
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -64,9 +77,9 @@ def run(
     timeout: float,
     cpus: int = 4,
     memory: str = "2G",
-    follow: bool = False,
     qemu: Sequence[str] = (),
     inside: Sequence[str] = (),
+    follow: bool = False,
 ) -> Ended:
     """Boot a guest, run a shell command in it as root, and end the guest.
 
@@ -80,10 +93,10 @@ def run(
         timeout: Seconds after which the guest is killed, counted from the start of QEMU.
         cpus: Number of CPUs in the guest.
         memory: Its memory, in QEMU's notation.
-        follow: Copy the command's output to this process's stdout as it comes.
         qemu: More options for QEMU.
         inside: A command that runs QEMU somewhere else, such as in a network namespace; the
             files it sees must be the same.
+        follow: Copy the command's output to this process's stdout as it comes.
 
     Raises:
         CannotBoot: A program is missing here.
@@ -196,11 +209,11 @@ def main() -> int:
     parser.add_argument("command", nargs="+", metavar="-- command")
     parser.add_argument("--cpus", type=int, default=4)
     parser.add_argument("--memory", default="2G", help="in QEMU's notation (default: 2G)")
+    parser.add_argument(
+        "--qemu-opt", action="append", default=[], metavar="OPTION", help="one more for QEMU"
+    )
     parser.add_argument("--timeout", type=float, default=600, help="seconds (default: 600)")
     parser.add_argument("--share", type=Path, help="a directory to see as /run/share, writable")
-    parser.add_argument(
-        "--qemu-opt", action="append", default=[], metavar="WORD", help="one more word for QEMU"
-    )
     arguments = parser.parse_args()
     command = arguments.command
     with TemporaryDirectory(prefix="locality-share-") as own:
@@ -216,8 +229,8 @@ def main() -> int:
                 timeout=arguments.timeout,
                 cpus=arguments.cpus,
                 memory=arguments.memory,
-                follow=True,
                 qemu=arguments.qemu_opt,
+                follow=True,
             )
         except CannotBoot as reason:
             parser.exit(1, f"tools/boot: {reason}\n")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.vm.compatibility import ANY, LADDERS, ROWS, Cell, Column, cells
-from tests.vm.guest import Ended, run
+from tests.vm.guest import JOINED, Ended, run
 from tests.vm.kernel_images import CHECKOUT, kernel_image
 
 #: The kernel that runs already.
@@ -26,7 +26,7 @@ RUNGS = tuple(dict.fromkeys(rung.name for ladder in LADDERS.values() for rung in
 
 #: What depends on the kernel and no rung; then what depends on the rung, on each one. All else
 #: is left to `make test`: no kernel changes what a screen, a page or a file looks like.
-RUNS = {ANY: "attach or chosen"}
+RUNS = {ANY: "attach or chosen or agree"}
 RUNS |= dict.fromkeys(RUNGS, f"({' or '.join(LADDERS)}) and not chosen")
 
 CPUS = 4
@@ -112,7 +112,7 @@ def run_live_tests(kernel: str, share: Path) -> Outcome:
         return Outcome(kernel, platform.release(), _here(share), share)
     image = kernel_image(kernel)
     timeout = BOOT_SECONDS + SECONDS_A_RUN * len(RUNS)
-    ended = run(image, _script("/run/share"), share=share, timeout=timeout, cpus=CPUS)
+    ended = run(image, _script("/run/share"), share=share, timeout=timeout, cpus=CPUS, qemu=JOINED)
     return Outcome(kernel, image.version, ended, share)
 
 

@@ -64,9 +64,15 @@ def test_ran_this_kernel_to_the_end(outcome: Outcome) -> None:
 def test_live_tests_pass(outcome: Outcome, run: str) -> None:
     verdicts = {subject: cell.verdict for (subject, _), cell in outcome.cells(run).items()}
     rungs = offered(outcome.kernel)
-    assert verdicts == {
-        subject: "pass" if run == ANY or run in rungs[subject.split("_")[0]] else "limitation"
+    passes = {
+        subject: run in rungs[subject.split("_")[0]]
+        if run != ANY
+        # What others send on this machine would be counted too.
+        else (outcome.kernel, subject) != (HOST, "agree")
         for subject in verdicts
+    }
+    assert verdicts == {
+        subject: "pass" if so else "limitation" for subject, so in passes.items()
     }, outcome.story(run)
     assert outcome.status(run) == "0", outcome.story(run)
 
