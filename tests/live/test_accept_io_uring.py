@@ -292,7 +292,8 @@ def test_accept4_in_the_same_thread(
     assert Counter(recorded(batch.records)) == Counter(known)
 
 
-# Who accepted: the process, also where a thread of the kernel does it for it.
+# Who accepted: the process, also where a thread of the kernel does it for it. A worker thread may
+# leave a polled accept to the thread that submitted it (6.1); a record must not mix the two.
 @pytest.mark.parametrize(("ways", "comm"), [("async", "iou-wrk-"), ("sqpoll", "iou-sqp-")])
 def test_kernel_threads(
     rung: str, program: Path, listeners: list[socket.socket], ways: str, comm: str
@@ -306,8 +307,10 @@ def test_kernel_threads(
         server.known(23)
         records = source.read().records
     assert set(records["pid"]) == {server.pid}
-    assert server.pid not in records["tid"]
-    assert set(records["comm"]) == {f"{comm}{server.pid}".encode()[:15]}
+    itself = records["tid"] == server.pid
+    assert set(records["comm"][itself]) <= {program.name.encode()}
+    assert set(records["comm"][~itself]) <= {f"{comm}{server.pid}".encode()[:15]}
+    assert ways == "async" or not itself.any()
 
 
 # The filters of the system calls are those of io_uring: one that is forgotten lets all through.
