@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from tests.vm.kernel_images import CHECKOUT, SUITES, CannotBoot, KernelImage, kernel_image
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 POLL = 0.2  # seconds between two looks at the guest's output
 
@@ -75,8 +75,9 @@ def run(
     *,
     share: Path,
     timeout: float,
-    cpus: int = 4,
+    cpus: int | str = 4,
     memory: str = "2G",
+    numa: Sequence[str] = (),
     qemu: Sequence[str] = (),
     inside: Sequence[str] = (),
     follow: bool = False,
@@ -91,8 +92,9 @@ def run(
             input, output, status and start.sh in it belong to this function; an input that is there
             already is the command's standard input.
         timeout: Seconds after which the guest is killed, counted from the start of QEMU.
-        cpus: Number of CPUs in the guest.
+        cpus: Number of CPUs in the guest, or their layout as of QEMU's -smp.
         memory: Its memory, in QEMU's notation.
+        numa: Its NUMA nodes, each as ``MEMORY,cpus=LIST``; together they have all memory.
         qemu: More options for QEMU.
         inside: A command that runs QEMU somewhere else, such as in a network namespace; the
             files it sees must be the same.
@@ -107,11 +109,17 @@ def run(
     (share / "input").touch()
     for leftover in ("output", "status"):
         (share / leftover).unlink(missing_ok=True)
+    options = [
+        f"--cpus={cpus}",
+        f"--memory={memory}",
+        *(f"--numa={node}" for node in numa),
+        *(f"--qemu-opt={word}" for word in qemu),
+    ]
     begin = time.monotonic()
     with (
         TemporaryDirectory(prefix="locality-guest-") as scratch,
         subprocess.Popen(
-            [*inside, *_virtme_command(image, share, cpus, memory, qemu)],
+            [*inside, *_virtme_command(image, share, options)],
             stdin=subprocess.DEVNULL,
             # A pipe, not a file: QEMU opens it anew and would overwrite a file.
             stdout=subprocess.PIPE,
@@ -159,9 +167,7 @@ def _wait(process: subprocess.Popen[str], deadline: float, followed: Path | None
             return console
 
 
-def _virtme_command(
-    image: KernelImage, share: Path, cpus: int, memory: str, qemu: Sequence[str]
-) -> list[str]:
+def _virtme_command(image: KernelImage, share: Path, options: Iterable[str]) -> list[str]:
     virtme = Path(sys.prefix) / "bin" / "virtme-run"
     if not virtme.exists():
         raise CannotBoot("virtme-ng is not installed in this environment: run make setup")
@@ -180,8 +186,7 @@ def _virtme_command(
         "--mods=auto",
         "--disable-kvm",
         "--force-9p",
-        f"--cpus={cpus}",
-        f"--memory={memory}",
+        *options,
         "--user=root",
         "--show-boot-console",
         # Reading the time from the other clock, an emulated device, stops the CPU each time.
@@ -192,7 +197,6 @@ def _virtme_command(
         f"--qemu-opt={host_files}",
         "--qemu-opt=-device",
         "--qemu-opt=virtio-9p-pci,fsdev=host,mount_tag=host",
-        *(f"--qemu-opt={option}" for option in qemu),
         f"--script-sh={shlex.join(str(word) for word in start)}",
     ]
 
@@ -207,8 +211,11 @@ def main() -> int:
     )
     parser.add_argument("kernel", choices=SUITES)
     parser.add_argument("command", nargs="+", metavar="-- command")
-    parser.add_argument("--cpus", type=int, default=4)
+    parser.add_argument("--cpus", default="4", help="how many, or a layout as of QEMU's -smp")
     parser.add_argument("--memory", default="2G", help="in QEMU's notation (default: 2G)")
+    parser.add_argument(
+        "--numa", action="append", default=[], help="a node, MEMORY,cpus=LIST; repeatable"
+    )
     parser.add_argument(
         "--qemu-opt", action="append", default=[], metavar="OPTION", help="one more for QEMU"
     )
@@ -229,6 +236,7 @@ def main() -> int:
                 timeout=arguments.timeout,
                 cpus=arguments.cpus,
                 memory=arguments.memory,
+                numa=arguments.numa,
                 qemu=arguments.qemu_opt,
                 follow=True,
             )
