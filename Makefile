@@ -1,18 +1,24 @@
-# make demo   repeat the 2017 experiment on this machine (root)
-# make test   lint, types and every test: unit, live on this kernel, other kernels in QEMU (root)
-# make test-kernels  the live tests on all kernels and rungs; writes docs/compatibility.md (root)
-# make setup  only install what the two above need
-# make accuracy  let the rungs count the same packets on other kernels: docs/accuracy.md
-# make bench  benchmarks on this machine, ratios first
-# make definitions  measure docs/definitions.md again, on other kernels in QEMU (root)
+# make demo          repeat the 2017 experiment on this machine (root)
+# make demo-vm       the same in a guest whose network card has queues (root); KERNEL=6.1
+# make test          lint, types and every test: unit, live on this kernel, in QEMU (root)
+# make test-kernels  live tests on all kernels and rungs: docs/compatibility.md (root)
+# make setup         only install what these need
+# make accuracy      let the rungs count the same packets: docs/accuracy.md (root)
+# make definitions   consumed, freed and the script of 2017: docs/definitions.md (root)
+# make bench         benchmarks on this machine, ratios first
 
 PYTHON := .venv/bin/python
+KERNEL := 6.12
 PROBES := $(wildcard locality/probes/*.[ch])
 
-.PHONY: setup demo test test-kernels unit bench accuracy definitions lint format probes clean
+.PHONY: setup demo demo-vm test test-kernels unit bench accuracy definitions lint format probes \
+	clean
 
 demo: setup
 	.venv/bin/locality demo
+
+demo-vm: setup
+	$(PYTHON) -m tests.vm.demo_vm $(KERNEL)
 
 test: lint
 	$(PYTHON) -m pytest
