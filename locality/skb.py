@@ -133,8 +133,8 @@ RUNGS = (
         "raw-tracepoint",
         _raw_programs,
         note="not seen: freed-local; readers by splice, sockmap, kTLS or MPTCP; some FINs that "
-        "come alone; over loopback and veth, where TCP packets were consumed whose ACK came while "
-        "the connection closed",
+        "come alone; sent packets that find a full deferred list (7.x); over loopback and veth, "
+        "where TCP packets were consumed whose ACK came while the connection closed",
     ),
 )
 

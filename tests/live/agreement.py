@@ -36,7 +36,7 @@ from tests.live.traffic import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 ATTEMPTS = 3
 MESSAGES = 2 * ROUND_TRIPS
@@ -47,7 +47,7 @@ PACKETS_MAY_DIFFER = 0.001
 POINTS_MAY_DIFFER = 0.1
 
 PLACES = {"same CPU": (HERE, HERE), "cross CPU": (HERE, THERE)}
-WORKLOADS = {
+WORKLOADS: Mapping[str, Callable[[int, int, Network], object]] = {
     "TCP ping-pong": lambda server, client, network: tcp_ping_pong(
         server, client, ROUND_TRIPS, network=network
     ),
@@ -66,11 +66,12 @@ class Seen:
 
     packets: int
     unknown: int
+    deferred: int | None
     local: float | None
 
     @classmethod
     def of(cls, flow: Flow) -> Seen:
-        return cls(flow.packets, flow.unknown, share(flow.local, flow.known))
+        return cls(flow.packets, flow.unknown, flow.deferred, share(flow.local, flow.known))
 
     def locals(self) -> tuple[float, float]:
         """Between which two percentages it is, the unknown ones being one or the other."""
@@ -211,8 +212,8 @@ def differences(workload: str, views: Mapping[str, View]) -> list[Difference]:
         if abs(missing) > PACKETS_MAY_DIFFER * one.packets:
             fewer = rung if missing > 0 else best
             why = _why_missing(fewer, abs(missing), views[fewer].lost)
-            if not why and fewer == "raw-tracepoint" and direction == "rx":
-                why = _fins(workload, missing)
+            if not why and fewer == "raw-tracepoint":
+                why = _fins(workload, missing) if direction == "rx" else _full(one, other)
             what = f"{direction.upper()} {other.packets:,} of {one.packets:,}"
             found.append(Difference(rung, what, why))
         if not _meet(one.locals(), other.locals()):
@@ -231,6 +232,13 @@ def _why_missing(rung: str, missing: int, lost: int) -> str:
         return f"{rung} lost {lost} runs, as it says"
     if rung == "kprobe" and not misses_are_told():
         return "hits in vain, which this kernel does not count"
+    return ""
+
+
+def _full(one: Seen, other: Seen) -> str:
+    """Drivers' completions are deferred here, and both rungs saw as many that were."""
+    if one.deferred and one.deferred == other.deferred:
+        return "completions that found the list of deferred ones full, and are freed in silence"
     return ""
 
 

@@ -35,7 +35,9 @@ def veth() -> Iterator[Network]:
 
 def virtio_nics() -> list[str]:
     """The names of the guest's two joined NICs; none on any other machine."""
-    subprocess.run(["modprobe", "virtio_net"], check=False, capture_output=True)
+    # udev gives them other names when they come, which may take a moment.
+    for command in (("modprobe", "virtio_net"), ("udevadm", "settle")):
+        subprocess.run(command, check=False, capture_output=True)
     by_address = {
         (device / "address").read_text().strip(): device.name
         for device in Path("/sys/class/net").iterdir()
