@@ -48,6 +48,7 @@ def listener() -> Iterator[socket.socket]:
     with mptcp_socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(128)
+        listener.settimeout(PATIENCE)
         yield listener
 
 
