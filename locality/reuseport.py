@@ -114,6 +114,11 @@ class BoundSocket(NamedTuple):
         return int(self.local.rpartition(":")[2], 16)
 
     @property
+    def listens(self) -> bool:
+        """Whether it is a listening TCP socket."""
+        return self.state == _TCP_LISTEN
+
+    @property
     def joins_groups(self) -> bool:
         """Whether it is in the state of a member: listening, or unconnected UDP."""
         return self.state in {_TCP_LISTEN, _UDP_UNCONNECTED}
