@@ -16,7 +16,7 @@ import struct
 from collections import defaultdict
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -82,10 +82,15 @@ class _Place(NamedTuple):
     """What the sockets of a group have in common, as /proc shows it."""
 
     netns: int | None
-    namespace: int
-    protocol: str
+    pid: int
+    """A process in the namespace, the same one for all places there."""
+    table: str
     local: str
     uid: int
+
+    @property
+    def protocol(self) -> str:
+        return self.table.removesuffix("6")
 
 
 class _Asked(NamedTuple):
@@ -153,6 +158,7 @@ class _Search:
         self._preferred = preferred
         self._read: Reader | None = None
         self._refusal: LocalityError | None = None
+        self._open_now = cache(_open_now)
         try:
             self._read = stack.enter_context(kernel_reader())
         except LocalityError as refusal:
@@ -174,20 +180,18 @@ class _Search:
                 counted[asked.interface].append(asked)
         unasked = 0
         for interface in counted.values():
-            rest = [one for one in interface if one.member.inode not in read and self._open(one)]
+            rest = [
+                one for one in interface if one.member.inode not in read and self._open(place, one)
+            ]
             if len(rest) > 1 or any(asked.shares for asked in rest):
                 found.append(self._counted(place, rest))
             else:
                 unasked += len(rest)
         return found, unasked
 
-    def _open(self, asked: _Asked) -> bool:
-        """Whether a socket that nobody lends was not closed after /proc/PID/net was read."""
-        return asked.lender is not None or asked.member.inode in self._open_now
-
-    @cached_property
-    def _open_now(self) -> frozenset[int]:
-        return frozenset(one.inode for sockets in _places(()).values() for one in sockets)
+    def _open(self, place: _Place, asked: _Asked) -> bool:
+        """Whether a socket that nobody lends was not closed after it was seen in /proc."""
+        return bool(asked.lender) or asked.member.inode in self._open_now(place.pid, place.table)
 
     def _look_at(self, one: BoundSocket) -> _Asked:
         """Whether a socket shares its port, and its group if it can be read."""
@@ -266,17 +270,19 @@ def _order(one: FoundGroup) -> tuple[int, str, int, str, tuple[int, ...]]:
 def _places(ports: Collection[int]) -> dict[_Place, list[BoundSocket]]:
     """The sockets that can be in a group, by where they are."""
     places: dict[_Place, list[BoundSocket]] = defaultdict(list)
-    for namespace, (pid, netns) in _namespaces().items():
+    for pid, netns in _namespaces():
         for table in _TABLES:
             for one in bound_sockets(pid, table):
-                if one.joins_groups and one.inode and (not ports or one.port in ports):
-                    protocol = table.removesuffix("6")
-                    place = _Place(netns, namespace, protocol, one.local, one.uid)
-                    places[place].append(one)
+                if one.inode and (not ports or one.port in ports):
+                    places[_Place(netns, pid, table, one.local, one.uid)].append(one)
     return places
 
 
-def _namespaces() -> dict[int, tuple[int, int | None]]:
+def _open_now(pid: int, table: str) -> frozenset[int]:
+    return frozenset(one.inode for one in bound_sockets(pid, table))
+
+
+def _namespaces() -> Collection[tuple[int, int | None]]:
     """A process in each network namespace, and the namespace's inode if it may be seen."""
     found: dict[int, tuple[int, int | None]] = {}
     for pid in workers.processes():
@@ -286,7 +292,7 @@ def _namespaces() -> dict[int, tuple[int, int | None]]:
             namespace = Path(f"/proc/{pid}/net/tcp").stat().st_ino
             if found.get(namespace, (0, None))[1] is None:
                 found[namespace] = pid, _netns(pid)
-    return found
+    return found.values()
 
 
 def _netns(pid: int) -> int | None:

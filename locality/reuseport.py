@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import repeat
+from itertools import islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,7 +26,7 @@ from locality.cbpf import Program
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import numpy as np
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _IPV4_BYTES = 4
 _TCP_LISTEN, _UDP_UNCONNECTED = 0x0A, 0x07  # the states of sockets in a group
+_STATES = {f"{state:02X}": state for state in (_TCP_LISTEN, _UDP_UNCONNECTED)}
 
 
 Reader = Callable[[int], "Group"]
@@ -88,7 +89,7 @@ class Group:
 
 
 class BoundSocket(NamedTuple):
-    """A line of /proc/net/{tcp,tcp6,udp,udp6}: address in the kernel's hexadecimal."""
+    """A socket that listens or takes datagrams: address in the kernel's hexadecimal."""
 
     local: str
     state: int
@@ -117,11 +118,6 @@ class BoundSocket(NamedTuple):
     def listens(self) -> bool:
         """Whether it is a listening TCP socket."""
         return self.state == _TCP_LISTEN
-
-    @property
-    def joins_groups(self) -> bool:
-        """Whether it is in the state of a member: listening, or unconnected UDP."""
-        return self.state in {_TCP_LISTEN, _UDP_UNCONNECTED}
 
 
 def read_group(pid: int, fd: int) -> Group:
@@ -215,7 +211,7 @@ def _counted(borrowed: socket.socket, pid: int, refusal: LocalityError) -> Group
 
 
 def bound_sockets(pid: int, table: str) -> list[BoundSocket]:
-    """The sockets in a process's network namespace.
+    """The sockets in a process's network namespace that can be in a group.
 
     Args:
         pid: The process.
@@ -225,18 +221,33 @@ def bound_sockets(pid: int, table: str) -> list[BoundSocket]:
         Nothing for a process that has just ended.
     """
     try:
-        return parse_sockets(Path(f"/proc/{pid}/net/{table}").read_text())
+        with Path(f"/proc/{pid}/net/{table}").open() as lines:
+            # Listeners come first (tcp_seq_start): the connections need not even be read.
+            return parse_sockets(lines, until_connection=table.startswith("tcp"))
     except OSError:
         return []
 
 
-def parse_sockets(text: str) -> list[BoundSocket]:
-    """Read /proc/net/{tcp,tcp6,udp,udp6} (get_tcp4_sock of net/ipv4/tcp_ipv4.c)."""
-    fields = [line.split() for line in text.splitlines()[1:]]
-    return [
-        BoundSocket(f[1], int(f[3], 16), int(f[7]), int(f[9]), int(f[4].partition(":")[2], 16))
-        for f in fields
-    ]
+def parse_sockets(lines: Iterable[str], *, until_connection: bool = False) -> list[BoundSocket]:
+    """Read those of /proc/net/{tcp,tcp6,udp,udp6} that can be in a group.
+
+    The columns are those of get_tcp4_sock of net/ipv4/tcp_ipv4.c.
+
+    Args:
+        lines: The table, with its heading.
+        until_connection: End at the first socket that cannot.
+    """
+    found: list[BoundSocket] = []
+    for line in islice(lines, 1, None):
+        fields = line.split()
+        if fields[3] in _STATES:
+            waiting = int(fields[4].partition(":")[2], 16)
+            found.append(
+                BoundSocket(fields[1], _STATES[fields[3]], int(fields[7]), int(fields[9]), waiting)
+            )
+        elif until_connection:
+            break
+    return found
 
 
 def same_address(sockets: list[BoundSocket], inode: int) -> set[int]:
@@ -244,6 +255,5 @@ def same_address(sockets: list[BoundSocket], inode: int) -> set[int]:
 
     Sockets without SO_REUSEPORT, or bound to one interface, look the same in /proc.
     """
-    joined = [one for one in sockets if one.joins_groups]
-    targets = {(one.local, one.uid) for one in joined if one.inode == inode}
-    return {one.inode for one in joined if (one.local, one.uid) in targets}
+    targets = {(one.local, one.uid) for one in sockets if one.inode == inode}
+    return {one.inode for one in sockets if (one.local, one.uid) in targets}
