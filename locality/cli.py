@@ -16,6 +16,7 @@ import click
 
 from locality import __version__
 from locality.cli_demo import demo
+from locality.cli_groups import groups
 from locality.cli_output import (
     accept_output,
     check_live,
@@ -57,7 +58,7 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (demo, info, export, replay, report):
+for command in (groups, demo, info, export, replay, report):
     cli.add_command(command)
 
 

@@ -11,8 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 SYSFS = Path("/sys/devices/system")
 
@@ -44,6 +48,17 @@ def parse_cpu_list(text: str) -> list[int]:
         first, _, last = part.partition("-")
         cpus.extend(range(int(first), int(last or first) + 1))
     return cpus
+
+
+def format_cpu_list(numbers: Iterable[int]) -> str:
+    """Numbers as the kernel writes CPU lists: ``0-3,8``; empty for none."""
+    spans: list[list[int]] = []
+    for number in sorted(numbers):
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return ",".join(f"{first}-{last}" if first < last else f"{first}" for first, last in spans)
 
 
 def possible_cpus(sysfs: Path = SYSFS) -> int:
