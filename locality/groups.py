@@ -64,6 +64,19 @@ class FoundGroup:
     def __str__(self) -> str:
         return f"{self.protocol} {self.address}:{self.port}"
 
+    @property
+    def lender(self) -> tuple[int, int]:
+        """A process and its descriptor of one of the sockets.
+
+        Raises:
+            LocalityError: Nobody lends one.
+        """
+        if self.pid is None or self.fd is None:
+            raise LocalityError(
+                f"{self}: nobody lends a socket of this group: only root can reach it"
+            )
+        return self.pid, self.fd
+
 
 class Survey(NamedTuple):
     """What was found, and what could not be asked.
