@@ -11,7 +11,7 @@ import click
 
 from locality.cli_output import show, tell
 from locality.errors import LocalityError
-from locality.options import CPU_LIST, PORT, SECONDS
+from locality.options import AT_LEAST_ONE, CPU_LIST, PORT, SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +32,7 @@ SAMPLE_S = 1.0
 @click.command("attach-cbpf")
 @click.option("--port", type=PORT, help="Every group on this port, instead of --pid and --fd.")
 @click.option("--comm", metavar="NAME", help="With --port: groups held by threads of this name.")
+@click.option("--netns", type=AT_LEAST_ONE, metavar="INODE", help="With --port: only there.")
 @click.option("--pid", type=int, help="Process that owns the socket; narrows --port.")
 @click.option("--fd", type=int, help="The socket there; any member of the group.")
 @click.option("--group", type=int, metavar="N", help="Size of the group: worker = X % N.")
@@ -63,6 +64,7 @@ def attach_cbpf(
     *,
     port: int | None,
     comm: str | None,
+    netns: int | None,
     pid: int | None,
     fd: int | None,
     group: int | None,
@@ -91,7 +93,7 @@ def attach_cbpf(
             "--pid is missing: give --pid and --fd, or --port": pid is None and fd is not None,
             "--fd is missing: give --pid and --fd, or --port": port is None and fd is None,
             "--fd names one socket and --port all: give one of them": None not in {port, fd},
-            "--comm goes with --port": port is None and comm is not None,
+            "--comm and --netns go with --port": port is None and (comm, netns) != (None, None),
             "--follow goes with --port, not with a process that ends": follow
             and (port is None or pid is not None),
             "--detach-on-exit goes with --follow": detach_on_exit and not follow,
@@ -107,22 +109,25 @@ def attach_cbpf(
             and not (take_away or group is not None or map_ is not None),
         }
     )
-    find = _finder(port, comm, pid)
+    find = _finder(port, comm, netns, pid)
     places = [(pid, fd)] if pid is not None and fd is not None else None
     if take_away:
         _take_away(places, find, means)
         return
     machine = topology.read()
     if means == "incoming-cpu":
-        _set_incoming_cpus(_some(find(), port), machine, verify)
+        _set_incoming_cpus(_some(find()), machine, verify)
         return
     map_ = map_ if program else AUTO
     if places is None:
         found = find()
-        places = [one.lender for one in (found if follow and not found else _some(found, port))]
+        # Whoever follows may wait for a server to start.
+        places = [one.lender for one in (found if follow and not found else _some(found))]
+        netns = netns or (found[0].netns if found else None)
     plan = _steer(places, machine, _Wish(group, name, map_, rx_cpus, verify, dry_run, force))
     if follow and not dry_run:
-        _follow(find, plan, detach_on_exit=detach_on_exit)
+        netns = netns or Path("/proc/self/ns/net").stat().st_ino
+        _follow(_finder(port, comm, netns, None), plan, detach_on_exit=detach_on_exit)
 
 
 # --- on what ----------------------------------------------------------------------------
@@ -134,7 +139,9 @@ def _check_usage(mistakes: dict[str, bool]) -> None:
             raise click.UsageError(mistake)
 
 
-def _finder(port: int | None, comm: str | None, pid: int | None) -> Callable[[], list[FoundGroup]]:
+def _finder(
+    port: int | None, comm: str | None, netns: int | None, pid: int | None
+) -> Callable[[], list[FoundGroup]]:
     """What finds the groups; each time it is asked, for servers come and go."""
 
     def find() -> list[FoundGroup]:
@@ -144,16 +151,22 @@ def _finder(port: int | None, comm: str | None, pid: int | None) -> Callable[[],
         pids = () if pid is None else (pid,)
         require_pids(pids)
         found = find_groups(ports=() if port is None else (port,), pids=pids, comm=comm)
-        return [one for one in found if one.protocol != "mptcp"]
+        return [one for one in found if one.protocol != "mptcp" and netns in {None, one.netns}]
 
     return find
 
 
-def _some(found: list[FoundGroup], port: int | None) -> list[FoundGroup]:
+def _some(found: list[FoundGroup]) -> list[FoundGroup]:
+    """The groups, if there are any and they are of one server."""
     if not found:
         raise LocalityError(
-            f"no SO_REUSEPORT group of TCP or UDP was found on port {port}: locality groups shows "
-            "all there are (nginx: listen ... reuseport)"
+            "no such SO_REUSEPORT group of TCP or UDP was found: locality groups shows all there "
+            "are (nginx: listen ... reuseport)"
+        )
+    if len(namespaces := sorted({str(one.netns) for one in found})) > 1:
+        raise LocalityError(
+            f"this port has groups in {len(namespaces)} network namespaces: choose one by --netns "
+            f"({', '.join(namespaces)}) or --pid; locality groups shows them"
         )
     return found
 
@@ -281,11 +294,11 @@ def _take_away(
     from locality import incoming_cpu
 
     if means == "incoming-cpu":
-        for one in _some(find(), None):
+        for one in _some(find()):
             incoming_cpu.apply(incoming_cpu.clearing(one))
             show([f"{one}: SO_INCOMING_CPU taken away from {len(one.group.members)} sockets"])
         return
-    for pid, fd in places or [one.lender for one in _some(find(), None)]:
+    for pid, fd in places or [one.lender for one in _some(find())]:
         act.detach(pid, fd)
         show([act.detached_line(pid, fd)])
 

@@ -57,6 +57,10 @@ class Follower:
             program = self.plan(one.group)
             if one.group.program == program:
                 self._trouble.pop(key, None)
+                if key not in self._known:
+                    yield f"{one}: a group of {len(one.group.members)} has {describe(program)}"
+                elif _sockets(one) != _sockets(self._known[key]):
+                    yield f"{one}: {self._what_happened(key, one)}; {describe(program)} still fits"
                 return
             attach_cbpf.attach(*one.lender, program)
         except LocalityError as error:
@@ -74,9 +78,7 @@ class Follower:
         before = self._known.get(key)
         if before is None:
             return f"a group of {size}"
-        sockets, were = (
-            [member.inode for member in group.members] for group in (one.group, before.group)
-        )
+        sockets, were = _sockets(one), _sockets(before)
         changes = {
             f"a new group of {size}": not set(sockets) & set(were),
             f"{size} sockets, were {len(were)}": size != len(were),
@@ -121,3 +123,8 @@ def follow(
 
 def _key(one: FoundGroup) -> _Key:
     return one.netns, one.protocol, one.address, one.port
+
+
+def _sockets(one: FoundGroup) -> list[int]:
+    """Its sockets in order."""
+    return [member.inode for member in one.group.members]
