@@ -18,6 +18,7 @@ from locality import cbpf, groups
 from locality.attach_cbpf import attach
 from locality.lab.namespaces import namespace
 from locality.lab.nginx import PORT, run_nginx
+from locality.reuseport import kernel_reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +68,16 @@ def group_of(
                 one.listen(31)
             opened.append(one)
         yield opened
+
+
+@contextmanager
+def group_of_mptcp(size: int) -> Iterator[list[socket.socket]]:
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM, IPPROTO_MPTCP).close()
+    except OSError:
+        pytest.skip("limitation: this kernel has no MPTCP")
+    with group_of(size, protocol=IPPROTO_MPTCP) as sockets:
+        yield sockets
 
 
 def inodes(sockets: list[socket.socket]) -> list[int]:
@@ -135,8 +146,23 @@ def test_nginx_in_a_namespace_of_its_own() -> None:
     assert (parsed["netns"], parsed["program"]["text"]) == (netns, shown[4].split(": ")[1])
 
 
-# Bugs: the probe, loaded once, hands the program or the sockets of one group on to the next;
-# addresses on one port are thrown together.
+# Bug: the probe, loaded once, hands the program or the sockets of one group on to the next.
+def test_one_reader_for_many_groups() -> None:
+    with (
+        group_of(2) as sockets,
+        group_of(1) as others,
+        socket.create_server(("127.0.0.1", 0)) as ordinary,
+        kernel_reader() as read,
+    ):
+        attach(os.getpid(), sockets[0].fileno(), cbpf.cpu(2))
+        first, second, third = (read(one.fileno()) for one in (sockets[0], others[0], ordinary))
+        assert [member.inode for member in second.members] == inodes(others)
+    assert (first.attached, first.program) == (True, cbpf.cpu(2))
+    assert (second.attached, second.program) == (False, None)
+    assert (third.members, third.attached, third.program) == ((), False, None)
+
+
+# Bug: addresses on one port are thrown together, and get each other's programs.
 def test_each_address_has_its_own_program() -> None:
     with group_of(2, "127.0.0.1") as v4:
         port = v4[0].getsockname()[1]
@@ -189,17 +215,22 @@ def test_bound_to_an_interface() -> None:
 # An MPTCP socket is in no group itself, the TCP listener behind it is: without that step such a
 # server (Go's default) has no group at all.
 def test_mptcp() -> None:
-    try:
-        socket.socket(socket.AF_INET, socket.SOCK_STREAM, IPPROTO_MPTCP).close()
-    except OSError:
-        pytest.skip("limitation: this kernel has no MPTCP")
-    with group_of(2, protocol=IPPROTO_MPTCP) as sockets:
+    with group_of_mptcp(2) as sockets:
         address = sockets[0].getsockname()
         with socket.create_connection(address):
             (found,) = groups.find(ports=[address[1]])
         assert (found.protocol, order(found)) == ("mptcp", inodes(sockets))
     assert sum(member.backlog or 0 for member in found.group.members) == 1
     assert {member.backlog_limit for member in found.group.members} == {31}
+
+
+# One plain TCP socket is enough to attach a program for all. Bug: pid and fd are those of a
+# socket that the kernel refuses it through.
+def test_mptcp_and_plain_tcp_in_one_group() -> None:
+    with group_of_mptcp(1) as first, group_of(1, port=first[0].getsockname()[1]) as plain:
+        (found,) = groups.find(ports=[first[0].getsockname()[1]])
+        assert (found.protocol, found.fd) == ("tcp", plain[0].fileno())
+        assert order(found) == inodes([*first, *plain])
 
 
 # Bugs: a kernel that refuses BPF ends the command, or gets an order that nobody knows; what

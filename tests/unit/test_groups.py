@@ -132,9 +132,12 @@ def test_selection() -> None:
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_what_ends_meanwhile_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     read = workers.descriptors
-    with group_of(3) as sockets, group_of(1) as gone, socket.socket() as stranger:
-        kept = sorted(inodes(sockets)[1:])
-        ports = [some[0].getsockname()[1] for some in (sockets, gone)]
+    with group_of(3) as sockets, group_of(1) as gone, group_of(1) as (stranger,):
+        expected = {
+            sockets[0].getsockname()[1]: sorted(inodes(sockets)[1:]),
+            stranger.getsockname()[1]: inodes([stranger]),
+        }
+        ports = [*expected, gone[0].getsockname()[1]]
 
         def then_close() -> workers.Descriptors:
             held = read()
@@ -144,7 +147,7 @@ def test_what_ends_meanwhile_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> 
 
         monkeypatch.setattr(workers, "descriptors", then_close)
         found, unasked = groups.survey(ports=ports)
-    assert [members(one) for one in found] == [kept]
+    assert sorted((one.port, members(one)) for one in found) == sorted(expected.items())
     assert unasked == 0
 
 
