@@ -98,13 +98,14 @@ def locality(*arguments: str, without: str = "") -> tuple[list[str], str]:
     return done.stdout.splitlines(), done.stderr
 
 
-def served(port: int) -> FoundGroup:
-    """The only group there, once every socket of it has a worker."""
+def served(pid: int) -> FoundGroup:
+    """The only group of an nginx, once every socket of it has a worker."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        found = groups.find(ports=[port], comm="nginx")
-        if found and all(member.workers for member in found[0].group.members):
-            return found[0]
+        # Of this one: the machine may run others on the same port.
+        (found,) = groups.find(ports=[PORT], pids=[pid], comm="nginx")
+        if all(member.workers for member in found.group.members):
+            return found
     raise AssertionError("no worker on every socket after 20 s")
 
 
@@ -117,11 +118,11 @@ def test_nginx_in_a_namespace_of_its_own() -> None:
     affinity = (CPUS[1], CPUS[0])
     program = cbpf.table({CPUS[0]: 1, CPUS[1]: 0})
     with namespace() as server, run_nginx(server, affinity) as nginx:
-        before = served(PORT)
+        before = served(nginx.pid)
         assert before.pid is not None
         assert before.fd is not None
         attach(before.pid, before.fd, program)
-        after = served(PORT)
+        after = served(nginx.pid)
         netns = Path(f"/proc/{nginx.pid}/ns/net").stat().st_ino
         workers = nginx.workers()
         shown, _ = locality("--port", str(PORT), "--pid", str(nginx.pid))
