@@ -43,8 +43,8 @@ class FoundGroup:
     """A group, and where it is.
 
     Attributes:
-        protocol: ``tcp``, ``udp``, or ``mptcp`` where the socket that `fd` is is MPTCP: the
-            group is that of the TCP listener behind it, and takes no program through it.
+        protocol: ``tcp``, ``udp``, or ``mptcp`` where every socket that is lent is MPTCP: the
+            group is that of the TCP listeners behind them, and takes no program through them.
         address: ``127.0.0.1`` or ``[::]``; with ``%eth0`` if bound to an interface.
         port: The port.
         netns: Inode of the network namespace, or None if it may not be seen.
@@ -179,7 +179,7 @@ class _Search:
 
     def groups_at(self, place: _Place, sockets: list[BoundSocket]) -> tuple[list[FoundGroup], int]:
         """The groups on one address, and how many sockets could not be asked."""
-        found: list[FoundGroup] = []
+        groups: dict[int, _Asked] = {}
         counted: dict[str, list[_Asked]] = defaultdict(list)
         read = set[int]()
         for one in sorted(sockets, key=lambda one: one.inode):
@@ -187,10 +187,14 @@ class _Search:
                 continue
             asked = self._look_at(one)
             if asked.group and asked.group.members:
-                read |= {member.inode for member in asked.group.members}
-                found.append(_found(place, asked, asked.group))
+                groups[asked.group.members[0].inode] = asked
+                # Through an MPTCP socket no program can be attached: look for another member.
+                members = {member.inode for member in asked.group.members}
+                read |= {one.inode} if asked.mptcp else members
             elif asked.shares is not False:
                 counted[asked.interface].append(asked)
+        found = [_found(place, asked, asked.group) for asked in groups.values() if asked.group]
+        read |= {member.inode for one in found for member in one.group.members}
         unasked = 0
         for interface in counted.values():
             rest = [
