@@ -207,11 +207,15 @@ def test_order_after_a_member_has_left() -> None:
     assert order(found) == [first, last, third]
 
 
-# Bugs: UDP is left out, or gets a backlog; SO_INCOMING_CPU is shown on the wrong socket.
+# Bugs: UDP is left out, or gets a backlog; SO_INCOMING_CPU is shown on the wrong socket; the
+# table is read up to the first connection only, as it may be for TCP. Connected sockets stay
+# in the group.
 def test_udp() -> None:
     with group_of(3, kind=socket.SOCK_DGRAM) as sockets:
         sockets[1].setsockopt(socket.SOL_SOCKET, socket.SO_INCOMING_CPU, CPUS[-1])
-        (found,) = groups.find(ports=[sockets[0].getsockname()[1]])
+        sockets[0].connect(("127.0.0.1", 9))
+        sockets[2].connect(("127.0.0.1", 9))
+        (found,) = groups.find(ports=[sockets[1].getsockname()[1]])
         assert order(found) == inodes(sockets)
     assert found.protocol == "udp"
     assert [member.incoming_cpu for member in found.group.members] == [None, CPUS[-1], None]
