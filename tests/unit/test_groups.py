@@ -253,6 +253,7 @@ def test_long_and_foreign_programs() -> None:
     end = shown.index("    l0: ld cpu")
     text = "".join(line.strip() for line in shown[start:end])
     assert cbpf.parse_map(text.removeprefix("program: map ")) == indexes
+    assert all(line.endswith(",") for line in shown[start : end - 1])
     assert shown[-2] == "    ... 502 more, see --format json"
 
     copy_to_x = cbpf.Instruction(0x07, 0, 0, 0)
