@@ -145,6 +145,17 @@ def refused(
         ("attach-cbpf --pid 1 --fd 3 --dry-run --detach", "--detach"),
         ("attach-cbpf --pid 1 --fd 3 --map 0:1 --program cpu", "--program"),
         ("attach-cbpf --pid 1 --fd 3 --map 0=1", "0=1"),
+        ("attach-cbpf --map auto", "--port"),
+        ("attach-cbpf --port 80 --fd 3", "--fd"),
+        ("attach-cbpf --pid 1 --fd 3 --comm nginx --group 2", "--comm"),
+        ("attach-cbpf --pid 1 --fd 3 --group 2 --follow", "--follow"),
+        ("attach-cbpf --port 80 --pid 1 --follow", "--follow"),
+        ("attach-cbpf --port 80 --detach-on-exit", "--detach-on-exit"),
+        ("attach-cbpf --port 80 --with incoming-cpu --map auto", "incoming-cpu"),
+        ("attach-cbpf --port 80 --map auto --group 2", "--group"),
+        ("attach-cbpf --port 80 --map 0:1 --rx-cpus 0", "--rx-cpus"),
+        ("attach-cbpf --port 80 --map auto --rx-cpus 3-", "3-"),
+        ("attach-cbpf --port 80 --verify nan", "nan"),
     ],
 )
 def test_usage_errors(refused: Callable[[str], Refused], arguments: str, named: str) -> None:
