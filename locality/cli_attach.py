@@ -115,6 +115,9 @@ def attach_cbpf(
         _take_away(places, find, means)
         return
     machine = topology.read()
+    if rx_cpus and not rx_cpus <= set(machine.online):
+        online = topology.format_cpu_list(machine.online)
+        raise click.UsageError(f"--rx-cpus: the online CPUs are {online}")
     if means == "incoming-cpu":
         _set_incoming_cpus(_some(find()), machine, verify)
         return

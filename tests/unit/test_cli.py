@@ -154,7 +154,8 @@ def refused(
         ("attach-cbpf --port 80 --with incoming-cpu --map auto", "incoming-cpu"),
         ("attach-cbpf --port 80 --map auto --group 2", "--group"),
         ("attach-cbpf --port 80 --map 0:1 --rx-cpus 0", "--rx-cpus"),
-        ("attach-cbpf --port 80 --map auto --rx-cpus 3-", "3-"),
+        ("attach-cbpf --port 80 --map auto --rx-cpus x", "x"),
+        ("attach-cbpf --port 80 --map auto --rx-cpus 99999", "online"),
         ("attach-cbpf --port 80 --verify nan", "nan"),
     ],
 )
