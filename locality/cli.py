@@ -17,6 +17,7 @@ import click
 from locality import __version__
 from locality.cli_attach import attach_cbpf
 from locality.cli_demo import demo
+from locality.cli_doctor import doctor, undo
 from locality.cli_groups import groups
 from locality.cli_output import (
     accept_output,
@@ -59,7 +60,7 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (attach_cbpf, groups, demo, info, export, replay, report):
+for command in (attach_cbpf, groups, demo, doctor, info, export, replay, report, undo):
     cli.add_command(command)
 
 

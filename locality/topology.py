@@ -50,6 +50,12 @@ def parse_cpu_list(text: str) -> list[int]:
     return cpus
 
 
+def parse_cpu_mask(text: str) -> list[int]:
+    """The CPUs of a kernel mask such as ``f,00000001``."""
+    bits = int(text.strip().replace(",", ""), 16)
+    return [cpu for cpu in range(bits.bit_length()) if bits >> cpu & 1]
+
+
 def format_cpu_list(numbers: Iterable[int]) -> str:
     """Numbers as the kernel writes CPU lists: ``0-3,8``; empty for none."""
     spans: list[list[int]] = []

@@ -21,8 +21,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from tests.vm.kernel_images import CHECKOUT, SUITES, CannotBoot, KernelImage, kernel_image
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 POLL = 0.2  # seconds between two looks at the guest's output
 
@@ -61,6 +65,8 @@ def run(
     cpus: int = 4,
     memory: str = "2G",
     follow: bool = False,
+    qemu: Sequence[str] = (),
+    inside: Sequence[str] = (),
 ) -> Ended:
     """Boot a guest, run a shell command in it as root, and end the guest.
 
@@ -75,6 +81,9 @@ def run(
         cpus: Number of CPUs in the guest.
         memory: Its memory, in QEMU's notation.
         follow: Copy the command's output to this process's stdout as it comes.
+        qemu: More options for QEMU.
+        inside: A command that runs QEMU somewhere else, such as in a network namespace; the
+            files it sees must be the same.
 
     Raises:
         CannotBoot: A program is missing here.
@@ -89,7 +98,7 @@ def run(
     with (
         TemporaryDirectory(prefix="locality-guest-") as scratch,
         subprocess.Popen(
-            _virtme_command(image, share, cpus, memory),
+            [*inside, *_virtme_command(image, share, cpus, memory, qemu)],
             stdin=subprocess.DEVNULL,
             # A pipe, not a file: QEMU opens it anew and would overwrite a file.
             stdout=subprocess.PIPE,
@@ -137,7 +146,9 @@ def _wait(process: subprocess.Popen[str], deadline: float, followed: Path | None
             return console
 
 
-def _virtme_command(image: KernelImage, share: Path, cpus: int, memory: str) -> list[str]:
+def _virtme_command(
+    image: KernelImage, share: Path, cpus: int, memory: str, qemu: Sequence[str]
+) -> list[str]:
     virtme = Path(sys.prefix) / "bin" / "virtme-run"
     if not virtme.exists():
         raise CannotBoot("virtme-ng is not installed in this environment: run make setup")
@@ -168,6 +179,7 @@ def _virtme_command(image: KernelImage, share: Path, cpus: int, memory: str) -> 
         f"--qemu-opt={host_files}",
         "--qemu-opt=-device",
         "--qemu-opt=virtio-9p-pci,fsdev=host,mount_tag=host",
+        *(f"--qemu-opt={option}" for option in qemu),
         f"--script-sh={shlex.join(str(word) for word in start)}",
     ]
 
@@ -186,6 +198,9 @@ def main() -> int:
     parser.add_argument("--memory", default="2G", help="in QEMU's notation (default: 2G)")
     parser.add_argument("--timeout", type=float, default=600, help="seconds (default: 600)")
     parser.add_argument("--share", type=Path, help="a directory to see as /run/share, writable")
+    parser.add_argument(
+        "--qemu-opt", action="append", default=[], metavar="WORD", help="one more word for QEMU"
+    )
     arguments = parser.parse_args()
     command = arguments.command
     with TemporaryDirectory(prefix="locality-share-") as own:
@@ -202,6 +217,7 @@ def main() -> int:
                 cpus=arguments.cpus,
                 memory=arguments.memory,
                 follow=True,
+                qemu=arguments.qemu_opt,
             )
         except CannotBoot as reason:
             parser.exit(1, f"tools/boot: {reason}\n")
