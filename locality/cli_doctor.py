@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +12,8 @@ from locality.errors import LocalityError
 from locality.options import OUTPUT, PORT, READABLE
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from locality.doctor.checklist import Diagnosis
 
 #: The exit status where something costs locality.
@@ -79,13 +79,13 @@ def doctor(
     if not yes:
         tell("nothing was changed: locality doctor --fix --yes does it")
         return
-    now = datetime.now().astimezone()
-    _apply(undo_file or Path(f"locality-undo-{now:%Y%m%d-%H%M%S}.json"), diagnosis)
+    _apply(undo_file, diagnosis)
 
 
-def _apply(undo_file: Path, diagnosis: Diagnosis) -> None:
-    from locality.doctor.undo import apply, this_system
+def _apply(undo_file: Path | None, diagnosis: Diagnosis) -> None:
+    from locality.doctor.undo import apply, default_undo_file, this_system
 
+    undo_file = undo_file or default_undo_file()
     failed = apply(diagnosis.changes, undo_file, this_system())
     for failure in failed:
         tell(f"not changed: {failure}")
@@ -97,7 +97,12 @@ def _apply(undo_file: Path, diagnosis: Diagnosis) -> None:
 @click.command()
 @click.argument("file", type=READABLE)
 def undo(*, file: Path) -> None:
-    """Put back what doctor --fix --yes changed, as FILE, its undo file, says."""
+    """Put back what doctor --fix or explain --apply changed, as FILE, its undo file, says."""
+    put_back_from(file)
+
+
+def put_back_from(file: Path) -> None:
+    """Put back what an undo file says, and say what was."""
     from locality.doctor.undo import this_system
     from locality.doctor.undo import undo as put_back
 

@@ -94,6 +94,14 @@ def describe(program: cbpf.Program) -> str:
     return f"a program of {len(program)} instructions"
 
 
+def option_for(program: cbpf.Program) -> str:
+    """The options of attach-cbpf that make a program; empty if none do."""
+    name, _, rest = describe(program).partition(" ")
+    if name == "map":
+        return f"--map {rest}"
+    return f"--program {name} --group {program.group}" if name in cbpf.BUILDERS else ""
+
+
 def dry_run(program: cbpf.Program, cpus: Iterable[int]) -> list[str]:
     """The lines to show instead of attaching: the program, and the index for each CPU."""
     return [*cbpf.disassemble(program), "", *_answers(program, sorted(cpus))]

@@ -1,7 +1,7 @@
 """Changes of the running system that can be taken back exactly.
 
-A change is a new content for one file, or a new RSS indirection table for one device. What
-was there before goes into an undo file first; see `undo`.
+A change is a new content for one file, a new RSS indirection table for one device, or one of
+`server_changes`. What was there before goes into an undo file first; see `undo`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from locality.doctor.server_changes import AffinityChange, ProgramChange
 from locality.errors import LocalityError
 
 # What a change may write to, and so what an undo file may name.
@@ -67,7 +68,7 @@ class TableChange:
         return f"ethtool -X {self.device} weight {' '.join(map(str, weights))}"
 
 
-Change = FileChange | TableChange
+Change = FileChange | TableChange | ProgramChange | AffinityChange
 
 
 class KernelFiles:

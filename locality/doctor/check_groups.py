@@ -9,7 +9,7 @@ from locality import cbpf
 from locality.doctor import placement
 from locality.doctor.findings import Finding, Level
 from locality.doctor.values import Unread, Value
-from locality.preflight import describe, fitting_map
+from locality.preflight import describe, fitting_map, option_for
 from locality.topology import format_cpu_list
 
 if TYPE_CHECKING:
@@ -191,11 +191,7 @@ def _remedied(finding: Finding, one: FoundGroup) -> Finding:
     command = f"locality attach-cbpf --port {one.port}"
     before = "--detach"
     if one.group.program is not None:
-        name, _, rest = describe(one.group.program).partition(" ")
-        size = rest.removeprefix("% ")
-        before = f"--map {rest}" if name == "map" else f"--program {name} --group {size}"
-        if name not in {"map", *cbpf.BUILDERS}:
-            before = ""  # a program that no command of ours makes
+        before = option_for(one.group.program)  # empty: no command of ours makes it
     return replace(
         finding,
         by_hand=(f"{command} --map auto",),

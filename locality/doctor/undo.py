@@ -1,19 +1,23 @@
 """The undo file: what was there before a change, and how to get back to it exactly.
 
 It is JSON, written before the first change is made, so that a crash half-way can be
-taken back too. Its text is data: only files that a change may write to are written, and
-only on the boot and in the network namespace that it was made in.
+taken back too. Its text is data: only what a change may touch is touched, and only on the
+boot and in the network namespace that it was made in.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import struct
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from locality.cbpf import Program
 from locality.doctor.changes import FileChange, KernelFiles, TableChange
+from locality.doctor.server_changes import GroupPlace, OldAffinity, OldProgram
 from locality.errors import LocalityError
 from locality.untrusted import printable
 
@@ -44,6 +48,9 @@ class OldFile:
     owner: str
     arrived_on: str | None
 
+    def __str__(self) -> str:
+        return self.path
+
 
 @dataclass(frozen=True, slots=True)
 class OldTable:
@@ -51,6 +58,12 @@ class OldTable:
 
     device: str
     table: Table
+
+    def __str__(self) -> str:
+        return f"RSS table of {self.device}"
+
+
+Old = OldFile | OldTable | OldProgram | OldAffinity
 
 
 @dataclass(frozen=True)
@@ -88,6 +101,11 @@ def this_system() -> System:
     )
 
 
+def default_undo_file() -> Path:
+    """A name with the time of day, in the current directory."""
+    return Path(f"locality-undo-{datetime.now().astimezone():%Y%m%d-%H%M%S}.json")
+
+
 def apply(changes: Sequence[Change], undo_file: Path, system: System) -> list[str]:
     """Make changes, after writing the file that takes them back.
 
@@ -105,10 +123,12 @@ def apply(changes: Sequence[Change], undo_file: Path, system: System) -> list[st
         try:
             if isinstance(change, FileChange):
                 system.files.write(change.path, change.new)
-            else:
+            elif isinstance(change, TableChange):
                 system.write_table(change.device, change.new)
-        except OSError as error:
-            failed.append(f"{change.command}: {error.strerror}")
+            else:
+                change.make()
+        except (OSError, LocalityError) as error:
+            failed.append(f"{change.command}: {_reason(error)}")
     return failed
 
 
@@ -127,24 +147,30 @@ def undo(undo_file: Path, system: System) -> tuple[int, list[str]]:
         try:
             if isinstance(old, OldFile):
                 done += _restore_file(old, system.files)
+            elif not isinstance(old, OldTable):
+                done += old.restore()
             elif system.read_table(old.device) != old.table:
                 system.write_table(old.device, old.table)
                 done += 1
         except (OSError, LocalityError) as error:
-            subject = old.path if isinstance(old, OldFile) else f"RSS table of {old.device}"
-            reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
-            failed.append(f"{printable(subject)}: {reason}")
+            failed.append(f"{printable(str(old))}: {_reason(error)}")
     return done, failed
 
 
-def _remember(change: Change, system: System) -> OldFile | OldTable:
+def _reason(error: OSError | LocalityError) -> str:
+    return os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
+
+
+def _remember(change: Change, system: System) -> Old:
     try:
         if isinstance(change, TableChange):
             return OldTable(change.device, system.read_table(change.device))
+        if not isinstance(change, FileChange):
+            return change.remember()
         files, path = system.files, change.path
         return OldFile(path, files.read(path), files.owner(path), files.arrives_on(path))
-    except OSError as error:
-        raise LocalityError(f"nothing changed: {change.command}: {error.strerror}") from error
+    except (OSError, LocalityError) as error:
+        raise LocalityError(f"nothing changed: {change.command}: {_reason(error)}") from error
 
 
 def _restore_file(old: OldFile, files: KernelFiles) -> bool:
@@ -167,12 +193,12 @@ def _restore_file(old: OldFile, files: KernelFiles) -> bool:
     return True
 
 
-def _write_undo_file(path: Path, old: Iterable[OldFile | OldTable], system: System) -> None:
+def _write_undo_file(path: Path, old: Iterable[Old], system: System) -> None:
     document = {
         "locality_undo": VERSION,
         "boot": system.boot,
         "netns": system.netns,
-        "before": [asdict(one) for one in old],
+        "before": [_fields(one) for one in old],
     }
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -185,7 +211,17 @@ def _write_undo_file(path: Path, old: Iterable[OldFile | OldTable], system: Syst
         raise LocalityError(f"nothing changed: undo file {path}: {error.strerror}") from error
 
 
-def _read_undo_file(path: Path, system: System) -> list[OldFile | OldTable]:
+def _fields(old: Old) -> dict[str, Any]:
+    """What `_entry` reads."""
+    if isinstance(old, OldProgram):
+        instructions = None if old.program is None else old.program.assemble().hex()
+        return {**asdict(old.place), "instructions": instructions}
+    if isinstance(old, OldAffinity):
+        return {**asdict(old), "cpus": sorted(old.cpus)}
+    return asdict(old)
+
+
+def _read_undo_file(path: Path, system: System) -> list[Old]:
     try:
         document = json.loads(path.read_bytes())
         if document["locality_undo"] != VERSION:
@@ -197,8 +233,8 @@ def _read_undo_file(path: Path, system: System) -> list[OldFile | OldTable]:
         entries = [_entry(entry) for entry in document["before"]]
     except OSError as error:
         raise LocalityError(f"{path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise LocalityError(f"{path} is no undo file of locality doctor") from error
+    except (ValueError, KeyError, TypeError, struct.error) as error:
+        raise LocalityError(f"{path} is no undo file of locality") from error
     if boot != system.boot:
         raise LocalityError(f"{path} is from before the last restart, which undid it all")
     if netns != system.netns:
@@ -209,15 +245,42 @@ def _read_undo_file(path: Path, system: System) -> list[OldFile | OldTable]:
     return entries
 
 
-def _entry(entry: dict[str, Any]) -> OldFile | OldTable:
+def _entry(entry: dict[str, Any]) -> Old:
     """An entry, with every type checked: the file may have been written by anyone."""
     if "device" in entry:
-        old_table = OldTable(entry["device"], tuple(entry["table"]))
-        if type(old_table.device) is not str or not all(
-            type(queue) is int and 0 <= queue < 1 << 16 for queue in old_table.table
-        ):
-            raise TypeError(entry)
-        return old_table
-    if not all(type(text) is str for text in entry.values() if text is not None):
-        raise TypeError(entry)
-    return OldFile(entry["path"], entry["content"], entry["owner"], entry["arrived_on"])
+        return OldTable(_text(entry["device"]), tuple(map(_queue, entry["table"])))
+    if "tid" in entry:
+        cpus = frozenset(map(_number, entry["cpus"]))
+        return OldAffinity(_number(entry["tid"]), _number(entry["started"]), cpus)
+    if "instructions" in entry:
+        place = GroupPlace(
+            None if entry["netns"] is None else _number(entry["netns"]),
+            _text(entry["protocol"]),
+            _text(entry["address"]),
+            _number(entry["port"]),
+            tuple(map(_number, entry["inodes"])),
+        )
+        text = entry["instructions"]
+        program = None if text is None else Program.from_bytes(bytes.fromhex(_text(text)))
+        return OldProgram(place, program)
+    path, content, owner = (_text(entry[name]) for name in ("path", "content", "owner"))
+    arrived = entry["arrived_on"]
+    return OldFile(path, content, owner, None if arrived is None else _text(arrived))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
+
+
+def _number(value: object) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 63:
+        raise TypeError(value)
+    return value
+
+
+def _queue(value: object) -> int:
+    if (number := _number(value)) >= 1 << 16:
+        raise TypeError(value)
+    return number

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from locality import cbpf
 from locality.doctor.changes import FileChange, KernelFiles, TableChange
+from locality.doctor.server_changes import AffinityChange, GroupPlace, ProgramChange
 from locality.doctor.undo import System, apply, undo
 from locality.errors import LocalityError
 
@@ -21,6 +25,14 @@ MASK = "/sys/class/net/eth0/queues/rx-0/rps_cpus"
 SYSCTL = "/proc/sys/net/core/skb_defer_max"
 IRQ = "/proc/irq/38/smp_affinity_list"
 OUTSIDE = "/etc/passwd"
+PROGRAM = {
+    "netns": 1,
+    "protocol": "tcp",
+    "address": "127.0.0.1",
+    "port": 0,
+    "inodes": [1],
+    "instructions": None,
+}
 
 
 @pytest.fixture
@@ -168,6 +180,10 @@ def test_undo_files_that_do_not_fit(system: System, tmp_path: Path) -> None:
         (json.dumps({**good, "before": [{"device": "eth0", "table": ["0"]}]}), "no undo file"),
         (json.dumps({**good, "before": [{"device": "eth0", "table": [0.5]}]}), "no undo file"),
         (json.dumps({**good, "before": [{**good["before"][0], "content": 3}]}), "no undo file"),
+        (json.dumps({**good, "before": [{"tid": 1, "started": 1, "cpus": [-1]}]}), "no undo file"),
+        (json.dumps({**good, "before": [{"tid": "1", "started": 1, "cpus": []}]}), "no undo file"),
+        (json.dumps({**good, "before": [{**PROGRAM, "instructions": "06"}]}), "no undo file"),
+        (json.dumps({**good, "before": [{**PROGRAM, "inodes": ["1"]}]}), "no undo file"),
     ):
         file.write_text(text)
         with pytest.raises(LocalityError, match=message):
@@ -217,3 +233,42 @@ def test_a_refused_change_is_told(root: Path, system: System, tmp_path: Path) ->
     failed = apply(changes, tmp_path / "undo.json", replace(system, write_table=refuse))
     assert failed == ["ethtool -X eth0 equal 4: Invalid argument"]
     assert content(root, SYSCTL) == "64"
+
+
+# Bugs: a thread keeps the CPUs it was given; another one that has its number by now gets them.
+def test_the_cpus_of_a_thread_are_put_back_to_that_thread_alone(
+    system: System, tmp_path: Path
+) -> None:
+    cpus = os.sched_getaffinity(0)
+    one = frozenset({min(cpus)})
+    file, other = tmp_path / "undo.json", tmp_path / "other.json"
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        try:
+            assert apply([AffinityChange(process.pid, frozenset(cpus), one)], file, system) == []
+            assert os.sched_getaffinity(process.pid) == one
+            entry = json.loads(file.read_text())["before"][0]
+            other.write_text(file.read_text())
+            edited(other, before=[{**entry, "started": entry["started"] + 1}])
+            done, failed = undo(other, system)
+            assert (done, "left alone" in failed[0]) == (0, True)
+            assert os.sched_getaffinity(process.pid) == one
+            assert undo(file, system) == (1, [])
+            assert os.sched_getaffinity(process.pid) == cpus
+            assert undo(file, system) == (0, [])
+        finally:
+            process.kill()
+    done, failed = undo(file, system)
+    assert (done, "it has ended" in failed[0]) == (0, True)
+
+
+# Bug: the group on that port is another server's by now, and is changed.
+def test_a_program_is_for_the_group_it_was_made_for(system: System, tmp_path: Path) -> None:
+    gone = GroupPlace(1, "tcp", "127.0.0.1", 0, (1,))
+    with pytest.raises(LocalityError, match="the group has gone"):
+        apply([ProgramChange(gone, None, cbpf.cpu(2))], tmp_path / "undo.json", system)
+    assert not (tmp_path / "undo.json").exists()
+    (tmp_path / "undo.json").write_text(
+        json.dumps({"locality_undo": 1, "boot": "boot-1", "netns": "net:[1]", "before": [PROGRAM]})
+    )
+    done, failed = undo(tmp_path / "undo.json", system)
+    assert (done, "the group has gone" in failed[0]) == (0, True)
