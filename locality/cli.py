@@ -18,6 +18,7 @@ from locality import __version__
 from locality.cli_attach import attach_cbpf
 from locality.cli_demo import demo
 from locality.cli_doctor import doctor, undo
+from locality.cli_explain import explain
 from locality.cli_groups import groups
 from locality.cli_output import (
     accept_output,
@@ -60,7 +61,7 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (attach_cbpf, groups, demo, doctor, info, export, replay, report, undo):
+for command in (attach_cbpf, groups, demo, doctor, explain, info, export, replay, report, undo):
     cli.add_command(command)
 
 

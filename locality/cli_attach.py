@@ -161,17 +161,9 @@ def _finder(
 
 def _some(found: list[FoundGroup]) -> list[FoundGroup]:
     """The groups, if there are any and they are of one server."""
-    if not found:
-        raise LocalityError(
-            "no such SO_REUSEPORT group of TCP or UDP was found: locality groups shows all there "
-            "are (nginx: listen ... reuseport)"
-        )
-    if len(namespaces := sorted({str(one.netns) for one in found})) > 1:
-        raise LocalityError(
-            f"this port has groups in {len(namespaces)} network namespaces: choose one by --netns "
-            f"({', '.join(namespaces)}) or --pid; locality groups shows them"
-        )
-    return found
+    from locality.groups import of_one_server
+
+    return of_one_server(found)
 
 
 # --- what to do -------------------------------------------------------------------------

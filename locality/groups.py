@@ -161,6 +161,25 @@ def survey(
     return Survey(sorted((_served(one, serving) for one in found), key=_order), unasked)
 
 
+def of_one_server(found: list[FoundGroup]) -> list[FoundGroup]:
+    """The groups, if there are any and they are of one network namespace.
+
+    Raises:
+        LocalityError: There are none, or they are of several.
+    """
+    if not found:
+        raise LocalityError(
+            "no such SO_REUSEPORT group of TCP or UDP was found: locality groups shows all there "
+            "are (nginx: listen ... reuseport)"
+        )
+    if len(namespaces := sorted({str(one.netns) for one in found})) > 1:
+        raise LocalityError(
+            f"this port has groups in {len(namespaces)} network namespaces: choose one by --netns "
+            f"({', '.join(namespaces)}) or --pid; locality groups shows them"
+        )
+    return found
+
+
 class _Search:
     """Looks at sockets, with one loaded probe for all of them."""
 

@@ -16,9 +16,10 @@ from locality.skb_account import share
 from locality.stream import interruptible, stream
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from locality.accept import AcceptBatch
+    from locality.stream import Sink
     from locality.topology import Topology
 
 SETTLE_S = 0.5
@@ -46,13 +47,18 @@ class Watch:
         Raises:
             KeyboardInterrupt: A signal asked to end.
         """
-        lost = self.source.read().lost  # what lies in the ring is from before
         counted = AcceptSummary(self.machine)
+        self.hand_to([counted], seconds)
+        return counted
+
+    def hand_to(self, sinks: Sequence[Sink[AcceptBatch]], seconds: float) -> None:
+        """Hand what is accepted in so many seconds to sinks; see `count` for errors."""
+        lost = self.source.read().lost  # what lies in the ring is from before
         begin = time.monotonic()
-        stream(self.source, [_Within(self.namespaces, lost, counted)], duration=seconds)
+        within = [_Within(self.namespaces, lost, sink) for sink in sinks]
+        stream(self.source, within, duration=seconds)
         if time.monotonic() - begin < seconds:  # what would come next must not
             raise KeyboardInterrupt
-        return counted
 
     def settle(self) -> None:
         """Let pass what was sent on its way before a change."""
@@ -66,13 +72,13 @@ class _Within:
 
     namespaces: frozenset[int]
     lost: int
-    counted: AcceptSummary
+    sink: Sink[AcceptBatch]
 
     def write(self, batch: AcceptBatch) -> None:
         records = batch.records
         if self.namespaces:
             records = records[np.isin(records["netns"], list(self.namespaces))]
-        self.counted.write(replace(batch, records=records, lost=batch.lost - self.lost))
+        self.sink.write(replace(batch, records=records, lost=batch.lost - self.lost))
 
 
 @contextmanager
@@ -90,11 +96,14 @@ def watching(
 
 def receiving_cpus(counted: AcceptSummary) -> frozenset[int]:
     """The CPUs that received, or every online one where too few connections tell."""
-    online = counted.topology.online
-    if counted.total < ENOUGH * len(online):
-        return frozenset(online)
     received = counted.matrix[:, :-1].sum(axis=0)
-    return frozenset(int(cpu) for cpu in np.flatnonzero(received))
+    seen = [int(cpu) for cpu in np.flatnonzero(received)]
+    return believed(seen, counted.total, counted.topology.online)
+
+
+def believed(seen: Collection[int], total: int, online: Collection[int]) -> frozenset[int]:
+    """The CPUs that so many connections were seen to arrive on, or all where they are few."""
+    return frozenset(online if total < ENOUGH * len(online) else seen)
 
 
 def verdict(before: AcceptSummary, after: AcceptSummary, seconds: float) -> tuple[list[str], bool]:

@@ -29,9 +29,9 @@ def lines(diagnosis: Diagnosis) -> Iterator[str]:
         yield ""
     in_order = [finding for finding in diagnosis.findings if finding.level is Level.OK]
     for finding in in_order:
-        yield from _wrapped(f"ok  {finding.subject}: {finding.what}", 4)
+        yield from wrapped(f"ok  {finding.subject}: {finding.what}", 4)
     for unread in diagnosis.unread:
-        yield from _wrapped(f"?   {unread.source}: {unread.reason}", 4)
+        yield from wrapped(f"?   {unread.source}: {unread.reason}", 4)
     fixable = sum(bool(finding.changes) for finding in diagnosis.bad)
     count = f"{len(diagnosis.bad)} finding{'s' * (len(diagnosis.bad) != 1)}"
     advice = ": locality doctor --fix" if fixable else ""
@@ -42,18 +42,18 @@ def plan_lines(changes: Iterable[Change]) -> Iterator[str]:
     """What `--fix` would run, as commands for a shell, and what would take it back."""
     changes = tuple(changes)
     yield f"# {len(changes)} change{'s' * (len(changes) != 1)}"
-    yield from (line for one in changes for line in _command(one.command, 0))
+    yield from (line for one in changes for line in wrapped_command(one.command, 0))
     yield "# back again"
-    yield from (line for one in reversed(changes) for line in _command(one.undo_command, 0))
+    yield from (line for one in reversed(changes) for line in wrapped_command(one.undo_command, 0))
 
 
 def by_hand_lines(diagnosis: Diagnosis) -> Iterator[str]:
     """What `--fix` leaves to the user, and why."""
     for finding in diagnosis.bad:
         if finding.by_hand:
-            yield from _wrapped(f"# left to you: {finding.subject}: {finding.not_applied}", 2, "# ")
+            yield from wrapped(f"# left to you: {finding.subject}: {finding.not_applied}", 2, "# ")
             for command in finding.by_hand[:_SHOWN]:
-                yield from _command(f"# {command}", 0)
+                yield from wrapped_command(f"# {command}", 0)
             if (more := len(finding.by_hand) - _SHOWN) > 0:
                 yield f"# ... {more} more: --format json"
 
@@ -83,8 +83,8 @@ def _object(finding: Finding) -> dict[str, Any]:
 
 
 def _block(finding: Finding) -> Iterator[str]:
-    yield from _wrapped(f"{finding.level.value}: {finding.subject}", 2)
-    yield from _wrapped(f"  {finding.what}", 2)
+    yield from wrapped(f"{finding.level.value}: {finding.subject}", 2)
+    yield from wrapped(f"  {finding.what}", 2)
     yield from _labelled("why", [finding.why])
     yield from _labelled("read", [f"{one.source} = {one.text}" for one in finding.read])
     yield from _commands("fix", finding.fix)
@@ -95,12 +95,12 @@ def _block(finding: Finding) -> Iterator[str]:
 
 def _labelled(label: str, texts: list[str]) -> Iterator[str]:
     for place, text in enumerate(_few(texts)):
-        yield from _wrapped(f"  {label if not place else '':6}{text}", _LABEL)
+        yield from wrapped(f"  {label if not place else '':6}{text}", _LABEL)
 
 
 def _commands(label: str, commands: tuple[str, ...]) -> Iterator[str]:
     for place, command in enumerate(_few(list(commands))):
-        first, *rest = _command(command, _LABEL)
+        first, *rest = wrapped_command(command, _LABEL)
         yield f"  {label if not place else '':6}{first.lstrip()}"
         yield from rest
 
@@ -111,14 +111,15 @@ def _few(texts: list[str]) -> list[str]:
     return [*texts[: _SHOWN - 1], f"... {len(texts) - _SHOWN + 1} more: --format json"]
 
 
-def _command(command: str, indent: int) -> Iterator[str]:
+def wrapped_command(command: str, indent: int) -> Iterator[str]:
     """A command, broken with backslashes where it must be: it stays a command."""
     parts = _wrap(command, indent, _WIDTH - 2, " " * indent)
     for place, part in enumerate(parts):
         yield part if place == len(parts) - 1 else f"{part} \\"
 
 
-def _wrapped(text: str, indent: int, lead: str = "") -> list[str]:
+def wrapped(text: str, indent: int, lead: str = "") -> list[str]:
+    """Words in lines of at most 80 columns; `lead` goes before every line but the first."""
     return _wrap(text, indent, _WIDTH, "", lead)
 
 
