@@ -15,7 +15,11 @@ from typing import TYPE_CHECKING
 import click
 
 from locality import __version__
+from locality.cli_attach import attach_cbpf
 from locality.cli_demo import demo
+from locality.cli_doctor import doctor, undo
+from locality.cli_explain import explain
+from locality.cli_groups import groups
 from locality.cli_output import (
     accept_output,
     check_live,
@@ -57,7 +61,7 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (demo, info, export, replay, report):
+for command in (attach_cbpf, groups, demo, doctor, explain, info, export, replay, report, undo):
     cli.add_command(command)
 
 
@@ -178,73 +182,6 @@ def skb(
         sinks.append(stack.enter_context(skb_output(machine, format_, header, svg, matrix=matrix)))
         stream(source, sinks, duration=duration, count=count, ready_file=ready_file)
     end(skb_summary_lines(summary, machine), format_)
-
-
-@cli.command("attach-cbpf")
-@click.option("--pid", type=int, required=True, help="Process that owns the socket.")
-@click.option("--fd", type=int, required=True, help="The socket there; any member of the group.")
-@click.option("--group", type=int, metavar="N", help="Size of the group: worker = X % N.")
-@click.option(
-    "--program",
-    "name",
-    type=click.Choice(["cpu", "random", "queue", "rxhash"]),
-    help="What X is.  [default: cpu]",
-)
-@click.option("--map", "map_", metavar="CPU:INDEX,…", help="A table instead: other CPUs hash.")
-@click.option("--detach", "take_away", is_flag=True, help="Take the group's program away.")
-@click.option("--dry-run", is_flag=True, help="Show the program and its answers; change nothing.")
-@click.option("--force", is_flag=True, help="Attach also what would be refused.")
-def attach_cbpf(
-    *,
-    pid: int,
-    fd: int,
-    group: int | None,
-    name: str | None,
-    map_: str | None,
-    take_away: bool,
-    dry_run: bool,
-    force: bool,
-) -> None:
-    """Choose the worker of a SO_REUSEPORT group by the CPU that received the packet.
-
-    Works on a running process, and tells what the program would do before it acts.
-    """
-    from locality import attach_cbpf as act
-    from locality import cbpf, preflight, topology
-
-    if take_away:
-        if group is not None or name is not None or map_ is not None or dry_run:
-            raise click.UsageError("--detach goes with --pid and --fd alone")
-        act.detach(pid, fd)
-        click.echo(act.detached_line(pid, fd))
-        return
-    if map_ is not None:
-        if name is not None:
-            raise click.UsageError("--map is a program of its own: leave --program out")
-        program = cbpf.table(cbpf.parse_map(map_))
-    elif group is not None:
-        program = cbpf.BUILDERS[name or "cpu"](group)
-    else:
-        raise click.UsageError("give the size of the group (--group N) or a table (--map)")
-
-    from locality.target import inspect
-
-    cpus = topology.read().online
-    target = inspect(pid, fd)
-    findings = preflight.decide(target, program, group, cpus)
-    explanation = preflight.explain(target, program, cpus)
-    refusals = [finding for finding in findings if finding.level is preflight.Level.REFUSE]
-    for finding in findings:
-        if force or dry_run or finding not in refusals:
-            tell(f"{finding.level.value}: {finding.text}")
-    if dry_run:
-        show([*preflight.dry_run(program, cpus), "", *explanation])
-        return
-    if refusals and not force:
-        raise LocalityError(f"{refusals[0].text} (--force attaches it all the same)")
-    act.attach(pid, fd, program)
-    size = group if group is not None else len(target.group.members)
-    show([act.attached_line(pid, fd, size), *explanation])
 
 
 @cli.command()

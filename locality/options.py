@@ -28,11 +28,35 @@ class Number(click.FloatRange):
         return number
 
 
+class CpuList(click.ParamType[frozenset[int]]):
+    """CPUs as the kernel writes them: ``0-3,8``."""
+
+    name = "list"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - as in click
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> frozenset[int]:
+        """Read a list; an empty one is no answer."""
+        from locality.topology import parse_cpu_list  # noqa: PLC0415 - not for --help
+
+        try:
+            cpus = frozenset(parse_cpu_list(str(value)))
+        except ValueError:
+            cpus = frozenset()
+        if not cpus:
+            self.fail(f"{value!r} is no list of CPUs such as 0-3,8", param, ctx)
+        return cpus
+
+
 #: A time one can wait for: not zero, not negative, not infinite.
 SECONDS = Number(min=0.01, max=1e9)
 SPEED = Number(min=0, max=1e6)
 AT_LEAST_ONE = click.IntRange(min=1)
 PORT = click.IntRange(0, 65535)
+CPU_LIST = CpuList()
 WRITABLE = click.Path(dir_okay=False, writable=True, path_type=Path)
 #: Whether it can be read or written is found out by doing it.
 READABLE = click.Path(path_type=Path)

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from locality import cbpf
+from locality.topology import format_cpu_list as _ranges
 from locality.untrusted import printable
 
 if TYPE_CHECKING:
@@ -91,6 +92,14 @@ def describe(program: cbpf.Program) -> str:
     if indexes and max(indexes.values()) < cbpf.MAX_GROUP and cbpf.table(indexes) == program:
         return f"map {cbpf.format_map(indexes)}"
     return f"a program of {len(program)} instructions"
+
+
+def option_for(program: cbpf.Program) -> str:
+    """The options of attach-cbpf that make a program; empty if none do."""
+    name, _, rest = describe(program).partition(" ")
+    if name == "map":
+        return f"--map {rest}"
+    return f"--program {name} --group {program.group}" if name in cbpf.BUILDERS else ""
 
 
 def dry_run(program: cbpf.Program, cpus: Iterable[int]) -> list[str]:
@@ -259,14 +268,3 @@ def _answers(program: cbpf.Program, cpus: list[int]) -> Iterator[str]:
         yield "any CPU, no RX queue recorded -> hash"
     else:
         yield f"any CPU -> index 0 to {size - 1}, by {', '.join(program.reads)}"
-
-
-def _ranges(numbers: Iterable[int]) -> str:
-    """Numbers as the kernel writes CPU lists: ``0-3,8``; empty for none."""
-    spans: list[list[int]] = []
-    for number in sorted(numbers):
-        if spans and number == spans[-1][1] + 1:
-            spans[-1][1] = number
-        else:
-            spans.append([number, number])
-    return ",".join(f"{first}-{last}" if first < last else f"{first}" for first, last in spans)

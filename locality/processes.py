@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 PROC = Path("/proc")
 
@@ -32,9 +32,17 @@ def require_pids(pids: Iterable[int], proc: Path = PROC) -> None:
 
 def has_thread_named(comm: str, proc: Path = PROC) -> bool:
     """Whether any thread has this name now; the kernel keeps 15 bytes of a name."""
+    return any(True for _ in _with_thread_named(comm, proc))
+
+
+def pids_with_thread_named(comm: str, proc: Path = PROC) -> set[int]:
+    """The processes that have a thread of this name now."""
+    return set(_with_thread_named(comm, proc))
+
+
+def _with_thread_named(comm: str, proc: Path) -> Iterator[int]:
     wanted = os.fsencode(comm)[:15]
     for path in proc.glob("[0-9]*/task/*/comm"):
         with suppress(OSError):
             if path.read_bytes().rstrip(b"\n") == wanted:
-                return True
-    return False
+                yield int(path.parts[-4])

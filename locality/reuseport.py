@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
+from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from itertools import repeat
+from functools import partial
+from itertools import islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,11 +26,19 @@ from locality.cbpf import Program
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+    import numpy as np
 
     from locality.bpf.object import Object
 
+_IPV4_BYTES = 4
 _TCP_LISTEN, _UDP_UNCONNECTED = 0x0A, 0x07  # the states of sockets in a group
+_STATES = {f"{state:02X}": state for state in (_TCP_LISTEN, _UDP_UNCONNECTED)}
+
+
+Reader = Callable[[int], "Group"]
+"""Reads the group of a descriptor of this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +49,18 @@ class Member:
         inode: The socket's inode, as in ``socket:[12345]``; 0 for one being closed.
         workers: The threads that wait for it.
         incoming_cpu: SO_INCOMING_CPU set on the socket, or None.
+        backlog: Connections that wait for accept(); None for UDP, or if it is unknown.
+        backlog_limit: How many may wait; None in the same cases.
+        known: Whether the socket itself was asked: if not, an `incoming_cpu` of None says
+            nothing.
     """
 
     inode: int
     workers: tuple[workers.Worker, ...] = ()
     incoming_cpu: int | None = None
+    backlog: int | None = None
+    backlog_limit: int | None = None
+    known: bool = True
 
     @property
     def cpus(self) -> frozenset[int]:
@@ -71,12 +89,25 @@ class Group:
 
 
 class BoundSocket(NamedTuple):
-    """A line of /proc/net/{tcp,tcp6,udp,udp6}: address in the kernel's hexadecimal."""
+    """A socket that listens or takes datagrams: address in the kernel's hexadecimal."""
 
     local: str
     state: int
     uid: int
     inode: int
+    waiting: int = 0
+    """Connections to accept where it listens, else bytes to read."""
+
+    @property
+    def host(self) -> str:
+        """The local address, as ``127.0.0.1`` or ``[::]``."""
+        # Words of 32 bits, each printed as a number of this machine.
+        digits = self.local.partition(":")[0]
+        words = (int(digits[i : i + 8], 16) for i in range(0, len(digits), 8))
+        packed = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
+        if len(packed) == _IPV4_BYTES:
+            return socket.inet_ntop(socket.AF_INET, packed)
+        return f"[{socket.inet_ntop(socket.AF_INET6, packed)}]"
 
     @property
     def port(self) -> int:
@@ -84,9 +115,9 @@ class BoundSocket(NamedTuple):
         return int(self.local.rpartition(":")[2], 16)
 
     @property
-    def joins_groups(self) -> bool:
-        """Whether it is in the state of a member: listening, or unconnected UDP."""
-        return self.state in {_TCP_LISTEN, _UDP_UNCONNECTED}
+    def listens(self) -> bool:
+        """Whether it is a listening TCP socket."""
+        return self.state == _TCP_LISTEN
 
 
 def read_group(pid: int, fd: int) -> Group:
@@ -97,17 +128,17 @@ def read_group(pid: int, fd: int) -> Group:
             error: `Group.how` says so and `order_known` is false.
     """
     with ExitStack() as stack:
-        probe: Object | LocalityError
+        read: Reader | LocalityError
         try:
             # Before the socket is borrowed: that must not last longer than a reading.
-            probe = stack.enter_context(_loaded_probe())
+            read = stack.enter_context(kernel_reader())
         except LocalityError as refusal:
-            probe = refusal
+            read = refusal
         with borrowed_socket(pid, fd) as borrowed:
             try:
-                if isinstance(probe, LocalityError):
-                    raise probe
-                group = _read(probe, borrowed.fileno())
+                if isinstance(read, LocalityError):
+                    raise read
+                group = read(borrowed.fileno())
             except LocalityError as refusal:
                 group = _counted(borrowed, pid, refusal)
     # Only now: while we held a duplicate we would have been found as a holder ourselves.
@@ -122,30 +153,38 @@ def read_from_kernel(fd: int) -> Group:
     Raises:
         LocalityError: No libbpf here, or the kernel refuses the program.
     """
-    with _loaded_probe() as probe:
-        return _read(probe, fd)
+    with kernel_reader() as read:
+        return read(fd)
 
 
 @contextmanager
-def _loaded_probe() -> Iterator[Object]:
+def kernel_reader() -> Iterator[Reader]:
+    """`read_from_kernel` for many sockets: the probe is loaded once.
+
+    Raises:
+        LocalityError: As there; what is yielded raises it too, for it runs the program.
+    """
     # libbpf is not needed to attach a program, so its absence must not stop the import.
     from locality.bpf.object import Object  # noqa: PLC0415
 
     with Object.open("reuseport_group") as probe:
         probe.load()
-        yield probe
+        yield partial(_read, probe, probe.bss)
 
 
-def _read(probe: Object, fd: int) -> Group:
-    seen, members, size = probe.bss, list[Member](), 1
+def _read(probe: Object, seen: np.ndarray[tuple[()], np.dtype[np.void]], fd: int) -> Group:
+    members, size = list[Member](), 1
     seen["target_fd"] = fd
     while len(members) < size:
         seen["first"] = len(members)
         if probe.test_run("read_group"):
             raise LocalityError(f"the reuseport probe found no socket behind fd {fd}")
         size = int(seen["num_socks"])
-        cpus = [int(cpu) if cpu >= 0 else None for cpu in seen["incoming_cpus"]]
-        members += map(Member, map(int, seen["inodes"]), repeat(()), cpus)
+        cpus, backlogs, limits = (
+            [number if number >= 0 else None for number in seen[name].tolist()]
+            for name in ("incoming_cpus", "backlogs", "backlog_limits")
+        )
+        members += map(Member, seen["inodes"].tolist(), repeat(()), cpus, backlogs, limits)
     filters = seen["instructions"][: int(seen["num_instructions"])].tobytes()
     return Group(
         members=tuple(members[:size]),
@@ -172,7 +211,7 @@ def _counted(borrowed: socket.socket, pid: int, refusal: LocalityError) -> Group
 
 
 def bound_sockets(pid: int, table: str) -> list[BoundSocket]:
-    """The sockets in a process's network namespace.
+    """The sockets in a process's network namespace that can be in a group.
 
     Args:
         pid: The process.
@@ -182,15 +221,33 @@ def bound_sockets(pid: int, table: str) -> list[BoundSocket]:
         Nothing for a process that has just ended.
     """
     try:
-        return parse_sockets(Path(f"/proc/{pid}/net/{table}").read_text())
+        with Path(f"/proc/{pid}/net/{table}").open() as lines:
+            # Listeners come first (tcp_seq_start): the connections need not even be read.
+            return parse_sockets(lines, until_connection=table.startswith("tcp"))
     except OSError:
         return []
 
 
-def parse_sockets(text: str) -> list[BoundSocket]:
-    """Read /proc/net/{tcp,tcp6,udp,udp6} (get_tcp4_sock of net/ipv4/tcp_ipv4.c)."""
-    fields = [line.split() for line in text.splitlines()[1:]]
-    return [BoundSocket(f[1], int(f[3], 16), int(f[7]), int(f[9])) for f in fields]
+def parse_sockets(lines: Iterable[str], *, until_connection: bool = False) -> list[BoundSocket]:
+    """Read those of /proc/net/{tcp,tcp6,udp,udp6} that can be in a group.
+
+    The columns are those of get_tcp4_sock of net/ipv4/tcp_ipv4.c.
+
+    Args:
+        lines: The table, with its heading.
+        until_connection: End at the first socket that cannot.
+    """
+    found: list[BoundSocket] = []
+    for line in islice(lines, 1, None):
+        fields = line.split()
+        if fields[3] in _STATES:
+            waiting = int(fields[4].partition(":")[2], 16)
+            found.append(
+                BoundSocket(fields[1], _STATES[fields[3]], int(fields[7]), int(fields[9]), waiting)
+            )
+        elif until_connection:
+            break
+    return found
 
 
 def same_address(sockets: list[BoundSocket], inode: int) -> set[int]:
@@ -198,6 +255,5 @@ def same_address(sockets: list[BoundSocket], inode: int) -> set[int]:
 
     Sockets without SO_REUSEPORT, or bound to one interface, look the same in /proc.
     """
-    joined = [one for one in sockets if one.joins_groups]
-    targets = {(one.local, one.uid) for one in joined if one.inode == inode}
-    return {one.inode for one in joined if (one.local, one.uid) in targets}
+    targets = {(one.local, one.uid) for one in sockets if one.inode == inode}
+    return {one.inode for one in sockets if (one.local, one.uid) in targets}

@@ -73,7 +73,6 @@ def listeners_of(pid: int) -> dict[int, int]:
         bound.inode: bound.port
         for table in ("tcp", "tcp6", "udp", "udp6")
         for bound in bound_sockets(pid, table)
-        if bound.joins_groups
     }
     held = sorted(held_sockets(pid).items())
     return {fd: ports[inode] for fd, inode in held if inode in ports}

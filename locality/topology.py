@@ -12,8 +12,12 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 SYSFS = Path("/sys/devices/system")
 
@@ -55,6 +59,23 @@ def parse_cpu_list(text: str) -> list[int]:
         first, _, last = part.partition("-")
         cpus.extend(range(int(first), int(last or first) + 1))
     return cpus
+
+
+def parse_cpu_mask(text: str) -> list[int]:
+    """The CPUs of a kernel mask such as ``f,00000001``."""
+    bits = int(text.strip().replace(",", ""), 16)
+    return [cpu for cpu in range(bits.bit_length()) if bits >> cpu & 1]
+
+
+def format_cpu_list(numbers: Iterable[int]) -> str:
+    """Numbers as the kernel writes CPU lists: ``0-3,8``; empty for none."""
+    spans: list[list[int]] = []
+    for number in sorted(numbers):
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return ",".join(f"{first}-{last}" if first < last else f"{first}" for first, last in spans)
 
 
 def possible_cpus(sysfs: Path = SYSFS) -> int:

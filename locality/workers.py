@@ -13,11 +13,12 @@ import re
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 _PROC = Path("/proc")
 _EPOLL = "anon_inode:[eventpoll]"
@@ -42,29 +43,66 @@ class Worker:
     cpus: frozenset[int]
 
 
-def find(inodes: Collection[int]) -> dict[int, tuple[Worker, ...]]:
+@dataclass(frozen=True, slots=True)
+class Descriptors:
+    """Who holds what, of the processes that we may look into.
+
+    Attributes:
+        holders: Socket inode to the processes that hold it and their descriptors for it.
+        epolls: Process to the descriptors of its epoll sets.
+    """
+
+    holders: Mapping[int, Sequence[tuple[int, int]]]
+    epolls: Mapping[int, Sequence[int]]
+
+
+def descriptors() -> Descriptors:
+    """Read the descriptors of every process once: about 5 microseconds each."""
+    holders: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    epolls: dict[int, list[int]] = defaultdict(list)
+    for pid in processes():
+        for fd, link in _descriptors(pid):
+            if link == _EPOLL:
+                epolls[pid].append(fd)
+            elif match := _SOCKET.fullmatch(link):
+                holders[int(match[1])].append((pid, fd))
+    return Descriptors(holders, epolls)
+
+
+def processes() -> list[int]:
+    """The processes of this machine, in order."""
+    return sorted(int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit())
+
+
+def find(inodes: Collection[int], held: Descriptors | None = None) -> dict[int, tuple[Worker, ...]]:
     """The workers of sockets, by socket inode, from what /proc shows of every process.
 
     Processes that may not be looked into are passed over: a socket without a worker in
     the answer has none, or none that we may see.
+
+    Args:
+        inodes: The sockets.
+        held: What `descriptors` answered, to save reading it again.
     """
+    held = held or descriptors()
     wanted = frozenset(inodes)
     pollers: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    holders: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for pid in (int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()):
-        links = dict(_descriptors(pid))
-        held = {fd: inode for fd, inode in _sockets(links) if inode in wanted}
-        for fd, inode in held.items():
-            holders[inode].append((pid, fd))
-        for fd in (fd for fd, link in links.items() if held and link == _EPOLL):
+    for pid in sorted({pid for inode in wanted for pid, _ in held.holders.get(inode, ())}):
+        for fd in held.epolls.get(pid, ()):
             for inode in parse_epoll_targets(_read(_PROC / f"{pid}/fdinfo/{fd}")) & wanted:
                 pollers[inode].append((pid, fd))
-    return {inode: tuple(_workers(pollers[inode], holders[inode])) for inode in wanted}
+    # A server of many threads has as many sockets: what its threads wait for is read once.
+    waits = cache(_waits)
+    return {
+        inode: tuple(dict.fromkeys(_workers(pollers[inode], held.holders.get(inode, ()), waits)))
+        for inode in wanted
+    }
 
 
 def held_sockets(pid: int) -> dict[int, int]:
     """The sockets a process holds: fd to inode."""
-    return dict(_sockets(dict(_descriptors(pid))))
+    links = ((fd, _SOCKET.fullmatch(link)) for fd, link in _descriptors(pid))
+    return {fd: int(match[1]) for fd, match in links if match}
 
 
 def parse_epoll_targets(fdinfo: str) -> frozenset[int]:
@@ -84,27 +122,32 @@ def parse_waits_for(syscall: str) -> int | None:
     return int(words[1], 16) if blocked else None
 
 
-def _workers(pollers: list[tuple[int, int]], holders: list[tuple[int, int]]) -> Iterator[Worker]:
+def _workers(
+    pollers: Sequence[tuple[int, int]],
+    holders: Sequence[tuple[int, int]],
+    waits: Callable[[int], Mapping[int, Sequence[int]]],
+) -> Iterator[Worker]:
     """Turn (process, descriptor it waits on) into threads."""
     if not pollers:
-        waiting = [(pid, fd) for pid, fd in holders if _waiting_threads(pid, fd)]
+        waiting = [(pid, fd) for pid, fd in holders if fd in waits(pid)]
         alone = len({pid for pid, _ in holders}) == 1
         pollers = waiting or (holders[:1] if alone else [])
     for pid, fd in pollers:
         # Threads share descriptors; which of them waits is seen in their system calls.
-        waiting_threads = _waiting_threads(pid, fd)
+        waiting_threads = waits(pid).get(fd, ())
         for tid in waiting_threads:
             yield Worker(pid, tid, _name(pid, tid), _cpus([tid]))
         if not waiting_threads:
             yield Worker(pid, pid, _name(pid, pid), _cpus(_threads(pid)))
 
 
-def _waiting_threads(pid: int, fd: int) -> list[int]:
-    return [
-        tid
-        for tid in _threads(pid)
-        if parse_waits_for(_read(_PROC / f"{pid}/task/{tid}/syscall")) == fd
-    ]
+def _waits(pid: int) -> dict[int, list[int]]:
+    """The threads of a process by the first argument of the call they are blocked in."""
+    threads: dict[int, list[int]] = defaultdict(list)
+    for tid in _threads(pid):
+        if (fd := parse_waits_for(_read(_PROC / f"{pid}/task/{tid}/syscall"))) is not None:
+            threads[fd].append(tid)
+    return threads
 
 
 def _threads(pid: int) -> list[int]:
@@ -125,15 +168,11 @@ def _cpus(tids: Iterable[int]) -> frozenset[int]:
 
 
 def _descriptors(pid: int) -> Iterator[tuple[int, str]]:
-    for fd in _listing(_PROC / f"{pid}/fd"):
-        with suppress(OSError):  # closed since it was listed
-            yield int(fd.name), fd.readlink().name
-
-
-def _sockets(links: dict[int, str]) -> Iterator[tuple[int, int]]:
-    for fd, link in links.items():
-        if match := _SOCKET.fullmatch(link):
-            yield fd, int(match[1])
+    directory = f"{_PROC}/{pid}/fd"
+    with suppress(OSError):  # ended, or not ours to see
+        for fd in os.listdir(directory):  # noqa: PTH208 - ten thousand Paths take longer to make
+            with suppress(OSError):  # closed since it was listed
+                yield int(fd), os.readlink(f"{directory}/{fd}")  # noqa: PTH115
 
 
 def _listing(directory: Path) -> list[Path]:

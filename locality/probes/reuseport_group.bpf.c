@@ -27,9 +27,21 @@ __u32 first;
 __u32 num_socks;
 __u64 inodes[SLICE];
 __s32 incoming_cpus[SLICE];
+/* Connections that wait for accept(), and how many may; -1 where nothing is accepted. */
+__s64 backlogs[SLICE];
+__s64 backlog_limits[SLICE];
 __u32 attached;
 __u32 num_instructions;
 __u64 instructions[MAX_INSTRUCTIONS];
+
+/* The socket that is in the group: of an MPTCP listener, the TCP one behind it. */
+static struct sock *member_of(struct sock *sk)
+{
+	if (BPF_CORE_READ(sk, sk_protocol) == IPPROTO_MPTCP &&
+	    bpf_core_type_exists(struct mptcp_sock))
+		return BPF_CORE_READ((struct mptcp_sock *)sk, first);
+	return sk;
+}
 
 static struct sock *target_sock(void)
 {
@@ -44,7 +56,9 @@ static struct sock *target_sock(void)
 	bpf_probe_read_kernel(&file, sizeof(file), &files[target_fd]);
 	socket = BPF_CORE_READ(file, private_data);
 	/* private_data means a socket only in a socket's file; the socket points back. */
-	return BPF_CORE_READ(socket, file) == file ? BPF_CORE_READ(socket, sk) : NULL;
+	if (BPF_CORE_READ(socket, file) != file)
+		return NULL;
+	return member_of(BPF_CORE_READ(socket, sk));
 }
 
 static void read_program(struct bpf_prog *prog)
@@ -68,6 +82,8 @@ int read_group(void *ctx)
 	struct bpf_prog *prog;
 
 	(void)ctx;
+	/* What the run before has left. */
+	num_socks = attached = num_instructions = 0;
 	if (!sk)
 		return 1;
 	group = BPF_CORE_READ(sk, sk_reuseport_cb);
@@ -75,13 +91,18 @@ int read_group(void *ctx)
 		return 0;
 	num_socks = BPF_CORE_READ(group, num_socks);
 	for (__u32 i = 0; i < SLICE && first + i < num_socks; i++) {
-		struct sock *member = NULL;
+		struct sock___reuseport *member = NULL;
 		struct socket_alloc *owner;
+		bool listening;
 
 		bpf_probe_read_kernel(&member, sizeof(member), &group->socks[first + i]);
-		owner = (void *)BPF_CORE_READ(member, sk_socket);
+		owner = (void *)BPF_CORE_READ((struct sock *)member, sk_socket);
 		inodes[i] = owner ? BPF_CORE_READ(owner, vfs_inode.i_ino) : 0;
-		incoming_cpus[i] = BPF_CORE_READ(member, __sk_common.skc_incoming_cpu);
+		incoming_cpus[i] =
+			BPF_CORE_READ((struct sock *)member, __sk_common.skc_incoming_cpu);
+		listening = BPF_CORE_READ(member, __sk_common.skc_state) == TCP_LISTEN;
+		backlogs[i] = listening ? BPF_CORE_READ(member, sk_ack_backlog) : -1LL;
+		backlog_limits[i] = listening ? BPF_CORE_READ(member, sk_max_ack_backlog) : -1LL;
 	}
 	prog = BPF_CORE_READ(group, prog);
 	if (prog)

@@ -8,6 +8,10 @@
 
 #include "kernel_types.h"
 
+enum {
+	TCP_LISTEN = 10, /* include/net/tcp_states.h */
+};
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 /* include/linux/fs.h, include/net/sock.h */
@@ -47,8 +51,15 @@ struct sock_reuseport {
 	struct sock *socks[];
 };
 
+struct sock_common___reuseport {
+	volatile unsigned char skc_state;
+};
+
 struct sock___reuseport {
+	struct sock_common___reuseport __sk_common;
 	struct sock_reuseport *sk_reuseport_cb;
+	__u32 sk_ack_backlog;
+	__u32 sk_max_ack_backlog;
 };
 
 #pragma clang attribute pop

@@ -1,0 +1,114 @@
+"""The commands that look for what costs locality. Like `locality.cli`: no logic."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from locality.cli_output import show, tell
+from locality.errors import LocalityError
+from locality.options import OUTPUT, PORT, READABLE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from locality.doctor.checklist import Diagnosis
+
+#: The exit status where something costs locality.
+EXIT_COSTS = 3
+
+
+@click.command()
+@click.option("--dev", metavar="IF", help="Only this network device.")
+@click.option("--port", "ports", type=PORT, multiple=True, help="Only this port; repeatable.")
+@click.option("--fix", is_flag=True, help="Print the plan: what would be changed, and how back.")
+@click.option("--yes", is_flag=True, help="With --fix: do it, and write an undo file.")
+@click.option(
+    "--undo-file",
+    type=OUTPUT,
+    metavar="FILE",
+    help="With --fix --yes: a new file.  [default: locality-undo-TIME.json]",
+)
+@click.option("--json", "format_", flag_value="json", help="Same as --format json.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="json: with everything that was read.",
+)
+def doctor(
+    *,
+    dev: str | None,
+    ports: tuple[int, ...],
+    fix: bool,
+    yes: bool,
+    undo_file: Path | None,
+    format_: str,
+) -> None:
+    """Find what costs locality here, with the command that fixes it and the one that undoes it.
+
+    Looks at the network devices of this network namespace and its reuseport groups. What
+    cannot be read is shown with a question mark. Exit status: 0, or 3 if something costs
+    locality.
+    """
+    if yes and not fix:
+        raise click.UsageError("--yes goes with --fix")
+    if undo_file is not None and not yes:
+        raise click.UsageError("--undo-file goes with --fix --yes")
+    if fix and format_ == "json":
+        raise click.UsageError("--fix prints its plan as text: leave --format json out")
+
+    from locality.doctor import text
+    from locality.doctor.findings import Level
+    from locality.doctor.running import diagnosis_of_this_machine
+
+    diagnosis = diagnosis_of_this_machine(dev, ports)
+    if not fix:
+        show([text.as_json(diagnosis)] if format_ == "json" else text.lines(diagnosis))
+        if any(finding.level is Level.COSTS for finding in diagnosis.findings):
+            sys.exit(EXIT_COSTS)
+        return
+    show([*text.plan_lines(diagnosis.changes), *text.by_hand_lines(diagnosis)])
+    if not diagnosis.changes:
+        tell("nothing that --fix can change")
+        return
+    if not yes:
+        tell("nothing was changed: locality doctor --fix --yes does it")
+        return
+    _apply(undo_file, diagnosis)
+
+
+def _apply(undo_file: Path | None, diagnosis: Diagnosis) -> None:
+    from locality.doctor.undo import apply, default_undo_file, this_system
+
+    undo_file = undo_file or default_undo_file()
+    failed = apply(diagnosis.changes, undo_file, this_system())
+    for failure in failed:
+        tell(f"not changed: {failure}")
+    tell(f"{len(diagnosis.changes) - len(failed)} changed; back: locality undo {undo_file}")
+    if failed:
+        raise LocalityError(f"{len(failed)} of {len(diagnosis.changes)} changes were refused")
+
+
+@click.command()
+@click.argument("file", type=READABLE)
+def undo(*, file: Path) -> None:
+    """Put back what doctor --fix or explain --apply changed, as FILE, its undo file, says."""
+    put_back_from(file)
+
+
+def put_back_from(file: Path) -> None:
+    """Put back what an undo file says, and say what was."""
+    from locality.doctor.undo import this_system
+    from locality.doctor.undo import undo as put_back
+
+    done, failed = put_back(file, this_system())
+    for failure in failed:
+        tell(f"not put back: {failure}")
+    tell(f"{done} put back" if done or failed else "everything is as it was already")
+    if failed:
+        raise LocalityError(f"{len(failed)} could not be put back")

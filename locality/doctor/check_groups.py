@@ -1,0 +1,211 @@
+"""Reuseport groups: whether what a CPU receives can reach, and reaches, a worker on it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from locality import cbpf
+from locality.doctor import placement
+from locality.doctor.findings import Finding, Level
+from locality.doctor.values import Unread, Value
+from locality.preflight import describe, fitting_map, option_for
+from locality.topology import format_cpu_list
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+    from locality.doctor.facts import Machine
+    from locality.groups import FoundGroup
+    from locality.reuseport import Group
+    from locality.workers import Worker
+
+
+def rx_cpus(machine: Machine) -> tuple[int, ...]:
+    """The CPUs that process packets: of RPS masks, else of interrupts, else every CPU."""
+    cpus = {cpu for device in machine.devices for cpu in device.rx_cpus}
+    return tuple(sorted(cpus & set(machine.online))) or machine.online
+
+
+def groups(machine: Machine, found: Iterable[FoundGroup]) -> Iterator[Finding | Unread]:
+    """Every group of this network namespace."""
+    for one in found:
+        loopback = one.address.startswith(("127.", "[::1]"))
+        cpus = machine.online if loopback else rx_cpus(machine)
+        read = (Value(f"group {one}", _in_words(one.group)),)
+        yield from _workers(one, cpus, machine.online, read)
+        yield from _choice(one, cpus, read)
+        if not loopback:
+            yield from _nodes(one, machine, read)
+
+
+def _workers(
+    one: FoundGroup, cpus: Collection[int], online: Collection[int], read: tuple[Value, ...]
+) -> Iterator[Finding | Unread]:
+    """Whether the workers are pinned, and to CPUs that receive."""
+    subject, members = f"{one} workers", one.group.members
+    serving = [worker for member in members for worker in member.workers]
+    unserved = [index for index, member in enumerate(members) if not member.workers]
+    if unserved:
+        yield Unread(subject, f"nobody was seen waiting for {len(unserved)} of {len(members)}")
+    if not serving or len(online) == 1:
+        return
+    roaming = [worker for worker in serving if worker.cpus.issuperset(online)]
+    served = frozenset().union(*(worker.cpus for worker in serving))
+    idle = set(cpus) - served
+    if roaming:
+        yield Finding(
+            Level.COSTS,
+            subject,
+            f"{len(roaming)} of {len(serving)} may run on every CPU",
+            "The scheduler moves a worker about, so no choice of worker can be a choice of CPU.",
+            read,
+            by_hand=tuple(_pin(roaming, sorted(cpus))),
+            by_hand_undo=tuple(
+                f"taskset -pc {format_cpu_list(worker.cpus)} {worker.tid}" for worker in roaming
+            ),
+            not_applied="it lasts until the server is restarted: tell the server instead "
+            "(nginx: worker_cpu_affinity auto)",
+        )
+    elif idle:
+        yield Finding(
+            Level.MAY,
+            subject,
+            f"on CPUs {format_cpu_list(served)}, but CPUs {format_cpu_list(idle)} receive too",
+            "What those CPUs receive can at best go to a worker nearby.",
+            read,
+        )
+    else:
+        what = f"on CPUs {format_cpu_list(served)}; CPUs {format_cpu_list(cpus)} receive"
+        yield Finding(Level.OK, subject, what, read=read)
+
+
+def _pin(workers: Iterable[Worker], cpus: list[int]) -> Iterator[str]:
+    for place, worker in enumerate(workers):
+        yield f"taskset -pc {cpus[place % len(cpus)]} {worker.tid}"
+
+
+def _choice(
+    one: FoundGroup, cpus: Collection[int], read: tuple[Value, ...]
+) -> Iterator[Finding | Unread]:
+    """Whether a program, or SO_INCOMING_CPU, chooses the worker on the RX CPU."""
+    group, subject = one.group, f"{one} choice"
+    if len(group.members) <= 1 or len(cpus) == 1:
+        return
+    steered = [member for member in group.members if member.incoming_cpu is not None]
+    if not group.order_known or group.attached is None:
+        yield Unread(subject, group.how)
+    elif group.attached and group.program is None:
+        yield Unread(subject, "the group has an eBPF program: what it answers is not known")
+    elif group.program is not None:
+        yield _program(one, group.program, cpus, read)
+    elif steered:
+        yield _incoming_cpu(one, cpus, read)
+    else:
+        unguided = Finding(
+            Level.COSTS,
+            subject,
+            f"a hash chooses among {len(group.members)} sockets, whichever CPU received",
+            f"About 1 in {len(group.members)} connections meets the worker on its CPU by chance.",
+            read,
+        )
+        yield _remedied(unguided, one)
+
+
+def _program(
+    one: FoundGroup, program: cbpf.Program, cpus: Collection[int], read: tuple[Value, ...]
+) -> Finding:
+    group, name = one.group, describe(program)
+    subject = f"{one} choice"
+    if not program.reads <= {"cpu"}:
+        what = f"{name} chooses by {', '.join(sorted(program.reads))}, not by CPU"
+        why = "The worker that gets a connection has no relation to the CPU that received it."
+        return _remedied(Finding(Level.COSTS, subject, what, why, read), one)
+    answers = {cpu: cbpf.evaluate(program, cbpf.Packet(cpu=cpu)) for cpu in cpus}
+    wrong = [
+        cpu
+        for cpu in fitting_map(group, cpus)
+        if answers[cpu] >= len(group.members) or cpu not in group.members[answers[cpu]].cpus
+    ]
+    # What is past the end is hashed, and the hash leaves nobody out.
+    starved = set(range(len(group.members))) - set(answers.values())
+    if any(answer >= len(group.members) for answer in answers.values()):
+        starved = set()
+    if not wrong and not starved:
+        return Finding(Level.OK, subject, f"{name} chooses the worker on the RX CPU", read=read)
+    effects = []
+    if wrong:
+        effects.append(f"what CPUs {format_cpu_list(wrong)} receive goes to workers elsewhere")
+    if starved:
+        effects.append(f"indexes {format_cpu_list(starved)} get nothing")
+    why = "The program does not fit the group's order, its size, or where its workers run."
+    level = Level.COSTS if wrong else Level.MAY
+    what = f"with {name} " + "; ".join(effects)
+    return _remedied(Finding(level, subject, what, why, read), one)
+
+
+def _incoming_cpu(one: FoundGroup, cpus: Collection[int], read: tuple[Value, ...]) -> Finding:
+    """SO_INCOMING_CPU: the kernel prefers the socket that asks for the RX CPU (6.2 and later)."""
+    members, subject = one.group.members, f"{one} choice"
+    astray = [
+        index
+        for index, member in enumerate(members)
+        if member.incoming_cpu is not None
+        and member.cpus
+        and member.incoming_cpu not in member.cpus
+    ]
+    left = set(cpus) - {member.incoming_cpu for member in members}
+    if astray:
+        what = f"SO_INCOMING_CPU of index {format_cpu_list(astray)} is no CPU its worker runs on"
+        why = "The kernel sends such a worker what another CPU received."
+        return _remedied(Finding(Level.COSTS, subject, what, why, read), one)
+    if left:
+        what = f"no socket has CPU {format_cpu_list(left)} as its SO_INCOMING_CPU"
+        why = "What those CPUs receive is hashed over all sockets."
+        return Finding(Level.MAY, subject, what, why, read)
+    what = "SO_INCOMING_CPU leads to the worker on the RX CPU (Linux 6.2 and later)"
+    return Finding(Level.OK, subject, what, read=read)
+
+
+def _nodes(one: FoundGroup, machine: Machine, read: tuple[Value, ...]) -> Iterator[Finding]:
+    """Workers on another NUMA node than the device."""
+    for device in machine.devices:
+        home = placement.home_node(machine, device)
+        if home is None or device.node is None:
+            continue
+        near = machine.nodes.get(home, ())
+        away = [m for m in one.group.members if m.cpus and m.cpus.isdisjoint(near)]
+        if away:
+            yield Finding(
+                Level.MAY,
+                f"{one} node",
+                f"{len(away)} of {len(one.group.members)} workers are on another node than "
+                f"{device.name} (node {home}, CPUs {format_cpu_list(near)})",
+                "Every packet crosses the link between the nodes to be read.",
+                (*read, device.node),
+            )
+
+
+def _remedied(finding: Finding, one: FoundGroup) -> Finding:
+    """The same with the command that attaches a fitting program, and the one that goes back."""
+    command = f"locality attach-cbpf --port {one.port}"
+    before = "--detach"
+    if one.group.program is not None:
+        before = option_for(one.group.program)  # empty: no command of ours makes it
+    return replace(
+        finding,
+        by_hand=(f"{command} --map auto",),
+        by_hand_undo=(f"{command} {before}",) if before else (),
+        not_applied="a group is changed by that command, which looks before it leaps",
+    )
+
+
+def _in_words(group: Group) -> str:
+    workers = format_cpu_list(frozenset().union(*(member.cpus for member in group.members)))
+    program = describe(group.program) if group.program else "eBPF" if group.attached else "none"
+    incoming = [str(m.incoming_cpu) for m in group.members if m.incoming_cpu is not None]
+    return (
+        f"{len(group.members)} sockets, workers on CPUs {workers or '?'}, "
+        f"program {program if group.attached is not None else '?'}"
+        + (f", SO_INCOMING_CPU {','.join(incoming)}" if incoming else "")
+    )

@@ -1,0 +1,89 @@
+"""Every check, in the order in which a packet meets what they look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from locality.doctor import check_groups, check_queues, check_stack, check_steering
+from locality.doctor.findings import Finding, Level
+from locality.doctor.values import Unread
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from locality.doctor.changes import Change
+    from locality.doctor.facts import Device, Machine
+    from locality.groups import FoundGroup
+
+_OF_A_DEVICE = (
+    check_queues.queues,
+    check_queues.indirection,
+    check_queues.interrupts,
+    check_queues.node,
+    check_steering.rps,
+    check_steering.threaded_veth,
+    check_steering.rfs,
+    check_steering.xps,
+    check_stack.offloads,
+)
+_OF_THE_MACHINE = (
+    check_queues.irqbalance,
+    check_stack.deferred_freeing,
+    check_stack.listen_queues,
+)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found, and what could not be looked at."""
+
+    findings: tuple[Finding, ...]
+    unread: tuple[Unread, ...]
+
+    @property
+    def bad(self) -> tuple[Finding, ...]:
+        """The findings worse than ok, worst first."""
+        order = list(Level)
+        worse = (finding for finding in self.findings if finding.level is not Level.OK)
+        return tuple(sorted(worse, key=lambda finding: order.index(finding.level)))
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """What `--fix` changes, each thing once."""
+        return tuple(dict.fromkeys(change for one in self.bad for change in one.changes))
+
+
+def diagnose(machine: Machine, groups: Iterable[FoundGroup] = ()) -> Diagnosis:
+    """Go through the checklist.
+
+    Args:
+        machine: What was read of it.
+        groups: Its reuseport groups; see `locality.groups`. Those of this network namespace:
+            what is known of the devices does not hold for others.
+    """
+    answers = [*_answers(machine), *check_groups.groups(machine, groups)]
+    return Diagnosis(
+        tuple(answer for answer in answers if isinstance(answer, Finding)),
+        (*machine.unread, *(answer for answer in answers if isinstance(answer, Unread))),
+    )
+
+
+def _answers(machine: Machine) -> Iterator[Finding | Unread]:
+    looked_at = [device for device in machine.devices if _worth_a_look(device, machine)]
+    for device in looked_at:
+        for check in _OF_A_DEVICE:
+            yield from check(machine, device)
+    if not any(device.real for device in looked_at):
+        what = ", ".join(device.name for device in looked_at) or "none"
+        yield Finding(Level.OK, "devices", f"no network card here, only: {what}")
+    for check_all in _OF_THE_MACHINE:
+        yield from check_all(machine)
+
+
+def _worth_a_look(device: Device, machine: Machine) -> bool:
+    """Real devices and veths that are up; the one that was asked for in any case."""
+    if len(machine.devices) == 1:
+        return True
+    down = device.state is not None and device.state.text == "down"
+    return (device.real or device.veth) and not down

@@ -1,0 +1,157 @@
+"""What only netlink and ethtool tell of a network device.
+
+pyroute2 knows links, channels and offloads. The RSS indirection table it does not know:
+two commands of SIOCETHTOOL, as in linux/ethtool.h (struct ethtool_rxfh_indir), do.
+"""
+
+from __future__ import annotations
+
+import array
+import errno
+import fcntl
+import os
+import socket
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from pyroute2 import IPRoute
+from pyroute2.ethtool.ioctl import IoctlEthtool, NotSupportedError
+
+from locality.doctor.values import Unread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+_SIOCETHTOOL = 0x8946
+_ETHTOOL_GRXRINGS = 0x2D
+_ETHTOOL_GRXFHINDIR = 0x38
+_ETHTOOL_SRXFHINDIR = 0x39
+_NAME_SIZE = 16
+
+_NOT_THERE = {errno.EOPNOTSUPP, errno.EINVAL}
+
+
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """Queues that a device has, and may have (ETHTOOL_GCHANNELS)."""
+
+    rx: int
+    combined: int
+    max_rx: int
+    max_combined: int
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A device as netlink and ethtool show it; None for what its driver does not offer.
+
+    Attributes:
+        index: Its ifindex.
+        kind: "veth", "bridge" and so on; empty for a real device and for loopback.
+        channels: Its queues.
+        gro: Generic receive offload.
+        tso: TCP segmentation offload.
+        indirection: The RSS table: hash modulo its length to RX queue.
+        rss_queues: How many RX queues the table can name; some cards have more than that.
+        unread: The calls that were refused.
+    """
+
+    index: int
+    kind: str = ""
+    channels: Channels | None = None
+    gro: bool | None = None
+    tso: bool | None = None
+    indirection: tuple[int, ...] | None = None
+    rss_queues: int | None = None
+    unread: tuple[Unread, ...] = ()
+
+
+def read_links() -> dict[str, Link]:
+    """Every device of this process's network namespace, by name.
+
+    Raises:
+        OSError: The kernel refuses netlink altogether.
+    """
+    with IPRoute() as netlink:
+        links = [
+            (link.get("ifname"), link["index"], link.get(("linkinfo", "kind")) or "")
+            for link in netlink.get_links()
+        ]
+    return {name: _read_link(name, index, kind) for name, index, kind in links}
+
+
+def _read_link(name: str, index: int, kind: str) -> Link:
+    unread: list[Unread] = []
+
+    def ask(call: str, answer: Callable[[], T]) -> T | None:
+        try:
+            return answer()
+        except NotSupportedError:
+            return None
+        except OSError as error:
+            if error.errno not in _NOT_THERE:
+                unread.append(Unread(f"{call} {name}", os.strerror(error.errno or 0)))
+            return None
+
+    device = IoctlEthtool(name)
+    try:
+        channels = ask("ETHTOOL_GCHANNELS", device.get_channels)
+        flags = ask("ETHTOOL_GFLAGS", device.get_offload_flags) or {}
+    finally:
+        device.close()
+    indirection = ask("ETHTOOL_GRXFHINDIR", lambda: read_indirection(name))
+    return Link(
+        index,
+        kind,
+        channels
+        and Channels(
+            channels.rx_count, channels.combined_count, channels.max_rx, channels.max_combined
+        ),
+        flags.get("generic-receive-offload"),
+        flags.get("tcp-segmentation-offload"),
+        indirection or None,
+        ask("ETHTOOL_GRXRINGS", lambda: _read_rss_queues(name)),
+        tuple(unread),
+    )
+
+
+def read_indirection(name: str) -> tuple[int, ...]:
+    """The RSS indirection table of a device.
+
+    Raises:
+        OSError: EOPNOTSUPP if it has none.
+    """
+    # Asked with room for nothing, the kernel answers with the size (ethtool_get_rxfh_indir).
+    words = array.array("I", (_ETHTOOL_GRXFHINDIR, 0))
+    _ioctl(name, words)
+    words.extend([0] * words[1])
+    _ioctl(name, words)
+    return tuple(words[2:])
+
+
+def write_indirection(name: str, table: tuple[int, ...]) -> None:
+    """Set the RSS indirection table of a device.
+
+    Raises:
+        OSError: The driver or the kernel refuses.
+    """
+    _ioctl(name, array.array("I", (_ETHTOOL_SRXFHINDIR, len(table), *table)))
+
+
+def _read_rss_queues(name: str) -> int:
+    # struct ethtool_rxnfc: the answer is its `data`, 64 bits after two words.
+    words = array.array("I", (_ETHTOOL_GRXRINGS, *([0] * 63)))
+    _ioctl(name, words)
+    queues: int = struct.unpack_from("=Q", words, 8)[0]
+    return queues
+
+
+def _ioctl(name: str, words: array.array[int]) -> None:
+    """Hand the kernel a command and room for its answer."""
+    address, _ = words.buffer_info()
+    request = struct.pack(f"{_NAME_SIZE}sP16x", os.fsencode(name), address)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, _SIOCETHTOOL, request)

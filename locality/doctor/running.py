@@ -1,0 +1,35 @@
+"""The checklist on the running machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from locality.doctor.checklist import Diagnosis, diagnose
+from locality.doctor.ethtool import read_links
+from locality.doctor.facts import read
+from locality.errors import LocalityError
+from locality.groups import survey
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+
+def diagnosis_of_this_machine(device: str | None, ports: Collection[int]) -> Diagnosis:
+    """Read this network namespace and go through the checklist.
+
+    Args:
+        device: Only this one; all that matter if None.
+        ports: Only groups on these; all if empty.
+
+    Raises:
+        LocalityError: There is no such device, or the kernel refuses netlink.
+    """
+    try:
+        links = read_links()
+    except OSError as error:
+        raise LocalityError(f"netlink, to list the devices: {error.strerror}") from error
+    machine = read(Path("/"), links, device)
+    here = Path("/proc/self/ns/net").stat().st_ino
+    found = survey(ports=ports).groups
+    return diagnose(machine, [one for one in found if one.netns == here])

@@ -1,0 +1,130 @@
+"""Keep a port's groups on their program while servers reload, restart and lose workers.
+
+Nothing is derived from events: every second the groups are read again, the plan says
+what each should have, and what is not so is made so. A server that was stopped and
+started has a new group without a program; one that reloaded has more sockets, or fewer,
+or new workers. All of these look the same here.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from locality import attach_cbpf
+from locality.errors import LocalityError
+from locality.preflight import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from locality.groups import FoundGroup
+    from locality.steering import Plan
+    from locality.stream import Awakened
+
+PERIOD_S = 1.0
+
+_Key = tuple[int | None, str, str, int]
+
+
+@dataclass
+class Follower:
+    """Groups, and what was last seen of each.
+
+    Args:
+        find: Finds the groups to follow; called for every look.
+        plan: What each shall have.
+    """
+
+    find: Callable[[], list[FoundGroup]]
+    plan: Plan
+    _known: dict[_Key, FoundGroup] = field(default_factory=dict)
+    _trouble: dict[_Key, str] = field(default_factory=dict)
+
+    def look(self) -> Iterator[str]:
+        """Look once, and put right what is not; one line for each thing that happened."""
+        found = {_key(one): one for one in self.find()}
+        for key in self._known.keys() - found.keys():
+            yield f"{self._known[key]}: the group has gone; waiting for it"
+        for key, one in found.items():
+            yield from self._keep(key, one)
+        self._known = found
+        self._trouble = {key: why for key, why in self._trouble.items() if key in found}
+
+    def _keep(self, key: _Key, one: FoundGroup) -> Iterator[str]:
+        try:
+            program = self.plan(one.group)
+            if one.group.program == program:
+                self._trouble.pop(key, None)
+                if key not in self._known:
+                    yield f"{one}: a group of {len(one.group.members)} has {describe(program)}"
+                elif _sockets(one) != _sockets(self._known[key]):
+                    yield f"{one}: {self._what_happened(key, one)}; {describe(program)} still fits"
+                return
+            attach_cbpf.attach(*one.lender, program)
+        except LocalityError as error:
+            # Said once: the next look finds the same, or that it has passed.
+            if self._trouble.get(key) != str(error):
+                self._trouble[key] = str(error)
+                yield f"{one}: {error}"
+            return
+        self._trouble.pop(key, None)
+        yield f"{one}: {self._what_happened(key, one)}; attached {describe(program)}"
+
+    def _what_happened(self, key: _Key, one: FoundGroup) -> str:
+        """How the group differs from what was seen of it before."""
+        size = len(one.group.members)
+        before = self._known.get(key)
+        if before is None:
+            return f"a group of {size}"
+        sockets, were = _sockets(one), _sockets(before)
+        changes = {
+            f"a new group of {size}": not set(sockets) & set(were),
+            f"{size} sockets, were {len(were)}": size != len(were),
+            "its sockets are in another order": sockets != were,
+            "the program was taken away": one.group.attached is False,
+            "its workers are on other CPUs": [member.cpus for member in one.group.members]
+            != [member.cpus for member in before.group.members],
+        }
+        return next((what for what, so in changes.items() if so), "another program was attached")
+
+    def detach(self) -> Iterator[str]:
+        """Take the program away from the groups that still have the one of the plan."""
+        for one in self.find():
+            try:
+                if one.group.program != self.plan(one.group):
+                    continue
+                attach_cbpf.detach(*one.lender)
+            except LocalityError as error:
+                yield f"{one}: {error}"
+            else:
+                yield f"{one}: detached"
+
+
+def follow(
+    follower: Follower, wait: Callable[[float], Awakened], say: Callable[[str], None]
+) -> None:
+    """Look every second until a signal asks to end.
+
+    Args:
+        follower: What to keep.
+        wait: From `stream.interruptible`.
+        say: Takes each line, with the time of day before it.
+    """
+    due = time.monotonic()
+    while True:
+        for line in follower.look():
+            say(f"{time.strftime('%H:%M:%S')} {line}")
+        due = max(due + PERIOD_S, time.monotonic())
+        if wait(due - time.monotonic()).stop:
+            return
+
+
+def _key(one: FoundGroup) -> _Key:
+    return one.netns, one.protocol, one.address, one.port
+
+
+def _sockets(one: FoundGroup) -> list[int]:
+    """Its sockets in order."""
+    return [member.inode for member in one.group.members]

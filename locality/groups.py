@@ -1,0 +1,370 @@
+"""Every reuseport group of the machine, in every network namespace that has a process.
+
+/proc/PID/net tells which sockets listen or take datagrams, /proc/PID/fd who holds them.
+One holder lends a socket for the moment it takes to read its group (`reuseport`); that
+covers all the group's sockets. A socket that nobody lends, and all of them where BPF is
+refused, are put together by their address. Each file is read once, however many groups
+there are. Not found: sockets in a namespace in which no process lives, and UDP groups
+whose sockets are all connected.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections import defaultdict
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from locality import workers
+from locality.attach_cbpf import borrowed_socket
+from locality.errors import LocalityError
+from locality.processes import pids_with_thread_named
+from locality.reuseport import BoundSocket, Group, Member, Reader, bound_sockets, kernel_reader
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+_TABLES = ("tcp", "tcp6", "udp", "udp6")
+_IPPROTO_MPTCP = 262
+_SO_REUSEPORT = 15  # Python leaves the name out where its C library has none
+_INTERFACE_BYTES = 16  # IFNAMSIZ
+# struct tcp_info: eight bytes and four words, then tcpi_unacked and tcpi_sacked, which a
+# listener uses for its backlog and its limit (tcp_get_info of net/ipv4/tcp.c).
+_TCP_INFO_BACKLOG, _TCP_INFO_BYTES = 24, 32
+
+
+@dataclass(frozen=True, slots=True)
+class FoundGroup:
+    """A group, and where it is.
+
+    Attributes:
+        protocol: ``tcp``, ``udp``, or ``mptcp`` where every socket that is lent is MPTCP: the
+            group is that of the TCP listeners behind them, and takes no program through them.
+        address: ``127.0.0.1`` or ``[::]``; with ``%eth0`` if bound to an interface.
+        port: The port.
+        netns: Inode of the network namespace, or None if it may not be seen.
+        pid: A process that lends a socket of the group, or None if nobody does.
+        fd: The socket's number there, or None.
+        group: Its sockets, program and workers.
+    """
+
+    protocol: str
+    address: str
+    port: int
+    netns: int | None
+    pid: int | None
+    fd: int | None
+    group: Group
+
+    def __str__(self) -> str:
+        return f"{self.protocol} {self.address}:{self.port}"
+
+    @property
+    def lender(self) -> tuple[int, int]:
+        """A process and its descriptor of one of the sockets.
+
+        Raises:
+            LocalityError: Nobody lends one.
+        """
+        if self.pid is None or self.fd is None:
+            raise LocalityError(
+                f"{self}: nobody lends a socket of this group: only root can reach it"
+            )
+        return self.pid, self.fd
+
+
+class Survey(NamedTuple):
+    """What was found, and what could not be asked.
+
+    Attributes:
+        groups: By namespace, protocol, port and address.
+        unasked: Sockets alone on their address that nobody lends: whether they have
+            SO_REUSEPORT is not known.
+    """
+
+    groups: list[FoundGroup]
+    unasked: int
+
+
+class _Place(NamedTuple):
+    """What the sockets of a group have in common, as /proc shows it."""
+
+    netns: int | None
+    pid: int
+    """A process in the namespace, the same one for all places there."""
+    table: str
+    local: str
+    uid: int
+
+    @property
+    def protocol(self) -> str:
+        return self.table.removesuffix("6")
+
+
+class _Asked(NamedTuple):
+    """A socket that was looked at."""
+
+    member: Member
+    shares: bool | None = None
+    group: Group | None = None
+    lender: tuple[int, int] | None = None
+    interface: str = ""
+    mptcp: bool = False
+
+
+def find(
+    *, ports: Collection[int] = (), pids: Collection[int] = (), comm: str | None = None
+) -> list[FoundGroup]:
+    """The groups of this machine, sorted by namespace, protocol, port and address.
+
+    Processes that end and sockets that are closed meanwhile are passed over.
+
+    Args:
+        ports: Only on these ports; all if empty.
+        pids: Only groups of which one of these processes holds a socket; all if empty.
+        comm: Only groups of which a process with a thread of this name holds a socket.
+    """
+    return survey(ports=ports, pids=pids, comm=comm).groups
+
+
+def survey(
+    *, ports: Collection[int] = (), pids: Collection[int] = (), comm: str | None = None
+) -> Survey:
+    """The same as `find`, with a count of the sockets that could not be asked."""
+    places = _places(ports)
+    held = workers.descriptors()
+    wanted = {one.inode for sockets in places.values() for one in sockets}
+    if pids:
+        wanted &= _held_by(pids, held)
+    if comm is not None:
+        wanted &= _held_by(pids_with_thread_named(comm), held)
+    candidates = {
+        place: sockets
+        for place, sockets in places.items()
+        if any(one.inode in wanted for one in sockets)
+    }
+    found: list[FoundGroup] = []
+    unasked = 0
+    with ExitStack() as stack:
+        search = _Search(held, frozenset(pids), stack)
+        for place, sockets in candidates.items():
+            here, alone = search.groups_at(place, sockets)
+            found += (one for one in here if wanted & {m.inode for m in one.group.members})
+            unasked += alone
+    inodes = {member.inode for one in found for member in one.group.members if member.inode}
+    serving = workers.find(inodes, held)
+    return Survey(sorted((_served(one, serving) for one in found), key=_order), unasked)
+
+
+def of_one_server(found: list[FoundGroup]) -> list[FoundGroup]:
+    """The groups, if there are any and they are of one network namespace.
+
+    Raises:
+        LocalityError: There are none, or they are of several.
+    """
+    if not found:
+        raise LocalityError(
+            "no such SO_REUSEPORT group of TCP or UDP was found: locality groups shows all there "
+            "are (nginx: listen ... reuseport)"
+        )
+    if len(namespaces := sorted({str(one.netns) for one in found})) > 1:
+        raise LocalityError(
+            f"this port has groups in {len(namespaces)} network namespaces: choose one by --netns "
+            f"({', '.join(namespaces)}) or --pid; locality groups shows them"
+        )
+    return found
+
+
+class _Search:
+    """Looks at sockets, with one loaded probe for all of them."""
+
+    def __init__(
+        self, held: workers.Descriptors, preferred: frozenset[int], stack: ExitStack
+    ) -> None:
+        self._held = held
+        self._preferred = preferred
+        self._read: Reader | None = None
+        self._refusal: LocalityError | None = None
+        self._open_now = cache(_open_now)
+        try:
+            self._read = stack.enter_context(kernel_reader())
+        except LocalityError as refusal:
+            self._refusal = refusal
+
+    def groups_at(self, place: _Place, sockets: list[BoundSocket]) -> tuple[list[FoundGroup], int]:
+        """The groups on one address, and how many sockets could not be asked."""
+        groups: dict[int, _Asked] = {}
+        counted: dict[str, list[_Asked]] = defaultdict(list)
+        read = set[int]()
+        for one in sorted(sockets, key=lambda one: one.inode):
+            if one.inode in read:
+                continue
+            asked = self._look_at(one)
+            if asked.group and asked.group.members:
+                groups[asked.group.members[0].inode] = asked
+                # Through an MPTCP socket no program can be attached: look for another member.
+                members = {member.inode for member in asked.group.members}
+                read |= {one.inode} if asked.mptcp else members
+            elif asked.shares is not False:
+                counted[asked.interface].append(asked)
+        found = [_found(place, asked, asked.group) for asked in groups.values() if asked.group]
+        read |= {member.inode for one in found for member in one.group.members}
+        unasked = 0
+        for interface in counted.values():
+            rest = [
+                one for one in interface if one.member.inode not in read and self._open(place, one)
+            ]
+            if len(rest) > 1 or any(asked.shares for asked in rest):
+                found.append(self._counted(place, rest))
+            else:
+                unasked += len(rest)
+        return found, unasked
+
+    def _open(self, place: _Place, asked: _Asked) -> bool:
+        """Whether a socket that nobody lends was not closed after it was seen in /proc."""
+        return bool(asked.lender) or asked.member.inode in self._open_now(place.pid, place.table)
+
+    def _look_at(self, one: BoundSocket) -> _Asked:
+        """Whether a socket shares its port, and its group if it can be read."""
+        holders = self._held.holders.get(one.inode, ())
+        refused = False
+        for pid, fd in sorted(holders, key=lambda holder: holder[0] not in self._preferred):
+            try:
+                with borrowed_socket(pid, fd) as borrowed:
+                    if os.fstat(borrowed.fileno()).st_ino == one.inode:
+                        return self._examine(borrowed, (pid, fd))
+            except LocalityError:
+                refused |= _holds(pid, fd, one.inode)
+        waiting = one.waiting if one.listens else None
+        unknown = Member(one.inode, backlog=waiting, known=False)
+        # Held a moment ago and not now: it was closed, and is of no group any more.
+        return _Asked(unknown, shares=False if holders and not refused else None)
+
+    def _examine(self, borrowed: socket.socket, lender: tuple[int, int]) -> _Asked:
+        asked = _Asked(
+            _member(borrowed),
+            shares=bool(borrowed.getsockopt(socket.SOL_SOCKET, _SO_REUSEPORT)),
+            lender=lender,
+            interface=_interface(borrowed),
+            mptcp=borrowed.proto == _IPPROTO_MPTCP,
+        )
+        if self._read is None:
+            return asked
+        try:
+            group = self._read(borrowed.fileno())
+        except LocalityError as refusal:
+            self._refusal, self._read = refusal, None
+            return asked
+        # The kernel knows better: the option can be set after bind(), without effect.
+        return asked._replace(group=group, shares=bool(group.members))
+
+    def _counted(self, place: _Place, sockets: list[_Asked]) -> FoundGroup:
+        """A group put together by its address."""
+        lender = next((asked for asked in sockets if asked.lender), sockets[0])
+        reason = "nobody lends its sockets; whether they have SO_REUSEPORT was not seen"
+        if lender.lender:
+            reason = f"BPF was refused: {self._refusal}"
+        members = sorted((asked.member for asked in sockets), key=lambda member: member.inode)
+        how = f"counted in /proc, for {reason}"
+        return _found(place, lender, Group(tuple(members), False, None, None, how))
+
+
+def _found(place: _Place, asked: _Asked, group: Group) -> FoundGroup:
+    bound = BoundSocket(place.local, 0, 0, 0)
+    pid, fd = asked.lender or (None, None)
+    return FoundGroup(
+        protocol="mptcp" if asked.mptcp else place.protocol,
+        address=bound.host + (f"%{asked.interface}" if asked.interface else ""),
+        port=bound.port,
+        netns=place.netns,
+        pid=pid,
+        fd=fd,
+        group=group,
+    )
+
+
+def _served(one: FoundGroup, serving: dict[int, tuple[workers.Worker, ...]]) -> FoundGroup:
+    members = (
+        replace(member, workers=serving.get(member.inode, ())) for member in one.group.members
+    )
+    return replace(one, group=replace(one.group, members=tuple(members)))
+
+
+def _order(one: FoundGroup) -> tuple[int, str, int, str, tuple[int, ...]]:
+    inodes = tuple(member.inode for member in one.group.members)
+    return (one.netns or 0, one.protocol, one.port, one.address, inodes)
+
+
+# --- what /proc shows -----------------------------------------------------------------------
+
+
+def _places(ports: Collection[int]) -> dict[_Place, list[BoundSocket]]:
+    """The sockets that can be in a group, by where they are."""
+    places: dict[_Place, list[BoundSocket]] = defaultdict(list)
+    for pid, netns in _namespaces():
+        for table in _TABLES:
+            for one in bound_sockets(pid, table):
+                if one.inode and (not ports or one.port in ports):
+                    places[_Place(netns, pid, table, one.local, one.uid)].append(one)
+    return places
+
+
+def _open_now(pid: int, table: str) -> frozenset[int]:
+    return frozenset(one.inode for one in bound_sockets(pid, table))
+
+
+def _namespaces() -> Collection[tuple[int, int | None]]:
+    """A process in each network namespace, and the namespace's inode if it may be seen."""
+    found: dict[int, tuple[int, int | None]] = {}
+    for pid in workers.processes():
+        with suppress(OSError):  # it has just ended
+            # The tables of a namespace are the same files for all its processes, and this may
+            # be asked of anybody's; ns/net may not.
+            namespace = Path(f"/proc/{pid}/net/tcp").stat().st_ino
+            if found.get(namespace, (0, None))[1] is None:
+                found[namespace] = pid, _netns(pid)
+    return found.values()
+
+
+def _netns(pid: int) -> int | None:
+    try:
+        return Path(f"/proc/{pid}/ns/net").stat().st_ino
+    except OSError:
+        return None
+
+
+def _held_by(pids: Collection[int], held: workers.Descriptors) -> set[int]:
+    return {inode for inode, holders in held.holders.items() if any(p in pids for p, _ in holders)}
+
+
+def _holds(pid: int, fd: int, inode: int) -> bool:
+    try:
+        return str(Path(f"/proc/{pid}/fd/{fd}").readlink()) == f"socket:[{inode}]"
+    except OSError:
+        return False
+
+
+# --- what a socket says of itself -----------------------------------------------------------
+
+
+def _member(borrowed: socket.socket) -> Member:
+    incoming, backlog, limit = -1, None, None
+    with suppress(OSError):  # not on every kernel for MPTCP
+        incoming = borrowed.getsockopt(socket.SOL_SOCKET, socket.SO_INCOMING_CPU)
+    with suppress(OSError):  # UDP
+        info = borrowed.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+        backlog, limit = struct.unpack_from("=II", info, _TCP_INFO_BACKLOG)
+    inode = os.fstat(borrowed.fileno()).st_ino
+    return Member(inode, (), incoming if incoming >= 0 else None, backlog, limit)
+
+
+def _interface(borrowed: socket.socket) -> str:
+    name = b""
+    with suppress(OSError):  # the interface has gone
+        name = borrowed.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, _INTERFACE_BYTES)
+    return name.rstrip(b"\0").decode(errors="backslashreplace")

@@ -1,0 +1,174 @@
+"""What `locality groups` prints: a table a group for people, an object a group for programs."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from locality import cbpf
+from locality.errors import LocalityError
+from locality.preflight import describe
+from locality.topology import format_cpu_list
+from locality.untrusted import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from locality.groups import FoundGroup, Survey
+    from locality.reuseport import Group, Member
+
+NOT_KNOWN = "?"
+WIDTH = 80
+SHOWN_INSTRUCTIONS = 12
+"""Of a longer program only the beginning is shown: a CPU map of 256 CPUs has 514."""
+
+_HEADING = (
+    f"  {'index':>5} {'inode':>10} {'worker/tid':<26} {'cpus':<13} {'incoming':>8} {'backlog':>11}"
+)
+
+
+def table_lines(groups: Iterable[FoundGroup], cpus: Sequence[int]) -> Iterator[str]:
+    """Each group: a heading, a row for each socket, the program and what it answers.
+
+    Args:
+        groups: What was found.
+        cpus: The CPUs for which to tell the program's answer.
+    """
+    for number, one in enumerate(groups):
+        if number:
+            yield ""
+        members = one.group.members
+        sockets = "1 socket" if len(members) == 1 else f"{len(members)} sockets"
+        where = f"netns {NOT_KNOWN if one.netns is None else one.netns}"
+        how = one.group.how if one.group.order_known else "counted, in no order"
+        yield from _wrapped(printable(f"{one}, {sockets}, {where}, {how}"), "")
+        yield _HEADING
+        for index, member in enumerate(members):
+            yield _row(f"{index}" if one.group.order_known else NOT_KNOWN, member)
+        yield from _program_lines(one, cpus)
+
+
+def json_lines(groups: Iterable[FoundGroup]) -> Iterator[str]:
+    """The same for programs; what is not known is null."""
+    for one in groups:
+        yield json.dumps(_object(one))
+
+
+def notes(survey: Survey) -> Iterator[str]:
+    """What was not seen, and why: each reason once."""
+    yield from dict.fromkeys(
+        printable(one.group.how) for one in survey.groups if not one.group.order_known
+    )
+    if survey.unasked:
+        sockets = "1 socket" if survey.unasked == 1 else f"{survey.unasked} sockets"
+        yield (
+            f"{sockets} could not be asked for SO_REUSEPORT, no process lends them (root may "
+            "reach more): each could be a group of one"
+        )
+
+
+def _row(index: str, member: Member) -> str:
+    first, *others = member.workers or (None,)
+    worker = NOT_KNOWN
+    if first is not None:
+        more = f" +{len(others)}" if others else ""
+        tid = f"/{first.tid}{more}"
+        worker = _cut(printable(first.comm), 26 - len(tid)) + tid
+    cpus = _cut(format_cpu_list(member.cpus), 13) or NOT_KNOWN
+    incoming = NOT_KNOWN if not member.known else "-"
+    if member.incoming_cpu is not None:
+        incoming = str(member.incoming_cpu)
+    inode = member.inode or NOT_KNOWN
+    return f"  {index:>5} {inode:>10} {worker:<26} {cpus:<13} {incoming:>8} {_backlog(member):>11}"
+
+
+def _backlog(member: Member) -> str:
+    if member.backlog is None:
+        return "-" if member.known else NOT_KNOWN
+    limit = NOT_KNOWN if member.backlog_limit is None else member.backlog_limit
+    return f"{member.backlog}/{limit}"
+
+
+def _program_lines(one: FoundGroup, cpus: Sequence[int]) -> Iterator[str]:
+    group = one.group
+    if group.attached is None:
+        yield f"  program: {NOT_KNOWN}"
+    elif not group.attached:
+        none = " (MPTCP takes none)" if one.protocol == "mptcp" else ""
+        yield f"  no program{none}: the hash chooses"
+    elif group.program is None:
+        yield "  program: eBPF, which is not shown here"
+    else:
+        # A long map is broken behind its commas, so that it can be copied.
+        spaced = f"  program: {describe(group.program)}".replace(",", ", ")
+        yield from (line.replace(", ", ",") for line in _wrapped(spaced, "    "))
+        text = cbpf.disassemble(group.program)
+        yield from (f"    {line}" for line in text[:SHOWN_INSTRUCTIONS])
+        if text[SHOWN_INSTRUCTIONS:]:
+            yield f"    ... {len(text) - SHOWN_INSTRUCTIONS} more, see --format json"
+        yield from _wrapped(f"  {answers(group, group.program, cpus)}", "    ")
+
+
+def answers(group: Group, program: cbpf.Program, cpus: Sequence[int]) -> str:
+    """What a program answers on each CPU, in words: ``CPU 0,2 -> index 0, CPU 1 -> hash``."""
+    if not program.reads <= {"cpu"}:
+        return f"any CPU -> one of {program.group} indexes, by {', '.join(sorted(program.reads))}"
+    served: dict[int, list[int]] = defaultdict(list)
+    try:
+        for cpu in cpus:
+            index = cbpf.evaluate(program, cbpf.Packet(cpu=cpu))
+            served[index if index < len(group.members) else cbpf.HASH].append(cpu)
+    except LocalityError as error:
+        return f"answers: {NOT_KNOWN} ({error})"
+    return ", ".join(
+        f"CPU {format_cpu_list(which)} -> " + ("hash" if index == cbpf.HASH else f"index {index}")
+        for index, which in sorted(served.items())
+    )
+
+
+def _object(one: FoundGroup) -> dict[str, Any]:
+    group = one.group
+    program = None
+    if group.program is not None:
+        program = {
+            "text": describe(group.program),
+            "instructions": cbpf.disassemble(group.program),
+        }
+    return {
+        "protocol": one.protocol,
+        "address": one.address,
+        "port": one.port,
+        "netns": one.netns,
+        "pid": one.pid,
+        "fd": one.fd,
+        "order_known": group.order_known,
+        "how": group.how,
+        "attached": group.attached,
+        "program": program,
+        "members": [
+            {
+                "index": index if group.order_known else None,
+                "inode": member.inode,
+                "incoming_cpu": member.incoming_cpu,
+                "backlog": member.backlog,
+                "backlog_limit": member.backlog_limit,
+                "known": member.known,
+                "workers": [
+                    {"pid": one.pid, "tid": one.tid, "comm": one.comm, "cpus": sorted(one.cpus)}
+                    for one in member.workers
+                ],
+            }
+            for index, member in enumerate(group.members)
+        ],
+    }
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    """Lines of `WIDTH`; those after the first begin with the indent."""
+    return textwrap.wrap(text, WIDTH, subsequent_indent=indent or "  ", break_on_hyphens=False)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "~"

@@ -1,0 +1,157 @@
+"""The other way to steer: SO_INCOMING_CPU on each listener, instead of a program.
+
+Among the sockets of a group that the hash could choose, the kernel prefers one whose
+SO_INCOMING_CPU is the CPU that processes the packet (reuseport_select_sock_by_hash of
+net/core/sock_reuseport.c, since Linux 6.2 and its stable releases: b261eda84ec1,
+"soreuseport: Fix socket selection for SO_INCOMING_CPU"). A CPU without a socket of its
+own is hashed. An attached program is asked first.
+
+Whether this kernel does so is tried out on sockets of our own, for the option can be set
+everywhere and is ignored where it does nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from locality.attach_cbpf import borrowed_socket
+from locality.errors import LocalityError, Unsupported
+from locality.steering import unpinned
+from locality.workers import descriptors
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from locality.groups import FoundGroup
+
+CONNECTIONS = 8
+"""Tries from each CPU: all right by chance once in 2^16."""
+NOT_SET = -1
+
+
+@dataclass(frozen=True)
+class Setting:
+    """SO_INCOMING_CPU for one socket.
+
+    Attributes:
+        index: In its group.
+        inode: The socket.
+        cpu: What to set; NOT_SET for none.
+    """
+
+    index: int
+    inode: int
+    cpu: int
+
+
+def settings_for(group: FoundGroup, cpus: Collection[int]) -> list[Setting]:
+    """The CPU of each socket's worker.
+
+    Args:
+        group: Its workers are known.
+        cpus: The online CPUs.
+
+    Raises:
+        LocalityError: It has a program, or a socket whose worker is not on one CPU.
+    """
+    if group.group.attached:
+        raise LocalityError(
+            f"{group}: the group has a program, which the kernel asks first: detach it before"
+        )
+    members = group.group.members
+    if roaming := unpinned(group.group, cpus):
+        raise LocalityError(
+            f"{group}: the workers of {len(roaming)} of {len(members)} sockets may run on every "
+            "CPU: pin them first (nginx: worker_cpu_affinity auto)"
+        )
+    found = []
+    for index, member in enumerate(members):
+        if len(member.cpus) != 1:
+            raise LocalityError(
+                f"{group}: socket {member.inode} needs a worker on one CPU, its workers may run "
+                f"on {len(member.cpus)}"
+            )
+        found.append(Setting(index, member.inode, min(member.cpus)))
+    return found
+
+
+def clearing(group: FoundGroup) -> list[Setting]:
+    """What takes SO_INCOMING_CPU away from each socket."""
+    return [
+        Setting(index, member.inode, NOT_SET) for index, member in enumerate(group.group.members)
+    ]
+
+
+def apply(settings: Collection[Setting]) -> None:
+    """Set the option on other processes' sockets.
+
+    Raises:
+        LocalityError: A socket could not be reached, or the kernel refused; those before it
+            are set.
+    """
+    holders = descriptors().holders
+    for setting in settings:
+        if not (held := holders.get(setting.inode)):
+            raise LocalityError(f"socket {setting.inode}: closed meanwhile, or nobody lends it")
+        pid, fd = held[0]
+        with borrowed_socket(pid, fd) as borrowed:
+            try:
+                borrowed.setsockopt(socket.SOL_SOCKET, socket.SO_INCOMING_CPU, setting.cpu)
+            except OSError as error:
+                raise LocalityError(
+                    f"setsockopt({pid}:{fd}, SO_INCOMING_CPU, {setting.cpu}): {error.strerror}"
+                ) from None
+
+
+def require_heeded() -> None:
+    """Try on sockets of our own whether the kernel prefers by SO_INCOMING_CPU.
+
+    Two listeners, each with a CPU; over loopback a SYN is processed where the client runs.
+
+    Raises:
+        Unsupported: It does not, or this process may use one CPU only.
+    """
+    allowed = os.sched_getaffinity(0)
+    if len(allowed) < 2:  # noqa: PLR2004 - a choice takes two
+        raise Unsupported("SO_INCOMING_CPU cannot be tried: this process may use one CPU only")
+    cpus = sorted(allowed)[:2]
+    with (
+        socket.create_server(("127.0.0.1", 0), reuse_port=True) as one,
+        socket.create_server(one.getsockname(), reuse_port=True) as other,
+    ):
+        for listener, cpu in zip((one, other), cpus, strict=True):
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_INCOMING_CPU, cpu)
+            listener.setblocking(False)
+        right = all(
+            _arrives(listener, cpu) for listener, cpu in zip((one, other), cpus, strict=True)
+        )
+    if not right:
+        raise Unsupported(
+            "this kernel takes SO_INCOMING_CPU and does not choose by it (connections to two "
+            "listeners of our own went to the wrong one): attach a program instead (--with cbpf)"
+        )
+
+
+def _arrives(listener: socket.socket, cpu: int) -> bool:
+    """Whether connections made on a CPU come to this listener of the group."""
+    for _ in range(CONNECTIONS):
+        with _running_on(cpu), socket.create_connection(listener.getsockname(), 5):
+            try:
+                listener.accept()[0].close()
+            except BlockingIOError:
+                return False
+    return True
+
+
+@contextmanager
+def _running_on(cpu: int) -> Iterator[None]:
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

@@ -1,0 +1,124 @@
+"""Count accepts for a while, to compare before with after and to see which CPUs receive."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from locality.accept import AcceptSource, Filter
+from locality.accept_summary import AcceptSummary
+from locality.sinks.text import percent
+from locality.skb_account import share
+from locality.stream import interruptible, stream
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from locality.accept import AcceptBatch
+    from locality.stream import Sink
+    from locality.topology import Topology
+
+SETTLE_S = 0.5
+"""After a change: connections that wait in a queue were sent there before it."""
+ENOUGH = 20
+"""Connections for each online CPU, to believe that a CPU without any does not receive: one
+that gets its share would be missed once in e^20 times."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Accepts on some ports, in some network namespaces.
+
+    Attributes:
+        namespaces: Their inodes; empty for all.
+    """
+
+    source: AcceptSource
+    machine: Topology
+    namespaces: frozenset[int]
+
+    def count(self, seconds: float) -> AcceptSummary:
+        """Count for so many seconds.
+
+        Raises:
+            KeyboardInterrupt: A signal asked to end.
+        """
+        counted = AcceptSummary(self.machine)
+        self.hand_to([counted], seconds)
+        return counted
+
+    def hand_to(self, sinks: Sequence[Sink[AcceptBatch]], seconds: float) -> None:
+        """Hand what is accepted in so many seconds to sinks; see `count` for errors."""
+        lost = self.source.read().lost  # what lies in the ring is from before
+        begin = time.monotonic()
+        within = [_Within(self.namespaces, lost, sink) for sink in sinks]
+        stream(self.source, within, duration=seconds)
+        if time.monotonic() - begin < seconds:  # what would come next must not
+            raise KeyboardInterrupt
+
+    def settle(self) -> None:
+        """Let pass what was sent on its way before a change."""
+        with interruptible() as wait:
+            wait(SETTLE_S)
+
+
+@dataclass(frozen=True)
+class _Within:
+    """A sink that hands on what is of these namespaces, and lost since the count began."""
+
+    namespaces: frozenset[int]
+    lost: int
+    sink: Sink[AcceptBatch]
+
+    def write(self, batch: AcceptBatch) -> None:
+        records = batch.records
+        if self.namespaces:
+            records = records[np.isin(records["netns"], list(self.namespaces))]
+        self.sink.write(replace(batch, records=records, lost=batch.lost - self.lost))
+
+
+@contextmanager
+def watching(
+    machine: Topology, ports: Collection[int], namespaces: Collection[int] = ()
+) -> Iterator[Watch]:
+    """Attach the accept probe for the time of the block.
+
+    Raises:
+        Unsupported: This kernel allows none.
+    """
+    with AcceptSource(Filter(ports=tuple(ports))) as source:
+        yield Watch(source, machine, frozenset(namespaces))
+
+
+def receiving_cpus(counted: AcceptSummary) -> frozenset[int]:
+    """The CPUs that received, or every online one where too few connections tell."""
+    received = counted.matrix[:, :-1].sum(axis=0)
+    seen = [int(cpu) for cpu in np.flatnonzero(received)]
+    return believed(seen, counted.total, counted.topology.online)
+
+
+def believed(seen: Collection[int], total: int, online: Collection[int]) -> frozenset[int]:
+    """The CPUs that so many connections were seen to arrive on, or all where they are few."""
+    return frozenset(online if total < ENOUGH * len(online) else seen)
+
+
+def verdict(before: AcceptSummary, after: AcceptSummary, seconds: float) -> tuple[list[str], bool]:
+    """Both figures in words, and whether a change was worth it.
+
+    Returns:
+        A line for each, and False if accept-local is no higher than before although there
+        was something to improve, or if nothing was accepted.
+    """
+    lines = [
+        f"{when}: {percent(share(one.local, one.total), 2)} accept-local, "
+        f"{one.total} accepted in {seconds:g} s, {one.lost} lost"
+        for when, one in (("before", before), ("after", after))
+    ]
+    if not before.total or not after.total:
+        return lines, False
+    was, now = before.local / before.total, after.local / after.total
+    return lines, now > was or was == now == 1

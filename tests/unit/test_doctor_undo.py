@@ -1,0 +1,274 @@
+"""Changes and the file that takes them back, on files in a directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from locality import cbpf
+from locality.doctor.changes import FileChange, KernelFiles, TableChange
+from locality.doctor.server_changes import AffinityChange, GroupPlace, ProgramChange
+from locality.doctor.undo import System, apply, undo
+from locality.errors import LocalityError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from locality.doctor.changes import Change
+
+MASK = "/sys/class/net/eth0/queues/rx-0/rps_cpus"
+SYSCTL = "/proc/sys/net/core/skb_defer_max"
+IRQ = "/proc/irq/38/smp_affinity_list"
+OUTSIDE = "/etc/passwd"
+PROGRAM = {
+    "netns": 1,
+    "protocol": "tcp",
+    "address": "127.0.0.1",
+    "port": 0,
+    "inodes": [1],
+    "instructions": None,
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A root directory with the files of a change, laid out as the kernel does."""
+    top = tmp_path / "root"
+    for path, content in (
+        ("/sys/devices/virtio2/net/eth0/queues/rx-0/rps_cpus", "00\n"),
+        ("/sys/devices/virtio2/net/eth0/ifindex", "2\n"),
+        (SYSCTL, "0\n"),
+        (IRQ, "0-3\n"),
+        ("/proc/irq/38/effective_affinity_list", "1\n"),
+        ("/sys/kernel/irq/38/actions", "virtio2-input.0\n"),
+        (OUTSIDE, "root\n"),
+    ):
+        place = top / path.lstrip("/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(content)
+    (top / "sys/class/net").mkdir(parents=True)
+    (top / "sys/class/net/eth0").symlink_to("../../devices/virtio2/net/eth0")
+    return top
+
+
+@pytest.fixture
+def tables() -> dict[str, tuple[int, ...]]:
+    return {"eth0": (0, 2, 0, 2)}
+
+
+@pytest.fixture
+def system(root: Path, tables: dict[str, tuple[int, ...]]) -> System:
+    return System(KernelFiles(root), tables.__getitem__, tables.__setitem__, "boot-1", "net:[1]")
+
+
+def content(root: Path, path: str) -> str:
+    return (root / path.lstrip("/")).read_text()
+
+
+def edited(file: Path, **changes: Any) -> None:  # noqa: ANN401 - JSON
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+# Bugs: what is put back is what the check had read and not what was there; not every byte; in the
+# order in which it was changed, so that what came twice ends in between.
+def test_apply_then_undo(
+    root: Path, system: System, tables: dict[str, tuple[int, ...]], tmp_path: Path
+) -> None:
+    changes: list[Change] = [
+        FileChange(MASK, "0\n", "f"),
+        FileChange(SYSCTL, "0\n", "64"),
+        TableChange("eth0", (0, 2, 0, 2), 4),
+        FileChange(MASK, "0\n", "3"),
+    ]
+    file = tmp_path / "undo.json"
+    assert apply(changes, file, system) == []
+    assert (content(root, MASK), content(root, SYSCTL)) == ("3", "64")
+    assert tables["eth0"] == (0, 1, 2, 3)
+    assert file.stat().st_mode & 0o777 == 0o600
+    edited(file)  # any JSON of the same content will do
+    assert undo(file, system) == (3, [])
+    assert (content(root, MASK), content(root, SYSCTL)) == ("00\n", "0\n")
+    assert tables["eth0"] == (0, 2, 0, 2)
+
+
+# Bug: the undo file is written after the changes: a crash between them leaves none.
+def test_the_undo_file_comes_first(system: System, tmp_path: Path) -> None:
+    file = tmp_path / "undo.json"
+    seen: list[bool] = []
+
+    def crash(_device: str, _table: tuple[int, ...]) -> None:
+        seen.append("locality_undo" in json.loads(file.read_text()))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        apply([TableChange("eth0", (0, 2, 0, 2), 4)], file, replace(system, write_table=crash))
+    assert seen == [True]
+
+
+# Bugs: an undo file of an earlier fix is overwritten; a symbolic link is followed; something is
+# changed though the way back could not be written.
+def test_an_existing_undo_file_is_left_alone(root: Path, system: System, tmp_path: Path) -> None:
+    file = tmp_path / "undo.json"
+    file.write_text("precious")
+    link = tmp_path / "link.json"
+    link.symlink_to(tmp_path / "elsewhere.json")
+    for target in (file, link, tmp_path / "missing/undo.json"):
+        with pytest.raises(LocalityError, match="nothing changed: undo file"):
+            apply([FileChange(SYSCTL, "0\n", "64")], target, system)
+    assert file.read_text() == "precious"
+    assert not (tmp_path / "elsewhere.json").exists()
+    assert content(root, SYSCTL) == "0\n"
+
+
+# Bugs: an undo file is a way to write any file as root: by its path, by .., by a link.
+@pytest.mark.parametrize(
+    "path",
+    [
+        OUTSIDE,
+        "/proc/sys/net/core/../../../../etc/passwd",
+        "/sys/class/net/../../../etc/queues/rx-0/rps_cpus",
+        "/sys/class/net/eth0/queues/rx-0/../../../../../../etc/passwd",
+        "/proc/sys/kernel/core_pattern",
+        "/proc/irq/38/smp_affinity_list\n/etc/passwd",
+        "/sys/class/net/evil/queues/rx-0/rps_cpus",
+        "proc/sys/net/core/skb_defer_max",
+        f"{MASK}/../../../ifindex",
+    ],
+)
+def test_only_files_of_a_change_are_written(
+    path: str, root: Path, system: System, tmp_path: Path
+) -> None:
+    (root / "evil/queues/rx-0").mkdir(parents=True)
+    (root / "evil/queues/rx-0/rps_cpus").symlink_to(root / "etc/passwd")
+    (root / "sys/class/net/evil").symlink_to(root / "evil")
+    file = tmp_path / "undo.json"
+    apply([FileChange(SYSCTL, "0\n", "64")], file, system)
+    owner = system.files.owner(path)
+    entry = {"path": path, "content": "hacked", "owner": owner, "arrived_on": None}
+    edited(file, before=[entry])
+    done, failed = undo(file, system)
+    assert done == 0
+    assert len(failed) == 1
+    assert content(root, OUTSIDE) == "root\n"
+    assert content(root, "/sys/class/net/eth0/ifindex") == "2\n"
+    assert content(root, "/evil/queues/rx-0/rps_cpus") == "root\n"
+
+
+# Bugs: restored on another boot, where numbers and names mean other things; in another namespace;
+# a file that is no undo file, or is of another version, ends in a traceback.
+def test_undo_files_that_do_not_fit(system: System, tmp_path: Path) -> None:
+    file = tmp_path / "undo.json"
+    apply([FileChange(SYSCTL, "0\n", "64")], file, system)
+    for other, message in (
+        (replace(system, boot="boot-2"), "last restart"),
+        (replace(system, netns="net:[2]"), "network namespace"),
+    ):
+        with pytest.raises(LocalityError, match=message):
+            undo(file, other)
+    good = json.loads(file.read_text())
+    for text, message in (
+        ("", "no undo file"),
+        ("[1]", "no undo file"),
+        ("{}", "no undo file"),
+        ('{"locality_undo": 1, "boot": "boot-1", "netns": "net:[1]", "before": 3}', "no undo"),
+        (json.dumps({**good, "locality_undo": 2}), "version 2"),
+        (json.dumps({**good, "before": [{"device": "eth0", "table": ["0"]}]}), "no undo file"),
+        (json.dumps({**good, "before": [{"device": "eth0", "table": [0.5]}]}), "no undo file"),
+        (json.dumps({**good, "before": [{**good["before"][0], "content": 3}]}), "no undo file"),
+        (json.dumps({**good, "before": [{"tid": 1, "started": 1, "cpus": [-1]}]}), "no undo file"),
+        (json.dumps({**good, "before": [{"tid": "1", "started": 1, "cpus": []}]}), "no undo file"),
+        (json.dumps({**good, "before": [{**PROGRAM, "instructions": "06"}]}), "no undo file"),
+        (json.dumps({**good, "before": [{**PROGRAM, "inodes": ["1"]}]}), "no undo file"),
+    ):
+        file.write_text(text)
+        with pytest.raises(LocalityError, match=message):
+            undo(file, system)
+    with pytest.raises(LocalityError, match="No such file"):
+        undo(tmp_path / "missing", system)
+
+
+# Bug: an interrupt number, or a device's name, belongs to something else by now.
+def test_what_belongs_to_another_thing_now_is_left_alone(
+    root: Path, system: System, tmp_path: Path
+) -> None:
+    file = tmp_path / "undo.json"
+    apply([FileChange(MASK, "00\n", "f0"), FileChange(IRQ, "0-3\n", "2")], file, system)
+    (root / "sys/kernel/irq/38/actions").write_text("nvme0q1\n")
+    (root / "sys/devices/virtio2/net/eth0/ifindex").write_text("7\n")
+    done, failed = undo(file, system)
+    assert done == 0
+    assert ["left alone" in line for line in failed] == [True, True]
+    assert content(root, MASK) == "f0"
+
+
+# Bug: a wide mask is put back at once, and the interrupt stays where the change had put it.
+def test_an_interrupt_goes_back_to_its_cpu_first(
+    system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "undo.json"
+    apply([FileChange(IRQ, "0-3\n", "2")], file, system)
+    writes: list[tuple[str, str]] = []
+    write = KernelFiles.write
+
+    def watched(files: KernelFiles, path: str, text: str) -> None:
+        writes.append((path, text))
+        write(files, path, text)
+
+    monkeypatch.setattr(KernelFiles, "write", watched)
+    assert undo(file, system) == (1, [])
+    assert writes == [(IRQ, "1"), (IRQ, "0-3\n")]
+
+
+# Bug: one refused change hides the others, or is not told.
+def test_a_refused_change_is_told(root: Path, system: System, tmp_path: Path) -> None:
+    def refuse(_device: str, _table: tuple[int, ...]) -> None:
+        raise OSError(22, "Invalid argument")
+
+    changes: list[Change] = [TableChange("eth0", (0, 2, 0, 2), 4), FileChange(SYSCTL, "0\n", "64")]
+    failed = apply(changes, tmp_path / "undo.json", replace(system, write_table=refuse))
+    assert failed == ["ethtool -X eth0 equal 4: Invalid argument"]
+    assert content(root, SYSCTL) == "64"
+
+
+# Bugs: a thread keeps the CPUs it was given; another one that has its number by now gets them.
+def test_the_cpus_of_a_thread_are_put_back_to_that_thread_alone(
+    system: System, tmp_path: Path
+) -> None:
+    cpus = os.sched_getaffinity(0)
+    one = frozenset({min(cpus)})
+    file, other = tmp_path / "undo.json", tmp_path / "other.json"
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        try:
+            assert apply([AffinityChange(process.pid, frozenset(cpus), one)], file, system) == []
+            assert os.sched_getaffinity(process.pid) == one
+            entry = json.loads(file.read_text())["before"][0]
+            other.write_text(file.read_text())
+            edited(other, before=[{**entry, "started": entry["started"] + 1}])
+            done, failed = undo(other, system)
+            assert (done, "left alone" in failed[0]) == (0, True)
+            assert os.sched_getaffinity(process.pid) == one
+            assert undo(file, system) == (1, [])
+            assert os.sched_getaffinity(process.pid) == cpus
+            assert undo(file, system) == (0, [])
+        finally:
+            process.kill()
+    done, failed = undo(file, system)
+    assert (done, "it has ended" in failed[0]) == (0, True)
+
+
+# Bug: the group on that port is another server's by now, and is changed.
+def test_a_program_is_for_the_group_it_was_made_for(system: System, tmp_path: Path) -> None:
+    gone = GroupPlace(1, "tcp", "127.0.0.1", 0, (1,))
+    with pytest.raises(LocalityError, match="the group has gone"):
+        apply([ProgramChange(gone, None, cbpf.cpu(2))], tmp_path / "undo.json", system)
+    assert not (tmp_path / "undo.json").exists()
+    (tmp_path / "undo.json").write_text(
+        json.dumps({"locality_undo": 1, "boot": "boot-1", "netns": "net:[1]", "before": [PROGRAM]})
+    )
+    done, failed = undo(tmp_path / "undo.json", system)
+    assert (done, "the group has gone" in failed[0]) == (0, True)

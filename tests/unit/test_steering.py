@@ -1,0 +1,108 @@
+"""What program a group shall have, and whether a change was worth it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from locality import cbpf
+from locality.accept_summary import AcceptSummary
+from locality.errors import LocalityError
+from locality.reuseport import Group, Member
+from locality.steering import AutoMap, by_size
+from locality.topology import Distance, Topology
+from locality.verify import receiving_cpus, verdict
+from locality.workers import Worker
+
+CPUS = 4
+DISTANCES = np.full((CPUS + 1, CPUS + 1), Distance.LLC, np.uint8)
+np.fill_diagonal(DISTANCES, Distance.CPU)
+MACHINE = Topology(CPUS, tuple(range(CPUS)), DISTANCES)
+ALL = frozenset(range(CPUS))
+
+
+def group_on(*cpus: frozenset[int]) -> Group:
+    """A group whose worker i may run on the i-th set of CPUs; an empty set is no worker."""
+    members = [
+        Member(100 + i, (Worker(10 + i, 10 + i, "nginx", allowed),) if allowed else ())
+        for i, allowed in enumerate(cpus)
+    ]
+    return Group(tuple(members), True, False, None, "read from the kernel")
+
+
+def pinned(*cpus: int) -> Group:
+    return group_on(*(frozenset({cpu}) for cpu in cpus))
+
+
+# Bug: CPUs without traffic have a say in who gets what, or are left to the hash.
+def test_cpus_that_do_not_receive_get_their_nearest_worker_too() -> None:
+    program = AutoMap(MACHINE, frozenset({2, 3}))(pinned(3, 2))
+    answers = [cbpf.evaluate(program, cbpf.Packet(cpu=cpu)) for cpu in range(CPUS)]
+    assert answers[2:] == [1, 0]
+    assert set(answers[:2]) <= {0, 1}
+
+
+# Bug: a guess where the order, the workers or their CPUs are not known.
+@pytest.mark.parametrize(
+    ("group", "why"),
+    [
+        (replace(pinned(0, 1), order_known=False, how="BPF was refused"), "BPF was refused"),
+        (group_on(frozenset(), frozenset()), "nobody"),
+        (group_on(frozenset({0}), ALL), "1 of 2 sockets"),
+    ],
+)
+def test_no_map_without_knowledge(group: Group, why: str) -> None:
+    with pytest.raises(LocalityError, match=why):
+        AutoMap(MACHINE, ALL)(group)
+
+
+# Bug: on a machine of one CPU every worker "may run on every CPU" and is refused.
+def test_one_cpu_is_home_to_all() -> None:
+    one = Topology(1, (0,), DISTANCES[np.ix_([0, CPUS], [0, CPUS])])
+    assert AutoMap(one, frozenset({0}))(pinned(0)) == cbpf.table({0: 0})
+
+
+# Bug: the size of another group, or of none.
+def test_a_program_by_size_is_for_the_group_at_hand() -> None:
+    assert by_size("random")(pinned(0, 1, 2)) == cbpf.random(3)
+    with pytest.raises(LocalityError, match="--group"):
+        by_size("cpu")(group_on())
+
+
+def counted(matrix: dict[tuple[int, int], int]) -> AcceptSummary:
+    """A count, by accept CPU and RX CPU."""
+    summary = AcceptSummary(MACHINE)
+    for (cpu, rxcpu), number in matrix.items():
+        summary.matrix[cpu, rxcpu] = number
+        summary.total += number
+        summary.local += number if cpu == rxcpu else 0
+    return summary
+
+
+# Bug: three connections in a quiet second, and a CPU without one is taken not to receive.
+def test_few_connections_do_not_tell_who_receives() -> None:
+    assert receiving_cpus(counted({(0, 0): 3})) == ALL
+    assert receiving_cpus(counted({(0, 1): 500, (2, 3): 1, (0, -1): 500})) == {1, 3}
+
+
+# Bugs: worse passes for better; nothing measured passes for proof; a server that was local
+# before fails.
+@pytest.mark.parametrize(
+    ("before", "after", "better"),
+    [
+        ({(0, 0): 50, (0, 1): 50}, {(0, 0): 99, (0, 1): 1}, True),
+        ({(0, 0): 50, (0, 1): 50}, {(0, 0): 50, (0, 1): 50}, False),
+        ({(0, 0): 99, (0, 1): 1}, {(0, 1): 100}, False),
+        ({(0, 0): 10}, {(1, 1): 10}, True),
+        ({}, {(0, 0): 10}, False),
+        ({(0, 1): 10}, {}, False),
+    ],
+)
+def test_the_verdict(
+    before: dict[tuple[int, int], int], after: dict[tuple[int, int], int], *, better: bool
+) -> None:
+    lines, verdict_ = verdict(counted(before), counted(after), 1.0)
+    assert verdict_ is better
+    assert [line.split(":")[0] for line in lines] == ["before", "after"]
