@@ -15,7 +15,7 @@ import pytest
 from locality import cbpf, topology
 from locality.attach_cbpf import attach
 from locality.groups import find
-from locality.lab.experiment import Lab, open_lab
+from locality.lab.experiment import LocalLab, open_lab
 from locality.lab.network import LINK, cpu_mask
 from locality.lab.nginx import PORT, PREFIX, render
 from tests.live.rungs import ASKED
@@ -37,36 +37,36 @@ POINTS = 2.0
 
 
 @pytest.fixture
-def lab() -> Iterator[Lab]:
+def lab() -> Iterator[LocalLab]:
     with open_lab(workers=2) as opened:
         yield opened
 
 
-def locality(lab: Lab, *arguments: str) -> subprocess.CompletedProcess[str]:
+def locality(lab: LocalLab, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command line in the server's namespace; its exit status is for the test to judge."""
     enter = ("nsenter", "--target", str(lab.server.pid), "--net", "--mount", "--")
     command = [*enter, sys.executable, "-m", "locality", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def explain(lab: Lab, *options: str) -> subprocess.CompletedProcess[str]:
+def explain(lab: LocalLab, *options: str) -> subprocess.CompletedProcess[str]:
     return locality(lab, "explain", "--port", str(PORT), "--duration", "1", *options)
 
 
-def explained(lab: Lab, *options: str) -> dict[str, Any]:
+def explained(lab: LocalLab, *options: str) -> dict[str, Any]:
     done = explain(lab, "--json", *options)
     assert done.returncode == 0, done.stdout + done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 
 
-def group_of(lab: Lab) -> FoundGroup:
+def group_of(lab: LocalLab) -> FoundGroup:
     netns = os.stat(f"/proc/{lab.server.pid}/ns/net").st_ino  # noqa: PTH116
     (found,) = [one for one in find(ports=[PORT]) if one.netns == netns]
     return found
 
 
-def state(lab: Lab) -> tuple[object, ...]:
+def state(lab: LocalLab) -> tuple[object, ...]:
     """What explain may change: program, order, workers and their CPUs, RPS."""
     deadline = time.monotonic() + PATIENCE
     group = group_of(lab).group
@@ -80,7 +80,7 @@ def state(lab: Lab) -> tuple[object, ...]:
     return inodes, group.attached, group.program, workers, mask
 
 
-def give(lab: Lab, program: cbpf.Program) -> None:
+def give(lab: LocalLab, program: cbpf.Program) -> None:
     attach(lab.nginx.pid, lab.nginx.listen_fds()[0], program)
 
 
@@ -91,44 +91,44 @@ def accept_local(seen: dict[str, Any]) -> float:
 # --- the wrong set-ups ----------------------------------------------------------------------
 
 
-def hashed(_lab: Lab) -> None:
+def hashed(_lab: LocalLab) -> None:
     """No program."""
 
 
-def reversed_affinity(lab: Lab) -> None:
+def reversed_affinity(lab: LocalLab) -> None:
     lab.serve(reverse=True)
     give(lab, cbpf.cpu(2))
 
 
-def too_small(lab: Lab) -> None:
+def too_small(lab: LocalLab) -> None:
     """A program for a group of one: half of the packets go to the only right worker."""
     give(lab, cbpf.cpu(1))
 
 
-def too_large(lab: Lab) -> None:
+def too_large(lab: LocalLab) -> None:
     """A program for a group of four: on two CPUs only a table points past the end."""
     first, second = lab.cpus
     give(lab, cbpf.table({first: 2, second: 3}))
 
 
-def unpinned(lab: Lab) -> None:
+def unpinned(lab: LocalLab) -> None:
     """Hashed too; but pinning comes first."""
     for pid in lab.nginx.workers():
         os.sched_setaffinity(pid, topology.read().online)
 
 
-def rps_on_the_client_only(lab: Lab) -> None:
+def rps_on_the_client_only(lab: LocalLab) -> None:
     for queue in range(len(lab.cpus)):
         lab.server.write(f"/sys/class/net/{LINK}/queues/rx-{queue}/rps_cpus", "0")
     lab.client.write(f"/sys/class/net/{LINK}/queues/rx-0/rps_cpus", cpu_mask(lab.cpus))
     give(lab, cbpf.cpu(2))
 
 
-def random_program(lab: Lab) -> None:
+def random_program(lab: LocalLab) -> None:
     give(lab, cbpf.random(2))
 
 
-WRONG: list[tuple[Callable[[Lab], None], str, float]] = [
+WRONG: list[tuple[Callable[[LocalLab], None], str, float]] = [
     (hashed, "no_program", 0.7),
     (reversed_affinity, "wrong_worker", 0.01),
     (too_small, "wrong_worker", 0.7),
@@ -145,7 +145,7 @@ WRONG: list[tuple[Callable[[Lab], None], str, float]] = [
     ("set_up", "cause", "most"), WRONG, ids=[set_up.__name__ for set_up, _, _ in WRONG]
 )
 def test_cause_prediction_and_way_back(
-    lab: Lab, set_up: Callable[[Lab], None], cause: str, most: float
+    lab: LocalLab, set_up: Callable[[LocalLab], None], cause: str, most: float
 ) -> None:
     set_up(lab)
     before = state(lab)
@@ -169,7 +169,7 @@ def test_cause_prediction_and_way_back(
     assert state(lab) == before
 
 
-def serve_on(lab: Lab, cpus: Sequence[int]) -> None:
+def serve_on(lab: LocalLab, cpus: Sequence[int]) -> None:
     """Let the nginx that runs have workers on these CPUs."""
     lab.server.write(f"{PREFIX}/nginx.conf", render(cpus))
     os.kill(lab.nginx.pid, signal.SIGHUP)
@@ -181,7 +181,7 @@ def serve_on(lab: Lab, cpus: Sequence[int]) -> None:
 
 
 # Bugs: a worker that does not exist is promised by a program; the remedy for it does nothing.
-def test_fewer_workers_than_rx_cpus(lab: Lab) -> None:
+def test_fewer_workers_than_rx_cpus(lab: LocalLab) -> None:
     first, second = lab.cpus
     serve_on(lab, [first])
     with lab.load():
@@ -225,7 +225,7 @@ def test_two_workers_for_four_rx_cpus() -> None:
 
 
 # Bug: the text does not say why, or is wider than a terminal; trying leaves something behind.
-def test_the_text_says_why_and_trying_leaves_nothing(lab: Lab) -> None:
+def test_the_text_says_why_and_trying_leaves_nothing(lab: LocalLab) -> None:
     reversed_affinity(lab)
     before = state(lab)
     with lab.load():
@@ -248,7 +248,7 @@ def test_the_text_says_why_and_trying_leaves_nothing(lab: Lab) -> None:
 
 
 # Bug: without load, or without a server, an answer is made up.
-def test_nothing_to_explain(lab: Lab) -> None:
+def test_nothing_to_explain(lab: LocalLab) -> None:
     idle = explain(lab)
     assert idle.returncode == 1
     assert "measure under load" in idle.stderr

@@ -20,7 +20,7 @@ from locality import cbpf, topology
 from locality.attach_cbpf import attach
 from locality.groups import FoundGroup, find
 from locality.incoming_cpu import require_heeded
-from locality.lab.experiment import URL, Lab, open_lab
+from locality.lab.experiment import URL, LocalLab, open_lab
 from locality.lab.load import run_load
 from locality.lab.nginx import PORT, PREFIX, render
 from locality.lab.programs import children
@@ -41,31 +41,31 @@ LOCALITY = [sys.executable, "-m", "locality"]
 
 
 @pytest.fixture
-def lab() -> Iterator[Lab]:
+def lab() -> Iterator[LocalLab]:
     with open_lab(workers=2) as opened:
         yield opened
 
 
-def network(lab: Lab) -> int:
+def network(lab: LocalLab) -> int:
     return Path(f"/proc/{lab.server.pid}/ns/net").stat().st_ino
 
 
-def steer(lab: Lab, *options: str) -> subprocess.CompletedProcess[str]:
+def steer(lab: LocalLab, *options: str) -> subprocess.CompletedProcess[str]:
     """Run attach-cbpf on the lab's port."""
     return subprocess.run(command(lab, *options), capture_output=True, text=True, check=False)
 
 
-def command(lab: Lab, *options: str) -> list[str]:
+def command(lab: LocalLab, *options: str) -> list[str]:
     where = ("--port", str(PORT), "--netns", str(network(lab)))
     return [*LOCALITY, "attach-cbpf", *where, *options]
 
 
-def group_of(lab: Lab) -> FoundGroup:
+def group_of(lab: LocalLab) -> FoundGroup:
     (found,) = [one for one in find(ports=[PORT]) if one.netns == network(lab)]
     return found
 
 
-def accept_local(lab: Lab, seconds: float = 0.5) -> float:
+def accept_local(lab: LocalLab, seconds: float = 0.5) -> float:
     """The share of the lab's accepts on their RX CPU; the load runs already."""
     with watching(topology.read(), [PORT], [network(lab)]) as watch:
         counted = watch.count(seconds)
@@ -79,7 +79,7 @@ def percents(text: str) -> list[float]:
 
 # Bugs: the order of the group is not read, so the map is that of workers in order; what is
 # measured before and after is not of this port, or is measured before the change took effect.
-def test_the_automatic_map_finds_reversed_workers_and_proves_it(lab: Lab) -> None:
+def test_the_automatic_map_finds_reversed_workers_and_proves_it(lab: LocalLab) -> None:
     lab.serve(reverse=True)
     attach(lab.nginx.pid, lab.nginx.listen_fds()[0], cbpf.cpu(2))
     with lab.load():
@@ -92,7 +92,7 @@ def test_the_automatic_map_finds_reversed_workers_and_proves_it(lab: Lab) -> Non
 
 
 # Bug: a change for the worse ends like one for the better.
-def test_no_improvement_is_exit_status_3(lab: Lab) -> None:
+def test_no_improvement_is_exit_status_3(lab: LocalLab) -> None:
     first, second = lab.cpus
     attach(lab.nginx.pid, lab.nginx.listen_fds()[0], cbpf.cpu(2))
     with lab.load():
@@ -105,7 +105,7 @@ def test_no_improvement_is_exit_status_3(lab: Lab) -> None:
 
 
 # Bug: a map is made of workers that run anywhere, and the user believes in it.
-def test_workers_that_are_not_pinned_are_refused(lab: Lab) -> None:
+def test_workers_that_are_not_pinned_are_refused(lab: LocalLab) -> None:
     for pid in lab.nginx.workers():
         os.sched_setaffinity(pid, topology.read().online)
     refused = steer(lab, "--map", "auto")
@@ -117,7 +117,7 @@ def test_workers_that_are_not_pinned_are_refused(lab: Lab) -> None:
 
 
 # Bug: the other way steers to the wrong worker, or cannot be taken back.
-def test_incoming_cpu_steers_too_and_is_taken_away(lab: Lab) -> None:
+def test_incoming_cpu_steers_too_and_is_taken_away(lab: LocalLab) -> None:
     try:
         require_heeded()
     except Exception as reason:  # noqa: BLE001 - whatever it says
@@ -149,7 +149,7 @@ class Following:
 
 
 @contextmanager
-def following(lab: Lab, log: Path, *options: str) -> Iterator[Following]:
+def following(lab: LocalLab, log: Path, *options: str) -> Iterator[Following]:
     with (
         log.open("w") as file,
         subprocess.Popen(
@@ -166,7 +166,7 @@ def following(lab: Lab, log: Path, *options: str) -> Iterator[Following]:
             process.wait(PATIENCE)
 
 
-def until_local(lab: Lab, why: Callable[[], object]) -> None:
+def until_local(lab: LocalLab, why: Callable[[], object]) -> None:
     """Wait until accepts under load are local; fail with what was said."""
     deadline = time.monotonic() + PATIENCE
     local = 0.0
@@ -176,7 +176,7 @@ def until_local(lab: Lab, why: Callable[[], object]) -> None:
             local = accept_local(lab)
 
 
-def configure(lab: Lab, cpus: Sequence[int], daemon: str = "daemon off;") -> None:
+def configure(lab: LocalLab, cpus: Sequence[int], daemon: str = "daemon off;") -> None:
     text = render(cpus).replace("daemon off;", daemon)
     lab.server.write(f"{PREFIX}/nginx.conf", text)
 
@@ -196,7 +196,7 @@ def until(condition: Callable[[], object]) -> None:
 
 # Bugs: a reload adds sockets that get nothing, or closes some and the program points past the
 # end; a stopped and started server has no program.
-def test_following_survives_what_servers_do(lab: Lab, tmp_path: Path) -> None:
+def test_following_survives_what_servers_do(lab: LocalLab, tmp_path: Path) -> None:
     master = lab.nginx.pid
     two, four = [*lab.cpus], [*lab.cpus, *lab.cpus]
     with following(lab, tmp_path / "log") as follower:
@@ -225,7 +225,7 @@ def test_following_survives_what_servers_do(lab: Lab, tmp_path: Path) -> None:
 
 
 # Bug: after a binary upgrade the new master, who polls nothing, is taken for a worker.
-def test_following_survives_a_binary_upgrade(lab: Lab, tmp_path: Path) -> None:
+def test_following_survives_a_binary_upgrade(lab: LocalLab, tmp_path: Path) -> None:
     lab._serving.close()  # noqa: SLF001 - one that may replace itself takes its place
     # nginx ignores the signal where its parent started it in the foreground, and runs itself
     # again by the name it was called.
@@ -250,7 +250,7 @@ def test_following_survives_a_binary_upgrade(lab: Lab, tmp_path: Path) -> None:
             assert len(masters(lab)) == 1
 
 
-def masters(lab: Lab) -> set[int]:
+def masters(lab: LocalLab) -> set[int]:
     """The nginx masters in the lab's server namespace."""
     found = set()
     for path in Path("/proc").glob("[0-9]*"):
@@ -265,7 +265,7 @@ def masters(lab: Lab) -> set[int]:
 # Bugs: the program outlives a follower who was to take it away; one that somebody else
 # attached meanwhile is not put right.
 def test_a_follower_puts_right_what_others_change_and_takes_it_away(
-    lab: Lab, tmp_path: Path
+    lab: LocalLab, tmp_path: Path
 ) -> None:
     fitting = cbpf.table(dict(zip(lab.nginx.cpus, (0, 1), strict=True)))
     with following(lab, tmp_path / "log", "--detach-on-exit") as follower:
@@ -278,7 +278,7 @@ def test_a_follower_puts_right_what_others_change_and_takes_it_away(
 
 
 # Bug: a service that starts before its server gives up.
-def test_a_follower_waits_for_its_server(lab: Lab, tmp_path: Path) -> None:
+def test_a_follower_waits_for_its_server(lab: LocalLab, tmp_path: Path) -> None:
     lab._serving.close()  # noqa: SLF001 - a lab whose nginx has stopped
     with following(lab, tmp_path / "log") as follower:
         time.sleep(1.5)
