@@ -8,6 +8,7 @@ and all of it goes when this process does.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -88,6 +89,8 @@ def main() -> int:
     parser.add_argument("--cpus", type=int, default=CPUS, choices=(2, 4, 6, 8), help="default: 4")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="a phase (default: 3)")
     arguments = parser.parse_args()
+    # To be killed is to be interrupted: temporary directories go, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with TemporaryDirectory(prefix="locality-share-") as share:
         try:
             image = kernel_image(arguments.kernel)

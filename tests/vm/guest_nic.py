@@ -67,8 +67,8 @@ def set_up(server: Namespace, cpus: Sequence[int]) -> Card:
     link, device = found[0].name, found[0].parents[1].name
     server.run("ip", "address", "add", f"{SERVER_ADDRESS}/24", "dev", link)
     server.run("ip", "link", "set", link, "up")
-    # An even spread, which is also the default; but QEMU 7.2 hands out no packet before the
-    # table of the hash was set once.
+    # An even spread. It is the default too, but there are pairs of QEMU and driver with which
+    # no packet arrives until it was set once.
     server.run("ethtool", "-X", link, "equal", str(len(cpus)))
     table = interrupt_table(INTERRUPTS.read_text())
     names = [f"{device}-input.{queue}" for queue in range(len(cpus))]
