@@ -114,9 +114,10 @@ def test_what_is_left_alone() -> None:
     group = replace(PINNED.group, attached=True)
     now = situation(replace(PINNED, group=group), tally((0, 0, 1, 50), (1, 1, 1, 50)))
     assert applied(now) is None
-    alone = found([0], program=cbpf.table(dict.fromkeys(range(4), 0)))
-    now = situation(alone, tally((0, 0, 1, 50), (0, 0, 0, 50)))
-    assert applied(now) is None
+    for program in (None, cbpf.table(dict.fromkeys(range(4), 0))):
+        alone = found([0], program=program)
+        now = situation(alone, tally((0, 0, 1, 50), (0, 0, 0, 50)))
+        assert applied(now) is None
 
 
 # Bug: connections of sockets in no group are promised to become local, or to cease to be.
