@@ -39,8 +39,8 @@ class OldFile:
         path: The file.
         content: All of it.
         owner: What it belonged to; see `KernelFiles.owner`.
-        arrived_on: For an interrupt's affinity: the CPU it arrived on. A wide mask alone
-            would leave the interrupt where the change put it.
+        arrived_on: For an interrupt's affinity: the CPU it arrived on, which a mask of
+            many CPUs does not tell.
     """
 
     path: str
