@@ -13,6 +13,7 @@ everywhere and is ignored where it does nothing.
 from __future__ import annotations
 
 import os
+import select
 import socket
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,12 +25,13 @@ from locality.steering import unpinned
 from locality.workers import descriptors
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from locality.groups import FoundGroup
 
 CONNECTIONS = 8
 """Tries from each CPU: all right by chance once in 2^16."""
+PATIENCE_S = 5.0
 NOT_SET = -1
 
 
@@ -127,7 +129,8 @@ def require_heeded() -> None:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_INCOMING_CPU, cpu)
             listener.setblocking(False)
         right = all(
-            _arrives(listener, cpu) for listener, cpu in zip((one, other), cpus, strict=True)
+            _arrives((one, other), listener, cpu)
+            for listener, cpu in zip((one, other), cpus, strict=True)
         )
     if not right:
         raise Unsupported(
@@ -136,13 +139,15 @@ def require_heeded() -> None:
         )
 
 
-def _arrives(listener: socket.socket, cpu: int) -> bool:
+def _arrives(group: Sequence[socket.socket], listener: socket.socket, cpu: int) -> bool:
     """Whether connections made on a CPU come to this listener of the group."""
     for _ in range(CONNECTIONS):
-        with _running_on(cpu), socket.create_connection(listener.getsockname(), 5):
-            try:
-                listener.accept()[0].close()
-            except BlockingIOError:
+        with _running_on(cpu), socket.create_connection(listener.getsockname(), PATIENCE_S):
+            # The client is done when it has sent its ACK, which may still be on its way.
+            ready, _, _ = select.select(group, (), (), PATIENCE_S)
+            for one in ready:
+                one.accept()[0].close()
+            if ready != [listener]:
                 return False
     return True
 

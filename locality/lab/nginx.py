@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from locality.errors import LocalityError
 from locality.lab.namespaces import POLL_S, START_S
 from locality.lab.programs import children
+from locality.workers import find, held_sockets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,6 +46,12 @@ class Nginx:
                 pinned[frozenset(os.sched_getaffinity(pid))] = pid
         by_cpu = [pinned.get(frozenset({cpu})) for cpu in self.cpus]
         return tuple(pid for pid in by_cpu if pid is not None)
+
+    def is_served(self) -> bool:
+        """Whether somebody waits for each of its sockets: a worker is pinned before it does."""
+        held = held_sockets(self.pid)
+        sockets = find({held[fd] for fd in self.listen_fds()})
+        return len(sockets) == len(self.cpus) and all(sockets.values())
 
     def listen_fds(self) -> tuple[int, ...]:
         """The master's fds of the listening sockets, in the order of the reuseport group.
@@ -83,7 +90,7 @@ def run_nginx(server: Namespace, cpus: Sequence[int]) -> Iterator[Nginx]:
     with server.start(*argv) as process:
         nginx = Nginx(process, tuple(cpus))
         deadline = time.monotonic() + START_S
-        while len(nginx.workers()) < len(cpus):
+        while len(nginx.workers()) < len(cpus) or not nginx.is_served():
             process.check()
             if time.monotonic() > deadline:
                 printed = process.printed().splitlines() or ["it printed nothing"]
