@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 3
 MESSAGES = 2 * ROUND_TRIPS
-SIZE = 8 << 20  # bytes of a stream
+SIZE = 4 << 20  # bytes of a stream
 QUIET = 0.1  # seconds without a packet
 
 PACKETS_MAY_DIFFER = 0.001
