@@ -149,7 +149,9 @@ def compare(
             name: View(Seen.of(one.rx), Seen.of(one.tx), one.lost - lost[name])
             for name, one in intervals.items()
         }
-        if not any(view.lost for view in views.values()):
+        # What a rung does not see it does not see again; what was chance does not come back.
+        explained = all(one.why for one in differences(workload, views))
+        if explained and not any(view.lost for view in views.values()):
             break
     return views
 
