@@ -165,8 +165,9 @@ def _method(row: Row) -> Iterator[str]:
         "",
         f"Two rungs agree if packets differ by {PACKETS_MAY_DIFFER:.1%} at most and local by",
         f"{POINTS_MAY_DIFFER} points, packets of unknown CPU being local or not. A measurement",
-        "during which runs of a probe were lost, or that shows what nobody can explain, is repeated,",
-        "three times at most. `python -m benchmarks.accuracy --here` prints every figure of the running kernel.",
+        "during which runs of a probe were lost, or that shows what nobody can explain, is",
+        "repeated, three times at most.",
+        "`python -m benchmarks.accuracy --here` prints every figure of the running kernel.",
         "",
     )
 

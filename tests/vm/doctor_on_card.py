@@ -74,6 +74,7 @@ def spoil(link: str) -> None:
 def main() -> None:
     """See the module's text."""
     run("modprobe", "virtio_net")
+    run("udevadm", "settle")  # it gives the card another name
     (card,) = Path("/sys/bus/virtio/drivers/virtio_net").glob("virtio*/net/*")
     link = card.name
     run("ip", "address", "add", ADDRESS, "dev", link)
