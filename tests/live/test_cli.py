@@ -21,6 +21,7 @@ import pytest
 
 from locality import cbpf
 from locality.reuseport import read_group
+from tests.live.commands import LOCALITY, tracing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.live
 
 PATIENCE = 60  # seconds until something is taken for hung; an emulated machine is slow
-LOCALITY = [sys.executable, "-m", "locality"]
 CPUS = sorted(os.sched_getaffinity(0))
 
 ACCEPT_NAMES = [
@@ -59,26 +59,6 @@ def locality(*arguments: object, stdout: int = subprocess.PIPE) -> subprocess.Co
         timeout=PATIENCE,
         check=False,
     )
-
-
-@contextmanager
-def tracing(directory: Path, *arguments: object) -> Iterator[subprocess.Popen[str]]:
-    """A tracing command that has attached its probes."""
-    ready = directory / "ready"
-    command = [*LOCALITY, *map(str, arguments), "--ready-file", str(ready)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            deadline = time.monotonic() + PATIENCE
-            while not ready.exists():
-                assert time.monotonic() < deadline, "never ready"
-                assert process.poll() is None, process.stderr and process.stderr.read()
-                time.sleep(0.01)
-            assert ready.read_text() == f"{process.pid}\n"
-            yield process
-        finally:
-            process.kill()
 
 
 @dataclass

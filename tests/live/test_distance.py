@@ -10,10 +10,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
-import sys
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,11 +22,11 @@ from locality.distance import by_distance, packets_by_distance
 from locality.skb import SkbSource
 from locality.skb_account import RX
 from locality.topology import Distance
+from tests.live.commands import tracing
 from tests.live.rungs import parametrize
 from tests.live.traffic import CPUS, HERE, PATIENCE, connect_and_accept, tcp_ping_pong
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.live
@@ -100,35 +97,17 @@ def test_packets(rung: str, distance: Distance) -> None:
     assert sum(counts.values()) == seen.rx.known
 
 
-@contextmanager
-def tracing(ready: Path, *arguments: object) -> Iterator[subprocess.Popen[str]]:
-    """A command that has attached its probes."""
-    command = [sys.executable, "-m", "locality", *map(str, arguments), "--ready-file", str(ready)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            deadline = time.monotonic() + PATIENCE
-            while not ready.exists():
-                assert time.monotonic() < deadline, "never ready"
-                assert process.poll() is None, process.stderr and process.stderr.read()
-                time.sleep(0.01)
-            yield process
-        finally:
-            process.kill()
-
-
 # Bugs: a command that needs a second CPU, or all that are possible; a summary without shares.
 def test_the_commands(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         port = listener.getsockname()[1]
         arguments = ("accept", "--port", port, "--count", CONNECTIONS)
-        with tracing(tmp_path / "accept", *arguments) as process:
+        with tracing(tmp_path, *arguments) as process:
             connect_and_accept(listener, CONNECTIONS, accept_cpu=HERE)
             said, _ = process.communicate(timeout=PATIENCE)
     assert f"\n{CONNECTIONS} accepted, 100.00% accept-local, 0 lost\nsame CPU 100.0%" in said
     half_seconds = ("--interval", 0.5, "--count", 2)
-    with tracing(tmp_path / "skb", "skb", *half_seconds, "--format", "json") as process:
+    with tracing(tmp_path, "skb", *half_seconds, "--format", "json") as process:
         tcp_ping_pong(HERE, HERE, ROUND_TRIPS)
         said, summary = process.communicate(timeout=PATIENCE)
     received = 0

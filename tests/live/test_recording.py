@@ -20,6 +20,7 @@ import pytest
 
 import locality
 from locality.recording_reader import Reader
+from tests.live.commands import LOCALITY, tracing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.live
 
 PATIENCE = 60
-LOCALITY = [sys.executable, "-m", "locality"]
 
 # Run a command that records to a small file system, and read what it left there.
 THEN_READ = """
@@ -78,26 +78,6 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-@contextmanager
-def started(directory: Path, *arguments: object) -> Iterator[subprocess.Popen[str]]:
-    """A tracing command that has attached its probes."""
-    ready = directory / "ready"
-    ready.unlink(missing_ok=True)
-    command = [*LOCALITY, *map(str, arguments), "--ready-file", str(ready)]
-    with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            deadline = time.monotonic() + PATIENCE
-            while not ready.exists():
-                assert time.monotonic() < deadline, "never ready"
-                assert process.poll() is None, process.stderr and process.stderr.read()
-                time.sleep(0.01)
-            yield process
-        finally:
-            process.kill()
-
-
 # Bugs: the recorder leaves a file that cannot be read, or rows without a batch's end; connections
 # written before the kill are lost; what was lost of the last batch is not told. Accepts are
 # written once a second, packets here fifty times: kills fall into the writing, too.
@@ -108,7 +88,9 @@ def test_killed_at_any_moment(tmp_path: Path, kind: str) -> None:
     options = {"accept": ("--json",), "skb": ("--interval", "0.02")}[kind]
     with connections():
         for _ in range(10):
-            with started(tmp_path, kind, *options, "--record", path, "--force") as process:
+            with tracing(
+                tmp_path, kind, *options, "--record", path, "--force", stdout=subprocess.DEVNULL
+            ) as process:
                 time.sleep(moments.uniform(0, 2.2 if kind == "accept" else 0.5))
                 process.send_signal(signal.SIGKILL)
                 process.wait(PATIENCE)

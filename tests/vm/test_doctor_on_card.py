@@ -50,6 +50,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 # Bugs: a finding that is missed on a card as bad as can be; a state that the test did not reach.
 def test_everything_bad_is_found(seen: dict[str, Any]) -> None:
+    assert seen["refused"] > 0, "no packet came back: the card was not used"
     status, text = seen["doctor"]
     assert status == 3, text
     link = seen["link"]
@@ -73,14 +74,19 @@ def test_after_the_fix_nothing_bad_is_left(seen: dict[str, Any]) -> None:
     assert "each CPU sends on the queue it serves" in text
 
 
-# Bugs: a wide interrupt mask is put back and the interrupt stays where the fix had put it; an
-# RSS table that comes back even; a mask in another spelling.
+# Bugs: an RSS table that comes back even; a mask in another spelling, or of another queue; a
+# difference that is kept quiet. With a wide mask it is the kernel's choice, made at the next
+# interrupt, where in it one arrives: undo can only say that it is another CPU.
 def test_undo_leaves_every_byte_as_before(seen: dict[str, Any]) -> None:
     before, fixed, back = seen["before"], seen["fixed"], seen["back"]
     changed = {path for path in before if before[path] != fixed[path]}
     assert "table" in changed
     assert any(path.endswith("effective_affinity_list") for path in changed)
     assert any(path.endswith("xps_cpus") for path in changed)
-    status, text = seen["undo"]
-    assert status == 0, text
-    assert {path for path in before if before[path] != back[path]} == set()
+    _status, text = seen["undo"]
+    complaints = [line for line in text.splitlines() if "not put back: " in line]
+    assert all("the kernel lets the interrupt arrive" in line for line in complaints), text
+    different = {path for path in before if before[path] != back[path]}
+    assert all("/effective_affinity" in path for path in different), different
+    told = {line.split("not put back: /proc/irq/")[1].split("/")[0] for line in complaints}
+    assert {path.split("/")[3] for path in different} <= told
