@@ -201,14 +201,19 @@ def _steer(places: list[tuple[int, int]], machine: Topology, wish: _Wish) -> Pla
         plan = _plan(wish, machine, before)
         targets = [inspect(*place) for place in places]
         programs = [plan(target.group) for target in targets]
-        for target, program in zip(targets, programs, strict=True):
+        meaning = [
             _look(target, program, machine, wish)
+            for target, program in zip(targets, programs, strict=True)
+        ]
+        if wish.dry_run or wish.map_ == AUTO:  # made here: shown before it acts
+            show(line for lines in meaning for line in lines)
         if wish.dry_run:
             return plan
-        for target, program in zip(targets, programs, strict=True):
+        for target, program, lines in zip(targets, programs, meaning, strict=True):
             act.attach(target.pid, target.fd, program)
             size = wish.group if wish.group is not None else len(target.group.members)
             show([act.attached_line(target.pid, target.fd, size)])
+            show(lines if wish.map_ != AUTO else [])
         if watch and before and wish.verify:
             _compare(before, watch, wish.verify)
     return plan
@@ -233,8 +238,8 @@ def _plan(wish: _Wish, machine: Topology, before: AcceptSummary | None) -> Plan:
     return steering.by_size(wish.name or "cpu")
 
 
-def _look(target: Target, program: Program, machine: Topology, wish: _Wish) -> None:
-    """Say what a program would do, before it does."""
+def _look(target: Target, program: Program, machine: Topology, wish: _Wish) -> list[str]:
+    """What a program would do, in words; what speaks against it is said, or refuses."""
     from locality import preflight
 
     findings = preflight.decide(target, program, wish.group, machine.online)
@@ -244,10 +249,10 @@ def _look(target: Target, program: Program, machine: Topology, wish: _Wish) -> N
             tell(f"{finding.level.value}: {finding.text}")
     explanation = preflight.explain(target, program, machine.online)
     if wish.dry_run:
-        explanation = [*preflight.dry_run(program, machine.online), "", *explanation]
-    elif refusals and not wish.force:
+        return [*preflight.dry_run(program, machine.online), "", *explanation]
+    if refusals and not wish.force:
         raise LocalityError(f"{refusals[0].text} (--force attaches it all the same)")
-    show(explanation)
+    return explanation
 
 
 def _watch(

@@ -167,6 +167,7 @@ def test_the_table() -> None:
             *(("skb RX", rung) for rung in ("fentry", "kprobe", "raw-tracepoint")),
             *(("skb TX", rung) for rung in ("fentry", "kprobe", "raw-tracepoint")),
             ("as the tool chooses", "any"),
+            ("skb rungs agree", "any"),
             ("attach", "any"),
         ]
     }
