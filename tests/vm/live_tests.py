@@ -31,7 +31,7 @@ RUNS |= dict.fromkeys(RUNGS, f"({' or '.join(LADDERS)}) and not chosen")
 
 CPUS = 4
 BOOT_SECONDS = 180
-SECONDS_A_RUN = 600
+SECONDS_A_RUN = 1200
 TAIL = 20_000  # characters of a log that fit in a failure's message
 
 # Any number but 0 would do: it shows that the status that arrives here is the command's.
