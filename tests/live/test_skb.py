@@ -303,7 +303,8 @@ def test_one_way(rung: str) -> None:
     # many as its 17 fragments can hold (MAX_SKB_FRAGS).
     at_least = size / 65_536 / 17
     assert received[THERE, HERE] >= at_least
-    assert received[THERE, HERE] > 2 * received[HERE, THERE]  # these are ACKs
+    # These are ACKs, of which TCP sends one for every second segment, or more when it is slow.
+    assert received[THERE, HERE] > received[HERE, THERE]
     # Before it is sent, a segment may be filled up from the next one (tcp_grow_skb, 6.x).
     assert measured.packets(TX) >= size / 65_536 / 2
     if figures := measured.delivered():
