@@ -63,7 +63,8 @@ LEGEND = """
   tests found not to apply there.
 - **limitation**: the measurement cannot stand on this rung of this kernel; the note is what
   the kernel, or the tool, answered.
-- **FAIL**: the note has the tests, or says why there is no result.
+- **FAIL**: the note has the tests, or says why there is no result. A run with a failure is made
+  once more, and the second one counts.
 - **as the tool chooses**: no rung is forced, the tool takes the best; the ladder, `locality
   check`, and the experiment with nginx.
 - **skb rungs agree**: all rungs at once count the same packets; see [accuracy](accuracy.md).
