@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 SYSFS = Path("/sys/devices/system")
 
@@ -59,6 +59,20 @@ def parse_cpu_list(text: str) -> list[int]:
         first, _, last = part.partition("-")
         cpus.extend(range(int(first), int(last or first) + 1))
     return cpus
+
+
+def format_cpu_mask(cpus: Collection[int]) -> str:
+    """CPUs as the kernel reads a mask (bitmap_parse): hexadecimal, 32 bits a group.
+
+    >>> format_cpu_mask([0, 1, 33])
+    '2,00000003'
+    """
+    bits = sum(1 << cpu for cpu in set(cpus))
+    groups = [f"{bits & 0xFFFFFFFF:x}"]
+    while bits := bits >> 32:
+        groups[0] = groups[0].zfill(8)
+        groups.insert(0, f"{bits & 0xFFFFFFFF:x}")
+    return ",".join(groups)
 
 
 def parse_cpu_mask(text: str) -> list[int]:

@@ -12,8 +12,7 @@ from locality.doctor.changes import FileChange
 from locality.doctor.facts import CORE
 from locality.doctor.findings import Finding, Level
 from locality.doctor.values import Unread
-from locality.lab.network import cpu_mask
-from locality.topology import format_cpu_list
+from locality.topology import format_cpu_list, format_cpu_mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +29,7 @@ def rps(machine: Machine, device: Device) -> Iterator[Finding]:
     if not masks or len(machine.online) == 1:
         return
     subject, read, cpus = f"{device.name} RPS", tuple(masks), format_cpu_list(device.rps_cpus)
-    everywhere = FileChange(masks[0].source, masks[0].content, cpu_mask(machine.online))
+    everywhere = FileChange(masks[0].source, masks[0].content, format_cpu_mask(machine.online))
     if not device.rps_cpus:
         if device.real and len(device.rx) > 1:
             yield Finding(Level.OK, subject, "off, the device spreads packets itself", read=read)
@@ -140,7 +139,7 @@ def xps(machine: Machine, device: Device) -> Iterator[Finding]:
     read, subject = device.xps, f"{device.name} XPS"
     pairs = list(zip(device.xps, wanted, strict=True))
     changes = tuple(
-        FileChange(now.source, now.content, cpu_mask(cpus))
+        FileChange(now.source, now.content, format_cpu_mask(cpus))
         for now, cpus in pairs
         if set(now.cpu_mask) != set(cpus)
     )

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from locality.topology import format_cpu_mask
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -51,20 +53,6 @@ def connect(server: Namespace, client: Namespace, cpus: Collection[int]) -> None
         end.run("ip", "link", "set", LINK, "up")
     for queue in range(len(cpus)):
         # veth records no RX queue, so all packets count as queue 0; the rest is for symmetry.
-        server.write(f"/sys/class/net/{LINK}/queues/rx-{queue}/rps_cpus", cpu_mask(cpus))
+        server.write(f"/sys/class/net/{LINK}/queues/rx-{queue}/rps_cpus", format_cpu_mask(cpus))
     for name, value in CLIENT_SYSCTLS.items():
         client.write(f"/proc/sys/{name}", value)
-
-
-def cpu_mask(cpus: Collection[int]) -> str:
-    """CPUs as the kernel reads a mask (bitmap_parse): hexadecimal, 32 bits a group.
-
-    >>> cpu_mask([0, 1, 33])
-    '2,00000003'
-    """
-    bits = sum(1 << cpu for cpu in set(cpus))
-    groups = [f"{bits & 0xFFFFFFFF:x}"]
-    while bits := bits >> 32:
-        groups[0] = groups[0].zfill(8)
-        groups.insert(0, f"{bits & 0xFFFFFFFF:x}")
-    return ",".join(groups)

@@ -13,8 +13,8 @@ from locality import cbpf, groups, topology
 from locality.attach_cbpf import attach
 from locality.lab.experiment import open_lab
 from locality.lab.namespaces import namespace
-from locality.lab.network import cpu_mask
 from locality.lab.nginx import PORT
+from locality.topology import format_cpu_mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ print(json.dumps(files))
 
 RX0 = "/sys/class/net/veth0/queues/rx-0/rps_cpus"
 UNDO = "/tmp/undo.json"  # noqa: S108 - a namespace has a /tmp of its own
-ALL_CPUS = cpu_mask(topology.read().online)
+ALL_CPUS = format_cpu_mask(topology.read().online)
 
 
 @pytest.fixture

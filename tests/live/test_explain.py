@@ -16,8 +16,9 @@ from locality import cbpf, topology
 from locality.attach_cbpf import attach
 from locality.groups import find
 from locality.lab.experiment import LocalLab, open_lab
-from locality.lab.network import LINK, cpu_mask
+from locality.lab.network import LINK
 from locality.lab.nginx import PORT, PREFIX, render
+from locality.topology import format_cpu_mask
 from tests.live.rungs import ASKED
 from tests.live.traffic import CPUS, HERE, PATIENCE, THERE
 
@@ -120,7 +121,7 @@ def unpinned(lab: LocalLab) -> None:
 def rps_on_the_client_only(lab: LocalLab) -> None:
     for queue in range(len(lab.cpus)):
         lab.server.write(f"/sys/class/net/{LINK}/queues/rx-{queue}/rps_cpus", "0")
-    lab.client.write(f"/sys/class/net/{LINK}/queues/rx-0/rps_cpus", cpu_mask(lab.cpus))
+    lab.client.write(f"/sys/class/net/{LINK}/queues/rx-0/rps_cpus", format_cpu_mask(lab.cpus))
     give(lab, cbpf.cpu(2))
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from locality.errors import LocalityError
 from locality.lab.experiment import rx_cpus
-from locality.lab.network import cpu_mask
+from locality.topology import format_cpu_mask
 
 
 # Bug: a big machine gets more workers than the demo has room for, an odd number leaves one
@@ -54,7 +54,7 @@ def test_cpu_modulo_n_is_the_worker(allowed: set[int], most: int) -> None:
 # Bug: a mask of more than 32 CPUs is refused by the kernel, or a group loses its zeros.
 @given(st.sets(st.integers(0, 300), min_size=1))
 def test_the_mask_reads_back(cpus: set[int]) -> None:
-    first, *rest = cpu_mask(cpus).split(",")
+    first, *rest = format_cpu_mask(cpus).split(",")
     assert first != "0"
     assert all(len(group) == 8 for group in rest)
     bits = int("".join([first, *rest]), 16)

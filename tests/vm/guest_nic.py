@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from locality.errors import LocalityError
-from locality.lab.network import SERVER_ADDRESS, cpu_mask
+from locality.lab.network import SERVER_ADDRESS
+from locality.topology import format_cpu_mask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,7 +78,7 @@ def set_up(server: Namespace, cpus: Sequence[int]) -> Card:
     card = Card(link, tuple(table[name][0] for name in names))
     for queue, cpu in enumerate(cpus):
         server.write(f"/proc/irq/{card.interrupts[queue]}/smp_affinity_list", str(cpu))
-        server.write(f"/sys/class/net/{link}/queues/tx-{queue}/xps_cpus", cpu_mask([cpu]))
+        server.write(f"/sys/class/net/{link}/queues/tx-{queue}/xps_cpus", format_cpu_mask([cpu]))
     return card
 
 
