@@ -126,7 +126,8 @@ class AcceptBatch:
     Attributes:
         records: dtype `ACCEPT`, perhaps empty.
         clock_offset: Add it to a record's time for UTC, ns since the epoch.
-        lost: Records the ring had no room for, since the source was opened.
+        lost: Records the ring had no room for, and runs of the probes that the kernel skipped,
+            some of which may have been for connections; since the source was opened.
     """
 
     records: Records
@@ -164,9 +165,9 @@ class AcceptSource:
     def __post_init__(self) -> None:
         self.footing: Footing = climb(RUNGS, self._open, only=self.rung)
         obj = self.footing.obj
-        self._beside: Object | None = None
+        self._objects = [obj]
         try:
-            self._beside = accept_io_uring.attach(obj, self._constants())
+            self._objects.append(accept_io_uring.attach(obj, self._constants()))
         except Unsupported as refusal:
             note = f"not seen: accepts by io_uring: {refusal}"
             self.footing = replace(self.footing, rung=replace(self.footing.rung, note=note))
@@ -176,7 +177,7 @@ class AcceptSource:
         self.fd = obj.map_fd("events")
         # libbpf rounds a size up to what the kernel takes: a power of two of pages.
         self._ring = Ring.map(self.fd, obj.map_entries("events"), ACCEPT)
-        self._globals = [one.bss for one in (obj, self._beside) if one]
+        self._globals = [one.bss for one in self._objects]
         self.clock_offset = time.time_ns() - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
     def _constants(self) -> dict[str, Any]:
@@ -194,13 +195,13 @@ class AcceptSource:
         # Records first: a loss counted late is counted, a loss before its neighbours confuses.
         records = self._ring.read()
         lost = sum(int(one["lost"]) for one in self._globals)
+        lost += sum(one.skipped_runs() for one in self._objects)
         return AcceptBatch(records, self.clock_offset, lost)
 
     def close(self) -> None:
         """Detach the probes."""
-        if self._beside:
-            self._beside.close()
-        self.footing.obj.close()
+        for one in reversed(self._objects):
+            one.close()
 
     def __enter__(self) -> Self:
         return self

@@ -41,7 +41,7 @@ class AcceptSummary:
     Attributes:
         total: Accepted connections.
         local: Those accepted on their RX CPU.
-        lost: Records the ring had no room for.
+        lost: Records the ring had no room for, and runs of the probes that the kernel skipped.
         workers: By (pid, CPU).
         matrix: (CPUs, CPUs + 1) connections by accept CPU and RX CPU; the last column
             counts connections without one.

@@ -252,7 +252,7 @@ class SkbSource:
             time=time.time(),
             seconds=seconds,
             rung=self.footing.rung.name,
-            lost=self.footing.obj.skipped_runs(self.footing.programs),
+            lost=self.footing.obj.skipped_runs(),
             **vars(figures),
         )
 

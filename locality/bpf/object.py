@@ -87,6 +87,7 @@ class Object:
     def __init__(self, name: str, handle: int) -> None:
         self.name = name
         self._handle = handle
+        self._attached: list[str] = []
         self._links: list[int] = []
         self._mmaps: list[mmap.mmap] = []
         self.btf = Btf(lib.bpf_object__btf(handle))
@@ -210,6 +211,7 @@ class Object:
             if not link:
                 raise _failure(f"the kernel refused to attach {section}")
             self._links.append(link)
+            self._attached.append(name)
 
     def test_run(self, program: str) -> int:
         """Run a raw tracepoint program once, here and now, attached to nothing.
@@ -240,13 +242,13 @@ class Object:
             raise _failure(f"the kernel tells nothing of the program {program}")
         return info
 
-    def skipped_runs(self, programs: Collection[str]) -> int:
-        """How many runs of these programs, all that are attached, the kernel skipped so far.
+    def skipped_runs(self) -> int:
+        """How many runs of the attached programs the kernel skipped so far.
 
         A kprobe that is hit while this CPU is busy with another never gets to its program;
         the kernel tells of those since 6.7.
         """
-        by_programs: int = sum(self.info(program).recursion_misses for program in programs)
+        by_programs: int = sum(self.info(program).recursion_misses for program in self._attached)
         return by_programs + sum(_missed(link) for link in self._links)
 
     def map_fd(self, name: str) -> int:
@@ -294,6 +296,7 @@ class Object:
         for link in reversed(self._links):
             lib.bpf_link__destroy(link)
         self._links.clear()
+        self._attached.clear()
         self._mmaps.clear()
         if self._handle:
             lib.bpf_object__close(self._handle)
