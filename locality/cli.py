@@ -32,6 +32,7 @@ from locality.cli_output import (
     tell,
 )
 from locality.cli_recordings import export, info, replay, report
+from locality.cli_udp import udp
 from locality.errors import LocalityError
 from locality.options import AT_LEAST_ONE, PORT, SECONDS, tracing_options
 
@@ -54,14 +55,15 @@ EXIT_INTERRUPTED = 128 + 2
 def cli(context: click.Context) -> None:
     """Does Linux handle a packet on the CPU that received it?
 
-    Measure it (accept, skb), change it (attach-cbpf), see both on a real server (demo), keep
+    Measure it (accept, skb, udp), change it (attach-cbpf), see both on a real server (demo), keep
     what was measured (--record) and prove it (report).
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
 
-for command in (attach_cbpf, groups, demo, doctor, explain, info, export, replay, report, undo):
+COMMANDS = (attach_cbpf, groups, demo, doctor, explain, info, export, replay, report, udp, undo)
+for command in COMMANDS:
     cli.add_command(command)
 
 
