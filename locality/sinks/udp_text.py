@@ -56,10 +56,12 @@ def udp_summary_lines(summary: UdpSummary) -> Iterator[str]:
         return
     yield f"{total.seconds:.1f} s on rung {total.rung}, {total.lost} lost"
     sockets = total.sockets
-    datagrams, known, local, drops = (
-        int(sockets[name].sum()) for name in ("datagrams", "known", "local", "drops")
+    datagrams, known, local, drops, refused = (
+        int(sockets[name].sum()) for name in ("datagrams", "known", "local", "drops", "refused")
     )
-    refused = int(sockets["refused"].sum())
+    if not datagrams + drops + refused:
+        yield "no datagrams"
+        return
     yield (
         f"{datagrams} datagrams read, {percent(share(local, known), 2)} on the CPU that "
         f"allocated them, {drops} dropped"
@@ -93,9 +95,9 @@ def _blocks(found: list[Balance], interval: UdpInterval, clock: str) -> Iterator
         yield f"… and {len(found) - MOST_BLOCKS} more: use --port, or --format json"
 
 
-def _wrapped(text: str) -> list[str]:
+def _wrapped(text: str, indent: str = "  ") -> list[str]:
     return textwrap.wrap(
-        text, WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
+        text, WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False
     )
 
 
@@ -111,7 +113,7 @@ def _advice(one: Balance) -> Iterator[str]:
         yield from _wrapped(means)
     for cure in cures(one):
         yield f"  cure: {cure.command}"
-        yield from (f"  {line}" for line in _wrapped(f"costs: {cure.cost}"))
+        yield from _wrapped(f"costs: {cure.cost}", "    ")
 
 
 def _block(one: Balance, interval: UdpInterval, clock: str) -> Iterator[str]:
@@ -149,7 +151,7 @@ def _title(one: Balance, interval: UdpInterval) -> str:
         parts.append(f"{of} socket" + ("s" if one.group.size > 1 else ""))
     parts.append(f"{_kpps(int(one.counts.sum()), interval)} kpps")
     if len(one.sockets) > 1 and one.imbalance is not None and one.effective is not None:
-        parts.append(f"max/mean {one.imbalance:.2f}, effective sockets {one.effective:.2f}")
+        parts.append(f"max/mean {one.imbalance:.2f}, effective {one.effective:.2f}")
     return printable(", ".join(parts))
 
 
