@@ -218,12 +218,12 @@ class UdpSource:
         matrix, now = self._cells.read(), time.monotonic()
         self._variables["epoch"] = (epoch + 1) & 0xFFFFFFFF
         flow_rows = self._flow_rows.read()
-        self._membership.refresh()
 
         reader_counts = _difference(readers, self._readers, ("inode", "tid"), READER_SUMS)
         socket_counts = _difference(sockets, self._sockets, ("inode",), SOCKET_SUMS[-4:])
         quiet = sockets["epoch"] != epoch
         socket_counts["peak"][quiet] = sockets["queued"][quiet]
+        self._membership.refresh(socket_counts["inode"][socket_counts["seen"] > 0].tolist())
         flows, lost = self._flows(flow_rows, epoch, socket_counts)
         interval = UdpInterval(
             time=time.time(),

@@ -13,16 +13,16 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import ExitStack, contextmanager
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 
 from locality import attach_cbpf, cbpf
 from locality.udp import MAX_SOCKETS, RUNGS, UdpFilter, UdpSource
-from locality.udp_account import UdpInterval, balances
+from locality.udp_account import Balance, UdpInterval, balances
 from locality.udp_advice import cures
 from tests.live.datagrams import (
     PAYLOAD,
@@ -167,6 +167,26 @@ def test_each_socket_of_a_group(rung: str) -> None:
     assert sorted(one) == [0, 0, 0, 100]
     assert uneven.counts.tolist() == one
     assert (uneven.imbalance, uneven.effective) == (4.0, 1.0)
+
+
+# Bug: a server that starts while it is measured stays in no group for as long as the last look
+# for groups was slow.
+@pytest.mark.udp
+def test_a_group_that_comes_later(rung: str) -> None:
+    with receiver() as reserved:
+        number = reserved.port
+    with watching(number, rung=rung) as source, ExitStack() as stack:
+        source.read()
+        members = [stack.enter_context(receiver(port=number, shared=True)) for _ in range(2)]
+        deadline = time.monotonic() + PATIENCE
+        found = list[Balance]()
+        while not (found and found[0].group) and time.monotonic() < deadline:
+            fill(members[0], 10)
+            found = balances(source.read())
+            time.sleep(0.05)
+        (one,) = found
+    assert one.group is not None
+    assert len(one.counts) == one.group.size == 2
 
 
 # Bugs: drops of all sockets together; a drop that is counted when the queue is long, not when
@@ -398,7 +418,8 @@ def test_more_flows_than_the_table_has_room_for(rung: str) -> None:
 
 
 # Bugs: one in N is one in N of those that wait; the first of each N is taken, which from senders
-# that take turns is always the same one's.
+# that take turns is always the same one's; a hash that puts flows which differ in one field into
+# one set of the table, so that most of them are lost.
 @pytest.mark.udp
 def test_a_sample_of_flows(rung: str) -> None:
     count = 8_000
@@ -407,12 +428,14 @@ def test_a_sample_of_flows(rung: str) -> None:
             fill(to, 1000, flows=8)
             drain(to)
         interval = source.read()
-    # Binomial, 1000 expected with a deviation of 30; eight flows of 125 with one of 11 each.
+    # Binomial: 1000 expected with a deviation of 30. Each of the 64 flows has 125 datagrams, of
+    # which none is sampled once in 18 million times.
     sampled = int(of(to, interval)["sampled"])
     assert 800 <= sampled <= 1200
     assert interval.flows["samples"].sum() + interval.flows_lost == sampled
-    first = interval.flows[interval.flows["source_port"] > 0]
-    assert len(np.unique(first["source_port"])) >= 8
+    # Ports are used again by chance, and five flows can meet in one set of four: rare both.
+    assert len(interval.flows) >= 60
+    assert interval.flows_lost <= 0.05 * sampled
 
 
 # "It must show" of the issue: the flow and the cure are named, the cure works, and the names
