@@ -271,6 +271,7 @@ def test_an_fd_that_is_not_open(refused: Callable[[str], Refused]) -> None:  # b
     [
         ("accept", "CAP_BPF"),
         ("skb", "CAP_BPF"),
+        ("spread --dev lo --port 1", "CAP_BPF"),
         ("attach-cbpf --pid 1 --fd 0 --group 2", "CAP_SYS_PTRACE"),
     ],
 )
