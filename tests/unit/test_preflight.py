@@ -103,6 +103,13 @@ def test_a_map(indexes: dict[int, int], level: Level, expected: str) -> None:
     assert expected in findings[0].text
 
 
+# Bug: the map made for a server with more workers than CPUs is refused, so --follow would end
+# at its start where, running, it would have gone on.
+def test_a_map_cannot_feed_more_workers_than_there_are_cpus() -> None:
+    said = only(decide(PINNED, cbpf.table({0: 0, 1: 1}), None, range(2)), Level.WARN)
+    assert "with CPUs 0-1 indexes 2-3 get nothing at all" in said
+
+
 def test_a_map_for_a_stated_group_of_the_wrong_size_is_refused() -> None:
     findings = decide(PINNED, cbpf.table({0: 0}), 2, range(4))
     assert findings[0].level is Level.REFUSE
