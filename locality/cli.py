@@ -32,6 +32,7 @@ from locality.cli_output import (
     tell,
 )
 from locality.cli_recordings import export, info, replay, report
+from locality.cli_spread import spread
 from locality.cli_udp import udp
 from locality.errors import LocalityError
 from locality.options import AT_LEAST_ONE, PORT, SECONDS, tracing_options
@@ -62,8 +63,10 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-COMMANDS = (attach_cbpf, groups, demo, doctor, explain, info, export, replay, report, udp, undo)
-for command in COMMANDS:
+for command in (
+    *(attach_cbpf, groups, demo, doctor, explain, info, export, replay, report),
+    *(spread, udp, undo),
+):
     cli.add_command(command)
 
 
