@@ -270,16 +270,21 @@ class UdpSource:
         return {"readers": in_order(threads), "sockets": in_order(found)}
 
     def _shown(self, sockets: Array, readers: Array) -> Array:
-        """The sockets that something happened to, as far as they are wanted."""
+        """The sockets that something happened to, as far as they are wanted, and members."""
         busy = np.isin(sockets["inode"], readers["inode"])
+        busy |= np.isin(sockets["inode"], np.array([*self._membership.places], "u8"))
         held = self._membership.held
         for name in ("drops", "refused", "seen"):
             happened = sockets[name] > 0
-            busy |= happened if held is None else happened & np.isin(sockets["inode"], list(held))
+            busy |= (
+                happened
+                if held is None
+                else happened & np.isin(sockets["inode"], np.array([*held], "u8"))
+            )
         return sockets[busy & (sockets["inode"] > 0)]
 
     def _idle_members(self, shown: Array) -> Array:
-        """Members of groups to which nothing happened."""
+        """Members of groups to which nothing ever happened."""
         there = set(shown["inode"].tolist())
         idle = {
             inode: place for inode, place in self._membership.places.items() if inode not in there

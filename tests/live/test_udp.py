@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from locality import attach_cbpf, cbpf
+from locality.bpf import btf
 from locality.udp import MAX_SOCKETS, RUNGS, UdpFilter, UdpSource
 from locality.udp_account import Balance, UdpInterval, balances
 from locality.udp_advice import cures
@@ -358,6 +359,44 @@ def test_filter_by_reader(rung: str, by: str) -> None:
     assert interval.sockets["inode"].tolist() == interval.readers["inode"].tolist()
     (reader,) = interval.readers
     assert (reader["pid"], reader["comm"], reader["datagrams"]) == (pid, b"udp <reader>", 20)
+
+
+MEMBER = """
+import socket, sys
+sock = socket.socket(type=socket.SOCK_DGRAM)
+sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+sock.bind(("127.0.0.1", int(sys.argv[1])))
+print(flush=True)
+sys.stdin.read(1)
+"""
+
+
+# Bugs: the members of other processes count as idle, or the group looks as if it had no others;
+# a member that is held and never read is left out.
+@pytest.mark.udp
+def test_a_group_of_several_processes(rung: str) -> None:
+    with receiver(shared=True) as ours:
+        command = [sys.executable, "-c", MEMBER, str(ours.port)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            child.stdout.readline()
+            with UdpSource(UdpFilter(pids=(child.pid,)), rung=rung) as source:
+                fill(ours, 64, flows=64)
+                ours_got = drain(ours)
+                (theirs,) = balances(source.read())
+                (still,) = source.read().sockets
+            with watching(ours.port, rung=rung) as source:
+                (both,) = balances(source.read())
+            child.terminate()
+    assert theirs.group is not None
+    assert theirs.group.size == 2
+    (row,) = theirs.sockets
+    assert row["inode"] != ours.inode
+    assert row["datagrams"] == 0
+    assert len(both.sockets) == 2
+    if btf.kernel().tracepoint_arguments("sk_data_ready") is not None:
+        # Also in an interval in which nothing came.
+        assert row["queued"] == still["queued"] == 64 - ours_got > 0
 
 
 # Bug: the port is compared in the wrong byte order, or the sender's is taken.
