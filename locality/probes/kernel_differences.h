@@ -16,6 +16,10 @@
  *                                and 6.1. Where there is none: napi_consume_skb().
  *   skb_consume_udp() defers     6471658dc66c "udp: use skb_attempt_defer_free()", 6.18. Learnt
  *                                from a few datagrams at start (skb_raw_tracepoints.h).
+ *   sock_recv_length             6e6eda44b939 "sock: add tracepoint for send recv length", 6.3.
+ *   sk_data_ready (tracepoint)   40e0b0908142 "net/sock: Introduce trace_sk_data_ready()", 6.3.
+ *                                Without either, UDP is counted in skb_consume_udp() alone.
+ *   udp_fail_queue_rcv_skb       has the sk_buff as a third argument on 6.18; it is not read.
  *   io_uring_submit_req          2ad57931db64 "io_uring: rename trace_io_uring_submit_sqe()
  *                                tracepoint", 6.4. The old one has a second argument on 6.1,
  *                                and on 5.10 it does not name the request.

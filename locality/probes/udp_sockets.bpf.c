@@ -201,7 +201,7 @@ int BPF_PROG(raw_depth, struct sock *sk)
 	return 0;
 }
 
-/* 6.14 added a third argument, the sk_buff; it is not needed. */
+/* Some kernels have a third argument, the sk_buff; it is not needed. */
 SEC("tp_btf/udp_fail_queue_rcv_skb")
 int BPF_PROG(raw_fail_queue, int rc, struct sock *sk)
 {
