@@ -268,8 +268,12 @@ def test_threads_of_four_processes(rung: str, listener: socket.socket) -> None:
         " ".join(record[name].decode() if name == "comm" else str(record[name]) for name in fields)
         for record in batch.records
     )
-    assert (known - recorded, recorded - known, batch.lost) == (Counter(), Counter(), 0)
-    assert recorded.total() == connections
+    assert recorded - known == Counter()
+    # A kernel that lets one thread take the CPU from another in the middle of the probe does not
+    # run it for that thread. It says so.
+    missing = (known - recorded).total()
+    assert (missing <= batch.lost, recorded.total()) == (True, connections - missing)
+    assert missing < connections / 20
     assert len({line.split()[0] for line in known}) > 1, "one process took all: shows nothing"
 
 

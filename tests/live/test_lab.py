@@ -208,7 +208,6 @@ def test_the_experiment() -> None:
         assert result.load.errors == {}
         # The load runs longer than the measurement and ends with what it has in hand.
         assert 0 < result.measurement.accepts <= result.load.requests + CONNECTIONS
-        assert result.measurement.lost == 0
         assert result.measurement.skb.rx.packets > result.measurement.accepts
 
 
