@@ -1,0 +1,327 @@
+"""The scaling experiment: one to N forwarding sockets, steered in four ways.
+
+For each number of sockets a forwarder is started anew, so that its group is new; the other
+variables change while it runs. What is measured is what the workers read in a window of time,
+once the sender has run a moment; every datagram is counted from before the first to after the
+last, when the sender has stopped and the queues are empty.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from locality.errors import LocalityError
+from locality.lab import programs
+from locality.lab.namespaces import namespace
+from locality.lab.network import CLIENT_ADDRESS, LINK, SERVER_ADDRESS, connect, receive_on
+from locality.lab.shared_rows import SharedRows, make_rows
+from locality.lab.udp_account import Account, gigabits, group_sockets, payload_of, read_account
+from locality.lab.udp_forwarder import WORKER, run_forwarder
+from locality.lab.udp_rx_cpus import counting_rx_cpus
+from locality.lab.udp_sender import FLOWS, run_sender
+from locality.lab.udp_steering import STEERINGS, steering
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from locality.lab.namespaces import Namespace
+    from locality.lab.udp_forwarder import Forwarder
+    from locality.lab.udp_rx_cpus import RxCpus
+    from locality.lab.udp_sender import Sender
+
+SECONDS = 1.0
+SETTLE_S = 0.2
+"""The sender runs this long before rates are measured."""
+WINDOW, WIDEST_WINDOW = 128, 512
+"""Datagrams under way for each socket, and for all. A socket's buffer and the CPU's backlog
+(net.core.netdev_max_backlog, 1000) hold all of them: what is lost then has another reason."""
+EMPTY_S = 30.0
+"""How long the workers may take to read what waits when the sender has stopped."""
+ETHERNET_MTU = 1500
+PACKAGES = {
+    name: programs.PACKAGES[name] for name in ("cat", "ip", "mount", "nsenter", "tee", "unshare")
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured.
+
+    Attributes:
+        sockets: In the group.
+        steering: Of STEERINGS.
+        flows: Of FLOWS.
+        size: Bytes of the IP packet, headers included.
+    """
+
+    sockets: int
+    steering: str
+    flows: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a case showed.
+
+    Attributes:
+        seconds: The window in which the rates were measured.
+        sent_pps: Datagrams the sender sent in it, a second.
+        read_pps: Datagrams the workers read in it, a second.
+        account: Every datagram of the case, also outside the window.
+        rx_cpus: The CPUs that received, and how many datagrams each.
+        local: Datagrams received on the CPU of the worker whose socket they went to.
+        known: Datagrams whose RX CPU was seen; 0 where the kernel takes no filter.
+    """
+
+    seconds: float
+    sent_pps: float
+    read_pps: float
+    account: Account
+    rx_cpus: dict[int, int]
+    local: int
+    known: int
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Percent of the datagrams that the kernel chose each socket for; nan of nothing."""
+        arrived = self.account.arrived
+        total = sum(arrived)
+        return tuple(100 * each / total if total else float("nan") for each in arrived)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A case, and what it showed or why it cannot be here."""
+
+    case: Case
+    figures: Figures | None
+    refused: str = ""
+
+    @property
+    def gigabits(self) -> float | None:
+        """Read, in 10^9 bits of IP packets a second."""
+        if self.figures is None:
+            return None
+        return gigabits(self.figures.read_pps, self.case.size)
+
+
+@dataclass(frozen=True)
+class UdpLab:
+    """Two namespaces, a cable, and a sender that waits for orders.
+
+    Attributes:
+        cpus: Those workers are pinned to and packets are received on, in order.
+        sender_cpus: Those the sender's processes are pinned to.
+        shared: What the workers count.
+    """
+
+    server: Namespace
+    client: Namespace
+    cpus: tuple[int, ...]
+    sender_cpus: tuple[int, ...]
+    sender: Sender
+    shared: SharedRows
+
+    def set_size(self, size: int) -> None:
+        """Let packets of this size pass the cable whole."""
+        for end in (self.server, self.client):
+            end.run("ip", "link", "set", LINK, "mtu", str(max(size, ETHERNET_MTU)))
+
+    @contextmanager
+    def forwarder(self, sockets: int) -> Iterator[Forwarder]:
+        """A new forwarder with so many sockets, and packets received on its workers' CPUs.
+
+        Raises:
+            LocalityError: It did not start.
+        """
+        cpus = [self.cpus[index % len(self.cpus)] for index in range(sockets)]
+        receive_on(self.server, sorted(set(cpus)), len(self.cpus))
+        with run_forwarder(self.server, cpus, self.shared) as forwarder:
+            yield forwarder
+
+
+def allowed_cpus() -> tuple[int, ...]:
+    """The CPUs this process may run on, ascending."""
+    return tuple(sorted(os.sched_getaffinity(0)))
+
+
+@contextmanager
+def open_udp_lab(most_sockets: int, senders: int | None = None) -> Iterator[UdpLab]:
+    """Set the lab up; when the block ends, nothing of it is left.
+
+    Args:
+        most_sockets: The largest group that will be asked for.
+        senders: Processes that send, on CPUs from the last one down; by default one for two
+            CPUs.
+
+    Raises:
+        LocalityError: Not root, a program is missing, a command failed.
+    """
+    programs.require(PACKAGES)
+    cpus = allowed_cpus()
+    count = senders or max(1, len(cpus) // 2)
+    sender_cpus = tuple(cpus[-1 - number % len(cpus)] for number in range(count))
+    shared = make_rows(WORKER, most_sockets)
+    with namespace() as server, namespace() as client:
+        connect(server, client, cpus)
+        _introduce(server, client)
+        with run_sender(client, sender_cpus, shared) as sender:
+            yield UdpLab(server, client, cpus, sender_cpus, sender, shared)
+
+
+def _introduce(server: Namespace, client: Namespace) -> None:
+    """Tell each end the other's address: no datagram waits, or is lost, for ARP.
+
+    Without IPv6, whose own packets would be counted among the lost.
+    """
+    for end, other, address in (
+        (server, client, CLIENT_ADDRESS),
+        (client, server, SERVER_ADDRESS),
+    ):
+        hardware = other.run("cat", f"/sys/class/net/{LINK}/address").strip()
+        neighbour = (address, "lladdr", hardware, "dev", LINK, "nud", "permanent")
+        end.run("ip", "neighbour", "replace", *neighbour)
+        if Path("/proc/sys/net/ipv6").exists():
+            end.write(f"/proc/sys/net/ipv6/conf/{LINK}/disable_ipv6", "1")
+
+
+def cases(
+    sockets: Sequence[int],
+    sizes: Sequence[int],
+    steerings: Sequence[str] = STEERINGS,
+    flows: Sequence[str] = FLOWS,
+) -> list[Case]:
+    """Every combination, in the order in which they are measured."""
+    return [
+        Case(count, steered, kind, size)
+        for count, size, steered, kind in product(sockets, sizes, steerings, flows)
+    ]
+
+
+def run(
+    lab: UdpLab, wanted: Sequence[Case], *, seconds: float = SECONDS, flood: bool = False
+) -> Iterator[Result]:
+    """Measure each case in turn.
+
+    Args:
+        lab: As `open_udp_lab` gives it.
+        wanted: The cases; those of one number of sockets, and of one steering, in a row.
+        seconds: For each, beside a moment to settle.
+        flood: Send as fast as possible, whatever is lost.
+
+    Yields:
+        Each case's result as soon as it is known. A steering that cannot be used here is a
+        result too.
+
+    Raises:
+        LocalityError: The lab itself did not last.
+    """
+    for count in dict.fromkeys(case.sockets for case in wanted):
+        with lab.forwarder(count) as forwarder, ExitStack() as stack:
+            received = _rx_cpus(stack, forwarder)
+            for size, steered in dict.fromkeys(
+                (case.size, case.steering) for case in wanted if case.sockets == count
+            ):
+                lab.set_size(size)
+                group = [
+                    case
+                    for case in wanted
+                    if (case.sockets, case.size, case.steering) == (count, size, steered)
+                ]
+                measuring = _Measuring(lab, forwarder, received, seconds, flood=flood)
+                yield from _steered(measuring, group, steered)
+
+
+@dataclass(frozen=True)
+class _Measuring:
+    lab: UdpLab
+    forwarder: Forwarder
+    received: RxCpus | None
+    seconds: float
+    flood: bool
+
+    def figures(self, case: Case, *, native_xdp: bool) -> Figures:
+        """Measure a case, as the group is steered now."""
+        sender, forwarder = self.lab.sender, self.forwarder
+        before = read_account(sender, forwarder, native_xdp=native_xdp)
+        received = self.received.read() if self.received else None
+        window = 0 if self.flood else min(WINDOW * case.sockets, WIDEST_WINDOW)
+        sender.send(payload_of(case.size), case.flows, window)
+        time.sleep(SETTLE_S)
+        begin, sent, read = self._rates()
+        time.sleep(self.seconds)
+        end, sent_then, read_then = self._rates()
+        sender.stop()
+        wait_until_read(forwarder)
+        after = read_account(sender, forwarder, native_xdp=native_xdp)
+        rx_cpus, local, known = {}, 0, 0
+        if self.received and received is not None:
+            grown = self.received.read() - received
+            by_cpu = grown.sum(axis=0)
+            rx_cpus = {cpu: int(count) for cpu, count in enumerate(by_cpu) if count}
+            local = sum(int(grown[row, cpu]) for row, cpu in enumerate(forwarder.cpus))
+            known = int(grown.sum())
+        return Figures(
+            seconds=end - begin,
+            sent_pps=(sent_then - sent) / (end - begin),
+            read_pps=(read_then - read) / (end - begin),
+            account=after.since(before),
+            rx_cpus=rx_cpus,
+            local=local,
+            known=known,
+        )
+
+    def _rates(self) -> tuple[float, int, int]:
+        """The time, and what was sent and read until then."""
+        self.forwarder.process.check()
+        self.lab.sender.process.check()
+        sent, read = self.lab.sender.rows["sent"], self.forwarder.rows["received"]
+        return time.monotonic(), int(sent.sum()), int(read.sum())
+
+
+def _steered(measuring: _Measuring, group: Sequence[Case], steered: str) -> Iterator[Result]:
+    """The cases of one steering, or why it is refused."""
+    with ExitStack() as stack:
+        try:
+            native = stack.enter_context(
+                steering(steered, measuring.lab.server, measuring.forwarder)
+            )
+        except LocalityError as refusal:
+            yield from (Result(case, None, str(refusal)) for case in group)
+            return
+        for case in group:
+            yield Result(case, measuring.figures(case, native_xdp=native))
+
+
+def _rx_cpus(stack: ExitStack, forwarder: Forwarder) -> RxCpus | None:
+    try:
+        return stack.enter_context(counting_rx_cpus(forwarder.pid, forwarder.sockets()))
+    except LocalityError:
+        return None  # every figure but locality is known without
+
+
+def wait_until_read(forwarder: Forwarder) -> None:
+    """Wait until the group's queues are empty and what was read is forwarded.
+
+    Raises:
+        LocalityError: The workers do not read, or have gone.
+    """
+    deadline = time.monotonic() + EMPTY_S
+    last = None
+    while True:
+        time.sleep(0.02)
+        rows = forwarder.rows
+        now = (int(rows["received"].sum()), int(rows["forwarded"].sum()))
+        if now == last and not any(one.waiting for one in group_sockets(forwarder)):
+            return
+        last = now
+        forwarder.process.check()
+        if time.monotonic() > deadline:
+            raise LocalityError(f"the forwarder's queues were not empty after {EMPTY_S:.0f} s")
