@@ -10,7 +10,7 @@ CAPABILITIES = (
     (38, "CAP_PERFMON", "attach probes, read kernel memory"),
     (19, "CAP_SYS_PTRACE", "reach another process's socket (attach-cbpf)"),
     (21, "CAP_SYS_ADMIN", "namespaces (demo); tracefs where it is not mounted; BPF before 5.8"),
-    (12, "CAP_NET_ADMIN", "links and addresses (demo)"),
+    (12, "CAP_NET_ADMIN", "links and addresses (demo); XDP programs (spread)"),
 )
 PURPOSES = {name: purpose for _, name, purpose in CAPABILITIES}
 

@@ -32,6 +32,7 @@ from locality.cli_output import (
     tell,
 )
 from locality.cli_recordings import export, info, replay, report
+from locality.cli_spread import spread
 from locality.errors import LocalityError
 from locality.options import AT_LEAST_ONE, PORT, SECONDS, tracing_options
 
@@ -61,7 +62,9 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (attach_cbpf, groups, demo, doctor, explain, info, export, replay, report, undo):
+for command in (
+    *(attach_cbpf, groups, demo, doctor, explain, info, export, replay, report, spread, undo),
+):
     cli.add_command(command)
 
 

@@ -4,6 +4,8 @@
 libbpf     the C library, through ctypes
 btf        types: what the kernel's structures and an object's records look like
 object     open, configure, load, attach and close one compiled probe object
+run        run a loaded program once, attached to nothing
+xdp        a program on a network interface, for as long as this process lives
 ladder     which rung of a measurement this kernel allows, and why not the others
 ring       a BPF ring buffer seen as a numpy array
 counters   an mmapped array map seen as a numpy array

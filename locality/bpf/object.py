@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from locality.bpf import libbpf, tracefs
+from locality.bpf import libbpf, run, tracefs
 from locality.bpf.btf import Btf
 from locality.bpf.libbpf import lib
 from locality.errors import LocalityError, Unsupported
@@ -29,28 +29,6 @@ if TYPE_CHECKING:
 KPROBE_EVENTS = Path("/sys/bus/event_source/devices/kprobe")
 
 PROBES = Path(__file__).parent.parent / "probes"
-
-
-class _TestRunOpts(ctypes.Structure):
-    """struct bpf_test_run_opts of libbpf's bpf.h, up to the last field used."""
-
-    _fields_ = (
-        ("sz", ctypes.c_size_t),
-        ("data_in", ctypes.c_void_p),
-        ("data_out", ctypes.c_void_p),
-        ("data_size_in", ctypes.c_uint32),
-        ("data_size_out", ctypes.c_uint32),
-        ("ctx_in", ctypes.c_void_p),
-        ("ctx_out", ctypes.c_void_p),
-        ("ctx_size_in", ctypes.c_uint32),
-        ("ctx_size_out", ctypes.c_uint32),
-        ("retval", ctypes.c_uint32),
-        ("repeat", ctypes.c_int),
-        ("duration", ctypes.c_uint32),
-        ("flags", ctypes.c_uint32),
-        ("cpu", ctypes.c_uint32),
-        ("batch_size", ctypes.c_uint32),
-    )
 
 
 class _ProgramInfo(ctypes.Structure):
@@ -222,7 +200,7 @@ class Object:
         Raises:
             Unsupported: The kernel refused (BPF_PROG_TEST_RUN of raw tracepoints is in 5.10+).
         """
-        options = _TestRunOpts(sz=ctypes.sizeof(_TestRunOpts))
+        options = run.Options(sz=ctypes.sizeof(run.Options))
         fd = lib.bpf_program__fd(self.programs[program])
         if lib.bpf_prog_test_run_opts(fd, ctypes.byref(options)) < 0:
             raise _failure(f"the kernel refused to run {program}")

@@ -1,0 +1,97 @@
+"""The command that spreads one flow. Like `locality.cli`: no logic, imports on use."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from locality.cli_output import end, tell
+from locality.options import SECONDS, WRITABLE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from locality.spread import Footing, Spread
+    from locality.stream import Sink
+
+WARNING = (
+    "warning: the receiver no longer sees the true source port, so it cannot answer to it; "
+    "firewall, conntrack and logs see many flows; datagrams of one sender may be read out of order"
+)
+
+
+@click.command()
+@click.option("--dev", "interface", required=True, metavar="IF", help="Where they arrive.")
+@click.option(
+    "--port",
+    "ports",
+    type=click.IntRange(1, 65535),
+    required=True,
+    multiple=True,
+    help="Destination port of the datagrams to spread; repeatable.",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["auto", "native", "generic"]),
+    default="auto",
+    show_default=True,
+    help="Native: in the driver. Auto: there if it allows it.",
+)
+@click.option("--interval", type=SECONDS, default=1.0, show_default=True, metavar="S")
+@click.option("--duration", type=SECONDS, metavar="S", help="End after S seconds.")
+@click.option("--json", "format_", flag_value="json", help="Same as --format json.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="json: an object an interval.",
+)
+@click.option("--ready-file", type=WRITABLE, help="Written once the program is attached.")
+def spread(
+    *,
+    interface: str,
+    ports: tuple[int, ...],
+    mode: str,
+    interval: float,
+    duration: float | None,
+    format_: str,
+    ready_file: Path | None,
+) -> None:
+    """Give the UDP datagrams to a port a random source port, as an XDP program does it.
+
+    A flow of one 4-tuple then reaches all sockets of a SO_REUSEPORT group. Ends, and takes the
+    program away, with Ctrl-C or with this process.
+    """
+    from locality.bpf.xdp import Mode
+    from locality.sinks.spread import JsonSpread, TextSpread, summary_lines
+    from locality.spread import SpreadSource, SpreadSummary
+    from locality.stream import stream
+
+    only = None if mode == "auto" else Mode(mode)
+    summary = SpreadSummary()
+    with SpreadSource(interface, ports, interval, only) as source:
+        _say_where_we_stand(source.footing, interface, ports)
+        shown: Sink[Spread] = (
+            JsonSpread(sys.stdout, interface, source.footing.mode.value)
+            if format_ == "json"
+            else TextSpread(sys.stdout)
+        )
+        stream(source, [summary, shown], duration=duration, ready_file=ready_file)
+    end(summary_lines(summary), format_)
+
+
+def _say_where_we_stand(footing: Footing, interface: str, ports: tuple[int, ...]) -> None:
+    from locality.spread import FIRST_PORT
+    from locality.untrusted import printable
+
+    why = "".join(f"; {one.rung}: {one.answer}" for one in footing.refused)
+    to = ", ".join(map(str, sorted(set(ports))))
+    tell(
+        f"UDP to port {to} on {printable(interface)}: source ports {FIRST_PORT} to 65535, "
+        f"{footing.mode.value} XDP{why}"
+    )
+    tell(WARNING)
