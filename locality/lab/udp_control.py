@@ -14,14 +14,18 @@ import json
 import socket
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from locality.errors import LocalityError
 from locality.lab.network import CLIENT_ADDRESS, SERVER_ADDRESS
 from locality.lab.udp_forwarder import CONTROL, DATA, PORT
+from locality.lab.udp_steering import steering
 
 if TYPE_CHECKING:
     from locality.lab.namespaces import Namespace
+    from locality.lab.udp_experiment import UdpLab
     from locality.lab.udp_forwarder import Forwarder
 
 CONTROL_PORT = 9003
@@ -30,6 +34,7 @@ KEEPALIVES = 200
 DATA_EACH = 4
 """Data between two keep-alives."""
 PAUSE_S = 0.001
+CONTROL_STEERINGS = ("hash", "random", "spread", "payload")
 PATIENCE_S = 0.5
 """How long to wait for another answer when all is sent."""
 
@@ -39,7 +44,7 @@ class ControlResult:
     """Where the keep-alives of a session went.
 
     Attributes:
-        steering: How the group was steered; of `udp_experiment.CONTROL_STEERINGS`.
+        steering: How the group was steered; of CONTROL_STEERINGS.
         sent: Keep-alives sent.
         read: How many of them each socket's worker read, in the group's order; None where
             the steering was refused.
@@ -57,6 +62,25 @@ class ControlResult:
     def one_socket(self) -> bool:
         """Whether the session works: one worker read every keep-alive, each was answered."""
         return self.read is not None and max(self.read) == self.sent == self.answered
+
+
+def hold_sessions(lab: UdpLab, sockets: int) -> list[ControlResult]:
+    """Hold a session with a group of so many sockets under each of CONTROL_STEERINGS.
+
+    Raises:
+        LocalityError: The lab did not last.
+    """
+    results = []
+    with lab.forwarder(sockets) as forwarder:
+        for name in CONTROL_STEERINGS:
+            with ExitStack() as stack:
+                try:
+                    stack.enter_context(steering(name, lab.server, forwarder))
+                except LocalityError as refusal:
+                    results.append(ControlResult(name, 0, None, 0, str(refusal)))
+                else:
+                    results.append(hold_session(lab.client, forwarder, name))
+    return results
 
 
 def hold_session(client: Namespace, forwarder: Forwarder, steering: str) -> ControlResult:

@@ -1,0 +1,95 @@
+"""The scaling experiment's figure: throughput over the number of sockets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from locality.errors import LocalityError
+from locality.report_figures import COLOURS, png, svg
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+    from locality.lab.udp_experiment import Result
+
+DASHES = {"many": "-", "one": "--"}
+MARKERS = {"many": "o", "one": "s"}
+PANEL_INCHES = 4.6
+
+
+def draw(results: Sequence[Result], *, shared_from: int | None = None) -> Figure:
+    """A panel for each packet size; a line for each steering and kind of flows.
+
+    Args:
+        results: Cases that were refused are left out.
+        shared_from: From this number of sockets on, workers and sender share CPUs: shaded.
+    """
+    sizes = sorted({one.case.size for one in results})
+    figure = Figure(figsize=(1.6 + PANEL_INCHES * len(sizes), 3.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, len(sizes), squeeze=False)[0]
+    for axis, size in zip(axes, sizes, strict=True):
+        _panel(axis, [one for one in results if one.case.size == size], size, shared_from)
+    axes[0].set_ylabel("read by the workers, Gbit/s")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize="small")
+    return figure
+
+
+def _panel(axis: Axes, results: Sequence[Result], size: int, shared_from: int | None) -> None:
+    steerings = list(dict.fromkeys(one.case.steering for one in results))
+    for colour, steering in zip(COLOURS, steerings, strict=False):
+        for flows, dashes in DASHES.items():
+            points = sorted(
+                (one.case.sockets, one.gigabits)
+                for one in results
+                if (one.case.steering, one.case.flows) == (steering, flows)
+                and one.gigabits is not None
+            )
+            if points:
+                axis.plot(
+                    *zip(*points, strict=True),
+                    color=colour,
+                    linestyle=dashes,
+                    marker=MARKERS[flows],
+                    markersize=4,
+                    label=f"{steering}, {flows} flow{'s' if flows == 'many' else ''}",
+                )
+    most = max(one.case.sockets for one in results)
+    if shared_from is not None and shared_from <= most:
+        axis.axvspan(shared_from - 0.5, most + 0.5, color="#6b7280", alpha=0.12, lw=0)
+        axis.text(
+            *(shared_from - 0.45, 0.02, "sender shares CPUs with workers"),
+            transform=axis.get_xaxis_transform(),
+            fontsize="x-small",
+            color="#6b7280",
+        )
+    axis.set_title(f"IP packets of {size} bytes", fontsize="medium")
+    axis.set_xlabel("sockets, one worker each")
+    axis.set_xlim(min(one.case.sockets for one in results) - 0.5, most + 0.5)
+    axis.set_ylim(bottom=0)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.grid(axis="y", alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write it as PNG where the name ends so, else as SVG.
+
+    Raises:
+        LocalityError: The file cannot be written.
+    """
+    try:
+        if path.suffix == ".png":
+            path.write_bytes(png(figure))
+        else:
+            path.write_text(svg(figure), encoding="utf-8")
+    except OSError as error:
+        raise LocalityError(f"cannot write {path}: {error.strerror}") from None

@@ -1,0 +1,224 @@
+"""The scaling experiment's results as a table and lines for people, and as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import platform
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from locality import __version__
+from locality.errors import LocalityError
+from locality.sinks.text import percent
+from locality.skb_account import share
+from locality.topology import format_cpu_list
+from locality.untrusted import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from locality.lab.udp_control import ControlResult
+    from locality.lab.udp_experiment import Case, Figures, Result, UdpLab
+
+MOST_SHARES = 4
+"""Of more sockets the table shows the smallest and the largest share."""
+
+UDP_NOTES = (
+    "size: bytes of the IP packet. kpps, Gbit/s: read by the workers, in IP packets. sockets:",
+    "share of each, percent of the datagrams the kernel chose it for. local: received on the",
+    "CPU of the socket's worker. buffer: found the socket's buffer full; link: dropped before",
+    "a socket was chosen (backlog, ring); both percent of those sent.",
+)
+
+
+def result_table(results: Sequence[Result]) -> Table:
+    """One row for each case; those of a refused steering have nothing but its name."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+    for heading in ("N", "size"):
+        table.add_column(heading, justify="right")
+    table.add_column("steering")
+    table.add_column("flows")
+    for heading in ("kpps", "Gbit/s"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("sockets", no_wrap=True)
+    for heading in ("local", "buffer", "link"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for one in results:
+        case = one.case
+        name = (str(case.sockets), str(case.size), case.steering, case.flows)
+        figures = one.figures
+        if figures is None:
+            table.add_row(*name, "refused", style="dim")
+            continue
+        sent = figures.account.sent
+        table.add_row(
+            *name,
+            f"{figures.read_pps / 1000:.1f}",
+            f"{one.gigabits:.2f}",
+            shares_text(figures.shares),
+            percent(share(figures.local, figures.known)),
+            percent(share(sum(figures.account.buffer_drops), sent)),
+            percent(share(figures.account.link_dropped, sent)),
+        )
+    return table
+
+
+def shares_text(shares: Sequence[float]) -> str:
+    """``50 50``, or ``12..14`` of many sockets; nothing where nothing arrived."""
+    if any(each != each for each in shares):  # noqa: PLR0124 - nan
+        return ""
+    if len(shares) <= MOST_SHARES:
+        return " ".join(f"{each:.0f}" for each in shares)
+    return f"{min(shares):.0f}..{max(shares):.0f}"
+
+
+def notes(results: Sequence[Result]) -> Iterator[str]:
+    """What the table cannot say: refusals, and datagrams that nobody counted."""
+    refusals = dict.fromkeys((one.case.steering, one.refused) for one in results if one.refused)
+    for steering, refused in refusals:
+        yield f"{steering} cannot be used here: {printable(refused)}"
+    for one in results:
+        if one.figures is None:
+            continue
+        account, name = one.figures.account, case_name(one.case)
+        if account.unaccounted:
+            yield f"{name}: {account.unaccounted:+} datagrams sent are not accounted for"
+        if account.unaccounted_forwarded:
+            yield (
+                f"{name}: {account.unaccounted_forwarded:+} datagrams forwarded are not "
+                "accounted for"
+            )
+    forwarded = [one.figures.account for one in results if one.figures]
+    if forwarded:
+        total = sum(account.forwarded for account in forwarded)
+        sunk = sum(account.sunk for account in forwarded)
+        yield f"forwarded {total:,} datagrams, {sunk:,} reached the sink"
+
+
+def case_name(case: Case) -> str:
+    """A case in words."""
+    flows = "one flow" if case.flows == "one" else "many flows"
+    return f"N={case.sockets}, {case.size} bytes, {case.steering}, {flows}"
+
+
+def case_line(number: int, total: int, one: Result) -> Text:
+    """A case in one line, as soon as it is over."""
+    if one.figures is None:
+        return Text(f"{number}/{total} {case_name(one.case)}: refused")
+    return Text(
+        f"{number}/{total} {case_name(one.case)}: {one.figures.read_pps / 1000:.1f} kpps, "
+        f"sockets {shares_text(one.figures.shares)}"
+    )
+
+
+def control_lines(results: Sequence[ControlResult]) -> Iterator[str]:
+    """Where the keep-alives of a control session went, a line for each steering."""
+    for one in results:
+        if one.read is None:
+            yield f"  {one.steering:<8} cannot be used here: {printable(one.refused)}"
+            continue
+        where = " ".join(map(str, one.read))
+        verdict = "one socket" if one.one_socket else "NOT one socket"
+        if one.answered == 0:
+            verdict += ", and no answer found back: the source port is not the true one"
+        yield (
+            f"  {one.steering:<8} {one.sent} keep-alives, read by socket: {where}; "
+            f"{one.answered} answered: {verdict}"
+        )
+
+
+def circumstances(lab: UdpLab, *, flood: bool) -> Iterator[str]:
+    """What is measured, and what must be known to read it."""
+    workers, senders = (format_cpu_list(cpus) for cpus in (lab.cpus, set(lab.sender_cpus)))
+    how = "as fast as possible" if flood else "as fast as workers read, few are lost"
+    yield f"forwarder on CPUs {workers}, one socket a worker; sender on CPU {senders}: {how}"
+    free = len(set(lab.cpus) - set(lab.sender_cpus))
+    yield (
+        f"from {free + 1} sockets on, workers and sender share CPUs: compare steerings at one N, "
+        "not one N with another"
+    )
+
+
+def write_json(found: dict[str, Any], path: Path) -> None:
+    """Write what `to_json` found.
+
+    Raises:
+        LocalityError: The file cannot be written.
+    """
+    try:
+        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise LocalityError(f"cannot write {path}: {error.strerror}") from None
+
+
+def to_json(
+    lab: UdpLab,
+    results: Sequence[Result],
+    control: Sequence[ControlResult],
+    *,
+    flood: bool,
+) -> dict[str, Any]:
+    """Everything, with its circumstances."""
+    return {
+        "version": __version__,
+        "host": printable(platform.node()),
+        "kernel": printable(platform.release()),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "worker_cpus": list(lab.cpus),
+        "sender_cpus": list(lab.sender_cpus),
+        "flood": flood,
+        "cases": [case_json(one) for one in results],
+        "control": [
+            {
+                "steering": one.steering,
+                "sent": one.sent,
+                "read": one.read,
+                "answered": one.answered,
+                "one_socket": one.one_socket,
+                "refused": one.refused or None,
+            }
+            for one in control
+        ],
+    }
+
+
+def case_json(one: Result) -> dict[str, Any]:
+    """A case and its figures; the counts are those of the whole case, not of the window."""
+    case = one.case
+    found: dict[str, Any] = {
+        "sockets": case.sockets,
+        "steering": case.steering,
+        "flows": case.flows,
+        "size": case.size,
+        "refused": one.refused or None,
+    }
+    if one.figures is not None:
+        found |= {"gbit_per_s": one.gigabits} | _figures_json(one.figures)
+    return found
+
+
+def _figures_json(figures: Figures) -> dict[str, Any]:
+    account = figures.account
+    return {
+        "seconds": figures.seconds,
+        "sent_pps": figures.sent_pps,
+        "read_pps": figures.read_pps,
+        "sent": account.sent,
+        "read": account.read,
+        "buffer_drops": account.buffer_drops,
+        "link_dropped": account.link_dropped,
+        "unaccounted": account.unaccounted,
+        "forwarded": account.forwarded,
+        "forward_dropped": account.forward_dropped,
+        "sunk": account.sunk,
+        "unaccounted_forwarded": account.unaccounted_forwarded,
+        "shares": [None if each != each else each for each in figures.shares],  # noqa: PLR0124 - nan
+        "rx_cpus": {str(cpu): count for cpu, count in figures.rx_cpus.items()},
+        "local": figures.local,
+        "known": figures.known,
+    }
