@@ -29,7 +29,19 @@ lab.add_command(demo)
 
 @lab.command()
 @click.option(
-    "--seconds", type=SECONDS, default=1.0, show_default=True, metavar="S", help="For each case."
+    *("--seconds", "seconds"),
+    type=SECONDS,
+    default=0.5,
+    show_default=True,
+    metavar="S",
+    help="For each case, in each round.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 1000),
+    default=3,
+    show_default=True,
+    help="How often each case is measured; the median counts.",
 )
 @click.option(
     "--size",
@@ -89,6 +101,7 @@ lab.add_command(demo)
 def udp(
     *,
     seconds: float,
+    rounds: int,
     sizes: tuple[int, ...],
     flows: str,
     steerings: tuple[str, ...],
@@ -107,7 +120,7 @@ def udp(
     from rich.console import Console
 
     from locality.lab.udp_control import hold_sessions
-    from locality.lab.udp_experiment import allowed_cpus, cases, open_udp_lab, run
+    from locality.lab.udp_experiment import allowed_cpus, cases, merged, open_udp_lab, run
     from locality.lab.udp_results import (
         UDP_NOTES,
         case_line,
@@ -130,13 +143,14 @@ def udp(
     )
     text = format_ == "text"
     console = Console(highlight=False, file=None if text else sys.stderr)
-    results: list[Result] = []
+    measured: list[Result] = []
     with open_udp_lab(max(*counts, 2), senders) as udp_lab:
         for line in circumstances(udp_lab, flood=flood):
             console.print(line)
-        for one in run(udp_lab, wanted, seconds=seconds, flood=flood):
-            results.append(one)
-            console.print(case_line(len(results), len(wanted), one))
+        for one in run(udp_lab, wanted, seconds=seconds, rounds=rounds, flood=flood):
+            measured.append(one)
+            console.print(case_line(len(measured), rounds * len(wanted), one))
+        results = merged(measured)
         control = hold_sessions(udp_lab, max(*counts, 2))
         found = to_json(udp_lab, results, control, flood=flood)
     if text:
@@ -151,6 +165,5 @@ def udp(
     if not no_figure:
         from locality.lab.udp_figure import draw, save
 
-        shared_from = len(udp_lab.cpus) - len(set(udp_lab.sender_cpus)) + 1
-        save(draw(results, shared_from=shared_from), figure)
+        save(draw(results, shared_from=udp_lab.shared_from), figure)
         tell(f"figure written to {figure}")

@@ -65,6 +65,12 @@ class Account:
             control=self.control - before.control,
         )
 
+    def plus(self, other: Account) -> Account:
+        """Both together."""
+        nothing = tuple(0 for _ in other.read)
+        none = Account(0, nothing, nothing, 0, 0, 0, 0)
+        return self.since(none.since(other))
+
     @property
     def arrived(self) -> tuple[int, ...]:
         """Datagrams the kernel chose each socket for: read, or dropped at its buffer."""

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import product
+from itertools import groupby, product
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 from locality.errors import LocalityError
@@ -28,14 +30,15 @@ from locality.lab.udp_sender import FLOWS, run_sender
 from locality.lab.udp_steering import STEERINGS, steering
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from locality.lab.namespaces import Namespace
     from locality.lab.udp_forwarder import Forwarder
     from locality.lab.udp_rx_cpus import RxCpus
     from locality.lab.udp_sender import Sender
 
-SECONDS = 1.0
+SECONDS = 0.5
+ROUNDS = 3
 SETTLE_S = 0.2
 """The sender runs this long before rates are measured."""
 WINDOW, WIDEST_WINDOW = 128, 512
@@ -71,22 +74,25 @@ class Figures:
     """What a case showed.
 
     Attributes:
-        seconds: The window in which the rates were measured.
-        sent_pps: Datagrams the sender sent in it, a second.
-        read_pps: Datagrams the workers read in it, a second.
-        account: Every datagram of the case, also outside the window.
+        seconds: How long the rates were measured, of all rounds together.
+        rounds: Datagrams the workers read a second, in each round.
+        account: Every datagram of the case, also outside the windows.
         rx_cpus: The CPUs that received, and how many datagrams each.
         local: Datagrams received on the CPU of the worker whose socket they went to.
         known: Datagrams whose RX CPU was seen; 0 where the kernel takes no filter.
     """
 
     seconds: float
-    sent_pps: float
-    read_pps: float
+    rounds: tuple[float, ...]
     account: Account
-    rx_cpus: dict[int, int]
+    rx_cpus: Mapping[int, int]
     local: int
     known: int
+
+    @property
+    def read_pps(self) -> float:
+        """Datagrams the workers read a second: the median of the rounds."""
+        return median(self.rounds)
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -94,6 +100,17 @@ class Figures:
         arrived = self.account.arrived
         total = sum(arrived)
         return tuple(100 * each / total if total else float("nan") for each in arrived)
+
+    def plus(self, other: Figures) -> Figures:
+        """The figures of more rounds."""
+        return Figures(
+            seconds=self.seconds + other.seconds,
+            rounds=self.rounds + other.rounds,
+            account=self.account.plus(other.account),
+            rx_cpus=Counter(self.rx_cpus) + Counter(other.rx_cpus),
+            local=self.local + other.local,
+            known=self.known + other.known,
+        )
 
 
 @dataclass(frozen=True)
@@ -128,6 +145,14 @@ class UdpLab:
     sender_cpus: tuple[int, ...]
     sender: Sender
     shared: SharedRows
+
+    @property
+    def shared_from(self) -> int:
+        """From this number of sockets on, a worker shares its CPU with the sender."""
+        return next(
+            (count for count, cpu in enumerate(self.cpus, 1) if cpu in self.sender_cpus),
+            len(self.cpus) + 1,
+        )
 
     def set_size(self, size: int) -> None:
         """Let packets of this size pass the cable whole."""
@@ -206,37 +231,56 @@ def cases(
 
 
 def run(
-    lab: UdpLab, wanted: Sequence[Case], *, seconds: float = SECONDS, flood: bool = False
+    lab: UdpLab,
+    wanted: Sequence[Case],
+    *,
+    seconds: float = SECONDS,
+    rounds: int = ROUNDS,
+    flood: bool = False,
 ) -> Iterator[Result]:
-    """Measure each case in turn.
+    """Measure each case in turn, and all of them again in each round.
+
+    What a busy neighbour takes from one case it then takes from others in another round.
 
     Args:
         lab: As `open_udp_lab` gives it.
         wanted: The cases; those of one number of sockets, and of one steering, in a row.
-        seconds: For each, beside a moment to settle.
+        seconds: For each in each round, beside a moment to settle.
+        rounds: How often.
         flood: Send as fast as possible, whatever is lost.
 
     Yields:
-        Each case's result as soon as it is known. A steering that cannot be used here is a
-        result too.
+        Each case's result of a round as soon as it is known; `merged` puts them together. A
+        steering that cannot be used here is a result too.
 
     Raises:
         LocalityError: The lab itself did not last.
     """
-    for count in dict.fromkeys(case.sockets for case in wanted):
-        with lab.forwarder(count) as forwarder, ExitStack() as stack:
-            received = _rx_cpus(stack, forwarder)
-            for size, steered in dict.fromkeys(
-                (case.size, case.steering) for case in wanted if case.sockets == count
-            ):
-                lab.set_size(size)
-                group = [
-                    case
-                    for case in wanted
-                    if (case.sockets, case.size, case.steering) == (count, size, steered)
-                ]
+    for _ in range(rounds):
+        for count, alike in groupby(wanted, lambda case: case.sockets):
+            with lab.forwarder(count) as forwarder, ExitStack() as stack:
+                received = _rx_cpus(stack, forwarder)
                 measuring = _Measuring(lab, forwarder, received, seconds, flood=flood)
-                yield from _steered(measuring, group, steered)
+                for (size, steered), group in groupby(
+                    alike, lambda case: (case.size, case.steering)
+                ):
+                    lab.set_size(size)
+                    yield from _steered(measuring, list(group), steered)
+
+
+def merged(results: Iterable[Result]) -> list[Result]:
+    """One result for each case, of all its rounds, in the order of the first round.
+
+    A case that was refused once is refused.
+    """
+    found: dict[Case, Result] = {}
+    for one in results:
+        before = found.get(one.case)
+        if before is None or one.figures is None:
+            found[one.case] = one
+        elif before.figures is not None:
+            found[one.case] = Result(one.case, before.figures.plus(one.figures))
+    return list(found.values())
 
 
 @dataclass(frozen=True)
@@ -255,9 +299,9 @@ class _Measuring:
         window = 0 if self.flood else min(WINDOW * case.sockets, WIDEST_WINDOW)
         sender.send(payload_of(case.size), case.flows, window)
         time.sleep(SETTLE_S)
-        begin, sent, read = self._rates()
+        begin, read = self._read()
         time.sleep(self.seconds)
-        end, sent_then, read_then = self._rates()
+        end, read_then = self._read()
         sender.stop()
         wait_until_read(forwarder)
         after = read_account(sender, forwarder, native_xdp=native_xdp)
@@ -270,20 +314,18 @@ class _Measuring:
             known = int(grown.sum())
         return Figures(
             seconds=end - begin,
-            sent_pps=(sent_then - sent) / (end - begin),
-            read_pps=(read_then - read) / (end - begin),
+            rounds=((read_then - read) / (end - begin),),
             account=after.since(before),
             rx_cpus=rx_cpus,
             local=local,
             known=known,
         )
 
-    def _rates(self) -> tuple[float, int, int]:
-        """The time, and what was sent and read until then."""
+    def _read(self) -> tuple[float, int]:
+        """The time, and how many datagrams the workers have read by then."""
         self.forwarder.process.check()
         self.lab.sender.process.check()
-        sent, read = self.lab.sender.rows["sent"], self.forwarder.rows["received"]
-        return time.monotonic(), int(sent.sum()), int(read.sum())
+        return time.monotonic(), int(self.forwarder.rows["received"].sum())
 
 
 def _steered(measuring: _Measuring, group: Sequence[Case], steered: str) -> Iterator[Result]:

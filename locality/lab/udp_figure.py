@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from locality.errors import LocalityError
+from locality.lab.udp_account import gigabits
 from locality.report_figures import COLOURS, png, svg
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from locality.lab.udp_experiment import Result
+    from locality.lab.udp_experiment import Figures, Result
 
 DASHES = {"many": "-", "one": "--"}
 MARKERS = {"many": "o", "one": "s"}
@@ -26,6 +27,8 @@ PANEL_INCHES = 4.6
 
 def draw(results: Sequence[Result], *, shared_from: int | None = None) -> Figure:
     """A panel for each packet size; a line for each steering and kind of flows.
+
+    The line goes through the medians; the band is from the lowest to the highest round.
 
     Args:
         results: Cases that were refused are left out.
@@ -48,14 +51,17 @@ def _panel(axis: Axes, results: Sequence[Result], size: int, shared_from: int | 
     for colour, steering in zip(COLOURS, steerings, strict=False):
         for flows, dashes in DASHES.items():
             points = sorted(
-                (one.case.sockets, one.gigabits)
+                (one.case.sockets, one.gigabits, *_range(one.figures, size))
                 for one in results
                 if (one.case.steering, one.case.flows) == (steering, flows)
+                and one.figures is not None
                 and one.gigabits is not None
             )
             if points:
+                counts, throughput, lowest, highest = zip(*points, strict=True)
+                axis.fill_between(counts, lowest, highest, color=colour, alpha=0.08, lw=0)
                 axis.plot(
-                    *zip(*points, strict=True),
+                    *(counts, throughput),
                     color=colour,
                     linestyle=dashes,
                     marker=MARKERS[flows],
@@ -78,6 +84,11 @@ def _panel(axis: Axes, results: Sequence[Result], size: int, shared_from: int | 
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.grid(axis="y", alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def _range(figures: Figures, size: int) -> tuple[float, float]:
+    """The lowest and the highest round, in Gbit/s."""
+    return gigabits(min(figures.rounds), size), gigabits(max(figures.rounds), size)
 
 
 def save(figure: Figure, path: Path) -> None:

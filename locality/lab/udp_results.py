@@ -29,10 +29,11 @@ MOST_SHARES = 4
 """Of more sockets the table shows the smallest and the largest share."""
 
 UDP_NOTES = (
-    "size: bytes of the IP packet. kpps, Gbit/s: read by the workers, in IP packets. sockets:",
-    "share of each, percent of the datagrams the kernel chose it for. local: received on the",
-    "CPU of the socket's worker. buffer: found the socket's buffer full; link: dropped before",
-    "a socket was chosen (backlog, ring); both percent of those sent.",
+    "size: bytes of the IP packet. kpps and Gbit/s: IP packets read by the workers,",
+    "median of the rounds. sockets: share of each, percent of the datagrams that the",
+    "kernel chose it for. local: received on the CPU of the worker that reads. buffer:",
+    "dropped, the socket's buffer was full; link: dropped before a socket was chosen",
+    "(backlog, ring); percent of those sent.",
 )
 
 
@@ -118,29 +119,28 @@ def case_line(number: int, total: int, one: Result) -> Text:
 
 def control_lines(results: Sequence[ControlResult]) -> Iterator[str]:
     """Where the keep-alives of a control session went, a line for each steering."""
+    yield "a control session among data of its own 4-tuple:"
     for one in results:
         if one.read is None:
             yield f"  {one.steering:<8} cannot be used here: {printable(one.refused)}"
             continue
         where = " ".join(map(str, one.read))
-        verdict = "one socket" if one.one_socket else "NOT one socket"
-        if one.answered == 0:
-            verdict += ", and no answer found back: the source port is not the true one"
+        verdict = "holds" if one.one_socket else "BREAKS"
+        why = "" if one.answered else ", answers go to a port that nobody sent from"
         yield (
-            f"  {one.steering:<8} {one.sent} keep-alives, read by socket: {where}; "
-            f"{one.answered} answered: {verdict}"
+            f"  {one.steering:<8} {verdict:<6} {one.sent} keep-alives, read by socket: {where}; "
+            f"{one.answered} answered{why}"
         )
 
 
 def circumstances(lab: UdpLab, *, flood: bool) -> Iterator[str]:
     """What is measured, and what must be known to read it."""
     workers, senders = (format_cpu_list(cpus) for cpus in (lab.cpus, set(lab.sender_cpus)))
-    how = "as fast as possible" if flood else "as fast as workers read, few are lost"
-    yield f"forwarder on CPUs {workers}, one socket a worker; sender on CPU {senders}: {how}"
-    free = len(set(lab.cpus) - set(lab.sender_cpus))
+    how = "as fast as it can" if flood else "as fast as datagrams are read"
+    yield f"workers on CPUs {workers}, a socket each; sender on {senders}, {how}"
     yield (
-        f"from {free + 1} sockets on, workers and sender share CPUs: compare steerings at one N, "
-        "not one N with another"
+        f"from {lab.shared_from} sockets on sender and workers share CPUs: compare "
+        "steerings at one N"
     )
 
 
@@ -188,7 +188,7 @@ def to_json(
 
 
 def case_json(one: Result) -> dict[str, Any]:
-    """A case and its figures; the counts are those of the whole case, not of the window."""
+    """A case and its figures; the counts are those of the whole case, not of the windows."""
     case = one.case
     found: dict[str, Any] = {
         "sockets": case.sockets,
@@ -206,8 +206,8 @@ def _figures_json(figures: Figures) -> dict[str, Any]:
     account = figures.account
     return {
         "seconds": figures.seconds,
-        "sent_pps": figures.sent_pps,
         "read_pps": figures.read_pps,
+        "rounds_read_pps": figures.rounds,
         "sent": account.sent,
         "read": account.read,
         "buffer_drops": account.buffer_drops,
