@@ -77,6 +77,8 @@ class Figures:
         seconds: How long the rates were measured, of all rounds together.
         rounds: Datagrams the workers read a second, in each round.
         account: Every datagram of the case, also outside the windows.
+        cpu_seconds: CPU time of the workers for all of them. What softirqs do on a worker's
+            CPU while it runs is in it.
         rx_cpus: The CPUs that received, and how many datagrams each.
         local: Datagrams received on the CPU of the worker whose socket they went to.
         known: Datagrams whose RX CPU was seen; 0 where the kernel takes no filter.
@@ -85,6 +87,7 @@ class Figures:
     seconds: float
     rounds: tuple[float, ...]
     account: Account
+    cpu_seconds: float
     rx_cpus: Mapping[int, int]
     local: int
     known: int
@@ -101,12 +104,23 @@ class Figures:
         total = sum(arrived)
         return tuple(100 * each / total if total else float("nan") for each in arrived)
 
+    @property
+    def per_cpu_second(self) -> float:
+        """Datagrams read in a second of a worker's CPU time; nan where none was used.
+
+        Other programs take CPU time from the workers, but hardly change this.
+        """
+        if not self.cpu_seconds:
+            return float("nan")
+        return sum(self.account.read) / self.cpu_seconds
+
     def plus(self, other: Figures) -> Figures:
         """The figures of more rounds."""
         return Figures(
             seconds=self.seconds + other.seconds,
             rounds=self.rounds + other.rounds,
             account=self.account.plus(other.account),
+            cpu_seconds=self.cpu_seconds + other.cpu_seconds,
             rx_cpus=Counter(self.rx_cpus) + Counter(other.rx_cpus),
             local=self.local + other.local,
             known=self.known + other.known,
@@ -295,6 +309,7 @@ class _Measuring:
         """Measure a case, as the group is steered now."""
         sender, forwarder = self.lab.sender, self.forwarder
         before = read_account(sender, forwarder, native_xdp=native_xdp)
+        worked = self._cpu_ns()
         received = self.received.read() if self.received else None
         window = 0 if self.flood else min(WINDOW * case.sockets, WIDEST_WINDOW)
         sender.send(payload_of(case.size), case.flows, window)
@@ -316,10 +331,14 @@ class _Measuring:
             seconds=end - begin,
             rounds=((read_then - read) / (end - begin),),
             account=after.since(before),
+            cpu_seconds=(self._cpu_ns() - worked) / 1e9,
             rx_cpus=rx_cpus,
             local=local,
             known=known,
         )
+
+    def _cpu_ns(self) -> int:
+        return int(self.forwarder.rows["cpu_ns"].sum())
 
     def _read(self) -> tuple[float, int]:
         """The time, and how many datagrams the workers have read by then."""

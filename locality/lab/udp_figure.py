@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -23,12 +25,14 @@ if TYPE_CHECKING:
 DASHES = {"many": "-", "one": "--"}
 MARKERS = {"many": "o", "one": "s"}
 PANEL_INCHES = 4.6
+DODGE = 0.025
+"""How far apart lines are at one number of sockets."""
 
 
 def draw(results: Sequence[Result], *, shared_from: int | None = None) -> Figure:
     """A panel for each packet size; a line for each steering and kind of flows.
 
-    The line goes through the medians; the band is from the lowest to the highest round.
+    The line goes through the medians; the bars are from the lowest to the highest round.
 
     Args:
         results: Cases that were refused are left out.
@@ -48,26 +52,27 @@ def draw(results: Sequence[Result], *, shared_from: int | None = None) -> Figure
 
 def _panel(axis: Axes, results: Sequence[Result], size: int, shared_from: int | None) -> None:
     steerings = list(dict.fromkeys(one.case.steering for one in results))
-    for colour, steering in zip(COLOURS, steerings, strict=False):
-        for flows, dashes in DASHES.items():
-            points = sorted(
-                (one.case.sockets, one.gigabits, *_range(one.figures, size))
-                for one in results
-                if (one.case.steering, one.case.flows) == (steering, flows)
-                and one.figures is not None
-                and one.gigabits is not None
-            )
-            if points:
-                counts, throughput, lowest, highest = zip(*points, strict=True)
-                axis.fill_between(counts, lowest, highest, color=colour, alpha=0.08, lw=0)
-                axis.plot(
-                    *(counts, throughput),
-                    color=colour,
-                    linestyle=dashes,
-                    marker=MARKERS[flows],
-                    markersize=4,
-                    label=f"{steering}, {flows} flow{'s' if flows == 'many' else ''}",
-                )
+    lines = list(product(steerings, DASHES))
+    for number, (steering, flows) in enumerate(lines):
+        points = sorted(
+            (one.case.sockets, *_throughput(one.figures, size))
+            for one in results
+            if (one.case.steering, one.case.flows) == (steering, flows) and one.figures is not None
+        )
+        if not points:
+            continue
+        count, median, lowest, highest = np.array(points).T
+        # Side by side, or the bars of eight lines would hide each other.
+        aside = DODGE * (number - (len(lines) - 1) / 2)
+        axis.errorbar(
+            *(count + aside, median, (median - lowest, highest - median)),
+            color=COLOURS[steerings.index(steering) % len(COLOURS)],
+            linestyle=DASHES[flows],
+            marker=MARKERS[flows],
+            markersize=4,
+            elinewidth=0.8,
+            label=f"{steering}, {flows} flow{'s' if flows == 'many' else ''}",
+        )
     most = max(one.case.sockets for one in results)
     if shared_from is not None and shared_from <= most:
         axis.axvspan(shared_from - 0.5, most + 0.5, color="#6b7280", alpha=0.12, lw=0)
@@ -86,9 +91,10 @@ def _panel(axis: Axes, results: Sequence[Result], size: int, shared_from: int | 
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _range(figures: Figures, size: int) -> tuple[float, float]:
-    """The lowest and the highest round, in Gbit/s."""
-    return gigabits(min(figures.rounds), size), gigabits(max(figures.rounds), size)
+def _throughput(figures: Figures, size: int) -> tuple[float, ...]:
+    """The median, the lowest and the highest round, in Gbit/s."""
+    found = (figures.read_pps, min(figures.rounds), max(figures.rounds))
+    return tuple(gigabits(each, size) for each in found)
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -41,9 +41,9 @@ DATA, CONTROL = 0, 0xC0
 RECEIVE_BUFFER = 8 << 20
 """Bytes of each socket's receive buffer, as the kernel counts them: with their overhead."""
 
-WORKER = layout(("ready", "calls", "received", "control", "forwarded"))
+WORKER = layout(("ready", "calls", "received", "control", "forwarded", "cpu_ns"))
 """What a worker counts: recvmmsg calls that got something, datagrams read, those of them that
-were keep-alives, datagrams sent on."""
+were keep-alives, datagrams sent on; and, since it started, its time on a CPU."""
 
 _SO_RCVBUFFORCE = 33
 
@@ -137,6 +137,7 @@ def work(number: int, listener: socket.socket, row: np.void) -> NoReturn:
     sink = connected(CLIENT_ADDRESS, SINK_PORT)
     fd, sink_fd = listener.fileno(), sink.fileno()
     kinds = batch.payload[:, 0]
+    row["cpu_ns"] = time.process_time_ns()
     row["ready"] = 1
     while True:
         count = batch.receive(fd)
@@ -151,6 +152,7 @@ def work(number: int, listener: socket.socket, row: np.void) -> NoReturn:
         row["calls"] += 1
         row["control"] += len(controls)
         row["forwarded"] += forwarded
+        row["cpu_ns"] = time.process_time_ns()
         row["received"] += count
 
 
