@@ -121,18 +121,24 @@ def case_line(number: int, total: int, one: Result) -> Text:
 
 def control_lines(results: Sequence[ControlResult]) -> Iterator[str]:
     """Where the keep-alives of a control session went, a line for each steering."""
-    yield "a control session among data of its own 4-tuple:"
+    yield "control session, keep-alives among data of their own 4-tuple, by socket:"
     for one in results:
         if one.read is None:
             yield f"  {one.steering:<8} cannot be used here: {printable(one.refused)}"
             continue
-        where = " ".join(map(str, one.read))
         verdict = "holds" if one.one_socket else "BREAKS"
-        why = "" if one.answered else ", answers go to a port that nobody sent from"
+        why = "" if one.answered else ": they go to a port that is not the sender's"
         yield (
-            f"  {one.steering:<8} {verdict:<6} {one.sent} keep-alives, read by socket: {where}; "
-            f"{one.answered} answered{why}"
+            f"  {one.steering:<8} {verdict:<7} {counts_text(one.read):<10} "
+            f"{one.answered} of {one.sent} answered{why}"
         )
+
+
+def counts_text(counts: Sequence[int]) -> str:
+    """``105 95``, or ``20..31`` of many sockets."""
+    if len(counts) <= MOST_SHARES:
+        return " ".join(map(str, counts))
+    return f"{min(counts)}..{max(counts)}"
 
 
 def circumstances(lab: UdpLab, *, flood: bool) -> Iterator[str]:
