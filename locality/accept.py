@@ -7,7 +7,6 @@ against the compiled probe's own type information whenever it is opened.
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
@@ -19,7 +18,8 @@ from locality.bpf.btf import check_layout
 from locality.bpf.ladder import Footing, Rung, climb
 from locality.bpf.object import Object
 from locality.bpf.ring import Ring
-from locality.errors import LocalityError, Unsupported
+from locality.errors import Unsupported
+from locality.wanted import Wanted
 
 #: One accepted connection, as `struct accept_event` of the probe.
 #: time: CLOCK_MONOTONIC, ns. wait: ns in the accept queue, valid with `WAIT_KNOWN`.
@@ -47,8 +47,6 @@ ACCEPT = np.dtype(
 )
 WAIT_KNOWN = 1
 
-MAX_CHOICES = 64
-COMM_LEN = 16
 DEFAULT_RING = 4 << 20
 
 Records = np.ndarray[tuple[int], np.dtype[np.void]]
@@ -65,20 +63,14 @@ RUNGS = (
 
 
 @dataclass(frozen=True)
-class Filter:
+class Filter(Wanted):
     """Which accepts to record; decided in the kernel.
 
     Attributes:
-        comm: Thread name; the kernel keeps 15 bytes of it, so only these are compared.
-        pids: Process ids, as seen from the initial pid namespace; empty for all.
-        ports: Local ports; empty for all.
         cpu: The CPU that runs accept().
         family: 4 or 6, the IP version of the packets.
     """
 
-    comm: str | None = None
-    pids: tuple[int, ...] = ()
-    ports: tuple[int, ...] = ()
     cpu: int | None = None
     family: int | None = None
 
@@ -88,30 +80,13 @@ class Filter:
         Raises:
             LocalityError: More pids or ports than the probe has room for.
         """
-        for name, values in (("pids", self.pids), ("ports", self.ports)):
-            if len(values) > MAX_CHOICES:
-                raise LocalityError(
-                    f"{len(values)} {name} given, {MAX_CHOICES} can be filtered at once: "
-                    "leave the filter out and select afterwards",
-                    exit_code=2,
-                )
-        comm = os.fsencode(self.comm or "")[: COMM_LEN - 1]
-        return {
+        return super().rodata() | {
             "only_cpu": -1 if self.cpu is None else self.cpu,
             "only_family": self.family or 0,
-            "only_comm": comm,
-            "pid_count": len(self.pids),
-            "only_pids": self.pids,
-            "port_count": len(self.ports),
-            "only_ports": self.ports,
         }
 
     def __str__(self) -> str:
-        parts = []
-        if self.comm is not None:
-            parts.append(f"comm {self.comm}")
-        parts += [f"pid {pid}" for pid in self.pids]
-        parts += [f"port {port}" for port in self.ports]
+        parts = self.words()
         if self.cpu is not None:
             parts.append(f"CPU {self.cpu}")
         if self.family is not None:

@@ -39,7 +39,7 @@ static __always_inline void installed(unsigned int fd, struct file *file)
 	struct pt_regs *regs;
 	long nr;
 
-	if (!wanted_task())
+	if (!wanted_caller())
 		return;
 	regs = user_registers();
 	/* Over, or the registers that an io_uring worker inherited: what is installed now is
@@ -70,7 +70,7 @@ static __always_inline void returned(struct pt_regs *regs, long ret)
 {
 	struct file *file;
 
-	if (ret < 0 || !wanted_task())
+	if (ret < 0 || !wanted_caller())
 		return;
 	file = file_of(ret);
 	if (file)

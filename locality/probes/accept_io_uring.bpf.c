@@ -147,7 +147,7 @@ static __always_inline void finished(struct io_kiocb *req, int listen_fd, int re
 	struct file *file;
 	__u32 slot;
 
-	if (result < 0 || !wanted_task())
+	if (result < 0 || !wanted_caller())
 		return;
 	slot = READ(command, struct io_accept, file_slot);
 	if (!slot)

@@ -15,9 +15,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
-
-#define COMM_LEN 16
-#define MAX_CHOICES 64
+#include "wanted.h"
 
 enum {
 	WAIT_KNOWN = 1,
@@ -43,14 +41,9 @@ struct accept_event {
 	__u8 pad[6];
 };
 
-/* Filters, decided here so that what is not wanted costs no record. */
+/* Filters beside those of wanted.h. */
 const volatile __s32 only_cpu = -1;
 const volatile __u8 only_family = 0;
-const volatile char only_comm[COMM_LEN] = {};
-const volatile __u32 pid_count = 0;
-const volatile __u32 only_pids[MAX_CHOICES] = {};
-const volatile __u32 port_count = 0;
-const volatile __u16 only_ports[MAX_CHOICES] = {};
 
 /* The reader sleeps until this much waits for it, or until its own timer. */
 const volatile __u64 wakeup_bytes = 1 << 20;
@@ -66,44 +59,11 @@ __u64 lost;
 /* Gives the object's BTF the record's layout, for the reader to check against. */
 struct accept_event *layout __attribute__((unused));
 
-static __always_inline bool wanted_task(void)
+static __always_inline bool wanted_caller(void)
 {
 	if (only_cpu >= 0 && bpf_get_smp_processor_id() != (__u32)only_cpu)
 		return false;
-
-	if (pid_count) {
-		__u32 pid = bpf_get_current_pid_tgid() >> 32;
-		bool found = false;
-
-		for (__u32 i = 0; i < MAX_CHOICES && i < pid_count; i++)
-			found |= only_pids[i] == pid;
-		if (!found)
-			return false;
-	}
-
-	if (only_comm[0]) {
-		char comm[COMM_LEN] = {};
-
-		bpf_get_current_comm(comm, sizeof(comm));
-		for (int i = 0; i < COMM_LEN; i++) {
-			if (comm[i] != only_comm[i])
-				return false;
-			if (!comm[i])
-				break;
-		}
-	}
-	return true;
-}
-
-static __always_inline bool wanted_port(__u16 port)
-{
-	if (!port_count)
-		return true;
-	for (__u32 i = 0; i < MAX_CHOICES && i < port_count; i++) {
-		if (only_ports[i] == port)
-			return true;
-	}
-	return false;
+	return wanted_task();
 }
 
 /* When the connection was established, in CLOCK_MONOTONIC ns; 0 where not known. */

@@ -36,7 +36,6 @@
 #include <bpf/bpf_endian.h>
 #include "skb_flush.h"
 
-#define IPPROTO_UDP 17
 #define ETH_P_IP 0x0800
 #define TCPHDR_FIN 1
 #define TCPHDR_SYN 2

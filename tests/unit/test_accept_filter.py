@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from locality.accept import MAX_CHOICES, Filter
+from locality.accept import Filter
 from locality.bpf.object import Object
 from locality.errors import LocalityError
+from locality.wanted import MAX_CHOICES
 
 
 # No filter must be the probe's own idea of no filter: 0 is a CPU.

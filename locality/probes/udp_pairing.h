@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Which CPU allocated the datagram that was just read, where the read itself shows no
+ * sk_buff (tracepoints).
+ *
+ * A UDP queue is first in, first out, so the datagram at its head is the one that the next
+ * read takes. Each row remembers the head, by address and alloc CPU:
+ *   sk_data_ready      if the queue was empty: what has come is the head
+ *   sock_recv_length   the head has been read; what is the head now is remembered
+ * The queue has two parts (udp_recvmsg moves one to the other in one go): what readers take
+ * from, reader_queue, and behind it what senders add to, sk_receive_queue.
+ *
+ * A reader that spins can take a datagram before sk_data_ready has told of it. It leaves word
+ * in `early`, and the sk_data_ready that follows answers with its own CPU: the one that put
+ * the datagram into the queue, which is the alloc CPU unless RPS sent it on.
+ *
+ * Where two threads read one socket at once, the remembered head may still be there after a
+ * read: it was not what this thread took, and the CPU of that one is not known. It is counted
+ * as such and never guessed.
+ */
+#ifndef LOCALITY_UDP_PAIRING_H
+#define LOCALITY_UDP_PAIRING_H
+
+#include "udp_flows.h"
+
+#define UNKNOWN_CPU 0xffffffff
+
+static __always_inline struct sk_buff_head *part(struct sock *sk, __u32 offset)
+{
+	return (void *)sk + offset;
+}
+
+#define READERS_PART(sk) part(sk, bpf_core_field_offset(struct udp_sock, reader_queue))
+#define SENDERS_PART(sk) part(sk, bpf_core_field_offset(struct sock___receiver, sk_receive_queue))
+
+static __always_inline struct sk_buff *first_of(struct sk_buff_head *queue)
+{
+	struct sk_buff *first = READ(queue, struct sk_buff_head, next);
+
+	return (void *)first == (void *)queue ? NULL : first;
+}
+
+/* The datagram that the next read will take, or NULL. */
+static __always_inline struct sk_buff *head_of_queue(struct sock *sk)
+{
+	struct sk_buff *first = first_of(READERS_PART(sk));
+
+	return first ? first : first_of(SENDERS_PART(sk));
+}
+
+static __always_inline void gauge(struct udp_socket *row, struct sock *sk, __u32 in_hand)
+{
+	__u32 queued = READ(READERS_PART(sk), struct sk_buff_head, qlen) +
+		       READ(SENDERS_PART(sk), struct sk_buff_head, qlen);
+
+	row->queued = queued;
+	row->queued_bytes = READ(sk, struct sock___receiver, sk_backlog.rmem_alloc.counter);
+	row->rcvbuf = READ(sk, struct sock___receiver, sk_rcvbuf);
+	if (queued + in_hand > row->peak)
+		row->peak = queued + in_hand;
+}
+
+static __always_inline __u32 alloc_cpu_of(struct sk_buff *skb)
+{
+	struct sk_buff___datagram *datagram = (void *)skb;
+
+	if (!bpf_core_field_exists(datagram->alloc_cpu))
+		return UNKNOWN_CPU;
+	return READ(skb, struct sk_buff___datagram, alloc_cpu);
+}
+
+static __always_inline void remember_head(struct udp_socket *row, struct sk_buff *head)
+{
+	bool is_new = row->next != (__u64)head;
+
+	row->next_cpu = alloc_cpu_of(head);
+	__sync_lock_test_and_set(&row->next, (__u64)head);
+	if (is_new)
+		sample(row, head);
+}
+
+/*
+ * A datagram of this socket was read: the CPU that allocated it, or UNKNOWN_CPU. `early` is
+ * for the answer that sk_data_ready may give later, 0 for nobody.
+ */
+static __always_inline __u32 take_head(struct udp_socket *row, struct sock *sk, __u64 early)
+{
+	struct sk_buff *head = head_of_queue(sk);
+	__u64 taken = row->next;
+	__u32 cpu = row->next_cpu;
+
+	if (!taken) {
+		cpu = UNKNOWN_CPU;
+		row->early = early;
+	} else if (taken == (__u64)head) {
+		cpu = UNKNOWN_CPU;
+	}
+	if (!head) {
+		__sync_lock_test_and_set(&row->next, 0);
+		/* What comes from now on finds the row without a head; what came just before
+		   may not have. */
+		head = head_of_queue(sk);
+	}
+	if (head)
+		remember_head(row, head);
+	return cpu;
+}
+
+/* A reader that was early: its row and its CPU, as one word that is not 0. */
+static __always_inline __u64 early_reader(__u32 row)
+{
+	return ((__u64)bpf_get_smp_processor_id() << 32) | (row + 1);
+}
+
+static __always_inline void answer_early(struct udp_socket *row)
+{
+	__u64 early = __sync_lock_test_and_set(&row->early, 0);
+	__u32 index = (__u32)early - 1;
+	struct udp_reader *reader;
+
+	if (!early)
+		return;
+	reader = bpf_map_lookup_elem(&readers, &index);
+	/* Its row may have a new owner; that it was read early means that it was read elsewhere. */
+	if (!reader || reader->inode != row->inode)
+		return;
+	__sync_fetch_and_add(&reader->known, 1);
+	count_cell(early >> 32, bpf_get_smp_processor_id());
+}
+
+/* Datagrams have come into the queue. */
+static __always_inline void arrived(struct udp_socket *row, struct sock *sk)
+{
+	struct sk_buff *head;
+
+	gauge(row, sk, 0);
+	if (row->next)
+		return;
+	answer_early(row);
+	head = head_of_queue(sk);
+	if (head)
+		remember_head(row, head);
+}
+
+#endif

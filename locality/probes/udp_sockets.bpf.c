@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Counts, for each UDP socket and each thread that reads it, datagrams, bytes, drops, and
+ * whether the datagram was read on the CPU that allocated its sk_buff.
+ *
+ * sk_incoming_cpu, by which accept is measured, is kept for connected UDP sockets only
+ * (__udp_queue_rcv_skb of net/ipv4/udp.c), so the sk_buff itself must be asked.
+ *
+ * What is hooked:
+ *   skb_consume_udp()         the end of a read that took a datagram, with the sk_buff in
+ *                             hand: fentry, kprobe
+ *   sock_recv_length          the same without the sk_buff (raw tracepoint, 6.3), and the
+ *                             only place that tells of a read that found nothing
+ *   sk_data_ready             a datagram has come (6.3): what is the head of the queue, how
+ *                             long is it
+ *   udp_fail_queue_rcv_skb    one was dropped because the receive buffer is full
+ * A read that only looks (MSG_PEEK) and one of the error queue count nowhere.
+ *
+ * recvmmsg() is recognised by the registers that the thread entered the kernel with, so that
+ * no system call tracepoint, which slows all calls, is needed. One call ends when its vector
+ * is full or a read finds nothing, or when the next call begins. A call that its timeout
+ * ends, with the next one into the same vector, counts as one.
+ */
+#include "udp_pairing.h"
+#include <bpf/bpf_tracing.h>
+
+char LICENSE[] SEC("license") = "GPL";
+
+/* arch/x86/entry/syscalls/syscall_64.tbl; include/uapi/linux/uio.h, errno.h */
+#define NR_RECVMMSG 299
+#define UIO_MAXIOV 1024
+#define ENOSYS 38
+#define ENOMEM 12
+
+#define MSG_PEEK 2
+#define MSG_ERRQUEUE 0x2000
+
+/* Gives the object's BTF the layouts, for the reader to check against. */
+struct udp_socket *socket_layout __attribute__((unused));
+struct udp_reader *reader_layout __attribute__((unused));
+struct udp_flow *flow_layout __attribute__((unused));
+
+/* Set by user space where the kernel has bpf_task_pt_regs() and sock_recv_length. */
+const volatile bool sees_batches = false;
+
+static __always_inline bool is_wanted_socket(struct sock *sk)
+{
+	return READ(sk, struct sock, sk_protocol) == IPPROTO_UDP &&
+	       wanted_port(READ(sk, struct sock, __sk_common.skc_num));
+}
+
+static __always_inline void end_call(struct udp_reader *reader)
+{
+	if (!reader->in_call)
+		return;
+	reader->in_call = 0;
+	reader->batches++;
+}
+
+static __always_inline void count_batch(struct udp_reader *reader)
+{
+	struct pt_regs *regs;
+	__u64 vector, size;
+
+	if (!sees_batches)
+		return;
+	regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	if (BPF_CORE_READ(regs, orig_ax) != NR_RECVMMSG || (long)BPF_CORE_READ(regs, ax) != -ENOSYS) {
+		end_call(reader);
+		return;
+	}
+	vector = BPF_CORE_READ(regs, si);
+	size = BPF_CORE_READ(regs, dx) & 0xffffffff;
+	if (vector != reader->vector)
+		end_call(reader);
+	reader->vector = vector;
+	reader->batched++;
+	reader->in_call++;
+	if (reader->in_call >= size || reader->in_call >= UIO_MAXIOV)
+		end_call(reader);
+}
+
+static __always_inline void count_read(struct udp_reader *reader, __u64 bytes, __u32 alloc_cpu)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+
+	reader->datagrams++;
+	reader->bytes += bytes;
+	count_batch(reader);
+	if (alloc_cpu >= possible_cpus)
+		return;
+	/* arrived() adds to it on another CPU. */
+	__sync_fetch_and_add(&reader->known, 1);
+	reader->local += alloc_cpu == cpu;
+	count_cell(cpu, alloc_cpu);
+}
+
+/* A datagram was read, and its sk_buff is in hand. `length` is negative for a peek. */
+static __always_inline void consumed(struct sock *sk, struct sk_buff *skb, int length)
+{
+	struct udp_reader *reader;
+	struct udp_socket *row;
+	__u64 inode;
+	__u32 index;
+
+	if (length < 0 || !is_wanted_socket(sk) || !wanted_task())
+		return;
+	inode = inode_of(sk);
+	row = inode ? socket_row(sk, inode) : NULL;
+	reader = row ? reader_row(inode, &index) : NULL;
+	if (!reader)
+		return;
+	gauge(row, sk, 1);
+	sample(row, skb);
+	count_read(reader, length, alloc_cpu_of(skb));
+}
+
+/* The same, and the sk_buff is gone. */
+static __always_inline void received(struct sock *sk, int length)
+{
+	struct udp_reader *reader = NULL;
+	struct udp_socket *row;
+	__u32 index = 0, alloc_cpu;
+	__u64 inode;
+
+	inode = inode_of(sk);
+	row = inode ? socket_row(sk, inode) : NULL;
+	if (!row)
+		return;
+	if (wanted_task())
+		reader = reader_row(inode, &index);
+	alloc_cpu = take_head(row, sk, reader ? early_reader(index) : 0);
+	gauge(row, sk, 1);
+	if (reader)
+		count_read(reader, length, alloc_cpu);
+}
+
+/* A read found nothing: recvmmsg() returns with what it has. */
+static __always_inline void found_nothing(struct sock *sk)
+{
+	struct reader_key key = {
+		.inode = inode_of(sk),
+		.tid = (__u32)bpf_get_current_pid_tgid(),
+	};
+	__u32 *index = bpf_map_lookup_elem(&reader_rows, &key);
+	struct udp_reader *reader = index ? bpf_map_lookup_elem(&readers, index) : NULL;
+
+	if (reader)
+		end_call(reader);
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(raw_recv_length, struct sock *sk, int ret, int flags)
+{
+	if (flags & (MSG_PEEK | MSG_ERRQUEUE) || !is_wanted_socket(sk))
+		return 0;
+	if (ret < 0)
+		found_nothing(sk);
+	else
+		received(sk, ret);
+	return 0;
+}
+
+/* For the rungs that count elsewhere. */
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(raw_found_nothing, struct sock *sk, int ret, int flags)
+{
+	if (ret < 0 && !(flags & (MSG_PEEK | MSG_ERRQUEUE)) && is_wanted_socket(sk))
+		found_nothing(sk);
+	return 0;
+}
+
+SEC("tp_btf/sk_data_ready")
+int BPF_PROG(raw_data_ready, struct sock *sk)
+{
+	struct udp_socket *row;
+	__u64 inode;
+
+	if (!is_wanted_socket(sk))
+		return 0;
+	inode = inode_of(sk);
+	row = inode ? socket_row(sk, inode) : NULL;
+	if (row)
+		arrived(row, sk);
+	return 0;
+}
+
+/* 6.14 added a third argument, the sk_buff; it is not needed. */
+SEC("tp_btf/udp_fail_queue_rcv_skb")
+int BPF_PROG(raw_fail_queue, int rc, struct sock *sk)
+{
+	struct udp_socket *row;
+	__u64 inode;
+
+	if (!is_wanted_socket(sk))
+		return 0;
+	inode = inode_of(sk);
+	row = inode ? socket_row(sk, inode) : NULL;
+	if (!row)
+		return 0;
+	__sync_fetch_and_add(rc == -ENOMEM ? &row->drops : &row->refused, 1);
+	gauge(row, sk, 0);
+	return 0;
+}
+
+SEC("fentry/skb_consume_udp")
+int BPF_PROG(fentry_consume_udp, struct sock *sk, struct sk_buff *skb, int length)
+{
+	consumed(sk, skb, length);
+	return 0;
+}
+
+SEC("kprobe/skb_consume_udp")
+int BPF_KPROBE(kprobe_consume_udp, struct sock *sk, struct sk_buff *skb, int length)
+{
+	consumed(sk, skb, length);
+	return 0;
+}

@@ -1,0 +1,322 @@
+"""Source: who reads which datagrams, socket by socket and thread by thread.
+
+`UdpSource` loads `probes/udp_sockets.bpf.c` on the best rung that this kernel allows. Each
+reading is a `UdpInterval`: what was counted since the one before, joined with the reuseport
+groups that the sockets are in, so that members that got nothing are there too. The datagrams
+themselves are counted in the kernel and never streamed.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from locality import topology
+from locality.bpf import btf
+from locality.bpf.btf import check_layout
+from locality.bpf.counters import Counters
+from locality.bpf.ladder import Footing, Rung, climb
+from locality.bpf.object import Object
+from locality.errors import Unsupported
+from locality.udp_account import (
+    FLOW,
+    FLOW_KEY,
+    READER,
+    READER_SUMS,
+    SOCKET,
+    SOCKET_SUMS,
+    Array,
+    UdpInterval,
+    in_order,
+)
+from locality.udp_groups import Membership
+from locality.wanted import Wanted
+
+if TYPE_CHECKING:
+    from locality.bpf.btf import Btf
+
+#: `struct udp_socket`.
+SOCKET_ROW = np.dtype(
+    [
+        ("inode", "u8"),
+        ("netns", "u4"),
+        ("family", "u2"),
+        ("port", "u2"),
+        ("address", "u1", (16,)),
+        ("drops", "u8"),
+        ("refused", "u8"),
+        ("seen", "u8"),
+        ("sampled", "u8"),
+        ("queued", "u4"),
+        ("queued_bytes", "u4"),
+        ("rcvbuf", "u4"),
+        ("peak", "u4"),
+        ("epoch", "u4"),
+        ("next_cpu", "u4"),
+        ("next", "u8"),
+        ("early", "u8"),
+    ]
+)
+
+#: `struct udp_reader`.
+READER_ROW = np.dtype(
+    [
+        ("inode", "u8"),
+        ("pid", "u4"),
+        ("tid", "u4"),
+        ("comm", "S16"),
+        ("datagrams", "u8"),
+        ("bytes", "u8"),
+        ("known", "u8"),
+        ("local", "u8"),
+        ("batches", "u8"),
+        ("batched", "u8"),
+        ("vector", "u8"),
+        ("in_call", "u4"),
+        ("epoch", "u4"),
+    ]
+)
+
+#: `struct udp_flow`.
+FLOW_ROW = np.dtype([("key", FLOW_KEY), ("epoch", "u4"), ("samples", "u4")])
+FLOWS_OF_A_CPU = 256 * 4  # SETS * WAYS of probes/udp_flows.h
+
+MAX_SOCKETS = 4096
+MAX_READERS = 8192
+#: One datagram in so many is sampled for its flow.
+SAMPLE = 16
+MAX_SAMPLE = 1 << 20
+
+UdpFilter = Wanted
+
+_GAUGES = ("queued", "queued_bytes", "rcvbuf", "peak")
+_IDENTITY = ("inode", "netns", "family", "port", "address")
+
+
+def _raw_programs(kernel: Btf) -> tuple[str, ...]:
+    for name in ("sock_recv_length", "sk_data_ready"):
+        if kernel.tracepoint_arguments(name) is None:
+            raise Unsupported(f"this kernel has no tracepoint {name} (6.3)")
+    return ("raw_recv_length", "raw_data_ready", "raw_fail_queue")
+
+
+def _function_programs(prefix: str, kernel: Btf) -> tuple[str, ...]:
+    if not kernel.has_function("skb_consume_udp"):
+        raise Unsupported("this kernel has no function skb_consume_udp to hook")
+    names = [f"{prefix}_consume_udp", "raw_fail_queue"]
+    if kernel.tracepoint_arguments("sock_recv_length") is not None:
+        names.append("raw_found_nothing")
+    return tuple(names)
+
+
+#: Best first.
+RUNGS = (
+    Rung(
+        "fentry",
+        lambda kernel: _function_programs("fentry", kernel),
+        note="queue depth is seen when a datagram is read or dropped",
+    ),
+    Rung(
+        "kprobe",
+        lambda kernel: _function_programs("kprobe", kernel),
+        note="queue depth is seen when a datagram is read or dropped; reads that an interrupt "
+        "makes the kernel skip are missed",
+    ),
+    Rung(
+        "raw-tracepoint",
+        _raw_programs,
+        note="where several threads read one socket at once, which CPU allocated a datagram is "
+        "not always known; with RPS, a datagram read at once counts for the CPU RPS chose",
+    ),
+)
+
+
+class UdpSource:
+    """UDP sockets and their readers, interval by interval, from the moment it is made.
+
+    Args:
+        wanted: Which readers and ports to count. By pid or comm, sockets are shown that such
+            a thread reads, or such a process holds.
+        period: Seconds between readings.
+        rung: Stand on this rung or fail; None takes the best.
+        sample: Note the flow of one datagram in so many.
+
+    Raises:
+        Unsupported: No rung is allowed here; says what the kernel answered.
+        LocalityError: More pids or ports are wanted than the probe has room for.
+    """
+
+    fd: int | None = None
+
+    def __init__(
+        self,
+        wanted: UdpFilter | None = None,
+        period: float = 1.0,
+        rung: str | None = None,
+        sample: int = SAMPLE,
+    ) -> None:
+        self.period = period
+        self.sample = sample
+        self._wanted = wanted or UdpFilter()
+        self.cpus = topology.possible_cpus()
+        kernel = btf.kernel()
+        self._batches_seen = (
+            kernel.has_function("bpf_task_pt_regs")
+            and kernel.tracepoint_arguments("sock_recv_length") is not None
+        )
+        self._membership = Membership(self._wanted)
+        self.footing: Footing = climb(RUNGS, self._open, only=rung)
+        obj = self.footing.obj
+        self._variables = obj.bss
+        self._socket_rows = Counters(obj, "sockets", SOCKET_ROW, (MAX_SOCKETS,))
+        self._reader_rows = Counters(obj, "readers", READER_ROW, (MAX_READERS,))
+        self._cells = Counters(obj, "cells", np.dtype("u8"), (self.cpus, self.cpus))
+        self._flow_rows = Counters(obj, "flows", FLOW_ROW, (self.cpus * FLOWS_OF_A_CPU,))
+        self._samples = 0
+        self._flows_lost = 0
+        self._sockets = self._socket_rows.read()
+        self._readers = self._reader_rows.read()
+        self._matrix = self._cells.read()
+        self._since = time.monotonic()
+
+    def _open(self) -> Object:
+        constants = {
+            **self._wanted.rodata(),
+            "possible_cpus": self.cpus,
+            "can_cast": btf.kernel().has_function("bpf_rdonly_cast"),
+            "max_sockets": MAX_SOCKETS,
+            "max_readers": MAX_READERS,
+            "sees_batches": self._batches_seen,
+            "sample_below": (1 << 32) // self.sample - 1,
+        }
+        obj = Object.open("udp_sockets", constants)
+        for name, layout in (
+            ("udp_socket", SOCKET_ROW),
+            ("udp_reader", READER_ROW),
+            ("udp_flow", FLOW_ROW),
+        ):
+            check_layout(layout, obj.btf.struct(name), name)
+        for name, size in (
+            ("sockets", MAX_SOCKETS),
+            ("socket_rows", MAX_SOCKETS),
+            ("readers", MAX_READERS),
+            ("reader_rows", MAX_READERS),
+            ("cells", self.cpus**2),
+            ("flows", self.cpus * FLOWS_OF_A_CPU),
+        ):
+            obj.resize(name, size)
+        return obj
+
+    def read(self) -> UdpInterval:
+        """The interval since the last reading; waits for nothing but the look for groups."""
+        epoch = int(self._variables["epoch"])
+        sockets, readers = self._socket_rows.read(), self._reader_rows.read()
+        matrix, now = self._cells.read(), time.monotonic()
+        self._variables["epoch"] = (epoch + 1) & 0xFFFFFFFF
+        flow_rows = self._flow_rows.read()
+        self._membership.refresh()
+
+        reader_counts = _difference(readers, self._readers, ("inode", "tid"), READER_SUMS)
+        socket_counts = _difference(sockets, self._sockets, ("inode",), SOCKET_SUMS[-4:])
+        quiet = sockets["epoch"] != epoch
+        socket_counts["peak"][quiet] = sockets["queued"][quiet]
+        flows, lost = self._flows(flow_rows, epoch, socket_counts)
+        interval = UdpInterval(
+            time=time.time(),
+            seconds=now - self._since,
+            rung=self.footing.rung.name,
+            lost=int(self._variables["homeless"]) + self.footing.obj.skipped_runs(),
+            **self._rows(reader_counts, socket_counts),
+            flows=flows,
+            flows_lost=lost,
+            sample_one_in=self.sample,
+            batches_seen=self._batches_seen,
+            matrix=(matrix - self._matrix).T,
+            groups=dict(self._membership.groups),
+        )
+        self._sockets, self._readers, self._matrix = sockets, readers, matrix
+        self._since = now
+        return interval
+
+    def _rows(self, readers: Array, sockets: Array) -> dict[str, Array]:
+        """Readers and sockets as `UdpInterval` has them."""
+        readers = readers[readers["datagrams"] > 0]
+        sockets = self._shown(sockets, readers)
+        found = np.zeros(len(sockets), SOCKET)
+        for name in (*_IDENTITY, *_GAUGES, *SOCKET_SUMS[-4:]):
+            found[name] = sockets[name]
+        found = np.concatenate([found, self._idle_members(found)])
+        found["group"] = found["index"] = -1
+        for row, inode in enumerate(found["inode"].tolist()):
+            if (place := self._membership.places.get(inode)) is not None:
+                found["group"][row], found["index"][row] = place
+        at = {inode: row for row, inode in enumerate(found["inode"].tolist())}
+        rows = np.array([at.get(inode, -1) for inode in readers["inode"].tolist()], "i8")
+        threads = np.zeros(len(readers), READER)
+        for name in ("inode", "pid", "tid", "comm", *READER_SUMS):
+            threads[name] = readers[name]
+        # Without a row of its own: a reader whose socket's row has gone to another meanwhile.
+        threads["group"] = threads["index"] = -1
+        placed = rows >= 0
+        for name in (*_IDENTITY, "group", "index"):
+            threads[name][placed] = found[name][rows[placed]]
+        for name in READER_SUMS:
+            np.add.at(found[name], rows[placed], threads[name][placed])
+        return {"readers": in_order(threads), "sockets": in_order(found)}
+
+    def _shown(self, sockets: Array, readers: Array) -> Array:
+        """The sockets that something happened to, as far as they are wanted."""
+        busy = np.isin(sockets["inode"], readers["inode"])
+        held = self._membership.held
+        for name in ("drops", "refused", "seen"):
+            happened = sockets[name] > 0
+            busy |= happened if held is None else happened & np.isin(sockets["inode"], list(held))
+        return sockets[busy & (sockets["inode"] > 0)]
+
+    def _idle_members(self, shown: Array) -> Array:
+        """Members of groups to which nothing happened."""
+        there = set(shown["inode"].tolist())
+        idle = {
+            inode: place for inode, place in self._membership.places.items() if inode not in there
+        }
+        rows = np.zeros(len(idle), SOCKET)
+        for row, (inode, place) in zip(rows, idle.items(), strict=True):
+            row["inode"], row["port"] = inode, self._membership.groups[place.group].port
+            netns, row["family"], address = self._membership.endpoint(place.group)
+            row["netns"], row["address"] = netns, np.frombuffer(address, "u1")
+        return rows
+
+    def _flows(self, rows: Array, epoch: int, sockets: Array) -> tuple[Array, int]:
+        """The flows of this interval, most samples first, and samples that are not in them."""
+        rows = rows[(rows["epoch"] == epoch) & (rows["samples"] > 0)]
+        keys, inverse = np.unique(rows["key"].view(f"V{FLOW_KEY.itemsize}"), return_inverse=True)
+        flows = np.zeros(len(keys), FLOW)
+        for name in FLOW_KEY.names or ():
+            flows[name] = keys.view(FLOW_KEY)[name]
+        np.add.at(flows["samples"], inverse, rows["samples"])
+        # Cumulative, because a sample may be in this reading of the one and the next of the other.
+        self._samples += int(sockets["sampled"].sum()) - int(flows["samples"].sum())
+        lost = max(0, self._samples - self._flows_lost)
+        self._flows_lost += lost
+        return flows[np.argsort(-flows["samples"].astype("i8"), kind="stable")], lost
+
+    def close(self) -> None:
+        """Detach the probes."""
+        self.footing.obj.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+
+def _difference(now: Array, before: Array, key: tuple[str, ...], sums: tuple[str, ...]) -> Array:
+    """The rows as they are now, with what their counts grew by; a new owner's began at 0."""
+    same = np.logical_and.reduce([now[name] == before[name] for name in key])
+    grown = now.copy()
+    for name in sums:
+        grown[name] -= np.where(same, before[name], 0).astype(now[name].dtype)
+    return grown

@@ -1,0 +1,367 @@
+"""What one interval of `locality udp` showed, and what its numbers add up to.
+
+Counts are of messages that a reader got: with the socket option UDP_GRO one message is
+several datagrams. The kernel side is described in probes/udp_counters.h.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
+
+_ENDPOINT = [
+    ("inode", "u8"),
+    ("netns", "u4"),
+    ("family", "u2"),
+    ("port", "u2"),
+    ("address", "u1", (16,)),
+    ("group", "i4"),
+    ("index", "i4"),
+]
+
+#: One thread that reads one socket.
+#: inode: the socket's. netns: inode of its network namespace. family: 2 or 10, the socket's.
+#: address: network order, IPv4 in 4 bytes. group: key of `UdpInterval.groups`, -1 for none.
+#: index: the socket's place in its group, -1 where not known.
+#: known: datagrams of which both CPUs are known; local: of these, read on their alloc CPU.
+#: batches: recvmmsg() calls that gave datagrams; batched: the datagrams they gave.
+READER = np.dtype(
+    [
+        *_ENDPOINT,
+        ("pid", "u4"),
+        ("tid", "u4"),
+        ("comm", "S16"),
+        ("datagrams", "u8"),
+        ("bytes", "u8"),
+        ("known", "u8"),
+        ("local", "u8"),
+        ("batches", "u8"),
+        ("batched", "u8"),
+    ]
+)
+
+#: One socket: the sums of its readers, and what is the socket's own.
+#: drops: no room in the receive buffer; refused: no memory for UDP (net.ipv4.udp_mem).
+#: seen, sampled: datagrams that the flow sample could choose from, and that it chose.
+#: queued, queued_bytes, rcvbuf: gauges at the end: datagrams and bytes of memory that wait,
+#: and bytes of memory that may. peak: most datagrams that waited at once.
+SOCKET = np.dtype(
+    [
+        *_ENDPOINT,
+        ("datagrams", "u8"),
+        ("bytes", "u8"),
+        ("known", "u8"),
+        ("local", "u8"),
+        ("batches", "u8"),
+        ("batched", "u8"),
+        ("drops", "u8"),
+        ("refused", "u8"),
+        ("seen", "u8"),
+        ("sampled", "u8"),
+        ("queued", "u4"),
+        ("queued_bytes", "u4"),
+        ("rcvbuf", "u4"),
+        ("peak", "u4"),
+    ]
+)
+
+_FLOW = [
+    ("source", "u1", (16,)),
+    ("target", "u1", (16,)),
+    ("netns", "u4"),
+    ("family", "u2"),
+    ("source_port", "u2"),
+    ("port", "u2"),
+    ("reserved", "u2", (3,)),
+]
+
+#: `struct flow_key`: addresses in network order, IPv4 in 4 bytes; family: of the packets.
+FLOW_KEY = np.dtype(_FLOW)
+
+#: One flow of the sample, to one port of one network namespace.
+FLOW = np.dtype([*_FLOW, ("samples", "u8")])
+
+#: What is added up where readers, or sockets, are put together.
+READER_SUMS = ("datagrams", "bytes", "known", "local", "batches", "batched")
+SOCKET_SUMS = (*READER_SUMS, "drops", "refused", "seen", "sampled")
+
+#: Flows that a sum of intervals keeps; the lightest are left out and counted as lost.
+MOST_FLOWS = 16384
+
+_IPV4 = 2
+
+
+class UdpGroup(NamedTuple):
+    """A reuseport group whose sockets were counted.
+
+    Attributes:
+        netns: Inode of its network namespace, or None if it may not be seen.
+        address: ``0.0.0.0`` or ``[::]``; with ``%eth0`` if bound to an interface.
+        port: The port.
+        size: Its sockets, among them those that were not asked for.
+        order_known: Whether a socket's index is what a program would answer.
+        program: The attached program in words; empty for none, None where not known.
+    """
+
+    netns: int | None
+    address: str
+    port: int
+    size: int
+    order_known: bool
+    program: str | None
+
+    def __str__(self) -> str:
+        return f"udp {self.address}:{self.port}"
+
+
+@dataclass(frozen=True)
+class UdpInterval:
+    """What one interval showed; no row where nothing happened, but for members of groups.
+
+    Attributes:
+        time: Its end, UTC, seconds since the epoch.
+        seconds: Its length.
+        rung: The rung that saw it.
+        lost: Since the start: probe runs the kernel skipped, and events of sockets or
+            readers for which the tables had no room.
+        readers: dtype `READER`, sorted by port, group, index and thread.
+        sockets: dtype `SOCKET`, likewise; among them members of groups that got nothing.
+        flows: dtype `FLOW`, most samples first.
+        flows_lost: Samples whose flow is not in `flows`.
+        sample_one_in: How many datagrams there are for one in the flow sample.
+        batches_seen: Whether this kernel shows recvmmsg() calls.
+        matrix: (CPUs, CPUs) datagrams by alloc CPU and reader's CPU, where both are known.
+        groups: By the key in ``group``.
+    """
+
+    time: float
+    seconds: float
+    rung: str
+    lost: int
+    readers: Array
+    sockets: Array
+    flows: Array
+    flows_lost: int
+    sample_one_in: int
+    batches_seen: bool
+    matrix: Array
+    groups: Mapping[int, UdpGroup] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """An interval is one event, however many datagrams it counted."""
+        return 1
+
+    def first(self, count: int) -> UdpInterval:
+        """Itself: an interval cannot be cut."""
+        del count
+        return self
+
+    def __add__(self, later: UdpInterval) -> UdpInterval:
+        """This interval and the one after it, as one."""
+        flows = _together(self.flows, later.flows, FLOW_KEY.names or (), ("samples",))
+        flows = flows[np.argsort(-flows["samples"].astype("i8"), kind="stable")]
+        return UdpInterval(
+            time=later.time,
+            seconds=self.seconds + later.seconds,
+            rung=later.rung,
+            lost=later.lost,
+            readers=in_order(_together(self.readers, later.readers, ("inode", "tid"), READER_SUMS)),
+            sockets=in_order(
+                _together(self.sockets, later.sockets, ("inode",), SOCKET_SUMS, ("peak",))
+            ),
+            flows=flows[:MOST_FLOWS],
+            flows_lost=self.flows_lost
+            + later.flows_lost
+            + int(flows["samples"][MOST_FLOWS:].sum()),
+            sample_one_in=later.sample_one_in,
+            batches_seen=later.batches_seen,
+            matrix=self.matrix + later.matrix,
+            groups={**self.groups, **later.groups},
+        )
+
+
+def in_order(rows: Array) -> Array:
+    """Readers or sockets by port, group, index, and what tells them apart."""
+    last = ("tid",) if "tid" in (rows.dtype.names or ()) else ()
+    keys = [rows[name] for name in ("port", "netns", "group", "index", "inode", *last)]
+    return rows[np.lexsort(keys[::-1])]
+
+
+def _together(
+    earlier: Array,
+    later: Array,
+    key: Sequence[str],
+    sums: Sequence[str],
+    maxima: Sequence[str] = (),
+) -> Array:
+    """Rows of the same key become one; what is neither a sum nor a maximum is the latest."""
+    rows = np.concatenate([earlier, later])
+    if not len(rows):
+        return rows
+    names = np.concatenate(
+        [np.ascontiguousarray(rows[name]).reshape(len(rows), -1).view("u1") for name in key], axis=1
+    )
+    whole = np.ascontiguousarray(names).view(f"V{names.shape[1]}").ravel()
+    _, inverse = np.unique(whole, return_inverse=True)
+    latest = np.zeros(inverse.max() + 1, "i8")
+    np.maximum.at(latest, inverse, np.arange(len(rows)))
+    merged = rows[latest]
+    for name in sums:
+        merged[name] = 0
+        np.add.at(merged[name], inverse, rows[name])
+    for name in maxima:
+        np.maximum.at(merged[name], inverse, rows[name])
+    return merged
+
+
+# --- balance ----------------------------------------------------------------------------------
+
+
+def arrivals(sockets: Array) -> Array:
+    """Datagrams that were meant for each socket: read, or dropped before they could be."""
+    total: Array = sockets["datagrams"] + sockets["drops"] + sockets["refused"]
+    return total
+
+
+def imbalance(counts: Array) -> float | None:
+    """The most over the mean: 1 for even shares, n where one of n has everything.
+
+    Args:
+        counts: Datagrams of each member, zeros included.
+    """
+    total = counts.sum()
+    return float(counts.max() * len(counts) / total) if total else None
+
+
+def effective_sockets(counts: Array) -> float | None:
+    """How many sockets share the work, as if evenly: exp of the entropy of the shares.
+
+    n for even shares, 1 where one has everything; None where there is nothing.
+    """
+    total = int(counts.sum())
+    if not total:
+        return None
+    shares = counts[counts > 0] / total
+    return math.exp(-float((shares * np.log(shares)).sum()))
+
+
+@dataclass(frozen=True)
+class TopFlow:
+    """The flow with the most samples among those to one group or socket.
+
+    Attributes:
+        source: ``10.0.0.1:4000``.
+        target: The same of the receiver.
+        samples: Its samples.
+        of: All samples with a known flow.
+    """
+
+    source: str
+    target: str
+    samples: int
+    of: int
+
+    @property
+    def share(self) -> float:
+        """Its share in per cent."""
+        return 100 * self.samples / self.of
+
+
+@dataclass(frozen=True)
+class Balance:
+    """How the datagrams of one reuseport group, or one socket of none, are distributed.
+
+    Attributes:
+        group: The group; None for a socket that is in none.
+        sockets: Its rows of `UdpInterval.sockets`.
+        readers: Its rows of `UdpInterval.readers`.
+        counts: What `arrivals` says of the sockets.
+        top_flow: None without a sample.
+    """
+
+    group: UdpGroup | None
+    sockets: Array
+    readers: Array
+    counts: Array
+    top_flow: TopFlow | None
+
+    @property
+    def imbalance(self) -> float | None:
+        """See `imbalance`."""
+        return imbalance(self.counts)
+
+    @property
+    def effective(self) -> float | None:
+        """See `effective_sockets`."""
+        return effective_sockets(self.counts)
+
+    @property
+    def name(self) -> str:
+        """``udp 0.0.0.0:53``."""
+        if self.group is not None:
+            return f"{self.group}"
+        return f"udp {endpoint(self.sockets[0])}"
+
+
+def balances(interval: UdpInterval) -> list[Balance]:
+    """Each group of the interval, and each socket of no group, by port."""
+    found = []
+    sockets, readers = interval.sockets, interval.readers
+    alone = sockets["group"] < 0
+    names = [(True, int(group)) for group in dict.fromkeys(sockets["group"][~alone].tolist())]
+    names += [(False, int(inode)) for inode in sockets["inode"][alone].tolist()]
+    for is_group, number in names:
+        column = "group" if is_group else "inode"
+        mine = sockets[sockets[column] == number]
+        found.append(
+            Balance(
+                group=interval.groups[number] if is_group else None,
+                sockets=mine,
+                readers=readers[readers[column] == number],
+                counts=arrivals(mine),
+                top_flow=_top_flow(interval.flows, mine[0]),
+            )
+        )
+    return sorted(found, key=lambda one: int(one.sockets["port"][0]))
+
+
+def _top_flow(flows: Array, socket: Any) -> TopFlow | None:  # noqa: ANN401 - numpy.void
+    """Among the flows that a group with this socket takes."""
+    mine = flows[(flows["port"] == socket["port"]) & (flows["netns"] == socket["netns"])]
+    if socket["family"] == _IPV4:
+        mine = mine[mine["family"] == _IPV4]
+    # A socket that is bound to an address takes what is sent there; IPv4 packets come to an
+    # IPv6 socket by their IPv4 address, so that only those of its own family are compared.
+    if socket["address"].any():
+        other = mine["family"] != socket["family"]
+        mine = mine[other | (mine["target"] == socket["address"]).all(axis=1)]
+    if not len(mine):
+        return None
+    top = mine[np.argmax(mine["samples"])]
+    return TopFlow(
+        source=_host(top["source"], top["family"], top["source_port"]),
+        target=_host(top["target"], top["family"], top["port"]),
+        samples=int(top["samples"]),
+        of=int(mine["samples"].sum()),
+    )
+
+
+def endpoint(row: Any) -> str:  # noqa: ANN401 - numpy.void
+    """Address and port a socket is bound to: ``0.0.0.0:53``."""
+    return _host(row["address"], row["family"], row["port"])
+
+
+def _host(address: Array, family: int, port: int) -> str:
+    raw = address.tobytes()
+    if family == _IPV4:
+        return f"{ipaddress.IPv4Address(raw[:4])}:{port}"
+    return f"[{ipaddress.IPv6Address(raw)}]:{port}"

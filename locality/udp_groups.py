@@ -1,0 +1,115 @@
+"""Which sockets belong together: the UDP reuseport groups behind the sockets that are counted.
+
+The kernel side counts sockets by their inode. Their groups, with the order that a program's
+answers select from, are found by `locality.groups`; that reads every process's descriptors,
+so it is asked no more often than leaves most of the time to others.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from locality import groups, workers
+from locality.preflight import describe
+from locality.processes import pids_with_thread_named
+from locality.udp_account import UdpGroup
+
+if TYPE_CHECKING:
+    from locality.groups import FoundGroup
+    from locality.wanted import Wanted
+
+#: At most this share of the time goes into looking for groups.
+SHARE_OF_TIME = 0.05
+
+
+class Place(NamedTuple):
+    """A socket's place in its group.
+
+    Attributes:
+        group: Key of `Membership.groups`.
+        position: Its index there, or -1 where the order is not known.
+    """
+
+    group: int
+    position: int
+
+
+class Membership:
+    """The groups of the sockets that are wanted.
+
+    Attributes:
+        groups: Each group that was ever seen, by a number that stays its own.
+        places: By inode: the members there are now.
+        held: Inodes of the sockets held by the wanted processes; None where all are wanted.
+    """
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._numbers: dict[int, int] = {}
+        self._next = 0.0
+        self.groups: dict[int, UdpGroup] = {}
+        self.places: dict[int, Place] = {}
+        self.held: frozenset[int] | None = None
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look again, unless the last look was so long that it is too early."""
+        begun = time.monotonic()
+        if begun < self._next:
+            return
+        wanted = self._wanted
+        found = groups.find(ports=wanted.ports, pids=wanted.pids, comm=wanted.comm)
+        if wanted.pids or wanted.comm is not None:
+            self.held = frozenset(_held(wanted))
+        self.places = {}
+        for one in found:
+            if one.protocol == "udp":
+                self._note(one)
+        taken = time.monotonic() - begun
+        self._next = begun + taken / SHARE_OF_TIME
+
+    def _note(self, one: FoundGroup) -> None:
+        inodes = [member.inode for member in one.group.members]
+        # Sockets come and go; as long as one of them was there before, it is the same group.
+        known = (self._numbers[inode] for inode in inodes if inode in self._numbers)
+        key = next(known, len(self.groups))
+        self._numbers.update(dict.fromkeys(inodes, key))
+        self.groups[key] = UdpGroup(
+            netns=one.netns,
+            address=one.address,
+            port=one.port,
+            size=len(inodes),
+            order_known=one.group.order_known,
+            program=_program(one),
+        )
+        for index, inode in enumerate(inodes):
+            if inode and (self.held is None or inode in self.held):
+                self.places[inode] = Place(key, index if one.group.order_known else -1)
+
+    def endpoint(self, group: int) -> tuple[int, int, bytes]:
+        """Network namespace, address family and 16 bytes of address of a group."""
+        one = self.groups[group]
+        address = ipaddress.ip_address(one.address.partition("%")[0].strip("[]"))
+        family = socket.AF_INET6 if isinstance(address, ipaddress.IPv6Address) else socket.AF_INET
+        return one.netns or 0, int(family), address.packed.ljust(16, b"\0")
+
+
+def _program(one: FoundGroup) -> str | None:
+    if one.group.attached is None:
+        return None
+    if not one.group.attached:
+        return ""
+    return describe(one.group.program) if one.group.program else "eBPF"
+
+
+def _held(wanted: Wanted) -> set[int]:
+    """The sockets that processes with these pids, and threads of this name, hold."""
+    pids = set(wanted.pids)
+    if wanted.comm is not None:
+        named = pids_with_thread_named(wanted.comm)
+        pids = pids & named if pids else named
+    holders = workers.descriptors().holders
+    return {inode for inode, who in holders.items() if any(pid in pids for pid, _ in who)}

@@ -1,0 +1,59 @@
+"""Which tasks and ports a measurement is about; decided in the kernel (probes/wanted.h)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from locality.errors import LocalityError
+
+MAX_CHOICES = 64
+COMM_LEN = 16
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to count; all of it where nothing is chosen.
+
+    Attributes:
+        comm: Thread name; the kernel keeps 15 bytes of it, so only these are compared.
+        pids: Process ids, as seen from the initial pid namespace; empty for all.
+        ports: Local ports; empty for all.
+    """
+
+    comm: str | None = None
+    pids: tuple[int, ...] = ()
+    ports: tuple[int, ...] = ()
+
+    def rodata(self) -> dict[str, Any]:
+        """The probe's constants.
+
+        Raises:
+            LocalityError: More pids or ports than the probe has room for.
+        """
+        for name, values in (("pids", self.pids), ("ports", self.ports)):
+            if len(values) > MAX_CHOICES:
+                raise LocalityError(
+                    f"{len(values)} {name} given, {MAX_CHOICES} can be filtered at once: "
+                    "leave the filter out and select afterwards",
+                    exit_code=2,
+                )
+        return {
+            "only_comm": os.fsencode(self.comm or "")[: COMM_LEN - 1],
+            "pid_count": len(self.pids),
+            "only_pids": self.pids,
+            "port_count": len(self.ports),
+            "only_ports": self.ports,
+        }
+
+    def words(self) -> list[str]:
+        """Each choice: ``comm nginx``, ``pid 1``, ``port 80``."""
+        return [
+            *([] if self.comm is None else [f"comm {self.comm}"]),
+            *(f"pid {pid}" for pid in self.pids),
+            *(f"port {port}" for port in self.ports),
+        ]
+
+    def __str__(self) -> str:
+        return ", ".join(self.words()) or "everything"
