@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from locality.errors import LocalityError
+from locality.errors import LocalityError, Unsupported
 from locality.lab import programs
 from locality.lab.namespaces import namespace
 from locality.lab.network import CLIENT_ADDRESS, LINK, SERVER_ADDRESS, connect, receive_on
@@ -28,6 +28,7 @@ from locality.lab.udp_forwarder import WORKER, run_forwarder
 from locality.lab.udp_rx_cpus import counting_rx_cpus
 from locality.lab.udp_sender import FLOWS, run_sender
 from locality.lab.udp_steering import STEERINGS, steering
+from locality.lab.udp_traced import Traced, Tracer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -82,6 +83,7 @@ class Figures:
         rx_cpus: The CPUs that received, and how many datagrams each.
         local: Datagrams received on the CPU of the worker whose socket they went to.
         known: Datagrams whose RX CPU was seen; 0 where the kernel takes no filter.
+        traced: What `locality udp` saw of it; None where this kernel allows no rung.
     """
 
     seconds: float
@@ -91,6 +93,7 @@ class Figures:
     rx_cpus: Mapping[int, int]
     local: int
     known: int
+    traced: Traced | None = None
 
     @property
     def read_pps(self) -> float:
@@ -124,6 +127,7 @@ class Figures:
             rx_cpus=Counter(self.rx_cpus) + Counter(other.rx_cpus),
             local=self.local + other.local,
             known=self.known + other.known,
+            traced=self.traced and other.traced and self.traced.plus(other.traced),
         )
 
 
@@ -273,8 +277,8 @@ def run(
     for _ in range(rounds):
         for count, alike in groupby(wanted, lambda case: case.sockets):
             with lab.forwarder(count) as forwarder, ExitStack() as stack:
-                received = _rx_cpus(stack, forwarder)
-                measuring = _Measuring(lab, forwarder, received, seconds, flood=flood)
+                received, tracer = _rx_cpus(stack, forwarder), _tracer(stack, forwarder)
+                measuring = _Measuring(lab, forwarder, received, tracer, seconds, flood=flood)
                 for (size, steered), group in groupby(
                     alike, lambda case: (case.size, case.steering)
                 ):
@@ -302,6 +306,7 @@ class _Measuring:
     lab: UdpLab
     forwarder: Forwarder
     received: RxCpus | None
+    tracer: Tracer | None
     seconds: float
     flood: bool
 
@@ -309,6 +314,8 @@ class _Measuring:
         """Measure a case, as the group is steered now."""
         sender, forwarder = self.lab.sender, self.forwarder
         before = read_account(sender, forwarder, native_xdp=native_xdp)
+        if self.tracer:
+            self.tracer.read()  # what lies in it is of the case before
         worked = self._cpu_ns()
         received = self.received.read() if self.received else None
         window = 0 if self.flood else min(WINDOW * case.sockets, WIDEST_WINDOW)
@@ -335,6 +342,7 @@ class _Measuring:
             rx_cpus=rx_cpus,
             local=local,
             known=known,
+            traced=self.tracer.read() if self.tracer else None,
         )
 
     def _cpu_ns(self) -> int:
@@ -366,6 +374,13 @@ def _rx_cpus(stack: ExitStack, forwarder: Forwarder) -> RxCpus | None:
         return stack.enter_context(counting_rx_cpus(forwarder.pid, forwarder.sockets()))
     except LocalityError:
         return None  # every figure but locality is known without
+
+
+def _tracer(stack: ExitStack, forwarder: Forwarder) -> Tracer | None:
+    try:
+        return Tracer(stack, forwarder)
+    except Unsupported:
+        return None  # it only confirms what is counted otherwise
 
 
 def wait_until_read(forwarder: Forwarder) -> None:

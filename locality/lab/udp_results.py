@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +101,27 @@ def notes(results: Sequence[Result]) -> Iterator[str]:
     if forwarded:
         total = sum(account.forwarded for account in forwarded)
         sunk = sum(account.sunk for account in forwarded)
+        yield from _confirmed(results)
         yield f"forwarded {total:,} datagrams, {sunk:,} reached the sink"
+
+
+def _confirmed(results: Sequence[Result]) -> Iterator[str]:
+    """What `locality udp` counted of the same datagrams."""
+    both = [
+        (one.figures.account, one.figures.traced)
+        for one in results
+        if one.figures and one.figures.traced
+    ]
+    if not both:
+        yield "locality udp cannot count here: no rung for it (see locality check)"
+        return
+    read = sum(sum(account.read) for account, _ in both)
+    seen = sum(sum(traced.datagrams) for _, traced in both)
+    lost = sum(traced.lost for _, traced in both)
+    yield (
+        f"the workers read {read:,} datagrams; locality udp ({both[0][1].rung}) counted {seen:,}"
+        + (f", {lost:,} lost" if lost else "")
+    )
 
 
 def case_name(case: Case) -> str:
@@ -230,4 +251,5 @@ def _figures_json(figures: Figures) -> dict[str, Any]:
         "rx_cpus": {str(cpu): count for cpu, count in figures.rx_cpus.items()},
         "local": figures.local,
         "known": figures.known,
+        "locality_udp": figures.traced and asdict(figures.traced),
     }
