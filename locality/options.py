@@ -51,12 +51,34 @@ class CpuList(click.ParamType[frozenset[int]]):
         return cpus
 
 
+class Byte(click.ParamType[int]):
+    """A byte: ``128``, ``0x80`` or ``0b10000000``."""
+
+    name = "byte"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - as in click
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> int:
+        """Read a number as Python writes them."""
+        try:
+            number = int(str(value), 0)
+        except ValueError:
+            number = -1
+        if not 0 <= number <= 0xFF:  # noqa: PLR2004 - a byte
+            self.fail(f"{value!r} is no byte: 0 to 255, or 0x0 to 0xff", param, ctx)
+        return number
+
+
 #: A time one can wait for: not zero, not negative, not infinite.
 SECONDS = Number(min=0.01, max=1e9)
 SPEED = Number(min=0, max=1e6)
 AT_LEAST_ONE = click.IntRange(min=1)
 PORT = click.IntRange(0, 65535)
 CPU_LIST = CpuList()
+BYTE = Byte()
 WRITABLE = click.Path(dir_okay=False, writable=True, path_type=Path)
 #: Whether it can be read or written is found out by doing it.
 READABLE = click.Path(path_type=Path)
@@ -108,4 +130,21 @@ tracing_options = _with(
     ),
     click.option("--ready-file", type=WRITABLE, help="Written once every probe is attached."),
     click.option("--duration", type=SECONDS, metavar="S", help="End after S seconds."),
+)
+
+#: What control traffic is, for a program that looks into the payload.
+payload_options = _with(
+    click.option(
+        "--others",
+        type=click.Choice(["random", "cpu", "hash"]),
+        help="How the rest is spread; hash: over index 0 too.  [default: random]",
+    ),
+    click.option("--value", type=BYTE, help="… is this."),
+    click.option("--mask", type=BYTE, help="… under this mask  [default: 0xff]"),
+    click.option(
+        "--payload-offset",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Control traffic is what has a byte N of its UDP payload that",
+    ),
 )

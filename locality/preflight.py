@@ -53,6 +53,9 @@ def decide(
     """
     if unfit := _unfit(target):
         return [Finding(Level.REFUSE, unfit)]
+    if target.kind == "tcp" and "payload" in program.reads:
+        none = f"{describe(program)}: a TCP SYN has no payload, so no connection would ever be it"
+        return [Finding(Level.REFUSE, none)]
     size = len(target.group.members)
     if not size:
         none = f"fd {target.fd} has joined no group yet (UDP joins at bind()), none can be checked"
@@ -83,6 +86,8 @@ def fitting_map(group: Group, cpus: Iterable[int]) -> dict[int, int]:
 
 def describe(program: cbpf.Program) -> str:
     """A program in a few words: ``cpu % 4``, ``map 0:1,1:0``, or its length."""
+    if control := cbpf.recognise(program):
+        return f"{control} -> 0, others {_spread(program, control)}"
     size = program.group
     for name, build in cbpf.BUILDERS.items():
         if 1 <= size <= cbpf.MAX_GROUP and build(size) == program:
@@ -96,6 +101,12 @@ def describe(program: cbpf.Program) -> str:
 
 def option_for(program: cbpf.Program) -> str:
     """The options of attach-cbpf that make a program; empty if none do."""
+    if control := cbpf.recognise(program):
+        group = f" --group {program.group}" if control.others != "hash" else ""
+        return (
+            f"--program payload --payload-offset {control.offset} --mask {control.mask:#x} "
+            f"--value {control.value:#x} --others {control.others}{group}"
+        )
     name, _, rest = describe(program).partition(" ")
     if name == "map":
         return f"--map {rest}"
@@ -117,7 +128,9 @@ def explain(target: Target, program: cbpf.Program, cpus: Collection[int]) -> lis
     if group.attached:
         before = describe(group.program) if group.program else "an eBPF program"
         lines.append(f"{describe(program)} replaces {before}")
-    if program.reads != {"cpu"}:
+    if control := cbpf.recognise(program):
+        lines.append(f"datagrams with {control} go to index 0, others {_spread(program, control)}")
+    elif program.reads != {"cpu"}:
         lines.append(
             f"{describe(program)} does not look at the CPU: it spreads, wherever workers run"
         )
@@ -179,10 +192,16 @@ def _wrong_size(
 
 def _inputs(program: cbpf.Program, cpus: Collection[int]) -> list[cbpf.Packet]:
     """Packets that bring out every answer: one a CPU, or one a residue of the group size."""
-    if program.reads <= {"cpu"}:
-        return [cbpf.Packet(cpu=cpu) for cpu in sorted(cpus)]
+    control = cbpf.recognise(program)
+    payloads = [b"", control.shortest] if control else [b""]
+    if program.reads <= {"cpu", "payload"}:
+        return [cbpf.Packet(cpu=cpu, payload=one) for cpu in sorted(cpus) for one in payloads]
     size = program.group
-    return [cbpf.Packet(random=n, queue=n + 1, rxhash=n + size) for n in range(size)]
+    return [
+        cbpf.Packet(random=n, queue=n + 1, rxhash=n + size, payload=one)
+        for n in range(size)
+        for one in payloads
+    ]
 
 
 def _hashed(size: int, program: cbpf.Program, cpus: Collection[int]) -> str:
@@ -255,9 +274,20 @@ def _served_on(group: Group, program: cbpf.Program, cpu: int) -> frozenset[int]:
 # --- text ---------------------------------------------------------------------------------
 
 
+def _spread(program: cbpf.Program, control: cbpf.Control) -> str:
+    """Where what is not control traffic goes."""
+    by_hash = control.others == "hash"
+    return "by hash" if by_hash else f"{control.others} % {program.group - 1} + 1"
+
+
 def _answers(program: cbpf.Program, cpus: list[int]) -> Iterator[str]:
     size = program.group
-    if program.reads <= {"cpu"}:
+    if control := cbpf.recognise(program):
+        by = control.others
+        to = "hash, over all indexes" if by == "hash" else f"index 1 to {size - 1}, by {by}"
+        yield f"{control} -> index 0"
+        yield f"any other, or shorter -> {to}"
+    elif program.reads <= {"cpu"}:
         for cpu in cpus:
             answer = cbpf.evaluate(program, cbpf.Packet(cpu=cpu))
             yield f"CPU {cpu} -> " + ("hash" if answer == cbpf.HASH else f"index {answer}")
@@ -267,4 +297,4 @@ def _answers(program: cbpf.Program, cpus: list[int]) -> Iterator[str]:
             yield f"any CPU, RX queue {number} -> index {answer}"
         yield "any CPU, no RX queue recorded -> hash"
     else:
-        yield f"any CPU -> index 0 to {size - 1}, by {', '.join(program.reads)}"
+        yield f"any CPU -> index 0 to {size - 1}, by {', '.join(sorted(program.reads))}"

@@ -29,13 +29,13 @@ def fixed(program: Program) -> Plan:
     return lambda _group: program
 
 
-def by_size(name: str) -> Plan:
-    """One of `cbpf.BUILDERS`, for as many sockets as the group has."""
+def by_size(build: Callable[[int], Program]) -> Plan:
+    """A program for as many sockets as the group has, such as one of `cbpf.BUILDERS`."""
 
     def plan(group: Group) -> Program:
         if not group.members:
             raise LocalityError("the socket has joined no group yet: give its size (--group N)")
-        return cbpf.BUILDERS[name](len(group.members))
+        return build(len(group.members))
 
     return plan
 

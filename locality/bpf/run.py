@@ -44,13 +44,14 @@ class Outcome(NamedTuple):
     packet: bytes
 
 
-def on_packet(obj: Object, program: str, packet: bytes) -> Outcome:
+def on_packet(obj: Object, program: str, packet: bytes, times: int = 1) -> Outcome:
     """Run a program of XDP on a packet.
 
     Args:
         obj: Loaded.
         program: Its C function.
         packet: From the Ethernet header on, which the kernel wants whole: 14 bytes.
+        times: Run it so often, each time on what the time before left.
 
     Raises:
         Unsupported: The kernel refused; too short a packet is one reason.
@@ -65,7 +66,7 @@ def on_packet(obj: Object, program: str, packet: bytes) -> Outcome:
         data_size_in=len(packet),
         data_out=ctypes.addressof(out),
         data_size_out=len(out),
-        repeat=1,
+        repeat=times,
     )
     fd = lib.bpf_program__fd(obj.programs[program])
     if lib.bpf_prog_test_run_opts(fd, ctypes.byref(options)) < 0:

@@ -66,9 +66,9 @@ def test_one_cpu_is_home_to_all() -> None:
 
 # Bug: the size of another group, or of none.
 def test_a_program_by_size_is_for_the_group_at_hand() -> None:
-    assert by_size("random")(pinned(0, 1, 2)) == cbpf.random(3)
+    assert by_size(cbpf.random)(pinned(0, 1, 2)) == cbpf.random(3)
     with pytest.raises(LocalityError, match="--group"):
-        by_size("cpu")(group_on())
+        by_size(cbpf.cpu)(group_on())
 
 
 def counted(matrix: dict[tuple[int, int], int]) -> AcceptSummary:
