@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
     from locality.lab.udp_experiment import Figures, Result
@@ -42,17 +43,29 @@ def draw(results: Sequence[Result], *, shared_from: int | None = None) -> Figure
     figure = Figure(figsize=(1.6 + PANEL_INCHES * len(sizes), 3.8), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(sizes), squeeze=False)[0]
+    # In every panel a line has the same colour and place.
+    lines = list(product(dict.fromkeys(one.case.steering for one in results), DASHES))
+    shown: dict[str, Artist] = {}
     for axis, size in zip(axes, sizes, strict=True):
-        _panel(axis, [one for one in results if one.case.size == size], size, shared_from)
+        mine = [one for one in results if one.case.size == size]
+        _panel(axis, mine, size, lines)
+        _shade(axis, mine, shared_from)
+        handles, labels = axis.get_legend_handles_labels()
+        shown |= dict(zip(labels, handles, strict=True))
     axes[0].set_ylabel("read by the workers, Gbit/s")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize="small")
+    figure.legend(
+        *(list(shown.values()), list(shown)),
+        loc="outside right upper",
+        frameon=False,
+        fontsize="small",
+    )
     return figure
 
 
-def _panel(axis: Axes, results: Sequence[Result], size: int, shared_from: int | None) -> None:
-    steerings = list(dict.fromkeys(one.case.steering for one in results))
-    lines = list(product(steerings, DASHES))
+def _panel(
+    axis: Axes, results: Sequence[Result], size: int, lines: Sequence[tuple[str, str]]
+) -> None:
+    steerings = list(dict.fromkeys(steering for steering, _ in lines))
     for number, (steering, flows) in enumerate(lines):
         points = sorted(
             (one.case.sockets, *_throughput(one.figures, size))
@@ -73,6 +86,17 @@ def _panel(axis: Axes, results: Sequence[Result], size: int, shared_from: int | 
             elinewidth=0.8,
             label=f"{steering}, {flows} flow{'s' if flows == 'many' else ''}",
         )
+    axis.set_title(f"IP packets of {size} bytes", fontsize="medium")
+    axis.set_xlabel("sockets, one worker each")
+    counts = [one.case.sockets for one in results]
+    axis.set_xlim(min(counts) - 0.5, max(counts) + 0.5)
+    axis.set_ylim(bottom=0)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.grid(axis="y", alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _shade(axis: Axes, results: Sequence[Result], shared_from: int | None) -> None:
     most = max(one.case.sockets for one in results)
     if shared_from is not None and shared_from <= most:
         axis.axvspan(shared_from - 0.5, most + 0.5, color="#6b7280", alpha=0.12, lw=0)
@@ -82,13 +106,6 @@ def _panel(axis: Axes, results: Sequence[Result], size: int, shared_from: int | 
             fontsize="x-small",
             color="#6b7280",
         )
-    axis.set_title(f"IP packets of {size} bytes", fontsize="medium")
-    axis.set_xlabel("sockets, one worker each")
-    axis.set_xlim(min(one.case.sockets for one in results) - 0.5, most + 0.5)
-    axis.set_ylim(bottom=0)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.grid(axis="y", alpha=0.3)
-    axis.spines[["top", "right"]].set_visible(False)
 
 
 def _throughput(figures: Figures, size: int) -> tuple[float, ...]:

@@ -31,11 +31,11 @@ MOST_SHARES = 4
 
 UDP_NOTES = (
     "size: bytes of the IP packet. kpps and Gbit/s: IP packets read by the workers,",
-    "median of the rounds. k/CPU s: thousands read in a second of a worker's CPU time,",
-    "which neighbours change little. sockets: share of each, percent of the datagrams",
-    "that the kernel chose it for. local: received on the CPU of the worker that reads.",
-    "buffer: dropped, the socket's buffer was full; link: dropped before a socket was",
-    "chosen (backlog, ring); percent of those sent.",
+    "median of the rounds. k per CPU s: thousands read in a second of the workers'",
+    "CPU time, which neighbours change little. sockets: share of each, percent of the",
+    "datagrams that the kernel chose it for. local: received on the CPU of the worker",
+    "that reads. buffer: dropped, the socket's buffer was full; link: dropped before a",
+    "socket was chosen (backlog, ring); both percent of those sent.",
 )
 
 
@@ -43,10 +43,10 @@ def result_table(results: Sequence[Result]) -> Table:
     """One row for each case; those of a refused steering have nothing but its name."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
     for heading in ("N", "size"):
-        table.add_column(heading, justify="right")
-    table.add_column("steering")
-    table.add_column("flows")
-    for heading in ("kpps", "Gbit/s", "k/CPU s"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("steering", "flows"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("kpps", "Gbit/s", "k per\nCPU s"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("sockets", no_wrap=True)
     for heading in ("local", "buffer", "link"):
@@ -119,7 +119,7 @@ def _confirmed(results: Sequence[Result]) -> Iterator[str]:
     seen = sum(sum(traced.datagrams) for _, traced in both)
     lost = sum(traced.lost for _, traced in both)
     yield (
-        f"the workers read {read:,} datagrams; locality udp ({both[0][1].rung}) counted {seen:,}"
+        f"the workers read {read:,} datagrams, locality udp ({both[0][1].rung}) {seen:,}"
         + (f", {lost:,} lost" if lost else "")
     )
 
@@ -141,14 +141,17 @@ def case_line(number: int, total: int, one: Result) -> Text:
 
 
 def control_lines(results: Sequence[ControlResult]) -> Iterator[str]:
-    """Where the keep-alives of a control session went, a line for each steering."""
+    """Where the keep-alives of a control session went, a line for each steering.
+
+    Wrong port: the answers went to the random port, from which nobody had sent.
+    """
     yield "control session, keep-alives among data of their own 4-tuple, by socket:"
     for one in results:
         if one.read is None:
             yield f"  {one.steering:<8} cannot be used here: {printable(one.refused)}"
             continue
         verdict = "holds" if one.one_socket else "BREAKS"
-        why = "" if one.answered else ": they go to a port that is not the sender's"
+        why = "" if one.answered else ": wrong port"
         yield (
             f"  {one.steering:<8} {verdict:<7} {counts_text(one.read):<10} "
             f"{one.answered} of {one.sent} answered{why}"

@@ -9,7 +9,7 @@ from locality import cbpf
 from locality.attach_cbpf import attach, detach
 from locality.errors import LocalityError
 from locality.lab.network import LINK
-from locality.lab.udp_forwarder import PORT
+from locality.lab.udp_forwarder import CONTROL, PORT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,8 +26,9 @@ def steering(name: str, server: Namespace, forwarder: Forwarder) -> Iterator[boo
     """Steer the forwarder's group for the time of the block.
 
     Args:
-        name: hash (the kernel's), cpu (the worker on the RX CPU), random, or spread (the
-            hash, of source ports that an XDP program made random).
+        name: hash (the kernel's), cpu (the worker on the RX CPU), random, spread (the hash,
+            of source ports that an XDP program made random), or payload (keep-alives to index
+            0, the rest at random to the others).
         server: Where the forwarder is.
         forwarder: Whose group.
 
@@ -61,6 +62,8 @@ def program_of(name: str, forwarder: Forwarder) -> Program:
             return cbpf.table(first)
         case "random":
             return cbpf.random(len(forwarder.cpus))
+        case "payload":
+            return cbpf.payload(len(forwarder.cpus), cbpf.Control(0, CONTROL))
     raise LocalityError(f"no program steers by {name}")
 
 
