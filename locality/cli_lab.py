@@ -16,6 +16,7 @@ from locality.options import OUTPUT, SECONDS
 if TYPE_CHECKING:
     from locality.lab.udp_experiment import Result
 
+#: Bytes of an IP packet. From about 3,500 on a veth takes no XDP program any more.
 SMALLEST, LARGEST = 64, 3000
 
 

@@ -23,8 +23,6 @@ _RX_DROPPED, _TX_DROPPED = 4, 12
 
 IP_UDP_HEADERS = 20 + 8
 """Bytes of a packet that are not payload: IPv4 without options, and UDP."""
-SMALLEST, LARGEST_SIZE = 64, 3000
-"""Bytes of an IP packet. Above about 3,500 a veth takes no XDP program any more."""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ DATA_EACH = 4
 """Data between two keep-alives."""
 PAUSE_S = 0.001
 CONTROL_STEERINGS = ("hash", "random", "spread", "payload")
-PATIENCE_S = 0.5
+PATIENCE_S = 2.0
 """How long to wait for another answer when all is sent."""
 
 

@@ -34,8 +34,8 @@ UDP_NOTES = (
     "median of the rounds. k per CPU s: thousands read in a second of the workers'",
     "CPU time, which neighbours change little. sockets: share of each, percent of the",
     "datagrams that the kernel chose it for. local: received on the CPU of the worker",
-    "that reads. buffer: dropped, the socket's buffer was full; link: dropped before a",
-    "socket was chosen (backlog, ring); both percent of those sent.",
+    "that reads. buffer: dropped, the socket's buffer was full; link: dropped before",
+    "a socket was chosen (backlog, ring); both percent of those sent.",
 )
 
 

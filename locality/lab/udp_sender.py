@@ -53,7 +53,7 @@ IDLE_S = 0.001
 FULL_S = 20e-6
 """How long to wait while the window is full."""
 
-WRITE_OFF_S = 0.05
+WRITE_OFF_S = 0.2
 """When no datagram was read for so long, those under way are taken for lost."""
 
 ORDER = layout(("number", "payload", "one", "window"))

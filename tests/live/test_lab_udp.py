@@ -106,14 +106,18 @@ def test_many_flows_by_cpu_are_local(lab: UdpLab) -> None:
 
 
 # Bugs: the forwarder does not forward, or twice; the sink is not there; datagrams are counted at
-# both ends of something, or at none.
+# both ends of something, or at none; `locality udp` sees others than the workers read.
 @pytest.mark.parametrize("steered", STEERINGS)
 def test_every_datagram_is_accounted_for(lab: UdpLab, steered: str) -> None:
-    account = measured(lab, Case(2, steered, "many", 1500), 5_000).account
+    figures = measured(lab, Case(2, steered, "many", 1500), 5_000)
+    account, traced = figures.account, figures.traced
     assert account.unaccounted == 0
     assert account.unaccounted_forwarded == 0
     assert account.forwarded == sum(account.read) > 0
     assert account.sunk > 0
+    if traced is not None:  # there is a rung for it here
+        assert traced.datagrams == account.read
+        assert traced.drops == account.buffer_drops
 
 
 # Bugs: what a full buffer or a full backlog drops is not counted, or twice. The worker is stopped:
