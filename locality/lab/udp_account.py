@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 _LOCAL, _QUEUES, _INODE, _DROPS = 1, 4, 9, 12
 # Fields of a line of /proc/net/dev (dev_seq_printf_stats in net/core/net-procfs.c).
 _RX_DROPPED, _TX_DROPPED = 4, 12
+
+EMPTY_S = 60.0
+"""How long the workers may take to read what waits when the sender has stopped."""
+QUIET_S = 1.0
+POLL_S = 0.01
 
 IP_UDP_HEADERS = 20 + 8
 """Bytes of a packet that are not payload: IPv4 without options, and UDP."""
@@ -126,6 +132,40 @@ def read_account(sender: Sender, forwarder: Forwarder, *, native_xdp: bool = Fal
         sunk=sum(sinks),
         control=int(forwarder.rows["control"].sum()),
     )
+
+
+def settled_account(
+    sender: Sender, forwarder: Forwarder, before: Account, *, native_xdp: bool = False
+) -> Account:
+    """Every count since an earlier moment, once the sender was stopped and nothing waits.
+
+    A worker counts a batch when it is forwarded, and may lose its CPU before. So this returns
+    at once when every datagram is accounted for, and else when nothing changed for QUIET_S.
+
+    Args:
+        sender: Stopped.
+        forwarder: Its workers read what waits.
+        before: What `read_account` said at the earlier moment.
+        native_xdp: As of `read_account`.
+
+    Raises:
+        LocalityError: The workers do not read, or have gone.
+    """
+    account, since = None, time.monotonic()
+    end = since + EMPTY_S
+    while True:
+        empty = not any(one.waiting for one in group_sockets(forwarder))
+        now = read_account(sender, forwarder, native_xdp=native_xdp).since(before)
+        if empty and now.unaccounted == now.unaccounted_forwarded == 0:
+            return now
+        if now != account:
+            account, since = now, time.monotonic()
+        elif empty and time.monotonic() - since > QUIET_S:
+            return now
+        forwarder.process.check()
+        if time.monotonic() > end:
+            raise LocalityError(f"the forwarder's queues were not empty after {EMPTY_S:.0f} s")
+        time.sleep(POLL_S)
 
 
 def group_sockets(forwarder: Forwarder) -> list[UdpSocket]:

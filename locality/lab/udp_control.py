@@ -97,6 +97,12 @@ def hold_session(client: Namespace, forwarder: Forwarder, steering: str) -> Cont
     before = forwarder.rows["control"].copy()
     argv = (sys.executable, "-m", "locality.lab.udp_control")
     said = json.loads(client.run(*argv, own_mounts=False))
+    deadline = time.monotonic() + PATIENCE_S
+    # A worker counts a keep-alive a moment after it has answered it.
+    while (forwarder.rows["control"] - before).sum() < said["sent"]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(PAUSE_S)
     read = tuple(map(int, forwarder.rows["control"] - before))
     return ControlResult(steering, int(said["sent"]), read, int(said["answered"]))
 

@@ -23,7 +23,13 @@ from locality.lab import programs
 from locality.lab.namespaces import namespace
 from locality.lab.network import CLIENT_ADDRESS, LINK, SERVER_ADDRESS, connect, receive_on
 from locality.lab.shared_rows import SharedRows, make_rows
-from locality.lab.udp_account import Account, gigabits, group_sockets, payload_of, read_account
+from locality.lab.udp_account import (
+    Account,
+    gigabits,
+    payload_of,
+    read_account,
+    settled_account,
+)
 from locality.lab.udp_forwarder import WORKER, run_forwarder
 from locality.lab.udp_rx_cpus import counting_rx_cpus
 from locality.lab.udp_sender import FLOWS, run_sender
@@ -45,8 +51,6 @@ SETTLE_S = 0.2
 WINDOW, WIDEST_WINDOW = 128, 512
 """Datagrams under way for each socket, and for all. A socket's buffer and the CPU's backlog
 (net.core.netdev_max_backlog, 1000) hold all of them: what is lost then has another reason."""
-EMPTY_S = 30.0
-"""How long the workers may take to read what waits when the sender has stopped."""
 ETHERNET_MTU = 1500
 PACKAGES = {
     name: programs.PACKAGES[name] for name in ("cat", "ip", "mount", "nsenter", "tee", "unshare")
@@ -325,8 +329,7 @@ class _Measuring:
         time.sleep(self.seconds)
         end, read_then = self._read()
         sender.stop()
-        wait_until_read(forwarder)
-        after = read_account(sender, forwarder, native_xdp=native_xdp)
+        account = settled_account(sender, forwarder, before, native_xdp=native_xdp)
         rx_cpus, local, known = {}, 0, 0
         if self.received and received is not None:
             grown = self.received.read() - received
@@ -337,7 +340,7 @@ class _Measuring:
         return Figures(
             seconds=end - begin,
             rounds=((read_then - read) / (end - begin),),
-            account=after.since(before),
+            account=account,
             cpu_seconds=(self._cpu_ns() - worked) / 1e9,
             rx_cpus=rx_cpus,
             local=local,
@@ -381,23 +384,3 @@ def _tracer(stack: ExitStack, forwarder: Forwarder) -> Tracer | None:
         return Tracer(stack, forwarder)
     except Unsupported:
         return None  # it only confirms what is counted otherwise
-
-
-def wait_until_read(forwarder: Forwarder) -> None:
-    """Wait until the group's queues are empty and what was read is forwarded.
-
-    Raises:
-        LocalityError: The workers do not read, or have gone.
-    """
-    deadline = time.monotonic() + EMPTY_S
-    last = None
-    while True:
-        time.sleep(0.02)
-        rows = forwarder.rows
-        now = (int(rows["received"].sum()), int(rows["forwarded"].sum()))
-        if now == last and not any(one.waiting for one in group_sockets(forwarder)):
-            return
-        last = now
-        forwarder.process.check()
-        if time.monotonic() > deadline:
-            raise LocalityError(f"the forwarder's queues were not empty after {EMPTY_S:.0f} s")
