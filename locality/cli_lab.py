@@ -32,7 +32,7 @@ lab.add_command(demo)
 @click.option(
     *("--seconds", "seconds"),
     type=SECONDS,
-    default=0.5,
+    default=0.4,
     show_default=True,
     metavar="S",
     help="For each case, in each round.",

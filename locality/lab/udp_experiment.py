@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from locality.lab.udp_rx_cpus import RxCpus
     from locality.lab.udp_sender import Sender
 
-SECONDS = 0.5
+SECONDS = 0.4
 ROUNDS = 3
-SETTLE_S = 0.2
+SETTLE_S = 0.1
 """The sender runs this long before rates are measured."""
 WINDOW, WIDEST_WINDOW = 128, 512
 """Datagrams under way for each socket, and for all. A socket's buffer and the CPU's backlog
@@ -151,7 +151,7 @@ class Result:
         return gigabits(self.figures.read_pps, self.case.size)
 
 
-@dataclass(frozen=True)
+@dataclass
 class UdpLab:
     """Two namespaces, a cable, and a sender that waits for orders.
 
@@ -167,6 +167,7 @@ class UdpLab:
     sender_cpus: tuple[int, ...]
     sender: Sender
     shared: SharedRows
+    _mtu: int = ETHERNET_MTU
 
     @property
     def shared_from(self) -> int:
@@ -178,8 +179,12 @@ class UdpLab:
 
     def set_size(self, size: int) -> None:
         """Let packets of this size pass the cable whole."""
+        mtu = max(size, ETHERNET_MTU)
+        if mtu == self._mtu:
+            return
         for end in (self.server, self.client):
-            end.run("ip", "link", "set", LINK, "mtu", str(max(size, ETHERNET_MTU)))
+            end.run("ip", "link", "set", LINK, "mtu", str(mtu))
+        self._mtu = mtu
 
     @contextmanager
     def forwarder(self, sockets: int) -> Iterator[Forwarder]:

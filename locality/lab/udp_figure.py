@@ -1,7 +1,8 @@
-"""The scaling experiment's figure: throughput over the number of sockets."""
+"""The scaling experiment's figure: throughput, and its cost, over the number of sockets."""
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from locality.lab.udp_account import gigabits
 from locality.report_figures import COLOURS, png, svg
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from matplotlib.artist import Artist
@@ -31,28 +32,34 @@ DODGE = 0.025
 
 
 def draw(results: Sequence[Result], *, shared_from: int | None = None) -> Figure:
-    """A panel for each packet size; a line for each steering and kind of flows.
+    """A column for each packet size; a line for each steering and kind of flows.
 
-    The line goes through the medians; the bars are from the lowest to the highest round.
+    Above is throughput: the line goes through the medians, the bars are from the lowest to
+    the highest round. Below are datagrams a second of the workers' CPU time.
 
     Args:
         results: Cases that were refused are left out.
         shared_from: From this number of sockets on, workers and sender share CPUs: shaded.
     """
     sizes = sorted({one.case.size for one in results})
-    figure = Figure(figsize=(1.6 + PANEL_INCHES * len(sizes), 3.8), layout="constrained")
+    figure = Figure(figsize=(1.6 + PANEL_INCHES * len(sizes), 6.4), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, len(sizes), squeeze=False)[0]
+    above, below = figure.subplots(2, len(sizes), squeeze=False, sharex="col", height_ratios=(3, 2))
     # In every panel a line has the same colour and place.
     lines = list(product(dict.fromkeys(one.case.steering for one in results), DASHES))
     shown: dict[str, Artist] = {}
-    for axis, size in zip(axes, sizes, strict=True):
+    for top, bottom, size in zip(above, below, sizes, strict=True):
         mine = [one for one in results if one.case.size == size]
-        _panel(axis, mine, size, lines)
-        _shade(axis, mine, shared_from)
-        handles, labels = axis.get_legend_handles_labels()
+        _panel(top, mine, lines, partial(_throughput, size=size))
+        _panel(bottom, mine, lines, _cost)
+        _shade(bottom, mine, shared_from, "")
+        _shade(top, mine, shared_from, "sender shares CPUs with workers")
+        top.set_title(f"IP packets of {size} bytes", fontsize="medium")
+        bottom.set_xlabel("sockets, one worker each")
+        handles, labels = top.get_legend_handles_labels()
         shown |= dict(zip(labels, handles, strict=True))
-    axes[0].set_ylabel("read by the workers, Gbit/s")
+    above[0].set_ylabel("read by the workers, Gbit/s")
+    below[0].set_ylabel("thousands read a CPU second")
     figure.legend(
         *(list(shown.values()), list(shown)),
         loc="outside right upper",
@@ -63,12 +70,15 @@ def draw(results: Sequence[Result], *, shared_from: int | None = None) -> Figure
 
 
 def _panel(
-    axis: Axes, results: Sequence[Result], size: int, lines: Sequence[tuple[str, str]]
+    axis: Axes,
+    results: Sequence[Result],
+    lines: Sequence[tuple[str, str]],
+    figure_of: Callable[[Figures], tuple[float, ...]],
 ) -> None:
     steerings = list(dict.fromkeys(steering for steering, _ in lines))
     for number, (steering, flows) in enumerate(lines):
         points = sorted(
-            (one.case.sockets, *_throughput(one.figures, size))
+            (one.case.sockets, *figure_of(one.figures))
             for one in results
             if (one.case.steering, one.case.flows) == (steering, flows) and one.figures is not None
         )
@@ -86,8 +96,6 @@ def _panel(
             elinewidth=0.8,
             label=f"{steering}, {flows} flow{'s' if flows == 'many' else ''}",
         )
-    axis.set_title(f"IP packets of {size} bytes", fontsize="medium")
-    axis.set_xlabel("sockets, one worker each")
     counts = [one.case.sockets for one in results]
     axis.set_xlim(min(counts) - 0.5, max(counts) + 0.5)
     axis.set_ylim(bottom=0)
@@ -96,12 +104,12 @@ def _panel(
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _shade(axis: Axes, results: Sequence[Result], shared_from: int | None) -> None:
+def _shade(axis: Axes, results: Sequence[Result], shared_from: int | None, words: str) -> None:
     most = max(one.case.sockets for one in results)
     if shared_from is not None and shared_from <= most:
         axis.axvspan(shared_from - 0.5, most + 0.5, color="#6b7280", alpha=0.12, lw=0)
         axis.text(
-            *(shared_from - 0.45, 0.02, "sender shares CPUs with workers"),
+            *(shared_from - 0.45, 0.02, words),
             transform=axis.get_xaxis_transform(),
             fontsize="x-small",
             color="#6b7280",
@@ -112,6 +120,11 @@ def _throughput(figures: Figures, size: int) -> tuple[float, ...]:
     """The median, the lowest and the highest round, in Gbit/s."""
     found = (figures.read_pps, min(figures.rounds), max(figures.rounds))
     return tuple(gigabits(each, size) for each in found)
+
+
+def _cost(figures: Figures) -> tuple[float, ...]:
+    """Thousands of datagrams a CPU second: one figure of all rounds."""
+    return (figures.per_cpu_second / 1000,) * 3
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -237,7 +237,11 @@ def test_the_figure(tmp_path: Path) -> None:
     results = [measured(n, 1500, "hash", n * 1e5) for n in (3, 1, 2)]
     results += [measured(1, 64, "cpu", 1e5), REFUSED]
     figure = draw(results, shared_from=2)
-    small, large = figure.axes
+    small, large, small_cost, large_cost = figure.axes
+    assert small_cost.lines
+    # One datagram of each socket in a quarter of a CPU second.
+    cost = np.asarray(large_cost.lines[0].get_ydata())
+    assert cost.tolist() == pytest.approx([0.004, 0.008, 0.012])
     assert small.get_title() == "IP packets of 64 bytes"
     line = next(one for one in large.lines if np.size(one.get_xdata()) == 3)
     assert np.asarray(line.get_ydata()).tolist() == pytest.approx([1.2, 2.4, 3.6])
