@@ -84,6 +84,7 @@ class Figures:
         account: Every datagram of the case, also outside the windows.
         cpu_seconds: CPU time of the workers for all of them. What softirqs do on a worker's
             CPU while it runs is in it.
+        waited_seconds: How long they waited for a CPU that others had, ready to run.
         rx_cpus: The CPUs that received, and how many datagrams each.
         local: Datagrams received on the CPU of the worker whose socket they went to.
         known: Datagrams whose RX CPU was seen; 0 where the kernel takes no filter.
@@ -94,6 +95,7 @@ class Figures:
     rounds: tuple[float, ...]
     account: Account
     cpu_seconds: float
+    waited_seconds: float
     rx_cpus: Mapping[int, int]
     local: int
     known: int
@@ -128,6 +130,7 @@ class Figures:
             rounds=self.rounds + other.rounds,
             account=self.account.plus(other.account),
             cpu_seconds=self.cpu_seconds + other.cpu_seconds,
+            waited_seconds=self.waited_seconds + other.waited_seconds,
             rx_cpus=Counter(self.rx_cpus) + Counter(other.rx_cpus),
             local=self.local + other.local,
             known=self.known + other.known,
@@ -325,7 +328,7 @@ class _Measuring:
         before = read_account(sender, forwarder, native_xdp=native_xdp)
         if self.tracer:
             self.tracer.read()  # what lies in it is of the case before
-        worked = self._cpu_ns()
+        worked, waited = self._cpu_ns(), forwarder.waited_ns
         received = self.received.read() if self.received else None
         window = 0 if self.flood else min(WINDOW * case.sockets, WIDEST_WINDOW)
         sender.send(payload_of(case.size), case.flows, window)
@@ -347,6 +350,7 @@ class _Measuring:
             rounds=((read_then - read) / (end - begin),),
             account=account,
             cpu_seconds=(self._cpu_ns() - worked) / 1e9,
+            waited_seconds=(forwarder.waited_ns - waited) / 1e9,
             rx_cpus=rx_cpus,
             local=local,
             known=known,

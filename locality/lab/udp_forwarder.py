@@ -12,8 +12,9 @@ from __future__ import annotations
 import socket
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
@@ -23,6 +24,7 @@ from locality.lab.messages import Batch, connected
 from locality.lab.namespaces import POLL_S
 from locality.lab.network import CLIENT_ADDRESS, SERVER_ADDRESS
 from locality.lab.pinned import run_pinned
+from locality.lab.programs import children
 from locality.lab.shared_rows import Rows, layout, open_rows
 from locality.workers import held_sockets
 
@@ -61,11 +63,25 @@ class Forwarder:
     """The CPU each worker is pinned to."""
     rows: Rows
     """What each worker counted so far; dtype WORKER."""
+    workers: tuple[int, ...] = ()
+    """Their pids."""
 
     @property
     def pid(self) -> int:
         """The pid of the process that holds every socket."""
         return self.process.pid
+
+    @property
+    def waited_ns(self) -> int:
+        """How long the workers have waited for a CPU, being ready to run; 0 where not told.
+
+        The second field of /proc/PID/schedstat (CONFIG_SCHED_INFO).
+        """
+        waited = 0
+        for pid in self.workers:
+            with suppress(OSError):
+                waited += int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[1])
+        return waited
 
     def sockets(self) -> dict[int, int]:
         """fd to inode of the group's sockets, in the group's order."""
@@ -96,7 +112,7 @@ def run_forwarder(
     argv = ("-m", "locality.lab.udp_forwarder", counted.path, ",".join(map(str, cpus)))
     with server.start(sys.executable, *argv, own_mounts=False) as process:
         wait_until_ready(process, rows)
-        yield Forwarder(process, tuple(cpus), rows)
+        yield Forwarder(process, tuple(cpus), rows, tuple(children(process.pid)))
 
 
 def wait_until_ready(process: Process, rows: Rows) -> None:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 MOST_SHARES = 4
 """Of more sockets the table shows the smallest and the largest share."""
 
+BUSY = 0.2
+"""From this share of waiting on, rates are those of a busy machine."""
+
 UDP_NOTES = (
     "size: bytes of the IP packet. kpps and Gbit/s: IP packets read by the workers,",
     "median of the rounds. k per CPU s: thousands read in a second of the workers'",
@@ -103,6 +106,18 @@ def notes(results: Sequence[Result]) -> Iterator[str]:
         sunk = sum(account.sunk for account in forwarded)
         yield from _confirmed(results)
         yield f"forwarded {total:,} datagrams, {sunk:,} reached the sink"
+        yield from _busy([one.figures for one in results if one.figures])
+
+
+def _busy(measured: Sequence[Figures]) -> Iterator[str]:
+    """A warning where the workers had to wait for their CPUs."""
+    ran = sum(figures.cpu_seconds for figures in measured)
+    waited = sum(figures.waited_seconds for figures in measured)
+    if waited > BUSY * (ran + waited):
+        yield (
+            f"workers ran for {ran:.1f} s and waited {waited:.1f} s for a CPU that others, or the "
+            "sender,\nhad: rates say little; shares and what a datagram costs stay"
+        )
 
 
 def _confirmed(results: Sequence[Result]) -> Iterator[str]:
@@ -241,6 +256,7 @@ def _figures_json(figures: Figures) -> dict[str, Any]:
         "read_pps": figures.read_pps,
         "rounds_read_pps": figures.rounds,
         "cpu_seconds": figures.cpu_seconds,
+        "waited_seconds": figures.waited_seconds,
         "sent": account.sent,
         "read": account.read,
         "buffer_drops": account.buffer_drops,

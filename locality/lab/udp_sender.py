@@ -53,8 +53,9 @@ IDLE_S = 0.001
 FULL_S = 20e-6
 """How long to wait while the window is full."""
 
-WRITE_OFF_S = 0.2
-"""When no datagram was read for so long, those under way are taken for lost."""
+WRITE_OFF_S = 1.0
+"""When no datagram was read for so long, those under way are taken for lost. A worker may wait
+for its CPU half as long on a busy machine."""
 
 ORDER = layout(("number", "payload", "one", "window"))
 """What to do: payload bytes of each datagram, 0 for nothing; whether to send as one flow; how

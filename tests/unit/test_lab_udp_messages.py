@@ -14,7 +14,7 @@ import pytest
 from locality.lab.messages import BATCH, LARGEST, Batch, connected
 from locality.lab.shared_rows import CACHE_LINE, layout, make_rows, open_rows
 from locality.lab.udp_forwarder import WORKER
-from locality.lab.udp_sender import SENDER, WRITE_OFF_S, Window
+from locality.lab.udp_sender import SENDER, Window
 
 LENGTHS = (1, 36, 1472, 2972, LARGEST)
 
@@ -106,7 +106,8 @@ def test_rows_are_shared() -> None:
 
 # Bugs: what one worker read, or one process sent, is left out; what was lost fills the window for
 # ever; a loss is forgotten while datagrams are still read.
-def test_the_window() -> None:
+def test_the_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("locality.lab.udp_sender.WRITE_OFF_S", 0.1)
     senders, workers = np.zeros(2, SENDER), np.zeros(2, WORKER)
     window = Window(senders, workers)
     senders["sent"] = (100, 50)
@@ -114,7 +115,7 @@ def test_the_window() -> None:
     assert window.under_way() == 100
     workers["received"][1] = 30
     assert window.under_way() == 80
-    time.sleep(2 * WRITE_OFF_S)
+    time.sleep(0.2)
     assert window.under_way() == 0  # nothing was read for long: they are lost
     senders["sent"][0] += 7
     assert window.under_way() == 7

@@ -47,10 +47,10 @@ def account(read: tuple[int, ...], drops: tuple[int, ...], link: int = 0) -> Acc
     return Account(total + sum(drops) + link, read, drops, link, total, 0, total)
 
 
-def figures(counts: Account, *rounds: float, local: int = 0) -> Figures:
+def figures(counts: Account, *rounds: float, local: int = 0, waited: float = 0) -> Figures:
     known = sum(counts.arrived)
     traced = Traced("fentry", counts.read, counts.buffer_drops, 10, sum(counts.read), 0, known, 0)
-    return Figures(0.5, rounds, counts, 0.25, {0: known}, local, known, traced)
+    return Figures(0.5, rounds, counts, 0.25, waited, {0: known}, local, known, traced)
 
 
 EVEN = Result(
@@ -178,6 +178,8 @@ def test_notes() -> None:
     assert lines[3] == "the workers read 800 datagrams, locality udp (fentry) 800"
     assert lines[4] == "forwarded 800 datagrams, 799 reached the sink"
     assert len(list(notes([EVEN]))) == 2
+    busy = Result(EVEN.case, figures(account((1, 1), (0, 0)), 1.0, waited=0.5))
+    assert list(notes([busy]))[2].startswith("workers ran for 0.2 s and waited 0.5 s for a CPU")
 
 
 # Bug: a session that loses answers, or reaches two sockets, is said to hold.
