@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from locality import accept, skb
+from locality import accept, skb, udp
 from locality.capabilities import PURPOSES
 from locality.errors import Unsupported
 from locality.untrusted import printable
@@ -39,13 +39,14 @@ def attempts() -> list[Attempt]:
     return [
         *_try("accept", accept.RUNGS, lambda rung: accept.AcceptSource(rung=rung)),
         *_try("skb", skb.RUNGS, lambda rung: skb.SkbSource(rung=rung)),
+        *_try("udp", udp.RUNGS, lambda rung: udp.UdpSource(rung=rung)),
     ]
 
 
 def _try(
     measurement: str,
     rungs: Sequence[Rung],
-    open_source: Callable[[str], accept.AcceptSource | skb.SkbSource],
+    open_source: Callable[[str], accept.AcceptSource | skb.SkbSource | udp.UdpSource],
 ) -> list[Attempt]:
     tried: list[Attempt] = []
     for rung in rungs:

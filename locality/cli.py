@@ -34,6 +34,7 @@ from locality.cli_output import (
 )
 from locality.cli_recordings import export, info, replay, report
 from locality.cli_spread import spread
+from locality.cli_udp import udp
 from locality.errors import LocalityError
 from locality.options import AT_LEAST_ONE, PORT, SECONDS, tracing_options
 
@@ -56,16 +57,18 @@ EXIT_INTERRUPTED = 128 + 2
 def cli(context: click.Context) -> None:
     """Does Linux handle a packet on the CPU that received it?
 
-    Measure it (accept, skb), change it (attach-cbpf), see both on a real server (demo), keep
+    Measure it (accept, skb, udp), change it (attach-cbpf), see both on a real server (demo), keep
     what was measured (--record) and prove it (report).
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
 
-for command in (
-    *(attach_cbpf, groups, demo, doctor, explain, info, lab, export, replay, report, spread, undo),
-):
+COMMANDS = (
+    *(attach_cbpf, groups, demo, doctor, explain, info, lab, export, replay, report, spread),
+    *(udp, undo),
+)
+for command in COMMANDS:
     cli.add_command(command)
 
 

@@ -108,6 +108,8 @@ def _function_programs(prefix: str, kernel: Btf) -> tuple[str, ...]:
     names = [f"{prefix}_consume_udp", "raw_fail_queue"]
     if kernel.tracepoint_arguments("sock_recv_length") is not None:
         names.append("raw_found_nothing")
+    if kernel.tracepoint_arguments("sk_data_ready") is not None:
+        names.append("raw_depth")
     return tuple(names)
 
 
@@ -116,13 +118,13 @@ RUNGS = (
     Rung(
         "fentry",
         lambda kernel: _function_programs("fentry", kernel),
-        note="queue depth is seen when a datagram is read or dropped",
+        note="before Linux 6.3, queue depth is seen only when a datagram is read or dropped",
     ),
     Rung(
         "kprobe",
         lambda kernel: _function_programs("kprobe", kernel),
-        note="queue depth is seen when a datagram is read or dropped; reads that an interrupt "
-        "makes the kernel skip are missed",
+        note="reads that an interrupt makes the kernel skip are missed; before Linux 6.3, queue "
+        "depth is seen only when a datagram is read or dropped",
     ),
     Rung(
         "raw-tracepoint",
@@ -216,12 +218,12 @@ class UdpSource:
         matrix, now = self._cells.read(), time.monotonic()
         self._variables["epoch"] = (epoch + 1) & 0xFFFFFFFF
         flow_rows = self._flow_rows.read()
-        self._membership.refresh()
 
         reader_counts = _difference(readers, self._readers, ("inode", "tid"), READER_SUMS)
         socket_counts = _difference(sockets, self._sockets, ("inode",), SOCKET_SUMS[-4:])
         quiet = sockets["epoch"] != epoch
         socket_counts["peak"][quiet] = sockets["queued"][quiet]
+        self._membership.refresh(socket_counts["inode"][socket_counts["seen"] > 0].tolist())
         flows, lost = self._flows(flow_rows, epoch, socket_counts)
         interval = UdpInterval(
             time=time.time(),

@@ -18,11 +18,15 @@ from locality.processes import pids_with_thread_named
 from locality.udp_account import UdpGroup
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from locality.groups import FoundGroup
     from locality.wanted import Wanted
 
-#: At most this share of the time goes into looking for groups.
+#: At most this share of the time goes into looking for groups; more if there are sockets that
+#: were never looked for.
 SHARE_OF_TIME = 0.05
+SHARE_FOR_STRANGERS = 0.5
 
 
 class Place(NamedTuple):
@@ -49,16 +53,23 @@ class Membership:
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted
         self._numbers: dict[int, int] = {}
-        self._next = 0.0
+        self._ended = self._taken = 0.0
+        self._looked_for: frozenset[int] = frozenset()
         self.groups: dict[int, UdpGroup] = {}
         self.places: dict[int, Place] = {}
         self.held: frozenset[int] | None = None
         self.refresh()
 
-    def refresh(self) -> None:
-        """Look again, unless the last look was so long that it is too early."""
+    def refresh(self, inodes: Iterable[int] = ()) -> None:
+        """Look again, unless that would be too often.
+
+        Args:
+            inodes: The sockets whose groups are asked for.
+        """
         begun = time.monotonic()
-        if begun < self._next:
+        asked = frozenset(inodes)
+        part = SHARE_OF_TIME if asked <= self._looked_for else SHARE_FOR_STRANGERS
+        if self._ended and begun < self._ended + self._taken / part:
             return
         wanted = self._wanted
         found = groups.find(ports=wanted.ports, pids=wanted.pids, comm=wanted.comm)
@@ -68,8 +79,9 @@ class Membership:
         for one in found:
             if one.protocol == "udp":
                 self._note(one)
-        taken = time.monotonic() - begun
-        self._next = begun + taken / SHARE_OF_TIME
+        self._looked_for = asked | self.places.keys()
+        self._ended = time.monotonic()
+        self._taken = self._ended - begun
 
     def _note(self, one: FoundGroup) -> None:
         inodes = [member.inode for member in one.group.members]

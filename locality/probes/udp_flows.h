@@ -61,9 +61,10 @@ static __always_inline __u32 set_of(const struct flow_key *key)
 	const __u64 *words = (const __u64 *)key;
 	__u64 hash = 0;
 
+	/* A product carries upwards only: what differs at the top of a word has to come down. */
 	for (__u32 i = 0; i < sizeof(*key) / sizeof(*words); i++)
-		hash = (hash ^ words[i]) * 0x9e3779b97f4a7c15ULL;
-	return (hash >> 40) % SETS;
+		hash = ((hash ^ words[i]) ^ ((hash ^ words[i]) >> 32)) * 0x9e3779b97f4a7c15ULL;
+	return (hash >> 32) % SETS;
 }
 
 /* Addresses and ports of a datagram that waits; false if it does not look like one. */

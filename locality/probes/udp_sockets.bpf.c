@@ -170,18 +170,34 @@ int BPF_PROG(raw_found_nothing, struct sock *sk, int ret, int flags)
 	return 0;
 }
 
-SEC("tp_btf/sk_data_ready")
-int BPF_PROG(raw_data_ready, struct sock *sk)
+static __always_inline struct udp_socket *wanted_row(struct sock *sk)
 {
-	struct udp_socket *row;
 	__u64 inode;
 
 	if (!is_wanted_socket(sk))
-		return 0;
+		return NULL;
 	inode = inode_of(sk);
-	row = inode ? socket_row(sk, inode) : NULL;
+	return inode ? socket_row(sk, inode) : NULL;
+}
+
+SEC("tp_btf/sk_data_ready")
+int BPF_PROG(raw_data_ready, struct sock *sk)
+{
+	struct udp_socket *row = wanted_row(sk);
+
 	if (row)
 		arrived(row, sk);
+	return 0;
+}
+
+/* For the rungs that need no head of the queue. */
+SEC("tp_btf/sk_data_ready")
+int BPF_PROG(raw_depth, struct sock *sk)
+{
+	struct udp_socket *row = wanted_row(sk);
+
+	if (row)
+		gauge(row, sk, 0);
 	return 0;
 }
 
@@ -189,13 +205,8 @@ int BPF_PROG(raw_data_ready, struct sock *sk)
 SEC("tp_btf/udp_fail_queue_rcv_skb")
 int BPF_PROG(raw_fail_queue, int rc, struct sock *sk)
 {
-	struct udp_socket *row;
-	__u64 inode;
+	struct udp_socket *row = wanted_row(sk);
 
-	if (!is_wanted_socket(sk))
-		return 0;
-	inode = inode_of(sk);
-	row = inode ? socket_row(sk, inode) : NULL;
 	if (!row)
 		return 0;
 	__sync_fetch_and_add(rc == -ENOMEM ? &row->drops : &row->refused, 1);

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import pytest
 
-from locality import accept, skb
+from locality import accept, skb, udp
 from tests.live.rungs import ASKED, limitation
 
 MEASUREMENTS = {
     "accept": (accept.AcceptSource, accept.RUNGS),
     "skb_rx": (skb.SkbSource, skb.RUNGS),
     "skb_tx": (skb.SkbSource, skb.RUNGS),
+    "udp": (udp.UdpSource, udp.RUNGS),
 }
 SUBJECTS = (*MEASUREMENTS, "chosen", "agree", "attach")
 

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from locality.accept import AcceptSource
     from locality.bpf.ladder import Footing, Rung
     from locality.skb import SkbSource
+    from locality.udp import UdpSource
 
-Source = Callable[..., "AcceptSource | SkbSource"]
+Source = Callable[..., "AcceptSource | SkbSource | UdpSource"]
 
 ASKED = os.environ.get("LOCALITY_RUNG") or None
 

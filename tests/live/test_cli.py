@@ -288,7 +288,7 @@ def test_check() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads(done.stdout)
     rungs = found["rungs"]
-    for measurement in ("accept", "skb"):
+    for measurement in ("accept", "udp", "skb"):
         tried = [one for one in rungs if one["measurement"] == measurement]
         (chosen,) = [one for one in tried if one["chosen"]]
         assert chosen["refusal"] is None

@@ -129,6 +129,13 @@ def refused(
         ("export nothing page.xls", ".parquet"),
         ("demo --workers 1", "--workers"),
         ("demo --seconds 0", "--seconds"),
+        ("udp --port 65536", "--port"),
+        ("udp --sample 0", "--sample"),
+        ("udp --comm=", "--comm"),
+        ("udp --format classic", "use text"),
+        ("udp --live", "use --format text"),
+        ("udp --record file", "use --format json"),
+        ("udp --rung nosuch", "fentry, kprobe, raw-tracepoint"),
         ("groups --port 65536", "--port"),
         ("groups --pid 0", "--pid"),
         ("groups --comm=", "--comm"),
@@ -225,7 +232,9 @@ def test_an_unknown_pid(refused: Callable[[str], Refused], arguments: str) -> No
 
 
 # Bug: a thread's number, as ps -L shows it, is taken for a process and nothing is ever seen.
-@pytest.mark.parametrize("arguments", ["accept --pid {}", "attach-cbpf --fd 3 --group 2 --pid {}"])
+@pytest.mark.parametrize(
+    "arguments", ["accept --pid {}", "udp --pid {}", "attach-cbpf --fd 3 --group 2 --pid {}"]
+)
 def test_the_pid_of_a_thread(
     refused: Callable[[str], Refused], thread: str, arguments: str
 ) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from locality import accept, skb
+from locality import accept, skb, udp
 from locality.untrusted import printable
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ LADDERS: Mapping[str, Sequence[Rung]] = {
     "accept": accept.RUNGS,
     "skb_rx": skb.RUNGS,
     "skb_tx": skb.RUNGS,
+    "udp": udp.RUNGS,
 }
 
 #: The rows: subjects, which are the markers of the tests, each on its rungs.
@@ -42,6 +43,7 @@ TITLES = {
     "accept": "accept",
     "skb_rx": "skb RX",
     "skb_tx": "skb TX",
+    "udp": "UDP",
     "chosen": "as the tool chooses",
     "agree": "skb rungs agree",
     "attach": "attach",
@@ -206,7 +208,7 @@ def page(columns: Sequence[Column]) -> str:
 
 def _rung_notes() -> Iterator[str]:
     """What the tool itself says beside the figures of a rung."""
-    ladders = {"accept": accept.RUNGS, "skb": skb.RUNGS}
+    ladders = {"accept": accept.RUNGS, "skb": skb.RUNGS, "udp": udp.RUNGS}
     told = [
         f"- {name}, {rung.name}: {_escape(rung.note)}\n"
         for name, ladder in ladders.items()

@@ -28,12 +28,13 @@ pytestmark = pytest.mark.vm
 EVERY_RUNG = {
     "accept": ("fentry", "kprobe", "tracepoint", "raw-tracepoint"),
     "skb": ("fentry", "kprobe", "raw-tracepoint"),
+    "udp": ("fentry", "kprobe", "raw-tracepoint"),
 }
 
 #: The rungs that each kernel must offer; with any other it is a failure to refuse.
 OFFERED = {
-    "5.10": {"accept": ("raw-tracepoint",), "skb": ("fentry", "kprobe")},
-    "6.1": EVERY_RUNG,
+    "5.10": {"accept": ("raw-tracepoint",), "skb": ("fentry", "kprobe"), "udp": ()},
+    "6.1": {**EVERY_RUNG, "udp": ("fentry", "kprobe")},
     "6.12": EVERY_RUNG,
     "7.x": EVERY_RUNG,
 }

@@ -1,0 +1,104 @@
+"""`locality udp`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from locality.cli_output import end, say_where_we_stand, tell
+from locality.options import AT_LEAST_ONE, PORT, SECONDS, tracing_options
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from locality.stream import Sink
+    from locality.udp_account import UdpInterval
+
+
+@click.command()
+@click.option("--port", "ports", type=PORT, multiple=True, help="Only this local port; repeatable.")
+@click.option(
+    "--pid",
+    "pids",
+    type=AT_LEAST_ONE,
+    multiple=True,
+    help="Only readers of this process; repeatable.",
+)
+@click.option("--comm", metavar="NAME", help="Only reading threads of this name.")
+@click.option("--interval", type=SECONDS, default=1.0, show_default=True, metavar="S")
+@click.option("--count", type=AT_LEAST_ONE, metavar="N", help="End after N intervals.")
+@click.option(
+    "--sample",
+    type=click.IntRange(1, 1 << 20),
+    metavar="N",
+    default=16,
+    show_default=True,
+    help="Note the flow of one datagram in N.",
+)
+@tracing_options
+def udp(
+    *,
+    ports: tuple[int, ...],
+    pids: tuple[int, ...],
+    comm: str | None,
+    interval: float,
+    count: int | None,
+    sample: int,
+    format_: str,
+    live: bool,
+    svg: Path | None,
+    record: Path | None,
+    force: bool,
+    rung: str | None,
+    ready_file: Path | None,
+    duration: float | None,
+) -> None:
+    """Show who gets the datagrams: by socket, reading thread, CPU and flow."""
+    from locality.processes import has_thread_named, require_pids
+    from locality.sinks.udp_text import udp_summary_lines
+    from locality.stream import stream
+    from locality.udp import UdpFilter, UdpSource
+    from locality.udp_summary import UdpSummary
+
+    _check_output(format_=format_, live=live or svg is not None, record=record, force=force)
+    require_pids(pids)
+    if comm == "":
+        raise click.UsageError("--comm '' is no name")
+    wanted = UdpFilter(comm, pids, ports)
+    summary = UdpSummary()
+    with UdpSource(wanted, interval, rung, sample) as source:
+        say_where_we_stand(source.footing, f"datagrams of {wanted}")
+        if comm is not None and not has_thread_named(comm):
+            tell(f"no thread is called {comm!r} yet: waiting for one")
+        sinks: list[Sink[UdpInterval]] = [summary, _sink(format_)]
+        stream(source, sinks, duration=duration, count=count, ready_file=ready_file)
+    end(udp_summary_lines(summary), format_)
+
+
+def _check_output(*, format_: str, live: bool, record: Path | None, force: bool) -> None:
+    """Whether there is such an output.
+
+    Raises:
+        click.UsageError: There is none; says what there is.
+    """
+    if format_ == "classic":
+        raise click.UsageError("--format classic: in 2017 there were no lines for UDP: use text")
+    if live:
+        raise click.UsageError("--live draws accept and skb: for udp use --format text")
+    if record is not None or force:
+        raise click.UsageError("--record keeps accept and skb: for udp use --format json >FILE")
+
+
+def _sink(format_: str) -> Sink[UdpInterval]:
+    from locality.sinks.udp_records import CsvUdp, JsonUdp
+    from locality.sinks.udp_text import TextUdp
+
+    match format_:
+        case "json":
+            return JsonUdp(sys.stdout)
+        case "csv":
+            return CsvUdp(sys.stdout)
+        case _:
+            return TextUdp(sys.stdout)

@@ -1,0 +1,152 @@
+"""`locality udp` for programs: one JSON object an interval, or one CSV row a reader."""
+
+from __future__ import annotations
+
+import csv
+import json
+from typing import TYPE_CHECKING, Any, TextIO
+
+from locality.udp_account import balances, endpoint
+from locality.udp_advice import concentration, cures
+from locality.untrusted import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from locality.udp_account import Balance, UdpInterval
+
+_COUNTS = ("datagrams", "bytes", "known", "local", "batches", "batched")
+_OF_SOCKET = ("drops", "refused", "queued", "queued_bytes", "rcvbuf", "peak")
+
+
+class JsonUdp:
+    """One object an interval, with ``groups``; the names are those of the dtypes.
+
+    A socket of no group is a group without ``size``. What is not known is null.
+    """
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def write(self, batch: UdpInterval) -> None:
+        """Write an interval."""
+        self._out.write(json.dumps(udp_record(batch)) + "\n")
+        self._out.flush()
+
+
+def udp_record(interval: UdpInterval) -> dict[str, Any]:
+    """An interval as one record."""
+    return {
+        "time": interval.time,
+        "interval_s": interval.seconds,
+        "rung": interval.rung,
+        "lost": interval.lost,
+        "sample_one_in": interval.sample_one_in,
+        "sampled": int(interval.sockets["sampled"].sum()),
+        "samples_lost": interval.flows_lost,
+        "matrix": interval.matrix.tolist(),
+        "groups": [_group(one, interval) for one in balances(interval)],
+    }
+
+
+def _group(one: Balance, interval: UdpInterval) -> dict[str, Any]:
+    top = one.top_flow
+    first = one.sockets[0]
+    return {
+        "name": one.name,
+        "netns": int(first["netns"]) or None,
+        "port": int(first["port"]),
+        "size": None if one.group is None else one.group.size,
+        "program": None if one.group is None else one.group.program,
+        "imbalance": one.imbalance,
+        "effective_sockets": one.effective,
+        "top_flow": None
+        if top is None
+        else {
+            "source": top.source,
+            "target": top.target,
+            "share": top.share / 100,
+            "samples": top.samples,
+            "of": top.of,
+        },
+        "single_flow": concentration(one),
+        "cures": [{"command": cure.command, "cost": cure.cost} for cure in cures(one)],
+        "sockets": [_socket(one, row, interval) for row in range(len(one.sockets))],
+    }
+
+
+def _counts(row: Any, interval: UdpInterval) -> dict[str, Any]:  # noqa: ANN401 - numpy.void
+    counts: dict[str, Any] = {name: int(row[name]) for name in _COUNTS}
+    if not interval.batches_seen:
+        counts["batches"] = counts["batched"] = None
+    return counts
+
+
+def _socket(one: Balance, number: int, interval: UdpInterval) -> dict[str, Any]:
+    row = one.sockets[number]
+    total = int(one.counts.sum())
+    return {
+        "index": int(row["index"]) if row["index"] >= 0 else None,
+        "inode": int(row["inode"]),
+        "address": endpoint(row),
+        **_counts(row, interval),
+        **{name: int(row[name]) for name in _OF_SOCKET},
+        "share": int(one.counts[number]) / total if total else None,
+        "readers": [
+            {
+                "pid": int(reader["pid"]),
+                "tid": int(reader["tid"]),
+                "comm": reader["comm"].decode(errors="backslashreplace"),
+                **_counts(reader, interval),
+            }
+            for reader in one.readers[one.readers["inode"] == row["inode"]]
+        ],
+    }
+
+
+class CsvUdp:
+    """One row a reader, and one for each socket without; None is empty.
+
+    What is the socket's own (``socket_…``) is repeated for each of its readers.
+    """
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._writer: csv.DictWriter[str] = csv.DictWriter(out, NAMES, lineterminator="\n")
+        self._writer.writeheader()
+
+    def write(self, batch: UdpInterval) -> None:
+        """Write an interval."""
+        self._writer.writerows(_rows(udp_record(batch)))
+        self._out.flush()
+
+
+NAMES = (
+    *("time", "interval_s", "rung", "lost", "group", "netns", "port"),
+    *("imbalance", "effective_sockets", "top_flow", "top_flow_share"),
+    *("index", "inode", "address", "socket_share"),
+    *(f"socket_{name}" for name in (*_COUNTS, *_OF_SOCKET)),
+    *("pid", "tid", "comm", *_COUNTS),
+)
+
+
+def _rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for group in record["groups"]:
+        top = group["top_flow"]
+        for socket in group["sockets"]:
+            whole = {name: record[name] for name in ("time", "interval_s", "rung", "lost")}
+            whole |= {name: group[name] for name in ("netns", "port", "imbalance")}
+            whole |= {
+                "group": printable(group["name"]),
+                "effective_sockets": group["effective_sockets"],
+                "top_flow": top and top["source"],
+                "top_flow_share": top and top["share"],
+                "socket_share": socket["share"],
+                **{name: socket[name] for name in ("index", "inode", "address")},
+                **{f"socket_{name}": socket[name] for name in (*_COUNTS, *_OF_SOCKET)},
+            }
+            readers = [
+                {**reader, "comm": printable(reader["comm"])} for reader in socket["readers"]
+            ]
+            for reader in readers or [{}]:
+                yield whole | reader

@@ -1,0 +1,211 @@
+"""`locality udp` in readable lines of 80 columns: a block for each group, or lone socket."""
+
+from __future__ import annotations
+
+import textwrap
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+
+from locality.sinks.text import WIDTH, percent
+from locality.skb_account import share
+from locality.udp_account import balances
+from locality.udp_advice import concentration, cures, meaning
+from locality.untrusted import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from locality.udp_account import Balance, UdpInterval
+    from locality.udp_summary import UdpSummary
+
+#: The busiest are shown; JSON and CSV have all.
+MOST_BLOCKS = 12
+MOST_SOCKETS = 32
+MOST_READERS = 8
+WORKER_WIDTH = 20
+
+_WIDTHS = (3, -WORKER_WIDTH, 8, 6, 8, 6, 7, 6, 5)
+_HEADING = ("idx", "worker/tid", "kpps", "share", "Mbit/s", "local", "drops", "peak", "batch")
+
+
+class TextUdp:
+    """The blocks of each interval."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def write(self, batch: UdpInterval) -> None:
+        """Write an interval."""
+        clock = time.strftime("%H:%M:%S", time.localtime(batch.time))
+        lost = f", {batch.lost} lost" if batch.lost else ""
+        found = balances(batch)
+        if not found:
+            self._out.write(f"{clock} no datagrams{lost}\n")
+        elif lost:
+            self._out.write(f"{clock}{lost}\n")
+        for line in _blocks(found, batch, clock):
+            self._out.write(line + "\n")
+        self._out.flush()
+
+
+def udp_summary_lines(summary: UdpSummary) -> Iterator[str]:
+    """The summary of a run of `locality udp`."""
+    total = summary.total
+    if total is None:
+        yield "no interval was over"
+        return
+    yield f"{total.seconds:.1f} s on rung {total.rung}, {total.lost} lost"
+    sockets = total.sockets
+    datagrams, known, local, drops, refused = (
+        int(sockets[name].sum()) for name in ("datagrams", "known", "local", "drops", "refused")
+    )
+    if not datagrams + drops + refused:
+        yield "no datagrams"
+        return
+    yield (
+        f"{datagrams} datagrams read, {percent(share(local, known), 2)} on the CPU that "
+        f"allocated them, {drops} dropped"
+    )
+    if refused:
+        yield f"{refused} more dropped for want of memory: sysctl net.ipv4.udp_mem"
+    if known < datagrams:
+        yield f"of {datagrams - known} the alloc CPU is not known"
+    sampled = int(sockets["sampled"].sum())
+    if sampled:
+        yield (
+            f"flows: 1 datagram in {total.sample_one_in} sampled: {sampled} of "
+            f"{int(sockets['seen'].sum())} seen, {total.flows_lost} lost"
+        )
+    found = balances(total)
+    for one in found[:MOST_BLOCKS]:
+        yield ""
+        yield from _block(one, total, "")
+        yield from _advice(one)
+    if len(found) > MOST_BLOCKS:
+        yield f"… and {len(found) - MOST_BLOCKS} more: use --port, or --format json"
+
+
+def _blocks(found: list[Balance], interval: UdpInterval, clock: str) -> Iterator[str]:
+    busiest = sorted(found, key=lambda one: -int(one.counts.sum()))[:MOST_BLOCKS]
+    for one in busiest:
+        yield from _block(one, interval, f"{clock} ")
+        if words := concentration(one):
+            yield from _wrapped(words)
+    if len(found) > MOST_BLOCKS:
+        yield f"… and {len(found) - MOST_BLOCKS} more: use --port, or --format json"
+
+
+def _wrapped(text: str, indent: str = "  ") -> list[str]:
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False
+    )
+
+
+def _advice(one: Balance) -> Iterator[str]:
+    """The single flow, what it means and what helps."""
+    words = concentration(one)
+    if words is None:
+        return
+    top = one.top_flow
+    samples = f" ({top.samples} of {top.of} samples)" if top else ""
+    yield from _wrapped(words + samples)
+    if (means := meaning(one)) is not None:
+        yield from _wrapped(means)
+    for cure in cures(one):
+        yield f"  cure: {cure.command}"
+        yield from _wrapped(f"costs: {cure.cost}", "    ")
+
+
+def _block(one: Balance, interval: UdpInterval, clock: str) -> Iterator[str]:
+    """A group, its sockets and their readers."""
+    yield from textwrap.wrap(f"{clock}{_title(one, interval)}", WIDTH, subsequent_indent="  ")
+    yield _line(_Row(*_HEADING))
+    total = int(one.counts.sum())
+    for socket, count in zip(one.sockets[:MOST_SOCKETS], one.counts.tolist(), strict=False):
+        readers = one.readers[one.readers["inode"] == socket["inode"]]
+        place = str(socket["index"]) if socket["index"] >= 0 else "-"
+        names = [_worker(reader) for reader in readers]
+        worker = f"{len(names)} readers" if len(names) > 1 else (names or ["-"])[0]
+        yield _line(
+            _row(place, worker, socket, share(count, total), interval)._replace(
+                drops=f"{socket['drops'] + socket['refused']}", peak=f"{socket['peak']}"
+            )
+        )
+        if len(names) > 1:
+            busiest = readers[(-readers["datagrams"].astype("i8")).argsort(kind="stable")]
+            for reader in busiest[:MOST_READERS]:
+                part = share(int(reader["datagrams"]), total)
+                yield _line(_row("", f" {_worker(reader)}", reader, part, interval))
+            if len(names) > MOST_READERS:
+                yield f"      … and {len(names) - MOST_READERS} more readers"
+    if len(one.sockets) > MOST_SOCKETS:
+        yield f"  … and {len(one.sockets) - MOST_SOCKETS} more sockets"
+
+
+def _title(one: Balance, interval: UdpInterval) -> str:
+    """What is, and how it is distributed: ``udp 0.0.0.0:53, 4 sockets, max/mean 1.02, …``."""
+    parts = [one.name]
+    if one.group is not None:
+        shown = len(one.sockets)
+        of = f"{shown} of {one.group.size}" if shown < one.group.size else f"{shown}"
+        parts.append(f"{of} socket" + ("s" if one.group.size > 1 else ""))
+    parts.append(f"{_kpps(int(one.counts.sum()), interval)} kpps")
+    if len(one.sockets) > 1 and one.imbalance is not None and one.effective is not None:
+        parts.append(f"max/mean {one.imbalance:.2f}, effective {one.effective:.2f}")
+    return printable(", ".join(parts))
+
+
+class _Row(NamedTuple):
+    place: str
+    worker: str
+    kpps: str
+    share: str
+    mbits: str
+    local: str
+    drops: str
+    peak: str
+    batch: str
+
+
+def _row(
+    place: str,
+    worker: str,
+    counted: Any,  # noqa: ANN401 - numpy.void
+    part: float | None,
+    interval: UdpInterval,
+) -> _Row:
+    datagrams, known, batches = (int(counted[name]) for name in ("datagrams", "known", "batches"))
+    batch = "-" if interval.batches_seen else "?"
+    if batches:
+        batch = f"{int(counted['batched']) / batches:.1f}"
+    return _Row(
+        place=place,
+        worker=worker,
+        kpps=_kpps(datagrams, interval),
+        share="-" if part is None else percent(part),
+        mbits=f"{int(counted['bytes']) * 8 / interval.seconds / 1e6:.1f}",
+        local="-" if not datagrams else percent(share(int(counted["local"]), known)),
+        drops="",
+        peak="",
+        batch=batch,
+    )
+
+
+def _line(row: _Row) -> str:
+    cells = (f"{value:{'<' if width < 0 else '>'}{abs(width)}}" for value, width in _pairs(row))
+    return f"  {' '.join(cells)}".rstrip()
+
+
+def _pairs(row: _Row) -> Iterator[tuple[str, int]]:
+    return zip(row, _WIDTHS, strict=True)
+
+
+def _kpps(datagrams: int, interval: UdpInterval) -> str:
+    return f"{datagrams / interval.seconds / 1000:.1f}"
+
+
+def _worker(reader: Any) -> str:  # noqa: ANN401 - numpy.void
+    tid = f"/{reader['tid']}"
+    name = printable(reader["comm"])
+    room = WORKER_WIDTH - 1 - len(tid)
+    return (name if len(name) <= room else name[: room - 1] + "…") + tid
