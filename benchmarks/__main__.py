@@ -16,7 +16,7 @@ import click
 from locality import __version__
 from locality.errors import LocalityError
 
-NAMES = ("drain", "probes", "pingpong", "start", "lab", "sinks", "dashboard", "load")
+NAMES = ("drain", "probes", "pingpong", "start", "lab", "sinks", "dashboard", "load", "follow")
 
 
 @click.command()

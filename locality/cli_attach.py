@@ -117,6 +117,7 @@ def attach_cbpf(
             and not (take_away or group is not None or map_ is not None),
         }
     )
+    control = _control(payload_offset, mask, value, others)
     find = _finder(port, comm, netns, pid)
     places = [(pid, fd)] if pid is not None and fd is not None else None
     if take_away:
@@ -135,7 +136,6 @@ def attach_cbpf(
         # Whoever follows may wait for a server to start.
         places = [one.lender for one in (found if follow and not found else some(found))]
         netns = netns or (found[0].netns if found else None)
-    control = _control(payload_offset, mask, value, others)
     wish = Wish(group, name or "cpu", control, map_, rx_cpus, verify, dry_run, force)
     plan = steer(places, machine, wish)
     if follow and not dry_run:

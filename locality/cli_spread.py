@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from locality.cli_output import end, tell
+from locality.errors import LocalityError
 from locality.options import SECONDS, WRITABLE
 
 if TYPE_CHECKING:
@@ -80,7 +81,12 @@ def spread(
             if format_ == "json"
             else TextSpread(sys.stdout)
         )
-        stream(source, [summary, shown], duration=duration, ready_file=ready_file)
+        try:
+            stream(source, [summary, shown], duration=duration, ready_file=ready_file)
+        except LocalityError:  # the interface has gone: what was done stays true
+            summary.write(source.count())
+            end(summary_lines(summary), format_)
+            raise
     end(summary_lines(summary), format_)
 
 

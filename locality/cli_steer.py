@@ -117,7 +117,9 @@ def _look(target: Target, program: Program, machine: Topology, wish: Wish) -> li
     """What a program would do, in words; what speaks against it is said, or refuses."""
     from locality import preflight
 
-    findings = preflight.decide(target, program, wish.group, machine.online)
+    # A program made for the size that was found claims that size; only a map claims none.
+    size = wish.group or len(target.group.members) if wish.map_ is None else None
+    findings = preflight.decide(target, program, size, machine.online)
     refusals = [finding for finding in findings if finding.level is preflight.Level.REFUSE]
     for finding in findings:
         if wish.force or wish.dry_run or finding not in refusals:

@@ -176,8 +176,10 @@ def _wrong_size(
     """What would happen because the program is made for another group, or nothing."""
     size = len(target.group.members)
     missed, spilled = _starved(size, program, cpus), _hashed(size, program, cpus)
-    # A map claims no size: it is wrong if it points past the end or leaves sockets out.
-    fits = not missed if group is None else group == size
+    # A map claims no size: it is wrong if it points past the end or leaves sockets out, but for
+    # those that are more than there are CPUs to give them.
+    fed = len({cbpf.evaluate(program, packet) for packet in _inputs(program, cpus)})
+    fits = not missed or fed == len(cpus) if group is None else group == size
     if fits and program.group <= size:
         return ""
     effects = [effect for effect in (missed, spilled) if effect]

@@ -167,6 +167,10 @@ class SpreadSource:
                 f"{printable(self.interface)} spreads no longer: the interface has gone, or "
                 "somebody detached the program (bpftool link detach)"
             )
+        return self.count()
+
+    def count(self) -> Spread:
+        """The same, also when the program has gone."""
         counted, now = self._counters.read(), time.monotonic()
         counts = np.zeros_like(counted)
         for name in FIGURES:

@@ -11,7 +11,8 @@ import numpy as np
 
 from locality.accept import AcceptSource, Filter
 from locality.accept_summary import AcceptSummary
-from locality.sinks.text import percent
+from locality.distance import by_distance
+from locality.sinks.text import distance_text, percent
 from locality.skb_account import share
 from locality.stream import interruptible, stream
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from locality.accept import AcceptBatch
+    from locality.distance import Counts
     from locality.stream import Sink
     from locality.topology import Topology
 
@@ -110,15 +112,29 @@ def verdict(before: AcceptSummary, after: AcceptSummary, seconds: float) -> tupl
     """Both figures in words, and whether a change was worth it.
 
     Returns:
-        A line for each, and False if accept-local is no higher than before although there
-        was something to improve, or if nothing was accepted.
+        Two lines for each, and False if nothing is nearer than before although there was
+        something to improve, or if nothing was accepted. First accept-local counts; where
+        it is the same, as without a worker on any RX CPU, the share on the same core, and so on.
     """
-    lines = [
-        f"{when}: {percent(share(one.local, one.total), 2)} accept-local, "
-        f"{one.total} accepted in {seconds:g} s, {one.lost} lost"
-        for when, one in (("before", before), ("after", after))
-    ]
+    lines = []
+    for when, one in (("before", before), ("after", after)):
+        lines.append(
+            f"{when}: {percent(share(one.local, one.total), 2)} accept-local, "
+            f"{one.total} accepted in {seconds:g} s, {one.lost} lost"
+        )
+        if one.total:
+            lines.append(f"  {distance_text(_apart(one), one.topology)}")
     if not before.total or not after.total:
         return lines, False
-    was, now = before.local / before.total, after.local / after.total
-    return lines, now > was or was == now == 1
+    was, now = _nearness(before), _nearness(after)
+    return lines, now > was or was[0] == now[0] == 1
+
+
+def _apart(counted: AcceptSummary) -> Counts:
+    return by_distance(counted.matrix, counted.topology.distances)
+
+
+def _nearness(counted: AcceptSummary) -> list[float]:
+    """The share of connections at most so far from their RX CPU, by distance."""
+    apart = _apart(counted)
+    return [sum(list(apart.values())[: far + 1]) / counted.total for far in range(len(apart))]

@@ -18,8 +18,8 @@
  * complete one it could still be one of an sk_buff: then no port but its own suits both, and it
  * is left as it is.
  *
- * Two programs around one body: packets in several buffers (jumbo frames) need helpers of
- * Linux 5.18 (3f364222d032, "net: xdp: introduce bpf_xdp_pointer utility routine").
+ * Two programs around one body: packets in several buffers (jumbo frames) need helpers that not
+ * every kernel has (kernel_differences.h).
  */
 #include "kernel_types.h"
 #include <bpf/bpf_helpers.h>

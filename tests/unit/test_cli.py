@@ -152,6 +152,19 @@ def refused(
         ("attach-cbpf --pid 1 --fd 3 --dry-run --detach", "--detach"),
         ("attach-cbpf --pid 1 --fd 3 --map 0:1 --program cpu", "--program"),
         ("attach-cbpf --pid 1 --fd 3 --map 0=1", "0=1"),
+        ("attach-cbpf --pid 1 --fd 3 --group 2 --mask 1", "--program payload"),
+        ("attach-cbpf --pid 1 --fd 3 --group 2 --program payload --value 1", "--payload-offset"),
+        ("attach-cbpf --port 1 --program payload --payload-offset 1 --value 256", "no byte"),
+        ("attach-cbpf --port 1 --program payload --payload-offset 1 --value x", "no byte"),
+        ("attach-cbpf --port 1 --program payload --payload-offset 1 --value 2 --mask 1", "0x1"),
+        ("attach-cbpf --port 1 --program payload --payload-offset -1 --value 2", "-1"),
+        ("spread", "--dev"),
+        ("spread --dev lo", "--port"),
+        ("spread --dev lo --port 0", "--port"),
+        ("spread --dev lo --port 65536", "--port"),
+        ("spread --dev lo --port 1 --mode fast", "--mode"),
+        ("spread --dev lo --port 1 --interval 0", "--interval"),
+        ("spread --dev lo --port 1 --format csv", "--format"),
         ("attach-cbpf --map auto", "--port"),
         ("attach-cbpf --port 80 --fd 3", "--fd"),
         ("attach-cbpf --pid 1 --fd 3 --comm nginx --group 2", "--comm"),
@@ -267,6 +280,7 @@ def test_an_fd_that_is_not_open(refused: Callable[[str], Refused]) -> None:  # b
     [
         ("accept", "CAP_BPF"),
         ("skb", "CAP_BPF"),
+        ("spread --dev lo --port 1", "CAP_BPF"),
         ("attach-cbpf --pid 1 --fd 0 --group 2", "CAP_SYS_PTRACE"),
     ],
 )
@@ -346,3 +360,11 @@ print("SLOW", *{"numpy", "rich", "pandas", "pyarrow", "matplotlib"} & set(sys.mo
     assert done.stderr == ""
     assert done.stdout.count("Usage: ") == 10
     assert done.stdout.splitlines()[-1] == "SLOW"
+
+
+# Bug: a name from outside reaches the terminal as it is.
+def test_an_unknown_interface_is_quoted(refused: Callable[[str], Refused]) -> None:
+    code, line = refused("spread --port 1 --dev \x1b[31m")
+    assert code == 1
+    assert "no interface" in line
+    assert "\x1b" not in line

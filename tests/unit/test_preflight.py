@@ -5,7 +5,16 @@ from dataclasses import replace
 import pytest
 
 from locality import cbpf
-from locality.preflight import Finding, Level, decide, describe, dry_run, explain, fitting_map
+from locality.preflight import (
+    Finding,
+    Level,
+    decide,
+    describe,
+    dry_run,
+    explain,
+    fitting_map,
+    option_for,
+)
 from locality.reuseport import Group, Member
 from locality.target import Target
 from locality.workers import Worker
@@ -92,6 +101,13 @@ def test_a_map(indexes: dict[int, int], level: Level, expected: str) -> None:
     findings = decide(PINNED, cbpf.table(indexes), None, range(4))
     assert findings[0].level is level
     assert expected in findings[0].text
+
+
+# Bug: the map made for a server with more workers than CPUs is refused, so --follow would end
+# at its start where, running, it would have gone on.
+def test_a_map_cannot_feed_more_workers_than_there_are_cpus() -> None:
+    said = only(decide(PINNED, cbpf.table({0: 0, 1: 1}), None, range(2)), Level.WARN)
+    assert "with CPUs 0-1 indexes 2-3 get nothing at all" in said
 
 
 def test_a_map_for_a_stated_group_of_the_wrong_size_is_refused() -> None:
@@ -212,3 +228,43 @@ def test_the_explanation() -> None:
         "index 0: pid 10 nginx, CPUs 0",
         "index 1: pid 11 nginx, CPUs 0",
     ]
+
+
+CONTROL = cbpf.Control(4, 0x80)
+UDP = replace(PINNED, kind="udp", listening=False)
+
+
+# Bugs: the socket set aside counts as starved, or as the only one; a hash that is meant counts as
+# an answer past the end; a program for another size passes.
+@pytest.mark.parametrize("others", cbpf.OTHERS)
+def test_control_traffic_fits_its_group(others: str) -> None:
+    program = cbpf.payload(4, replace(CONTROL, others=others))
+    assert decide(UDP, program, 4, range(4)) == []
+    assert decide(UDP, program, None, range(4)) == []
+    if others != "hash":
+        small = cbpf.payload(3, replace(CONTROL, others=others))
+        said = only(decide(UDP, small, 3, range(4)), Level.REFUSE)
+        assert "payload[4] == 0x80 -> 0" in said
+        assert "indexes 3 get nothing at all; use --group 4" in said
+
+
+# Bug: on a TCP group it is attached, and every connection is an "other".
+def test_control_traffic_is_no_connection() -> None:
+    said = only(decide(PINNED, cbpf.payload(4, CONTROL), 4, range(4)), Level.REFUSE)
+    assert "a TCP SYN has no payload" in said
+
+
+# Bug: what is printed to make or undo it by hand makes another program.
+def test_control_traffic_in_words() -> None:
+    program = cbpf.payload(4, cbpf.Control(4, 0x80, 0xC0))
+    assert describe(program) == "payload[4] & 0xc0 == 0x80 -> 0, others random % 3 + 1"
+    assert option_for(program) == (
+        "--program payload --payload-offset 4 --mask 0xc0 --value 0x80 --others random --group 4"
+    )
+    assert dry_run(program, range(2))[-2:] == [
+        "payload[4] & 0xc0 == 0x80 -> index 0",
+        "any other, or shorter -> index 1 to 3, by random",
+    ]
+    by_hash = cbpf.payload(4, replace(CONTROL, others="hash"))
+    assert describe(by_hash) == "payload[4] == 0x80 -> 0, others by hash"
+    assert dry_run(by_hash, range(2))[-1] == "any other, or shorter -> hash, over all indexes"

@@ -8,6 +8,7 @@ and all of it goes when this process does.
 from __future__ import annotations
 
 import argparse
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -25,6 +26,8 @@ from tests.vm.kernel_images import SUITES, CannotBoot, KernelImage, kernel_image
 from tests.vm.load_wire import serving_load
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from locality.lab.namespaces import Namespace
 
 CPUS = 4
@@ -35,19 +38,21 @@ TAP = "tap0"
 
 def experiment(
     image: KernelImage,
+    command: Sequence[str],
     *,
     share: Path,
     cpus: int = CPUS,
-    seconds: float = SECONDS,
+    layout: str = "",
     follow: bool = False,
 ) -> Ended:
-    """Boot a guest and let it run the experiment; its figures come to `share`.
+    """Boot a guest and let it run an experiment; its figures come to `share`.
 
     Args:
         image: The kernel.
+        command: The module to run there, and its arguments.
         share: As for `tests.vm.guest.run`.
-        cpus: CPUs of the guest, queues of its card, workers of nginx.
-        seconds: For each phase.
+        cpus: CPUs of the guest, queues of its card.
+        layout: Sockets, cores and threads that make up the CPUs, as of QEMU's -smp.
         follow: Copy what the guest prints to stdout as it comes.
 
     Raises:
@@ -60,15 +65,20 @@ def experiment(
         make_tap(client, TAP)
         return run(
             image,
-            f"{color}exec python -m tests.vm.nic_experiment --seconds {seconds}",
+            f"{color}exec python -m {shlex.join(command)}",
             share=share,
             timeout=TIMEOUT,
-            cpus=cpus,
+            cpus=f"cpus={cpus},{layout}" if layout else cpus,
             follow=follow,
             qemu=(*port, *qemu_card(TAP, cpus)),
             # The network alone: the guest's files are to be this machine's.
             inside=("nsenter", f"--net=/proc/{client.pid}/ns/net", "--"),
         )
+
+
+def phases_of(seconds: float) -> tuple[str, ...]:
+    """The command of the demo's experiment, with so many seconds for a phase."""
+    return ("tests.vm.nic_experiment", "--seconds", str(seconds))
 
 
 def make_tap(client: Namespace, tap: str) -> None:
@@ -101,9 +111,9 @@ def main() -> int:
             sys.stdout.flush()
             ended = experiment(
                 image,
+                phases_of(arguments.seconds),
                 share=Path(share),
                 cpus=arguments.cpus,
-                seconds=arguments.seconds,
                 follow=True,
             )
         except (CannotBoot, LocalityError) as reason:

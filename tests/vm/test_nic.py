@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from locality.skb_account import share
-from tests.vm.demo_vm import experiment
+from tests.vm.demo_vm import experiment, phases_of
 from tests.vm.kernel_images import CannotBoot, kernel_image
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Run:
         pytest.skip("not root")
     shared = tmp_path_factory.mktemp("nic")
     try:
-        ended = experiment(kernel_image(KERNEL), share=shared, cpus=CPUS, seconds=SECONDS)
+        ended = experiment(kernel_image(KERNEL), phases_of(SECONDS), share=shared, cpus=CPUS)
     except CannotBoot as reason:
         pytest.skip(str(reason))
     figures = shared / "figures.json"
