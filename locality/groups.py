@@ -14,7 +14,7 @@ import os
 import socket
 import struct
 from collections import defaultdict
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -150,12 +150,11 @@ def survey(
     }
     found: list[FoundGroup] = []
     unasked = 0
-    with ExitStack() as stack:
-        search = _Search(held, frozenset(pids), stack)
-        for place, sockets in candidates.items():
-            here, alone = search.groups_at(place, sockets)
-            found += (one for one in here if wanted & {m.inode for m in one.group.members})
-            unasked += alone
+    search = _Search(held, frozenset(pids))
+    for place, sockets in candidates.items():
+        here, alone = search.groups_at(place, sockets)
+        found += (one for one in here if wanted & {m.inode for m in one.group.members})
+        unasked += alone
     inodes = {member.inode for one in found for member in one.group.members if member.inode}
     serving = workers.find(inodes, held)
     return Survey(sorted((_served(one, serving) for one in found), key=_order), unasked)
@@ -181,18 +180,16 @@ def of_one_server(found: list[FoundGroup]) -> list[FoundGroup]:
 
 
 class _Search:
-    """Looks at sockets, with one loaded probe for all of them."""
+    """Looks at sockets."""
 
-    def __init__(
-        self, held: workers.Descriptors, preferred: frozenset[int], stack: ExitStack
-    ) -> None:
+    def __init__(self, held: workers.Descriptors, preferred: frozenset[int]) -> None:
         self._held = held
         self._preferred = preferred
         self._read: Reader | None = None
         self._refusal: LocalityError | None = None
         self._open_now = cache(_open_now)
         try:
-            self._read = stack.enter_context(kernel_reader())
+            self._read = kernel_reader()
         except LocalityError as refusal:
             self._refusal = refusal
 

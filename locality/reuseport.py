@@ -13,9 +13,8 @@ import os
 import socket
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from itertools import islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,7 +25,7 @@ from locality.cbpf import Program
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     import numpy as np
 
@@ -127,20 +126,19 @@ def read_group(pid: int, fd: int) -> Group:
         LocalityError: The socket cannot be reached. A kernel that refuses BPF is no
             error: `Group.how` says so and `order_known` is false.
     """
-    with ExitStack() as stack:
-        read: Reader | LocalityError
+    read: Reader | LocalityError
+    try:
+        # Before the socket is borrowed: that must not last longer than a reading.
+        read = kernel_reader()
+    except LocalityError as refusal:
+        read = refusal
+    with borrowed_socket(pid, fd) as borrowed:
         try:
-            # Before the socket is borrowed: that must not last longer than a reading.
-            read = stack.enter_context(kernel_reader())
+            if isinstance(read, LocalityError):
+                raise read
+            group = read(borrowed.fileno())
         except LocalityError as refusal:
-            read = refusal
-        with borrowed_socket(pid, fd) as borrowed:
-            try:
-                if isinstance(read, LocalityError):
-                    raise read
-                group = read(borrowed.fileno())
-            except LocalityError as refusal:
-                group = _counted(borrowed, pid, refusal)
+            group = _counted(borrowed, pid, refusal)
     # Only now: while we held a duplicate we would have been found as a holder ourselves.
     found = workers.find({member.inode for member in group.members if member.inode})
     members = (replace(one, workers=found.get(one.inode, ())) for one in group.members)
@@ -153,23 +151,28 @@ def read_from_kernel(fd: int) -> Group:
     Raises:
         LocalityError: No libbpf here, or the kernel refuses the program.
     """
-    with kernel_reader() as read:
-        return read(fd)
+    return kernel_reader()(fd)
 
 
-@contextmanager
-def kernel_reader() -> Iterator[Reader]:
-    """`read_from_kernel` for many sockets: the probe is loaded once.
+@cache
+def kernel_reader() -> Reader:
+    """`read_from_kernel` with the probe loaded: once in a process, and kept until its end.
+
+    Loading takes longer than all the rest of a look at a machine's groups.
 
     Raises:
-        LocalityError: As there; what is yielded raises it too, for it runs the program.
+        LocalityError: As there; what is returned raises it too, for it runs the program.
     """
     # libbpf is not needed to attach a program, so its absence must not stop the import.
     from locality.bpf.object import Object  # noqa: PLC0415
 
-    with Object.open("reuseport_group") as probe:
+    probe = Object.open("reuseport_group")
+    try:
         probe.load()
-        yield partial(_read, probe, probe.bss)
+        return partial(_read, probe, probe.bss)
+    except LocalityError:
+        probe.close()
+        raise
 
 
 def _read(probe: Object, seen: np.ndarray[tuple[()], np.dtype[np.void]], fd: int) -> Group:

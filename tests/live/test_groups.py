@@ -173,8 +173,8 @@ def test_one_reader_for_many_groups() -> None:
         group_of(2) as sockets,
         group_of(1) as others,
         socket.create_server(("127.0.0.1", 0)) as ordinary,
-        kernel_reader() as read,
     ):
+        read = kernel_reader()
         attach(os.getpid(), sockets[0].fileno(), cbpf.cpu(2))
         first, second, third = (read(one.fileno()) for one in (sockets[0], others[0], ordinary))
         assert [member.inode for member in second.members] == inodes(others)
