@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 SMALLEST, LARGEST = 64, 3000
 
 
+def _in_a_directory(
+    _context: click.Context, _parameter: click.Parameter, path: Path | None
+) -> Path | None:
+    """Refuse a file that cannot be written before anything is measured."""
+    if path is not None and not path.parent.is_dir():
+        raise click.BadParameter(f"there is no directory {path.parent}")
+    return path
+
+
 @click.group()
 def lab() -> None:
     """Experiments in network namespaces of their own: nothing outside them changes."""
@@ -87,10 +96,17 @@ lab.add_command(demo)
     default=Path("udp-scaling.svg"),
     show_default=True,
     metavar="FILE",
+    callback=_in_a_directory,
     help="Where to draw throughput over sockets; .svg or .png.",
 )
 @click.option("--no-figure", is_flag=True, help="Draw nothing.")
-@click.option("-o", "--output", type=OUTPUT, metavar="FILE", help="Keep the results as JSON.")
+@click.option(
+    *("-o", "--output"),
+    type=OUTPUT,
+    metavar="FILE",
+    callback=_in_a_directory,
+    help="Keep the results as JSON.",
+)
 @click.option("--json", "format_", flag_value="json", help="Same as --format json.")
 @click.option(
     "--format",

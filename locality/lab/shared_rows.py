@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ import numpy as np
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 CACHE_LINE = 64
 
@@ -32,7 +33,7 @@ class SharedRows:
     rows: Rows
     """Zero at first."""
     path: str
-    """Good while the process that made them lives."""
+    """Good until the block ends in which they were made."""
 
 
 def layout(names: Sequence[str]) -> np.dtype[np.void]:
@@ -49,20 +50,22 @@ def layout(names: Sequence[str]) -> np.dtype[np.void]:
     return row
 
 
-def make_rows(row: np.dtype[np.void], count: int) -> SharedRows:
-    """Make rows to share.
+@contextmanager
+def shared_rows(row: np.dtype[np.void], count: int) -> Iterator[SharedRows]:
+    """Rows to share; when the block ends no other process finds them any more.
 
     Raises:
         LocalityError: There is no memory for them.
     """
-    try:
-        fd = os.memfd_create("locality-lab", os.MFD_CLOEXEC)
-        os.ftruncate(fd, row.itemsize * count)
-        rows = _mapped(fd, row)
-    except OSError as error:
-        raise LocalityError(f"memory to share with the lab: {error.strerror}") from None
-    # The descriptor stays open: it is what the path leads to.
-    return SharedRows(rows, f"/proc/{os.getpid()}/fd/{fd}")
+    with ExitStack() as stack:
+        try:
+            fd = os.memfd_create("locality-lab", os.MFD_CLOEXEC)
+            stack.callback(os.close, fd)
+            os.ftruncate(fd, row.itemsize * count)
+            rows = _mapped(fd, row)
+        except OSError as error:
+            raise LocalityError(f"memory to share with the lab: {error.strerror}") from None
+        yield SharedRows(rows, f"/proc/{os.getpid()}/fd/{fd}")
 
 
 def open_rows(path: str, row: np.dtype[np.void]) -> Rows:

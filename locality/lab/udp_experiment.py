@@ -22,7 +22,7 @@ from locality.errors import LocalityError, Unsupported
 from locality.lab import programs
 from locality.lab.namespaces import namespace
 from locality.lab.network import CLIENT_ADDRESS, LINK, SERVER_ADDRESS, connect, receive_on
-from locality.lab.shared_rows import SharedRows, make_rows
+from locality.lab.shared_rows import SharedRows, shared_rows
 from locality.lab.udp_account import (
     Account,
     gigabits,
@@ -223,8 +223,11 @@ def open_udp_lab(most_sockets: int, senders: int | None = None) -> Iterator[UdpL
     cpus = allowed_cpus()
     count = senders or max(1, len(cpus) // 2)
     sender_cpus = tuple(cpus[-1 - number % len(cpus)] for number in range(count))
-    shared = make_rows(WORKER, most_sockets)
-    with namespace() as server, namespace() as client:
+    with (
+        shared_rows(WORKER, most_sockets) as shared,
+        namespace() as server,
+        namespace() as client,
+    ):
         connect(server, client, cpus)
         _introduce(server, client)
         with run_sender(client, sender_cpus, shared) as sender:

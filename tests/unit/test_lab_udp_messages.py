@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import errno
-import mmap
 import os
 import socket
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from locality.lab.messages import BATCH, LARGEST, Batch, connected
-from locality.lab.shared_rows import CACHE_LINE, layout, make_rows, open_rows
+from locality.lab.shared_rows import CACHE_LINE, layout, shared_rows
 from locality.lab.udp_forwarder import WORKER
 from locality.lab.udp_sender import SENDER, Window
 
@@ -87,21 +89,25 @@ def test_a_refused_datagram_is_skipped() -> None:
         assert batch.send(out.fileno(), 0, 3) == 2  # which the first of these gets
 
 
-# Bugs: rows overlap, or share a cache line; a second process sees another memory.
+OTHER = """
+import sys
+from locality.lab.shared_rows import layout, open_rows
+rows = open_rows(sys.argv[1], layout([f"field{number}" for number in range(9)]))
+rows["field0"] = rows["field8"] * 10
+"""
+
+
+# Bugs: rows overlap, or share a cache line; a second process sees another memory; the memory, or
+# its descriptor, outlives the block.
 def test_rows_are_shared() -> None:
     row = layout([f"field{number}" for number in range(9)])
     assert row.itemsize == 2 * CACHE_LINE
-    made = make_rows(row, 3)
-    made.rows["field8"] = (1, 2, 3)
-    child = os.fork()
-    if child == 0:
-        rows = open_rows(made.path, row)
-        rows["field0"] = rows["field8"] * 10
-        os._exit(0)
-    os.waitpid(child, 0)
-    assert made.rows["field0"].tolist() == [10, 20, 30]
-    assert made.rows["field8"].tolist() == [1, 2, 3]
-    assert isinstance(made.rows.base, mmap.mmap | memoryview | np.ndarray)
+    with shared_rows(row, 3) as shared:
+        shared.rows["field8"] = (1, 2, 3)
+        subprocess.run([sys.executable, "-c", OTHER, shared.path], check=True)
+        assert shared.rows["field0"].tolist() == [10, 20, 30]
+        assert shared.rows["field8"].tolist() == [1, 2, 3]
+    assert not Path(shared.path).exists()
 
 
 # Bugs: what one worker read, or one process sent, is left out; what was lost fills the window for

@@ -276,8 +276,19 @@ def test_programs() -> None:
         program_of("luck", forwarder)
 
 
-# Bug: sizes that hold no header, or that no veth takes, are found out when half is measured.
-@pytest.mark.parametrize("arguments", ["--size 63", "--size 3001", "--workers 0", "--seconds 0"])
+# Bug: sizes that hold no header, or that no veth takes, or a file that cannot be written, are found
+# out when half is measured.
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "--size 63",
+        "--size 3001",
+        "--workers 0",
+        "--seconds 0",
+        "--figure /no/such/a.svg",
+        "--output /no/such/a.json",
+    ],
+)
 def test_usage_errors(arguments: str) -> None:
     from click.testing import CliRunner  # noqa: PLC0415
 
