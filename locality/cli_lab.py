@@ -14,7 +14,7 @@ from locality.cli_output import show, tell
 from locality.options import OUTPUT, SECONDS
 
 if TYPE_CHECKING:
-    from locality.lab.udp_experiment import Result
+    from locality.lab.udp_cases import Result
 
 #: Bytes of an IP packet. From about 3,500 on a veth takes no XDP program any more.
 SMALLEST, LARGEST = 64, 3000
@@ -136,8 +136,9 @@ def udp(
     """
     from rich.console import Console
 
+    from locality.lab.udp_cases import cases, merged
     from locality.lab.udp_control import hold_sessions
-    from locality.lab.udp_experiment import allowed_cpus, cases, merged, open_udp_lab, run
+    from locality.lab.udp_experiment import allowed_cpus, open_udp_lab, run
     from locality.lab.udp_results import (
         UDP_NOTES,
         case_line,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-    from locality.lab.udp_experiment import Figures, Result
+    from locality.lab.udp_cases import Figures, Result
 
 DASHES = {"many": "-", "one": "--"}
 MARKERS = {"many": "o", "one": "s"}

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from locality.lab.udp_cases import Case, Figures, Result
     from locality.lab.udp_control import ControlResult
-    from locality.lab.udp_experiment import Case, Figures, Result, UdpLab
+    from locality.lab.udp_experiment import UdpLab
 
 MOST_SHARES = 4
 """Of more sockets the table shows the smallest and the largest share."""

@@ -18,15 +18,9 @@ from locality.errors import LocalityError
 from locality.lab.network import LINK
 from locality.lab.programs import children
 from locality.lab.udp_account import payload_of, read_account, settled_account
+from locality.lab.udp_cases import Case, Result, cases, merged
 from locality.lab.udp_control import KEEPALIVES, ControlResult, hold_sessions
-from locality.lab.udp_experiment import (
-    Case,
-    Result,
-    cases,
-    merged,
-    open_udp_lab,
-    run,
-)
+from locality.lab.udp_experiment import open_udp_lab, run
 from locality.lab.udp_rx_cpus import counting_rx_cpus
 from locality.lab.udp_steering import STEERINGS, steering
 from tests.live.commands import LOCALITY
@@ -35,7 +29,8 @@ from tests.live.test_lab import inhabitants, network_of, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from locality.lab.udp_experiment import Figures, UdpLab
+    from locality.lab.udp_cases import Figures
+    from locality.lab.udp_experiment import UdpLab
     from locality.lab.udp_forwarder import Forwarder
 
 pytestmark = pytest.mark.live

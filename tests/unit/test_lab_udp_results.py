@@ -19,8 +19,9 @@ from locality.errors import LocalityError
 from locality.lab.namespaces import Namespace, Process
 from locality.lab.shared_rows import SharedRows
 from locality.lab.udp_account import Account, gigabits, parse_udp, payload_of
+from locality.lab.udp_cases import Case, Figures, Result, cases, merged
 from locality.lab.udp_control import ControlResult
-from locality.lab.udp_experiment import Case, Figures, Result, UdpLab, cases, merged
+from locality.lab.udp_experiment import UdpLab
 from locality.lab.udp_figure import draw, save
 from locality.lab.udp_forwarder import CONTROL, DATA, WORKER, Forwarder
 from locality.lab.udp_results import (
