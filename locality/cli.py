@@ -64,11 +64,10 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-COMMANDS = (
-    *(attach_cbpf, groups, demo, doctor, explain, info, lab, export, replay, report, spread),
-    *(udp, undo),
-)
-for command in COMMANDS:
+for command in (
+    *(attach_cbpf, groups, demo, doctor, explain, info, lab, export, replay, report),
+    *(spread, udp, undo),
+):
     cli.add_command(command)
 
 

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
     from locality.accept import AcceptBatch
     from locality.bpf.ladder import Footing
-    from locality.sinks.dashboard import AcceptDashboard, Header, SkbDashboard
+    from locality.sinks.dashboard import AcceptDashboard, Header, SkbDashboard, UdpDashboard
     from locality.skb_account import Interval
     from locality.stream import Sink
     from locality.topology import Topology
+    from locality.udp_account import UdpInterval
 
-D = TypeVar("D", "AcceptDashboard", "SkbDashboard")
+D = TypeVar("D", "AcceptDashboard", "SkbDashboard", "UdpDashboard")
 
 
 def tell(line: str) -> None:
@@ -166,3 +167,31 @@ def skb_output(
             from locality.sinks.text import TextSkb
 
             yield TextSkb(sys.stdout, matrix=matrix)
+
+
+@contextmanager
+def udp_output(
+    machine: Topology, format_: str, live: Header | None = None, svg: Path | None = None
+) -> Iterator[Sink[UdpInterval]]:
+    """The sink for datagrams that the user asked for; `accept_output` says the rest."""
+    if live is not None:
+        from rich.console import Console
+
+        from locality.sinks.dashboard import UdpDashboard
+
+        with _drawing(UdpDashboard(machine, live, Console()), svg) as dashboard:
+            yield dashboard
+        return
+    match format_:
+        case "json":
+            from locality.sinks.udp_records import JsonUdp
+
+            yield JsonUdp(sys.stdout)
+        case "csv":
+            from locality.sinks.udp_records import CsvUdp
+
+            yield CsvUdp(sys.stdout)
+        case _:
+            from locality.sinks.udp_text import TextUdp
+
+            yield TextUdp(sys.stdout)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import click
 
-from locality.cli_output import end, say_where_we_stand, tell
+from locality.cli_output import (
+    check_live,
+    end,
+    header_of,
+    say_where_we_stand,
+    tell,
+    udp_output,
+)
 from locality.options import AT_LEAST_ONE, PORT, SECONDS, tracing_options
 
 if TYPE_CHECKING:
@@ -56,49 +63,30 @@ def udp(
     duration: float | None,
 ) -> None:
     """Show who gets the datagrams: by socket, reading thread, CPU and flow."""
+    from locality import topology
     from locality.processes import has_thread_named, require_pids
     from locality.sinks.udp_text import udp_summary_lines
     from locality.stream import stream
     from locality.udp import UdpFilter, UdpSource
     from locality.udp_summary import UdpSummary
 
-    _check_output(format_=format_, live=live or svg is not None, record=record, force=force)
+    if format_ == "classic":
+        raise click.UsageError("--format classic: in 2017 there were no lines for UDP: use text")
+    if record is not None or force:
+        raise click.UsageError("--record keeps accept and skb: for udp use --format json >FILE")
+    check_live(live=live, format_=format_, svg=svg)
+    machine = topology.read()
     require_pids(pids)
     if comm == "":
         raise click.UsageError("--comm '' is no name")
     wanted = UdpFilter(comm, pids, ports)
     summary = UdpSummary()
-    with UdpSource(wanted, interval, rung, sample) as source:
+    with UdpSource(wanted, interval, rung, sample) as source, ExitStack() as stack:
         say_where_we_stand(source.footing, f"datagrams of {wanted}")
         if comm is not None and not has_thread_named(comm):
             tell(f"no thread is called {comm!r} yet: waiting for one")
-        sinks: list[Sink[UdpInterval]] = [summary, _sink(format_)]
+        header = header_of(source.footing, f"{wanted}") if live else None
+        output = stack.enter_context(udp_output(machine, format_, header, svg))
+        sinks: list[Sink[UdpInterval]] = [summary, output]
         stream(source, sinks, duration=duration, count=count, ready_file=ready_file)
     end(udp_summary_lines(summary), format_)
-
-
-def _check_output(*, format_: str, live: bool, record: Path | None, force: bool) -> None:
-    """Whether there is such an output.
-
-    Raises:
-        click.UsageError: There is none; says what there is.
-    """
-    if format_ == "classic":
-        raise click.UsageError("--format classic: in 2017 there were no lines for UDP: use text")
-    if live:
-        raise click.UsageError("--live draws accept and skb: for udp use --format text")
-    if record is not None or force:
-        raise click.UsageError("--record keeps accept and skb: for udp use --format json >FILE")
-
-
-def _sink(format_: str) -> Sink[UdpInterval]:
-    from locality.sinks.udp_records import CsvUdp, JsonUdp
-    from locality.sinks.udp_text import TextUdp
-
-    match format_:
-        case "json":
-            return JsonUdp(sys.stdout)
-        case "csv":
-            return CsvUdp(sys.stdout)
-        case _:
-            return TextUdp(sys.stdout)

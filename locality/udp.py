@@ -175,7 +175,7 @@ class UdpSource:
         self._socket_rows = Counters(obj, "sockets", SOCKET_ROW, (MAX_SOCKETS,))
         self._reader_rows = Counters(obj, "readers", READER_ROW, (MAX_READERS,))
         self._cells = Counters(obj, "cells", np.dtype("u8"), (self.cpus, self.cpus))
-        self._flow_rows = Counters(obj, "flows", FLOW_ROW, (self.cpus * FLOWS_OF_A_CPU,))
+        self._flow_rows = Counters(obj, "flows", FLOW_ROW, (2, self.cpus * FLOWS_OF_A_CPU))
         self._samples = 0
         self._flows_lost = 0
         self._sockets = self._socket_rows.read()
@@ -206,7 +206,7 @@ class UdpSource:
             ("readers", MAX_READERS),
             ("reader_rows", MAX_READERS),
             ("cells", self.cpus**2),
-            ("flows", self.cpus * FLOWS_OF_A_CPU),
+            ("flows", 2 * self.cpus * FLOWS_OF_A_CPU),
         ):
             obj.resize(name, size)
         return obj
@@ -217,7 +217,8 @@ class UdpSource:
         sockets, readers = self._socket_rows.read(), self._reader_rows.read()
         matrix, now = self._cells.read(), time.monotonic()
         self._variables["epoch"] = (epoch + 1) & 0xFFFFFFFF
-        flow_rows = self._flow_rows.read()
+        # From here on the other table is written to.
+        flow_rows = self._flow_rows.read()[epoch % 2]
 
         reader_counts = _difference(readers, self._readers, ("inode", "tid"), READER_SUMS)
         socket_counts = _difference(sockets, self._sockets, ("inode",), SOCKET_SUMS[-4:])
@@ -269,16 +270,21 @@ class UdpSource:
         return {"readers": in_order(threads), "sockets": in_order(found)}
 
     def _shown(self, sockets: Array, readers: Array) -> Array:
-        """The sockets that something happened to, as far as they are wanted."""
+        """The sockets that something happened to, as far as they are wanted, and members."""
         busy = np.isin(sockets["inode"], readers["inode"])
+        busy |= np.isin(sockets["inode"], np.array([*self._membership.places], "u8"))
         held = self._membership.held
         for name in ("drops", "refused", "seen"):
             happened = sockets[name] > 0
-            busy |= happened if held is None else happened & np.isin(sockets["inode"], list(held))
+            busy |= (
+                happened
+                if held is None
+                else happened & np.isin(sockets["inode"], np.array([*held], "u8"))
+            )
         return sockets[busy & (sockets["inode"] > 0)]
 
     def _idle_members(self, shown: Array) -> Array:
-        """Members of groups to which nothing happened."""
+        """Members of groups to which nothing ever happened."""
         there = set(shown["inode"].tolist())
         idle = {
             inode: place for inode, place in self._membership.places.items() if inode not in there

@@ -4,7 +4,8 @@
  * too), is counted by its addresses and ports.
  *
  * The table is bounded: each CPU has its own SETS sets of WAYS flows. It starts empty with
- * each interval, because an entry of another epoch is free. In a full set the flow with the
+ * each interval, because an entry of another epoch is free; there are two tables, so that the
+ * one of the last interval stays as it is while it is read. In a full set the flow with the
  * fewest samples makes room; these samples are then missing from the table's sum, which
  * user space compares with `sampled`, so that no loss is hidden. A heavy flow stays.
  */
@@ -95,7 +96,9 @@ static __always_inline bool read_flow(struct sk_buff *skb, __u16 port, struct fl
 
 static __always_inline void count_flow(const struct flow_key *key)
 {
-	__u32 first = (bpf_get_smp_processor_id() * SETS + set_of(key)) * WAYS;
+	__u32 now = epoch;
+	__u32 table = (now & 1) * possible_cpus + bpf_get_smp_processor_id();
+	__u32 first = (table * SETS + set_of(key)) * WAYS;
 	struct udp_flow *flow, *least = NULL;
 
 	for (__u32 i = 0; i < WAYS; i++) {
@@ -104,7 +107,7 @@ static __always_inline void count_flow(const struct flow_key *key)
 		flow = bpf_map_lookup_elem(&flows, &index);
 		if (!flow)
 			return;
-		if (flow->epoch != epoch) {
+		if (flow->epoch != now) {
 			least = flow;
 			break;
 		}
@@ -119,7 +122,7 @@ static __always_inline void count_flow(const struct flow_key *key)
 		return;
 	least->key = *key;
 	least->samples = 1;
-	least->epoch = epoch;
+	least->epoch = now;
 }
 
 /* A datagram is in front of us: note its flow if its turn has come. */

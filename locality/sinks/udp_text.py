@@ -77,18 +77,22 @@ def udp_summary_lines(summary: UdpSummary) -> Iterator[str]:
             f"{int(sockets['seen'].sum())} seen, {total.flows_lost} lost"
         )
     found = balances(total)
-    for one in found[:MOST_BLOCKS]:
+    for one in busiest(found):
         yield ""
-        yield from _block(one, total, "")
-        yield from _advice(one)
+        yield from block(one, total, "")
+        yield from advice(one)
     if len(found) > MOST_BLOCKS:
         yield f"… and {len(found) - MOST_BLOCKS} more: use --port, or --format json"
 
 
+def busiest(found: list[Balance]) -> list[Balance]:
+    """The groups and sockets that are shown, most datagrams first."""
+    return sorted(found, key=lambda one: -int(one.counts.sum()))[:MOST_BLOCKS]
+
+
 def _blocks(found: list[Balance], interval: UdpInterval, clock: str) -> Iterator[str]:
-    busiest = sorted(found, key=lambda one: -int(one.counts.sum()))[:MOST_BLOCKS]
-    for one in busiest:
-        yield from _block(one, interval, f"{clock} ")
+    for one in busiest(found):
+        yield from block(one, interval, f"{clock} ")
         if words := concentration(one):
             yield from _wrapped(words)
     if len(found) > MOST_BLOCKS:
@@ -101,7 +105,7 @@ def _wrapped(text: str, indent: str = "  ") -> list[str]:
     )
 
 
-def _advice(one: Balance) -> Iterator[str]:
+def advice(one: Balance) -> Iterator[str]:
     """The single flow, what it means and what helps."""
     words = concentration(one)
     if words is None:
@@ -116,7 +120,7 @@ def _advice(one: Balance) -> Iterator[str]:
         yield from _wrapped(f"costs: {cure.cost}", "    ")
 
 
-def _block(one: Balance, interval: UdpInterval, clock: str) -> Iterator[str]:
+def block(one: Balance, interval: UdpInterval, clock: str) -> Iterator[str]:
     """A group, its sockets and their readers."""
     yield from textwrap.wrap(f"{clock}{_title(one, interval)}", WIDTH, subsequent_indent="  ")
     yield _line(_Row(*_HEADING))
@@ -132,8 +136,8 @@ def _block(one: Balance, interval: UdpInterval, clock: str) -> Iterator[str]:
             )
         )
         if len(names) > 1:
-            busiest = readers[(-readers["datagrams"].astype("i8")).argsort(kind="stable")]
-            for reader in busiest[:MOST_READERS]:
+            most = readers[(-readers["datagrams"].astype("i8")).argsort(kind="stable")]
+            for reader in most[:MOST_READERS]:
                 part = share(int(reader["datagrams"]), total)
                 yield _line(_row("", f" {_worker(reader)}", reader, part, interval))
             if len(names) > MOST_READERS:

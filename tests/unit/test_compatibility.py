@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from locality import accept, skb
+from locality import accept, skb, udp
 from tests.vm.compatibility import ANY, ROWS, Cell, Column, cells, page, table
 
 CHECKOUT = Path(__file__).parents[2]
@@ -47,6 +47,9 @@ def test_nor_here(): pytest.skip("limitation: no readers are seen")
 
 @pytest.mark.skb_tx
 def test_hidden(): pytest.skip("not installed")
+
+@pytest.mark.udp
+def test_datagrams(): pass
 
 @pytest.mark.attach
 def test_never(): pytest.skip("limitation: the kernel said <no>")
@@ -115,8 +118,9 @@ def test_cells_of_a_rung(junit: str) -> None:
         ("accept", "fentry"): Cell(2, ("test_sample::test_bad[y|z]",)),
         ("skb_rx", "fentry"): Cell(1, (), ("no readers are seen",)),
         ("skb_tx", "fentry"): Cell(1, ("test_sample::test_hidden (skipped: not installed)",)),
+        ("udp", "fentry"): Cell(1),
     }
-    assert [cell.verdict for cell in found.values()] == ["FAIL", "pass", "FAIL"]
+    assert [cell.verdict for cell in found.values()] == ["FAIL", "pass", "FAIL", "pass"]
 
 
 def test_cells_of_no_rung(junit: str) -> None:
@@ -166,6 +170,7 @@ def test_the_table() -> None:
             *(("accept", rung) for rung in ("tracepoint", "raw-tracepoint")),
             *(("skb RX", rung) for rung in ("fentry", "kprobe", "raw-tracepoint")),
             *(("skb TX", rung) for rung in ("fentry", "kprobe", "raw-tracepoint")),
+            *(("UDP", rung) for rung in ("fentry", "kprobe", "raw-tracepoint")),
             ("as the tool chooses", "any"),
             ("skb rungs agree", "any"),
             ("attach", "any"),
@@ -183,5 +188,5 @@ def test_the_table() -> None:
 def test_the_page_has_the_notes_of_the_rungs() -> None:
     text = page([column("6.1")])
     assert table([column("6.1")]) in text
-    for ladder in (accept.RUNGS, skb.RUNGS):
+    for ladder in (accept.RUNGS, skb.RUNGS, udp.RUNGS):
         assert all(rung.note in text.replace("\\", "") for rung in ladder)
