@@ -20,6 +20,7 @@ from locality.cli_demo import demo
 from locality.cli_doctor import doctor, undo
 from locality.cli_explain import explain
 from locality.cli_groups import groups
+from locality.cli_lab import lab
 from locality.cli_output import (
     accept_output,
     check_live,
@@ -64,7 +65,7 @@ def cli(context: click.Context) -> None:
 
 
 for command in (
-    *(attach_cbpf, groups, demo, doctor, explain, info, export, replay, report),
+    *(attach_cbpf, groups, demo, doctor, explain, info, lab, export, replay, report),
     *(spread, udp, undo),
 ):
     cli.add_command(command)

@@ -14,6 +14,7 @@ To look inside while it runs: `nsenter --target PID --net --mount ss -ltn`.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -21,8 +22,10 @@ import tempfile
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from locality.errors import LocalityError
 from locality.lab.programs import children, failure, run
 
 if TYPE_CHECKING:
@@ -33,6 +36,8 @@ START_S = 20.0
 STOP_S = 5.0
 """How long a program may take to end when asked to, before it is killed."""
 POLL_S = 0.002
+
+_CLONE_NEWNET = 0x40000000
 
 
 @dataclass(frozen=True)
@@ -89,12 +94,14 @@ class Namespace:
     pid: int
     """Its first process, as this process sees it."""
 
-    def run(self, *argv: str, stdin: str = "") -> str:
+    def run(self, *argv: str, stdin: str = "", own_mounts: bool = True) -> str:
         """Run a program in it to its end and return what it printed; see `programs.run`.
 
-        The program keeps the caller's PID namespace: a pid means the same to both.
+        The program keeps the caller's PID namespace: a pid means the same to both. Without
+        own_mounts it sees the caller's files, not this namespace's /sys and empty /tmp.
         """
-        return run(argv, inside=self._enter("--net", "--mount"), stdin=stdin)
+        kinds = ("--net", "--mount") if own_mounts else ("--net",)
+        return run(argv, inside=self._enter(*kinds), stdin=stdin)
 
     def write(self, path: str, text: str) -> None:
         """Write a file as this namespace sees it: a sysctl, an attribute of a device.
@@ -105,18 +112,23 @@ class Namespace:
         self.run("tee", path, stdin=text)
 
     @contextmanager
-    def start(self, *argv: str) -> Iterator[Process]:
+    def start(self, *argv: str, own_mounts: bool = True) -> Iterator[Process]:
         """Start a program that runs until the block ends.
 
         It gets a session of its own: Ctrl-C at the terminal is for us to handle.
 
+        Args:
+            *argv: The program and its arguments.
+            own_mounts: Whether it sees this namespace's mounts: its /sys, its empty /tmp.
+
         Raises:
             LocalityError: It ended at once; carries the last line it printed.
         """
+        kinds = ("--net", "--pid", *(("--mount",) if own_mounts else ()))
         with (
             tempfile.TemporaryFile("a+b") as output,
             subprocess.Popen(
-                [*self._enter("--net", "--mount", "--pid"), *argv],
+                [*self._enter(*kinds), *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -131,6 +143,20 @@ class Namespace:
             finally:
                 if not process.end(signal.SIGTERM):
                     process.end(signal.SIGKILL)
+
+    @contextmanager
+    def joined(self) -> Iterator[None]:
+        """This thread in the namespace's network: devices it names are those there.
+
+        Raises:
+            LocalityError: The kernel refused.
+        """
+        with Path("/proc/thread-self/ns/net").open() as ours:
+            _join(f"/proc/{self.pid}/ns/net")
+            try:
+                yield
+            finally:
+                _join(f"/proc/self/fd/{ours.fileno()}")
 
     def _enter(self, *kinds: str) -> list[str]:
         return ["nsenter", "--target", str(self.pid), *kinds, "--"]
@@ -169,6 +195,13 @@ def namespace() -> Iterator[Namespace]:
         made.run("mount", "-t", "tmpfs", "tmpfs", "/tmp")  # noqa: S108 - nobody else sees it
         made.run("ip", "link", "set", "lo", "up")
         yield made
+
+
+def _join(path: str) -> None:
+    """Have this thread in a network namespace (os.setns is in Python 3.12)."""
+    with Path(path).open() as network:
+        if ctypes.CDLL(None, use_errno=True).setns(network.fileno(), _CLONE_NEWNET):
+            raise LocalityError(f"setns({path}): {os.strerror(ctypes.get_errno())}")
 
 
 def _first_child(process: Process) -> int:

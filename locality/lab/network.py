@@ -51,8 +51,22 @@ def connect(server: Namespace, client: Namespace, cpus: Collection[int]) -> None
     for end, address in ((server, SERVER_ADDRESS), (client, CLIENT_ADDRESS)):
         end.run("ip", "address", "add", f"{address}/24", "dev", LINK)
         end.run("ip", "link", "set", LINK, "up")
-    for queue in range(len(cpus)):
-        # veth records no RX queue, so all packets count as queue 0; the rest is for symmetry.
-        server.write(f"/sys/class/net/{LINK}/queues/rx-{queue}/rps_cpus", format_cpu_mask(cpus))
+    receive_on(server, cpus, len(cpus))
     for name, value in CLIENT_SYSCTLS.items():
         client.write(f"/proc/sys/{name}", value)
+
+
+def receive_on(server: Namespace, cpus: Collection[int], queues: int) -> None:
+    """Spread what a namespace receives over these CPUs, by flow.
+
+    Args:
+        server: Where.
+        cpus: The RX CPUs.
+        queues: How many queues its end of the cable has.
+
+    Raises:
+        LocalityError: The kernel refused.
+    """
+    for queue in range(queues):
+        # veth records no RX queue, so all packets count as queue 0; the rest is for symmetry.
+        server.write(f"/sys/class/net/{LINK}/queues/rx-{queue}/rps_cpus", format_cpu_mask(cpus))

@@ -1,0 +1,187 @@
+"""The experiments of the lab. Like `locality.cli`: no logic, imports on use."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from locality.cli_demo import demo
+from locality.cli_output import show, tell
+from locality.options import OUTPUT, SECONDS
+
+if TYPE_CHECKING:
+    from locality.lab.udp_cases import Result
+
+#: Bytes of an IP packet. From about 3,500 on a veth takes no XDP program any more.
+SMALLEST, LARGEST = 64, 3000
+
+
+def _in_a_directory(
+    _context: click.Context, _parameter: click.Parameter, path: Path | None
+) -> Path | None:
+    """Refuse a file that cannot be written before anything is measured."""
+    if path is not None and not path.parent.is_dir():
+        raise click.BadParameter(f"there is no directory {path.parent}")
+    return path
+
+
+@click.group()
+def lab() -> None:
+    """Experiments in network namespaces of their own: nothing outside them changes."""
+
+
+lab.add_command(demo)
+
+
+@lab.command()
+@click.option(
+    *("--seconds", "seconds"),
+    type=SECONDS,
+    default=0.4,
+    show_default=True,
+    metavar="S",
+    help="For each case, in each round.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 1000),
+    default=3,
+    show_default=True,
+    help="How often each case is measured; the median counts.",
+)
+@click.option(
+    "--size",
+    "sizes",
+    type=click.IntRange(SMALLEST, LARGEST),
+    multiple=True,
+    default=(1500,),
+    show_default=True,
+    help="Bytes of the IP packets; repeatable.",
+)
+@click.option(
+    "--flows",
+    type=click.Choice(["many", "one", "both"]),
+    default="both",
+    show_default=True,
+    help="How many 4-tuples.",
+)
+@click.option(
+    "--steering",
+    "steerings",
+    type=click.Choice(["hash", "cpu", "random", "spread"]),
+    multiple=True,
+    help="Only this one; repeatable.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    multiple=True,
+    metavar="N",
+    help="So many sockets; repeatable. Default: 1 to the number of CPUs.",
+)
+@click.option(
+    "--senders",
+    type=click.IntRange(1, 64),
+    metavar="N",
+    help="Processes that send. Default: one for two CPUs.",
+)
+@click.option("--flood", is_flag=True, help="Send as fast as possible, whatever is lost.")
+@click.option(
+    "--figure",
+    type=OUTPUT,
+    default=Path("udp-scaling.svg"),
+    show_default=True,
+    metavar="FILE",
+    callback=_in_a_directory,
+    help="Where to draw throughput over sockets; .svg or .png.",
+)
+@click.option("--no-figure", is_flag=True, help="Draw nothing.")
+@click.option(
+    *("-o", "--output"),
+    type=OUTPUT,
+    metavar="FILE",
+    callback=_in_a_directory,
+    help="Keep the results as JSON.",
+)
+@click.option("--json", "format_", flag_value="json", help="Same as --format json.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+)
+def udp(
+    *,
+    seconds: float,
+    rounds: int,
+    sizes: tuple[int, ...],
+    flows: str,
+    steerings: tuple[str, ...],
+    workers: tuple[int, ...],
+    senders: int | None,
+    flood: bool,
+    figure: Path,
+    no_figure: bool,
+    output: Path | None,
+    format_: str,
+) -> None:
+    """Measure how a UDP forwarder scales from one socket to one a CPU, steered in four ways.
+
+    Then hold a control session with its group, and show which sockets its packets reach.
+    """
+    from rich.console import Console
+
+    from locality.lab.udp_cases import cases, merged
+    from locality.lab.udp_control import hold_sessions
+    from locality.lab.udp_experiment import allowed_cpus, open_udp_lab, run
+    from locality.lab.udp_results import (
+        UDP_NOTES,
+        case_line,
+        circumstances,
+        control_lines,
+        notes,
+        result_table,
+        to_json,
+        write_json,
+    )
+    from locality.lab.udp_sender import FLOWS
+    from locality.lab.udp_steering import STEERINGS
+
+    counts = sorted(set(workers)) or list(range(1, len(allowed_cpus()) + 1))
+    wanted = cases(
+        counts,
+        sorted(set(sizes)),
+        [one for one in STEERINGS if one in (steerings or STEERINGS)],
+        FLOWS if flows == "both" else (flows,),
+    )
+    text = format_ == "text"
+    console = Console(highlight=False, file=None if text else sys.stderr)
+    measured: list[Result] = []
+    with open_udp_lab(max(*counts, 2), senders) as udp_lab:
+        for line in circumstances(udp_lab, flood=flood):
+            console.print(line)
+        for one in run(udp_lab, wanted, seconds=seconds, rounds=rounds, flood=flood):
+            measured.append(one)
+            console.print(case_line(len(measured), rounds * len(wanted), one))
+        results = merged(measured)
+        control = hold_sessions(udp_lab, max(*counts, 2))
+        found = to_json(udp_lab, results, control, flood=flood)
+    if text:
+        console.print()
+        console.print(result_table(results))
+        show(["", *UDP_NOTES, "", *notes(results), "", *control_lines(control)])
+    else:
+        show([json.dumps(found)])
+    if output is not None:
+        write_json(found, output)
+        tell(f"results written to {output}")
+    if not no_figure:
+        from locality.lab.udp_figure import draw, save
+
+        save(draw(results, shared_from=udp_lab.shared_from), figure)
+        tell(f"figure written to {figure}")
