@@ -84,6 +84,16 @@ def check_matrix(*, matrix: bool, live: bool, format_: str) -> None:
         raise click.UsageError(f"--matrix has no place in {where}: use --format text or json")
 
 
+def check_udp_format(format_: str) -> None:
+    """Whether datagrams can be shown so.
+
+    Raises:
+        click.UsageError: They cannot.
+    """
+    if format_ == "classic":
+        raise click.UsageError("--format classic: in 2017 there were no lines for UDP: use text")
+
+
 @contextmanager
 def _drawing(dashboard: D, svg: Path | None) -> Iterator[D]:
     """A dashboard for the time of the block, and its last picture."""

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from locality.cli_output import accept_output, check_live, check_matrix, end, show, skb_output, tell
+from locality.cli_output import (
+    accept_output,
+    check_live,
+    check_matrix,
+    check_udp_format,
+    end,
+    show,
+    skb_output,
+    tell,
+    udp_output,
+)
 from locality.options import OUTPUT, READABLE, SPEED, force_option, format_options, live_options
 from locality.untrusted import printable
 
@@ -75,10 +85,12 @@ def replay(
         tell(printable(what))
         header = Header(meta.host, meta.kernel, meta.rung, meta.filter, f"recording {recording}")
         shown = header if live else None
+        if matrix and meta.kind != "skb":
+            raise click.UsageError("--matrix is for recordings of packets")
         if meta.kind == "accept":
-            if matrix:
-                raise click.UsageError("--matrix is for recordings of packets")
             lines = _replay_accepts(reader, speed, format_, shown, svg)
+        elif meta.kind == "udp":
+            lines = _replay_datagrams(reader, speed, format_, shown, svg)
         else:
             lines = _replay_packets(reader, speed, format_, shown, svg, matrix=matrix)
     end(lines, format_)
@@ -116,6 +128,21 @@ def _replay_packets(
     with skb_output(reader.meta.machine, format_, live, svg, matrix=matrix) as sink:
         play(timed_intervals(reader), [summary, sink], speed)
     return skb_summary_lines(summary, reader.meta.machine)
+
+
+def _replay_datagrams(
+    reader: Reader, speed: float, format_: str, live: Header | None, svg: Path | None
+) -> Iterator[str]:
+    from locality.replay import play
+    from locality.replay_udp import timed_datagrams
+    from locality.sinks.udp_text import udp_summary_lines
+    from locality.udp_summary import UdpSummary
+
+    check_udp_format(format_)
+    summary = UdpSummary()
+    with udp_output(reader.meta.machine, format_, live, svg) as sink:
+        play(timed_datagrams(reader), [summary, sink], speed)
+    return udp_summary_lines(summary)
 
 
 @click.command()

@@ -9,6 +9,7 @@ import click
 
 from locality.cli_output import (
     check_live,
+    check_udp_format,
     end,
     header_of,
     say_where_we_stand,
@@ -70,10 +71,7 @@ def udp(
     from locality.udp import UdpFilter, UdpSource
     from locality.udp_summary import UdpSummary
 
-    if format_ == "classic":
-        raise click.UsageError("--format classic: in 2017 there were no lines for UDP: use text")
-    if record is not None or force:
-        raise click.UsageError("--record keeps accept and skb: for udp use --format json >FILE")
+    check_udp_format(format_)
     check_live(live=live, format_=format_, svg=svg)
     machine = topology.read()
     require_pids(pids)
@@ -85,8 +83,14 @@ def udp(
         say_where_we_stand(source.footing, f"datagrams of {wanted}")
         if comm is not None and not has_thread_named(comm):
             tell(f"no thread is called {comm!r} yet: waiting for one")
+        sinks: list[Sink[UdpInterval]] = [summary]
+        if record is not None:
+            from locality.recording_format import Meta
+            from locality.sinks.udp_recorder import UdpRecorder
+
+            meta = Meta.here("udp", source.footing, machine, wanted=f"{wanted}", interval=interval)
+            sinks.append(stack.enter_context(UdpRecorder(record, meta, force=force)))
         header = header_of(source.footing, f"{wanted}") if live else None
-        output = stack.enter_context(udp_output(machine, format_, header, svg))
-        sinks: list[Sink[UdpInterval]] = [summary, output]
+        sinks.append(stack.enter_context(udp_output(machine, format_, header, svg)))
         stream(source, sinks, duration=duration, count=count, ready_file=ready_file)
     end(udp_summary_lines(summary), format_)

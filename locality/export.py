@@ -59,22 +59,20 @@ def export(path: Path, out: Path, *, force: bool = False) -> int:
             raise
 
 
-def _plain(batch: pa.RecordBatch, text: Callable[[bytes], str]) -> pa.RecordBatch:
+def _plain(batch: pa.RecordBatch, text: Callable[[bytes | str], str]) -> pa.RecordBatch:
     """Names as text; no dictionaries, which not every format has."""
     columns = []
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+    for column in batch.columns:
         plain = column
-        if name == "comm":
+        if pa.types.is_dictionary(column.type):
             texts = pa.array(map(text, column.dictionary.to_pylist()), pa.utf8())
-            plain = pa.DictionaryArray.from_arrays(column.indices, texts)
-        if pa.types.is_dictionary(plain.type):
-            plain = plain.dictionary_decode()
+            plain = pa.DictionaryArray.from_arrays(column.indices, texts).dictionary_decode()
         columns.append(plain)
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
-def _decoded(name: bytes) -> str:
-    return name.decode(errors="backslashreplace")
+def _decoded(name: bytes | str) -> str:
+    return name if isinstance(name, str) else name.decode(errors="backslashreplace")
 
 
 def _parquet(reader: Reader, file: BinaryIO) -> int:
@@ -111,7 +109,7 @@ def _json(reader: Reader, file: BinaryIO) -> int:
     return rows
 
 
-def _columns(batch: pa.RecordBatch, text: Callable[[bytes], str]) -> list[list[object]]:
+def _columns(batch: pa.RecordBatch, text: Callable[[bytes | str], str]) -> list[list[object]]:
     """Columns of Python values; times as ISO 8601 with nanoseconds."""
     plain = _plain(batch, text)
     time = plain.schema.get_field_index("time")

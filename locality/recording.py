@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,6 +21,7 @@ from locality.recording_format import (
     Meta,
 )
 from locality.recording_reader import Reader
+from locality.recording_udp import UdpFrames, name_texts, udp_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ _TYPES = {pa.int64(): pd.Int64Dtype()}
 
 @dataclass(frozen=True)
 class Recording:
-    """What `load` gives. Frames of the other kind are there, with their columns and no rows.
+    """What `load` gives. Frames of the other kinds are there, with their columns and no rows.
 
     Attributes:
         meta: Where, on which rung and with which filter; how it ended.
@@ -54,6 +54,7 @@ class Recording:
             delivered_local (Int64, of rx only); apart, together (int64): packets whose CPUs
             are known to differ, or to be one, but not by number; lost (int64, since the
             start). NA is a figure that the rung cannot see.
+        udp: The frames of datagrams: see `locality.recording_udp.UdpFrames`.
         lost: The latest count of what was lost; also of a recording that was cut.
         torn: Bytes at the end that are no complete batch and were skipped.
         note: In words, what is wrong with the end; empty if nothing.
@@ -63,13 +64,14 @@ class Recording:
     accepts: pd.DataFrame
     skb: pd.DataFrame
     skb_totals: pd.DataFrame
+    udp: UdpFrames
     lost: int
     torn: int
     note: str
 
     @property
     def kind(self) -> str:
-        """accept or skb."""
+        """accept, skb or udp."""
         return self.meta.kind
 
 
@@ -81,7 +83,8 @@ def load(path: str | Path, progress: Callable[[int, int], object] | None = None)
         progress: Told, after each batch, how many bytes of how many are read.
 
     Raises:
-        LocalityError: It cannot be read, is no recording, or of a newer format.
+        LocalityError: It cannot be read, is no recording, or of a newer format, or an
+            interval of datagrams is not what a recorder writes.
     """
     batches = []
     with Reader(Path(path)) as reader:
@@ -89,14 +92,15 @@ def load(path: str | Path, progress: Callable[[int, int], object] | None = None)
             batches.append(batch)
             if progress is not None:
                 progress(reader.read, reader.size)
-    is_accept = reader.meta.kind == "accept"
-    skb = pa.Table.from_batches([] if is_accept else batches, SKB_SCHEMA)
+    kind = reader.meta.kind
+    skb = pa.Table.from_batches(batches if kind == "skb" else [], SKB_SCHEMA)
     is_total = pc.is_null(skb["alloc_cpu"])
     return Recording(
         meta=reader.meta,
-        accepts=_accepts(pa.Table.from_batches(batches if is_accept else [], ACCEPT_SCHEMA)),
+        accepts=_accepts(pa.Table.from_batches(batches if kind == "accept" else [], ACCEPT_SCHEMA)),
         skb=_cells(skb.filter(pc.invert(is_total))),
         skb_totals=_totals(skb.filter(is_total)),
+        udp=udp_frames(batches if kind == "udp" else [], reader.meta),
         lost=reader.lost,
         torn=reader.torn,
         note=reader.note,
@@ -110,13 +114,7 @@ def _frame(table: pa.Table) -> pd.DataFrame:
 
 def _accepts(table: pa.Table) -> pd.DataFrame:
     frame = _frame(table)
-    names = frame["comm"].cat
-    texts = [name.decode(errors="backslashreplace") for name in names.categories]
-    # Names are bytes; two different ones may read the same, and a category is there once.
-    distinct = list(dict.fromkeys(texts))
-    place = np.array([distinct.index(text) for text in texts], np.int32)
-    codes = place[names.codes.to_numpy()] if len(frame) else np.empty(0, np.int32)
-    frame["comm"] = pd.Categorical.from_codes(codes, categories=pd.Index(distinct, dtype="str"))
+    frame["comm"] = name_texts(frame["comm"])
     return frame
 
 

@@ -22,6 +22,7 @@ import pyarrow as pa
 from locality import __version__
 from locality.errors import LocalityError
 from locality.topology import Distance, Topology
+from locality.udp_account import READER_SUMS, SOCKET_OWN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 KEY = b"locality"
 
-Kind = Literal["accept", "skb"]
+Kind = Literal["accept", "skb", "udp"]
 
 _TIME = pa.timestamp("ns", "UTC")
 _ADDRESS = pa.dictionary(pa.int32(), pa.utf8())
@@ -83,7 +84,62 @@ SKB_SCHEMA = pa.schema(
     ]
 )
 
-SCHEMAS: Mapping[Kind, pa.Schema] = {"accept": ACCEPT_SCHEMA, "skb": SKB_SCHEMA}
+#: One batch an interval, of rows of several kinds: ``row`` says which, `UDP_ROWS` which columns
+#: it has; the others are null. time: the interval's end. The columns are those of
+#: `locality.udp_account`; laddr and lport are the receiver's end, raddr and rport the sender's.
+UDP_SCHEMA = pa.schema(
+    [
+        ("time", _TIME),
+        ("seconds", pa.float64()),
+        ("row", pa.dictionary(pa.int32(), pa.utf8())),
+        ("group", pa.int32()),
+        ("index", pa.int32()),
+        ("inode", pa.int64()),
+        ("netns", pa.uint32()),
+        ("family", pa.uint8()),
+        ("laddr", _ADDRESS),
+        ("lport", pa.uint16()),
+        ("raddr", _ADDRESS),
+        ("rport", pa.uint16()),
+        ("size", pa.int32()),
+        ("order_known", pa.bool_()),
+        ("program", pa.dictionary(pa.int32(), pa.utf8())),
+        ("pid", pa.int32()),
+        ("tid", pa.int32()),
+        ("comm", pa.dictionary(pa.int32(), pa.binary())),
+        ("alloc_cpu", pa.int32()),
+        ("reader_cpu", pa.int32()),
+        *((name, pa.int64()) for name in (*READER_SUMS, *SOCKET_OWN)),
+        ("samples", pa.int64()),
+        ("sample_one_in", pa.int64()),
+        ("flows_lost", pa.int64()),
+        ("batches_seen", pa.bool_()),
+        ("lost", pa.int64()),
+    ]
+)
+
+_ENDPOINT = ("group", "index", "inode", "netns", "family", "laddr", "lport")
+
+#: What each kind of row has beside time and seconds; there is one of ``interval`` in a batch.
+UDP_ROWS: Mapping[str, tuple[str, ...]] = {
+    "interval": ("lost", "flows_lost", "sample_one_in", "batches_seen"),
+    "group": ("group", "netns", "laddr", "lport", "size", "order_known", "program"),
+    "socket": (*_ENDPOINT, *READER_SUMS, *SOCKET_OWN),
+    "reader": (*_ENDPOINT, "pid", "tid", "comm", *READER_SUMS),
+    "flow": ("netns", "family", "laddr", "lport", "raddr", "rport", "samples"),
+    "cell": ("alloc_cpu", "reader_cpu", "datagrams"),
+}
+
+#: Null in a row that has the column: not known, or of no group.
+UDP_UNKNOWN = frozenset(
+    {"group", "index", "netns", "family", "laddr", "raddr", "program", "batches", "batched"}
+)
+
+SCHEMAS: Mapping[Kind, pa.Schema] = {
+    "accept": ACCEPT_SCHEMA,
+    "skb": SKB_SCHEMA,
+    "udp": UDP_SCHEMA,
+}
 
 
 @dataclass(frozen=True)
@@ -95,7 +151,7 @@ class Meta:
         tool: Version of locality that recorded.
         host: Name of the machine.
         kernel: Its release, as of ``uname -r``.
-        kind: accept or skb.
+        kind: accept, skb or udp.
         rung: The kind of probe that saw it.
         refused: The rungs refused before, each with the kernel's answer.
         unseen: What this rung does not show, in words; empty if nothing.

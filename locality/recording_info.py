@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 
     from locality.recording_reader import Reader
 
+#: What is counted in a recording of each kind.
+WHAT = {
+    "accept": "accepted connections",
+    "skb": "intervals of packet counts",
+    "udp": "intervals of datagram counts",
+}
+
 
 class Info:
     """A recording read to its end.
@@ -31,7 +38,7 @@ class Info:
         """For people."""
         meta, reader = self.meta, self._reader
         count = self.rows if meta.kind == "accept" else reader.batches
-        what = "accepted connections" if meta.kind == "accept" else "intervals of packet counts"
+        what = WHAT[meta.kind]
         ended = "not known: the recorder was killed" if meta.ended is None else _clock(meta.ended)
         facts = {
             "recording": f"{what}, format {meta.format}, by locality {meta.tool}",

@@ -10,16 +10,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from locality.errors import LocalityError
-from locality.recording_format import KEY, SKB_SCHEMA, Meta
+from locality.recording_format import KEY, SKB_SCHEMA, UDP_SCHEMA, Meta
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: Columns in which a row may have nothing to say.
-NULLABLE = frozenset({"wait_ns", *SKB_SCHEMA.names} - {"time", "seconds", "direction", "packets"})
+#: Columns in which a row may have nothing to say, by kind of recording.
+NULLABLE = {
+    "accept": frozenset({"wait_ns"}),
+    "skb": frozenset({*SKB_SCHEMA.names} - {"time", "seconds", "direction", "packets"}),
+    "udp": frozenset({*UDP_SCHEMA.names} - {"time", "seconds", "row"}),
+}
 #: Columns of CPU numbers, which become indices, and the lowest there can be: -1 is "no CPU".
-LOWEST_CPU = {"cpu": 0, "rxcpu": -1, "alloc_cpu": 0, "consume_cpu": 0}
+LOWEST_CPU = {"cpu": 0, "rxcpu": -1, "alloc_cpu": 0, "consume_cpu": 0, "reader_cpu": 0}
 
 
 class Reader:
@@ -93,10 +97,9 @@ class Reader:
         """Find values that no recorder writes, before they are used as indices."""
         for field in self.schema:
             column = batch[field.name]
-            missing = column.null_count
-            if pa.types.is_dictionary(field.type):
-                missing += column.dictionary.null_count
-            if missing and field.name not in NULLABLE:
+            if column.null_count and field.name not in NULLABLE[self.meta.kind]:
+                raise ValueError(field.name)
+            if pa.types.is_dictionary(field.type) and column.dictionary.null_count:
                 raise ValueError(field.name)
             if field.name in LOWEST_CPU and column.null_count < len(column):
                 found = pc.min_max(column).as_py()

@@ -18,6 +18,7 @@ from locality.accept import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.errors import LocalityError
 from locality.skb_account import RX, TX, Flow, Interval
 from locality.stream import interruptible
+from locality.udp_account import UdpInterval
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -34,7 +35,7 @@ TICK = 0.05
 #: The columns of a recording that are fields of a record, too.
 _NUMBERS = "cpu", "rxcpu", "pid", "tid", "listen_fd", "fd", "family", "lport", "rport", "netns"
 
-B = TypeVar("B", AcceptBatch, Interval)
+B = TypeVar("B", AcceptBatch, Interval, UdpInterval)
 
 
 def play(timed: Iterable[tuple[float, B]], sinks: Sequence[Sink[B]], speed: float = 0) -> None:

@@ -93,6 +93,8 @@ FLOW = np.dtype([*_FLOW, ("samples", "u8")])
 #: What is added up where readers, or sockets, are put together.
 READER_SUMS = ("datagrams", "bytes", "known", "local", "batches", "batched")
 SOCKET_SUMS = (*READER_SUMS, "drops", "refused", "seen", "sampled")
+#: What is a socket's own and no reader's.
+SOCKET_OWN = (*SOCKET_SUMS[-4:], "queued", "queued_bytes", "rcvbuf", "peak")
 
 #: Flows that a sum of intervals keeps; the lightest are left out and counted as lost.
 MOST_FLOWS = 16384

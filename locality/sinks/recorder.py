@@ -97,7 +97,7 @@ class _Pending(io.RawIOBase):
         return taken
 
 
-class _Recorder:
+class Recorder:
     """A recording that is being written.
 
     Args:
@@ -166,7 +166,7 @@ class _Recorder:
         self.close()
 
 
-class AcceptRecorder(_Recorder):
+class AcceptRecorder(Recorder):
     """A sink that records connections: a batch a second, or more often if they are many."""
 
     def __init__(self, path: Path, meta: Meta, *, force: bool = False) -> None:
@@ -204,7 +204,7 @@ class AcceptRecorder(_Recorder):
         super().close()
 
 
-class SkbRecorder(_Recorder):
+class SkbRecorder(Recorder):
     """A sink that records intervals, each with its whole matrix."""
 
     def write(self, batch: Interval) -> None:
@@ -260,13 +260,17 @@ def _addresses(records: Records, field: str) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(encoded.indices, pa.array(texts, pa.utf8()))
 
 
+def nanoseconds(time_s: float) -> int:
+    """Seconds as whole nanoseconds: exact, which the product of a float is not."""
+    whole = int(time_s)
+    return whole * 10**9 + round((time_s - whole) * 10**9)
+
+
 def interval_rows(interval: Interval) -> pa.RecordBatch:
     """An interval as rows of `SKB_SCHEMA`: the totals of rx and tx, then the pairs of CPUs."""
     direction, alloc, consume = np.nonzero(interval.matrix)
     cells = len(direction)
-    # Exact to the nanosecond, which the product of a float is not.
-    whole = int(interval.time)
-    time_ns = whole * 10**9 + round((interval.time - whole) * 10**9)
+    time_ns = nanoseconds(interval.time)
 
     def both(of_totals: list[int | None], of_cells: Array | None = None) -> pa.Array:
         below = pa.nulls(cells, pa.int64()) if of_cells is None else pa.array(of_cells)

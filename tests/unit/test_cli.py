@@ -136,7 +136,6 @@ def refused(
         ("udp --live", "--format text, classic, json or csv"),
         ("udp --live --json", "--live"),
         ("udp --svg picture.svg", "--svg"),
-        ("udp --record file", "use --format json"),
         ("udp --rung nosuch", "fentry, kprobe, raw-tracepoint"),
         ("groups --port 65536", "--port"),
         ("groups --pid 0", "--pid"),
