@@ -1,8 +1,9 @@
 """`locality report`: recordings as one page with tables, figures, and before against after.
 
 Data flow one way here too: `recording.load` gives DataFrames, `report_numbers` numbers of
-them, `report_figures` draws these, `report_sections` says what they mean, and
-`report_page` turns all of it into HTML or Markdown. `compare` knows statistics only.
+them, `report_figures` draws these, `report_sections` says what they mean (of datagrams
+`report_udp`), `report_changes` what two sides differ by, and `report_page` turns all of it
+into HTML or Markdown. `compare` knows statistics only.
 """
 
 from __future__ import annotations
@@ -18,16 +19,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from locality import report_figures
 from locality.errors import LocalityError
 from locality.recording import load
+from locality.report_changes import change_sections
 from locality.report_page import Page, Section, Table, html, markdown
-from locality.report_sections import (
-    accept_blocks,
-    cautions,
-    change_sections,
-    events,
-    facts,
-    headline,
-    skb_blocks,
-)
+from locality.report_sections import blocks, cautions, events, facts, headline
 from locality.untrusted import printable
 
 if TYPE_CHECKING:
@@ -36,7 +30,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from locality.recording import Recording
-    from locality.report_sections import Named
+    from locality.report_parts import Named
 
 #: Reading that takes no longer than this shows no progress.
 PATIENCE_S = 1.0
@@ -49,6 +43,8 @@ WORDS = Table(
         ("consumed-local", "the packet's last user let go of it on the CPU that allocated it"),
         ("freed-local", "the packet's memory went back on the CPU that allocated it"),
         ("deferred", "the kernel sent the packet back to that CPU to be freed there"),
+        ("effective sockets", "how many share the work as if evenly: exp of the shares' entropy"),
+        ("top flow", "the addresses and ports with most of a group's datagrams, by a sample"),
         ("rung", "the kind of probe that saw it; some see less than others"),
         ("lost", "events, or runs of a probe, that the kernel could not hand over"),
         ("interval", "the true difference lies in it, with that confidence"),
@@ -71,7 +67,7 @@ def write_report(
 ) -> None:
     """Write a report of one or more recordings.
 
-    Recordings of accepts and of packets may be mixed; each kind is compared with its own.
+    Recordings of accepts, packets and datagrams may be mixed; each kind is compared with its own.
     Which of a kind are before and which after is told by their names if each is labelled
     (or else its file called) ``before...`` or ``after...`` and both occur; otherwise by their
     order: the first half is before, the second after. An odd number of recordings in no
@@ -130,7 +126,7 @@ def _read(paths: Sequence[Path]) -> Iterator[Recording]:
 
 def _page(runs: Sequence[Named]) -> Page:
     sections: list[Section] = []
-    for kind in ("accept", "skb"):
+    for kind in ("accept", "skb", "udp"):
         of_kind = [run for run in runs if run[1].meta.kind == kind]
         if (sides := split_sides(of_kind)) is not None:
             sections += change_sections(*sides)
@@ -155,7 +151,6 @@ def _recording_section(number: int, name: str, recording: Recording) -> Section 
     """A recording's own section; none for one that is no measurement (its headline says so)."""
     if events(recording) < 2:  # noqa: PLR2004 - nothing and one event have no distribution
         return None
-    blocks = accept_blocks if recording.meta.kind == "accept" else skb_blocks
     return Section(name, tuple(blocks(f"{number}-{recording.meta.kind}-", recording)))
 
 

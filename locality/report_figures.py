@@ -58,7 +58,7 @@ def png(figure: Figure) -> bytes:
     return out.getvalue()
 
 
-def _figure(
+def figure_of(
     rows: int = 1,
     columns: int = 1,
     *,
@@ -74,13 +74,14 @@ def _figure(
     return figure, axes
 
 
-def _percent_axis(axis: Axes, label: str) -> None:
+def percent_axis(axis: Axes, label: str) -> None:
+    """Name an axis that shows percentages, and show all of them."""
     axis.set_ylim(-3, 103)
     axis.set_ylabel(label)
     axis.grid(axis="y", alpha=0.3)
 
 
-def _legend(figure: Figure, axis: Axes) -> None:
+def legend(figure: Figure, axis: Axes) -> None:
     """Above the figure, where it covers nothing."""
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(
@@ -95,7 +96,7 @@ def local_over_time(curves: Mapping[str, OverTime], rate: str) -> Figure:
         curves: By legend.
         rate: What is counted: ``accepts/s`` or ``packets/s``.
     """
-    figure, (above, below) = _figure(2, 1, height=4.2, sharex=True, height_ratios=[3, 2])
+    figure, (above, below) = figure_of(2, 1, height=4.2, sharex=True, height_ratios=[3, 2])
     for number, (name, run) in enumerate(curves.items()):
         # A single interval has no line; its marker is seen.
         marker = "o" if len(run.at) < 2 * MOST_WORKERS else None
@@ -104,9 +105,9 @@ def local_over_time(curves: Mapping[str, OverTime], rate: str) -> Figure:
         look |= {"color": COLOURS[number % len(COLOURS)], "ls": ("-", "--", "-.", ":")[number % 4]}
         above.plot(run.at, run.share, label=plain(name), **look)
         below.plot(run.at, run.events / run.seconds, **look)
-    _percent_axis(above, "local, %")
+    percent_axis(above, "local, %")
     if len(curves) > 1:
-        _legend(figure, above)
+        legend(figure, above)
     below.set_ylim(bottom=0)
     below.set_ylabel(rate)
     below.yaxis.set_major_formatter(EngFormatter(sep=""))
@@ -123,7 +124,7 @@ def heat_map(matrix: Array, row: str, column: str) -> Figure:
         column: What the CPU of a column did.
     """
     size = len(matrix)
-    figure, axis = _figure(height=min(7.0, 2.6 + 0.3 * size))
+    figure, axis = figure_of(height=min(7.0, 2.6 + 0.3 * size))
     shown = np.ma.masked_equal(matrix, 0)
     most = max(2, int(matrix.max(initial=0)))
     norm = LogNorm(max(1, most / 1000), most, clip=True)
@@ -152,7 +153,7 @@ def per_cpu(matrix: Array, row: str, column: str) -> Figure:
         row: Title of the left half.
         column: Title of the right half.
     """
-    figure, axes = _figure(1, 2, sharey=True)
+    figure, axes = figure_of(1, 2, sharey=True)
     local = np.diagonal(matrix)
     for axis, whole, title in zip(
         axes, (matrix.sum(axis=1), matrix.sum(axis=0)), (row, column), strict=True
@@ -163,7 +164,7 @@ def per_cpu(matrix: Array, row: str, column: str) -> Figure:
         axis.set_xlabel(title)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.yaxis.set_major_formatter(EngFormatter(sep=""))
-    _legend(figure, axes[0])
+    legend(figure, axes[0])
     return figure
 
 
@@ -174,7 +175,7 @@ def workers_bars(workers: pd.DataFrame) -> Figure:
         workers: As `report_numbers.workers` gives them.
     """
     shown = workers.head(MOST_WORKERS).iloc[::-1]
-    figure, axis = _figure(height=1.2 + 0.28 * len(shown))
+    figure, axis = figure_of(height=1.2 + 0.28 * len(shown))
     places = np.arange(len(shown))
     accepts, local = (shown[name].to_numpy(np.int64) for name in ("accepts", "local"))
     axis.barh(places, local, color=LOCAL, label="local")
@@ -186,7 +187,7 @@ def workers_bars(workers: pd.DataFrame) -> Figure:
     axis.set_yticks(places, names, parse_math=False)
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     axis.set_xlabel("accepts")
-    _legend(figure, axis)
+    legend(figure, axis)
     return figure
 
 
@@ -196,7 +197,7 @@ def wait_distribution(waits: Mapping[str, Array]) -> Figure:
     Args:
         waits: By legend: ns, ascending.
     """
-    figure, axis = _figure()
+    figure, axis = figure_of()
     for (name, times), colour in zip(waits.items(), COLOURS, strict=False):
         # A thousand points draw the same curve as ten million.
         rank = np.unique(np.linspace(0, len(times) - 1, 1000).astype(np.int64))
@@ -208,10 +209,10 @@ def wait_distribution(waits: Mapping[str, Array]) -> Figure:
             axis.axvline(np.percentile(times, percentile) / 1e9, color=colour, ls=":", lw=1)
     axis.set_xscale("log")
     axis.xaxis.set_major_formatter(EngFormatter("s", sep=""))
-    _percent_axis(axis, "connections, %")
+    percent_axis(axis, "connections, %")
     axis.set_xlabel("waited in the queue for at most (dotted: median, p99)")
     if len(waits) > 1:
-        _legend(figure, axis)
+        legend(figure, axis)
     return figure
 
 
@@ -222,7 +223,7 @@ def distance_classes(counts: Mapping[str, Counts | None]) -> Figure:
         counts: By legend: counts by distance, nearest first; None for what was not seen.
     """
     seen = {name: classes for name, classes in counts.items() if classes is not None}
-    figure, axis = _figure(height=2.6)
+    figure, axis = figure_of(height=2.6)
     thick = 0.8 / max(1, len(seen))
     for number, ((name, classes), colour) in enumerate(zip(seen.items(), COLOURS, strict=False)):
         total = max(1, sum(classes.values()))
@@ -231,25 +232,25 @@ def distance_classes(counts: Mapping[str, Counts | None]) -> Figure:
         bars = axis.bar(places, shares, thick * 0.9, color=colour, label=plain(name))
         axis.bar_label(bars, [f"{share:.1f}" for share in shares], fontsize="x-small")
         axis.set_xticks(np.arange(len(classes)), [distance.word for distance in classes])
-    _percent_axis(axis, "% of those known")
+    percent_axis(axis, "% of those known")
     axis.set_ylim(0, 112)
     axis.set_xlabel("the two CPUs are the same, or share this much")
     if len(seen) > 1:
-        _legend(figure, axis)
+        legend(figure, axis)
     return figure
 
 
 def change(before: Sequence[OverTime], after: Sequence[OverTime], found: Change) -> Figure:
     """Percent local of every run over its time, and the difference with its interval."""
-    figure, (runs, effect) = _figure(1, 2, height=3.0, width_ratios=[4, 1])
+    figure, (runs, effect) = figure_of(1, 2, height=3.0, width_ratios=[4, 1])
     for side, name, colour in ((before, "before", REMOTE), (after, "after", LOCAL)):
         for number, run in enumerate(side):
             label = name if number == 0 else None
             ends = "--" if name == "before" else "-"
             runs.plot(run.at, run.share, ends, color=colour, label=label, alpha=0.9, marker=".")
-    _percent_axis(runs, "local, %")
+    percent_axis(runs, "local, %")
     runs.set_xlabel("seconds from each recording's start")
-    _legend(figure, runs)
+    legend(figure, runs)
     reach = 0.0
     if found.interval is not None:
         low, high = found.interval

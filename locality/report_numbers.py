@@ -96,6 +96,20 @@ def skb_over_time(totals: pd.DataFrame, direction: Direction, part: str = "local
     return OverTime(times - first - seconds / 2, seconds, packets, series)
 
 
+def udp_over_time(intervals: pd.DataFrame, sockets: pd.DataFrame) -> OverTime:
+    """Datagrams that were read, and how many on their alloc CPU, interval by interval.
+
+    Args:
+        intervals: `UdpFrames.intervals`.
+        sockets: `UdpFrames.sockets`.
+    """
+    seconds = intervals["seconds"].to_numpy(np.float64)
+    names = ["datagrams", "known", "local"]
+    sums = sockets.groupby("time")[names].sum().reindex(intervals["time"], fill_value=0)
+    datagrams, known, local = (sums[name].to_numpy(np.int64) for name in names)
+    return OverTime(np.cumsum(seconds) - seconds / 2, seconds, datagrams, Series(local, known))
+
+
 def _integers(column: pd.Series[Any]) -> Array:
     return column.to_numpy(np.int64, na_value=0)
 

@@ -1,4 +1,4 @@
-"""What the report says of one recording, and of two sides: sentences, tables, figures."""
+"""What the report says of one recording: sentences, tables, figures."""
 
 from __future__ import annotations
 
@@ -10,35 +10,30 @@ import pandas as pd
 
 from locality import report_figures as draw
 from locality import report_numbers as numbers
-from locality.compare import compare
 from locality.distance import shares, shown
-from locality.report_page import Picture, Section, Table
+from locality.report_page import Table
+from locality.report_parts import picture
+from locality.report_udp import udp_blocks, udp_cautions, udp_datagrams, udp_headline
 from locality.sinks.text import duration, percent
 from locality.skb_account import share
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from matplotlib.figure import Figure
+    from collections.abc import Iterator, Mapping, Sequence
 
     from locality.distance import Counts
     from locality.recording import Recording
     from locality.report_numbers import Direction, OverTime
+    from locality.report_parts import Block, Named
 
-Named = tuple[str, "Recording"]
-Block = str | Table | Picture
 DIRECTIONS: tuple[tuple[Direction, str], ...] = (("rx", "received"), ("tx", "sent"))
 
 
-def picture(name: str, caption: str, figure: Figure) -> Picture:
-    """A drawn figure with what stands below it."""
-    return Picture(name, caption, figure, draw.svg(figure))
-
-
 def events(recording: Recording) -> int:
-    """Connections, or packets in both directions."""
+    """Connections, packets in both directions, or datagrams."""
     if recording.meta.kind == "accept":
         return len(recording.accepts)
+    if recording.meta.kind == "udp":
+        return udp_datagrams(recording)
     return int(recording.skb_totals["packets"].sum())
 
 
@@ -56,6 +51,8 @@ def headline(name: str, recording: Recording) -> str:
         if counted:
             local = int((recording.accepts["cpu"] == recording.accepts["rxcpu"]).sum())
             what += f", {percent(share(local, counted), 2)} on the CPU that received their packets"
+    elif meta.kind == "udp":
+        what = udp_headline(recording)
     else:
         what = _counted(counted, "packet")
         if counted:
@@ -120,14 +117,23 @@ def _cautions(recording: Recording) -> Iterator[str]:
         yield f"{lost} lost beside {seen:,} seen; shares are of those seen"
     elif recording.lost:
         lost, seen = _counted(recording.lost, "run"), events(recording)
+        one = "datagram" if recording.meta.kind == "udp" else "packet"
         yield (
-            f"{lost} of probes lost, each perhaps a packet, beside {seen:,} packets seen; shares "
+            f"{lost} of probes lost, each perhaps a {one}, beside {seen:,} {one}s seen; shares "
             "are of those seen"
         )
+    if recording.meta.kind == "udp":
+        yield from udp_cautions(recording)
     if recording.note:
         yield recording.note
     if recording.meta.unseen:
         yield recording.meta.unseen
+
+
+def blocks(prefix: str, recording: Recording) -> Iterator[Block]:
+    """Figures and tables of a recording."""
+    of_kind = {"accept": accept_blocks, "skb": skb_blocks, "udp": udp_blocks}
+    yield from of_kind[recording.meta.kind](prefix, recording)
 
 
 def accept_blocks(prefix: str, recording: Recording) -> Iterator[Block]:
@@ -224,11 +230,12 @@ def skb_blocks(prefix: str, recording: Recording) -> Iterator[Block]:
             f"Packets {word}, by alloc CPU (left) and by consume CPU (right).",
             draw.per_cpu(matrix, "alloc CPU", "consume CPU"),
         )
-    classes = {word: _packets_by_distance(recording, direction) for direction, word in DIRECTIONS}
+    classes = {word: packets_by_distance(recording, direction) for direction, word in DIRECTIONS}
     yield from _distances(prefix, recording, classes, "alloc and consume")
 
 
-def _packets_by_distance(recording: Recording, direction: Direction) -> Counts | None:
+def packets_by_distance(recording: Recording, direction: Direction) -> Counts | None:
+    """Packets of one direction by how far alloc CPU and consume CPU are apart."""
     return numbers.skb_distances(
         recording.skb, recording.skb_totals, direction, recording.meta.distances
     )
@@ -268,7 +275,7 @@ def _totals_table(recording: Recording) -> Table:
 def _distances(
     prefix: str, recording: Recording, classes: Mapping[str, Counts | None], which: str
 ) -> Iterator[Block]:
-    heading, rows = _share_columns([(recording, counts) for counts in classes.values()])
+    heading, rows = share_columns([(recording, counts) for counts in classes.values()])
     yield Table(
         (f"how far {which} CPU are apart", *heading),
         tuple((name, *row) for name, row in zip(classes, rows, strict=True)),
@@ -283,85 +290,10 @@ def _distances(
     )
 
 
-def _share_columns(
+def share_columns(
     of: Sequence[tuple[Recording, Counts | None]],
 ) -> tuple[list[str], list[list[str]]]:
     """A column for each distance that one of them has: headings, and a row for each of them."""
     columns = sorted({one for run, counts in of for one in shown(counts, run.meta.machine)})
     rows = [[percent(shares(counts)[one], 2) for one in columns] for _, counts in of]
     return [one.phrase for one in columns], rows
-
-
-def change_sections(before: Sequence[Named], after: Sequence[Named]) -> Iterator[Section]:
-    """Before and after, for every share that both sides have; each begins with the result."""
-    kind = before[0][1].meta.kind
-    for measure, name, of, far in _MEASURES[kind]:
-        sides = [[of(recording) for _, recording in side] for side in (before, after)]
-        series = [[run.series for run in side if run.series is not None] for side in sides]
-        if any(len(seen) < len(side) for seen, side in zip(series, sides, strict=True)):
-            continue
-        found = compare(*series)
-        if found is None:
-            continue
-        named = [("before", *one) for one in before] + [("after", *one) for one in after]
-        heading, apart = _share_columns([(one, far(one)) for *_, one in named] if far else [])
-        rows = tuple(
-            (side, file, percent(run.share, 2), f"{int(run.total.sum()):,}", *shares_of_it)
-            for (side, file, _), run, shares_of_it in zip(
-                named, [*series[0], *series[1]], apart or [[]] * len(named), strict=True
-            )
-        )
-        yield Section(
-            f"Before and after: {measure}",
-            (
-                f"{measure}: {found.sentence}.",
-                f"How the interval was found: {found.method}.",
-                picture(
-                    f"change-{name}",
-                    f"{measure} of both sides over time, and the difference with its interval.",
-                    draw.change(sides[0], sides[1], found),
-                ),
-                Table(("side", "file", "local", "of", *heading), rows),
-            ),
-        )
-
-
-#: By kind: a share in words, in a name, over time, and by distance if that is known.
-_MEASURES: dict[
-    str,
-    tuple[
-        tuple[
-            str, str, Callable[[Recording], OverTime], Callable[[Recording], Counts | None] | None
-        ],
-        ...,
-    ],
-] = {
-    "accept": (
-        (
-            "accept-local",
-            "accept",
-            lambda one: numbers.accept_over_time(one.accepts),
-            lambda one: numbers.accept_distances(one.accepts),
-        ),
-    ),
-    "skb": (
-        (
-            "received packets, consumed-local",
-            "rx",
-            lambda one: numbers.skb_over_time(one.skb_totals, "rx"),
-            lambda one: _packets_by_distance(one, "rx"),
-        ),
-        (
-            "packets delivered to readers, consumed-local",
-            "delivered",
-            lambda one: numbers.skb_over_time(one.skb_totals, "rx", "delivered_local"),
-            None,
-        ),
-        (
-            "sent packets, consumed-local",
-            "tx",
-            lambda one: numbers.skb_over_time(one.skb_totals, "tx"),
-            lambda one: _packets_by_distance(one, "tx"),
-        ),
-    ),
-}

@@ -1,0 +1,221 @@
+"""What the report says of datagrams: who gets them, on which CPU, of which flow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from locality import report_figures as draw
+from locality import report_udp_figures as draw_udp
+from locality.report_numbers import OverTime, udp_over_time
+from locality.report_page import Picture, Table
+from locality.report_parts import picture
+from locality.sinks.text import percent
+from locality.sinks.udp_text import busiest
+from locality.skb_account import share
+from locality.udp_account import arrivals, balances, effective_sockets, endpoint
+from locality.udp_advice import concentration, cures, meaning
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from locality.recording import Recording
+    from locality.report_numbers import Array
+    from locality.report_parts import Block
+    from locality.udp_account import Balance, UdpInterval
+
+#: The busiest have a figure of their own; the rest is counted in words.
+MOST_GROUPS = 6
+MOST_SOCKETS = 64
+_AT_LEAST_TWO = 2
+
+
+def udp_over(recording: Recording) -> OverTime:
+    """Datagrams, and those read on their alloc CPU, interval by interval."""
+    return udp_over_time(recording.udp.intervals, recording.udp.sockets)
+
+
+def udp_datagrams(recording: Recording) -> int:
+    """Datagrams that were read or dropped."""
+    total = recording.udp.total
+    return 0 if total is None else int(arrivals(total.sockets).sum())
+
+
+def udp_headline(recording: Recording) -> str:
+    """What was read where, and the single flow if there is one."""
+    total = recording.udp.total
+    if total is None or not (counted := udp_datagrams(recording)):
+        return "0 datagrams"
+    sockets = total.sockets
+    known, local, read = (int(sockets[name].sum()) for name in ("known", "local", "datagrams"))
+    sentence = (
+        f"{read:,} datagrams read, {percent(share(local, known), 2)} on the CPU that allocated "
+        f"them, {counted - read:,} dropped"
+    )
+    for one in busiest(balances(total))[:1]:
+        if (words := concentration(one)) is not None:
+            sentence += f"; {one.name}: {words}"
+    return sentence
+
+
+def udp_cautions(recording: Recording) -> Iterator[str]:
+    """What must be known of the figures: unknown CPUs and lost samples."""
+    total = recording.udp.total
+    if total is None:
+        return
+    read, known = (int(total.sockets[name].sum()) for name in ("datagrams", "known"))
+    if known < read:
+        yield f"of {read - known:,} of {read:,} datagrams the alloc CPU is not known"
+    if total.flows_lost:
+        yield (
+            f"{total.flows_lost:,} samples of {int(total.sockets['sampled'].sum()):,} lost: shares "
+            "of flows are of those kept"
+        )
+
+
+def udp_blocks(prefix: str, recording: Recording) -> Iterator[Block]:
+    """Figures and tables of a recording of datagrams."""
+    total = recording.udp.total
+    if total is None:
+        return
+    yield _totals_table(total)
+    yield picture(
+        f"{prefix}local-over-time",
+        "Datagrams read on the CPU that allocated them, and datagrams a second, over time.",
+        draw.local_over_time({"datagrams": udp_over(recording)}, "datagrams/s"),
+    )
+    if total.matrix.any():
+        yield picture(
+            f"{prefix}matrix",
+            "Datagrams by alloc CPU and reader's CPU; the diagonal is local.",
+            draw.heat_map(total.matrix.astype(np.int64), "alloc CPU", "reader's CPU"),
+        )
+    found = [one for one in busiest(balances(total)) if one.counts.any()]
+    for number, one in enumerate(found[:MOST_GROUPS], 1):
+        yield from _group_blocks(f"{prefix}{number}-", one, total)
+    if len(found) > MOST_GROUPS:
+        yield f"The busiest {MOST_GROUPS} groups and lone sockets are shown; there are more."
+    yield from _effective(prefix, recording, found[:MOST_GROUPS])
+
+
+def _totals_table(total: UdpInterval) -> Table:
+    rows = total.sockets
+    known, local, read = (int(rows[name].sum()) for name in ("known", "local", "datagrams"))
+    cells = (
+        f"{read:,}",
+        f"{read / total.seconds / 1000:,.1f}",
+        f"{int(rows['bytes'].sum()) * 8 / total.seconds / 1e6:,.1f}",
+        percent(share(local, known), 2),
+        f"{read - known:,}",
+        f"{int(rows['drops'].sum()):,}",
+        f"{int(rows['refused'].sum()):,}",
+        f"{int(rows['sampled'].sum()):,}",
+        f"{total.flows_lost:,}",
+    )
+    heading = ("datagrams read", "kpps", "Mbit/s", "local", "CPU unknown", "dropped")
+    return Table((*heading, "dropped for want of memory", "sampled", "samples lost"), (cells,))
+
+
+def _group_blocks(prefix: str, one: Balance, total: UdpInterval) -> Iterator[Block]:
+    """One group: how even it is, the single flow and its cure, who reads."""
+    sentence = f"{_of_sockets(one)}: {_evenness(one)}"
+    if (words := concentration(one)) is not None:
+        top = one.top_flow
+        sentence += f". {words}" + (f" ({top.samples:,} of {top.of:,} samples)" if top else "")
+    yield f"{sentence}."
+    if (means := meaning(one)) is not None:
+        yield f"{means[0].upper()}{means[1:]}."
+    for cure in cures(one):
+        yield f"Cure: {cure.command}. It costs: {cure.cost}."
+    if len(one.sockets) >= _AT_LEAST_TWO:
+        yield picture(
+            f"{prefix}shares",
+            f"Share of each socket of {one.name}: datagrams read or dropped.",
+            draw_udp.socket_shares({one.name: shares_of(one)}, places_of(one)),
+        )
+    yield _readers_table(one, total)
+
+
+def _of_sockets(one: Balance) -> str:
+    count = len(one.sockets)
+    return one.name if one.group is None else f"{one.name}, {count} socket{'s'[: count != 1]}"
+
+
+def _evenness(one: Balance) -> str:
+    counted = f"{int(one.counts.sum()):,} datagrams"
+    if len(one.sockets) < _AT_LEAST_TWO or one.imbalance is None or one.effective is None:
+        return counted
+    return f"{counted}, max/mean {one.imbalance:.2f}, effective sockets {one.effective:.2f}"
+
+
+def shares_of(one: Balance) -> Array:
+    """(sockets,) per cent of the datagrams that were meant for the group."""
+    return np.asarray(100 * one.counts / max(1, int(one.counts.sum())))
+
+
+def places_of(one: Balance) -> list[str]:
+    """(sockets,) the index of each in its group; ``-`` where not known."""
+    return [str(index) if index >= 0 else "-" for index in one.sockets["index"].tolist()]
+
+
+def _readers_table(one: Balance, total: UdpInterval) -> Table:
+    """A row a reader, and one for each socket without; what is the socket's own is there once."""
+    rows: list[tuple[str, ...]] = []
+    whole = int(one.counts.sum())
+    for place, socket in list(zip(places_of(one), one.sockets, strict=True))[:MOST_SOCKETS]:
+        own = (f"{int(socket['drops'] + socket['refused']):,}", f"{int(socket['peak']):,}")
+        readers = one.readers[one.readers["inode"] == socket["inode"]]
+        most = readers[np.argsort(-readers["datagrams"].astype("i8"), kind="stable")]
+        names = [f"{_text(reader['comm'])}/{reader['tid']}" for reader in most[: draw.MOST_WORKERS]]
+        for name, row in zip(names or ["-"], most if names else [socket], strict=False):
+            part = share(int(row["datagrams"]), whole)
+            batches = int(row["batches"])
+            batch = f"{int(row['batched']) / batches:.1f}" if batches else "-"
+            rows.append(
+                (
+                    place,
+                    endpoint(socket),
+                    name,
+                    f"{int(row['datagrams']):,}",
+                    percent(part),
+                    percent(share(int(row["local"]), int(row["known"])))
+                    if row["datagrams"]
+                    else "-",
+                    *own,
+                    batch if total.batches_seen else "?",
+                )
+            )
+            own = ("", "")
+    heading = ("index", "socket", "reader", "read", "share", "local", "drops", "peak", "batch")
+    return Table(heading, tuple(rows))
+
+
+def _text(comm: bytes) -> str:
+    return comm.decode(errors="backslashreplace")
+
+
+def _effective(prefix: str, recording: Recording, found: Sequence[Balance]) -> Iterator[Picture]:
+    curves = {}
+    groups = [one for one in found if len(one.sockets) >= _AT_LEAST_TWO]
+    for one in groups:
+        curves[one.name] = effective_of(recording, int(one.sockets["group"][0]))
+    if curves:
+        yield picture(
+            f"{prefix}effective",
+            "Effective sockets over time: how many share the work as if evenly (exp of the "
+            "entropy of the shares).",
+            draw_udp.effective_over_time(curves, max(len(one.sockets) for one in groups)),
+        )
+
+
+def effective_of(recording: Recording, group: int) -> tuple[Array, Array]:
+    """Seconds from the start, and the effective sockets of a group; NaN for an idle interval."""
+    sockets = recording.udp.sockets
+    mine = sockets[(sockets["group"] == group).fillna(value=False)]
+    counts = mine["datagrams"] + mine["drops"] + mine["refused"]
+    by_time = counts.groupby(mine["time"], sort=True)
+    times = recording.udp.intervals["time"]
+    effective = by_time.apply(lambda some: effective_sockets(some.to_numpy()) or np.nan)
+    at = udp_over(recording).at
+    return at, effective.reindex(times).to_numpy(np.float64)
