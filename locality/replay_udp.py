@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from typing import TYPE_CHECKING
 
@@ -86,7 +87,8 @@ def udp_parts(rows: pa.RecordBatch) -> dict[str, pa.RecordBatch]:
         if any(part[name].null_count for name in needed):
             raise _damaged(f"a row of kind {kind} lacks a value")
         parts[kind] = part
-    if len(parts["interval"]) != 1 or not parts["interval"]["seconds"][0].as_py() > 0:
+    lengths = parts["interval"]["seconds"].to_pylist()
+    if len(lengths) != 1 or not 0 < lengths[0] < math.inf:
         raise _damaged("an interval has no totals")
     return parts
 

@@ -184,7 +184,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
 def test_an_existing_file_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "one.arrows"
     path.write_text("precious")
-    for kind in ("accept", "skb"):
+    for kind in ("accept", "skb", "udp"):
         done = run(kind, "--record", path, "--duration", 1)
         assert done.returncode == 2
         assert done.stderr.splitlines()[-1] == f"locality: {path} exists: --force replaces it"
@@ -216,7 +216,7 @@ def test_the_demo_records_each_phase(tmp_path: Path) -> None:
 
 
 # Bug: tracing without --record pays for pandas or pyarrow: half a second and 100 MB.
-@pytest.mark.parametrize("kind", ["accept", "skb"])
+@pytest.mark.parametrize("kind", ["accept", "skb", "udp"])
 def test_only_recording_imports_arrow(kind: str) -> None:
     script = f"""
 import sys
