@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,11 +66,19 @@ def udp_frames(batches: Sequence[pa.RecordBatch], meta: Meta) -> UdpFrames:
     Raises:
         LocalityError: A batch is not what a recorder writes.
     """
-    intervals = (udp_interval_of(batch, meta) for batch in batches)
-    total: UdpInterval | None = reduce(add, intervals) if batches else None
     parts = [udp_parts(batch) for batch in batches]
+    intervals = [udp_interval_of(part, meta) for part in parts]
     frames = {kind: _frame(kind, [part[kind] for part in parts]) for kind in UDP_ROWS}
-    return UdpFrames(**{f"{kind}s": frame for kind, frame in frames.items()}, total=total)
+    return UdpFrames(**{f"{kind}s": frame for kind, frame in frames.items()}, total=_sum(intervals))
+
+
+def _sum(intervals: list[UdpInterval]) -> UdpInterval | None:
+    """All of them as one: neighbours first, because each sum sorts all flows it has so far."""
+    while len(intervals) > 1:
+        pairs = zip(intervals[::2], intervals[1::2], strict=False)
+        last = intervals[-1:] if len(intervals) % 2 else []
+        intervals = [one + later for one, later in pairs] + last
+    return intervals[0] if intervals else None
 
 
 def _frame(kind: str, parts: Sequence[pa.RecordBatch]) -> pd.DataFrame:

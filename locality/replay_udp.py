@@ -24,7 +24,7 @@ from locality.udp_account import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from locality.recording_format import Meta
     from locality.recording_reader import Reader
@@ -35,17 +35,20 @@ _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 def timed_datagrams(reader: Reader) -> Iterator[tuple[float, UdpInterval]]:
     """The intervals of a recording of datagrams, each with its end after the start, seconds."""
     for rows in reader:
-        interval = udp_interval_of(rows, reader.meta)
+        interval = udp_interval_of(udp_parts(rows), reader.meta)
         yield interval.time - reader.meta.started / 10**9, interval
 
 
-def udp_interval_of(rows: pa.RecordBatch, meta: Meta) -> UdpInterval:
-    """The interval behind a batch of `locality.recording_format.UDP_SCHEMA`.
+def udp_interval_of(parts: Mapping[str, pa.RecordBatch], meta: Meta) -> UdpInterval:
+    """The interval behind a batch of a recording.
+
+    Args:
+        parts: The batch as `udp_parts` gives it.
+        meta: Of the recording.
 
     Raises:
         LocalityError: It is not what a recorder writes.
     """
-    parts = udp_parts(rows)
     (whole,) = parts["interval"].to_pylist()
     groups = _groups(parts["group"])
     readers, sockets = _readers(parts["reader"]), _sockets(parts["socket"])
@@ -58,7 +61,7 @@ def udp_interval_of(rows: pa.RecordBatch, meta: Meta) -> UdpInterval:
     matrix[where] = _numbers(cells, "datagrams").astype("u8")
     return UdpInterval(
         # Division of whole numbers gives the float that is nearest, which is what was recorded.
-        time=rows["time"].cast(pa.int64())[0].as_py() / 10**9,
+        time=parts["interval"]["time"].cast(pa.int64())[0].as_py() / 10**9,
         seconds=whole["seconds"],
         rung=meta.rung,
         lost=whole["lost"],
@@ -74,7 +77,7 @@ def udp_interval_of(rows: pa.RecordBatch, meta: Meta) -> UdpInterval:
 
 
 def udp_parts(rows: pa.RecordBatch) -> dict[str, pa.RecordBatch]:
-    """The rows of each kind of `UDP_ROWS`, with the columns they have.
+    """A batch of `UDP_SCHEMA` as the rows of each kind of `UDP_ROWS`, with the columns they have.
 
     Raises:
         LocalityError: There is not one row of the interval, or a value is missing.
@@ -82,7 +85,7 @@ def udp_parts(rows: pa.RecordBatch) -> dict[str, pa.RecordBatch]:
     kinds = rows["row"].cast(pa.utf8())
     parts = {}
     for kind, names in UDP_ROWS.items():
-        part = rows.filter(pc.equal(kinds, kind)).select(["time", "seconds", *names])
+        part = rows.select(["time", "seconds", *names]).filter(pc.equal(kinds, kind))
         needed = {*names} - (UDP_UNKNOWN - {"group"} if kind == "group" else UDP_UNKNOWN)
         if any(part[name].null_count for name in needed):
             raise _damaged(f"a row of kind {kind} lacks a value")
