@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 CPUS = 4
 SECONDS = 3.0
-TIMEOUT = 600
+TIMEOUT = 1800  # eight emulated CPUs on two busy ones take minutes to boot
 TAP = "tap0"
 
 
