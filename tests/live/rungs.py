@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 Source = Callable[..., "AcceptSource | SkbSource | UdpSource"]
 
+#: What kernels before 5.12 say against the probe of `locality udp`.
+NO_ATOMICS = "BPF_STX uses reserved fields"
+
 ASKED = os.environ.get("LOCALITY_RUNG") or None
 
 
