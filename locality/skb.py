@@ -51,7 +51,7 @@ FLUSH_FUNCTIONS = (
 MAX_FLUSH_FUNCTIONS = 16
 
 #: The probes of functions that make an sk_buff, and how many sk_buffs to remember.
-MAKERS = ("alloc_skb", "build_skb", "build_skb_around", "skb_clone")
+MAKERS = ("__alloc_skb", "__build_skb", "build_skb_around", "skb_clone")
 REMEMBERED = 1 << 17
 
 RAW_PROGRAMS = (
@@ -79,18 +79,18 @@ def _function_programs(prefix: str, leave: str) -> Callable[[Btf], tuple[str, ..
     """The programs of a rung that hooks functions: those for which this kernel has one."""
 
     def programs(kernel: Btf) -> tuple[str, ...]:
-        chosen = ["kfree_skbmem", "kfree_skb_partial", "consume_udp"]
+        chosen = ["kfree_skbmem", "kfree_skb_partial", "skb_consume_udp"]
         if kernel.has_function("napi_skb_cache_put"):
             chosen.append("napi_skb_cache_put")
         else:
             chosen.append("napi_consume_skb")
             if kernel.has_function("__kfree_skb_defer"):
-                chosen.append("kfree_skb_defer")
+                chosen.append("__kfree_skb_defer")
         if _tells_location(kernel):
             chosen.append("flush")
         names = [f"{prefix}_{name}" for name in chosen]
         if kernel.has_function("skb_attempt_defer_free"):
-            names += [f"{prefix}_attempt_defer_free", f"{leave}_attempt_defer_free"]
+            names += [f"{prefix}_skb_attempt_defer_free", f"{leave}_skb_attempt_defer_free"]
         if not _remembers_alloc_cpu(kernel):
             names += [f"{leave}_{name}" for name in MAKERS]
         return tuple(names)

@@ -17,9 +17,8 @@
  *                         on the machine becomes a little slower while it is on.
  */
 #include "accept_record.h"
-#include <bpf/bpf_tracing.h>
 
-char LICENSE[] SEC("license") = "GPL";
+LICENSE_GPL;
 
 /* arch/x86/entry/syscalls/syscall_64.tbl */
 #define NR_ACCEPT 43
@@ -28,12 +27,6 @@ char LICENSE[] SEC("license") = "GPL";
 /* include/uapi/asm-generic/errno.h */
 #define ENOSYS 38
 
-/* The registers this task entered the kernel with. */
-static __always_inline struct pt_regs *user_registers(void)
-{
-	return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
-}
-
 static __always_inline void installed(unsigned int fd, struct file *file)
 {
 	struct pt_regs *regs;
@@ -41,7 +34,7 @@ static __always_inline void installed(unsigned int fd, struct file *file)
 
 	if (!wanted_caller())
 		return;
-	regs = user_registers();
+	regs = USER_REGISTERS();
 	/* Over, or the registers that an io_uring worker inherited: what is installed now is
 	   io_uring's. A call that is running has this in place of its result. */
 	if ((long)BPF_CORE_READ(regs, ax) != -ENOSYS)
@@ -51,15 +44,13 @@ static __always_inline void installed(unsigned int fd, struct file *file)
 		accepted(file, BPF_CORE_READ(regs, di), fd);
 }
 
-SEC("fentry/fd_install")
-int BPF_PROG(fentry_fd_install, unsigned int fd, struct file *file)
+FENTRY(fd_install, unsigned int fd, struct file *file)
 {
 	installed(fd, file);
 	return 0;
 }
 
-SEC("kprobe/fd_install")
-int BPF_KPROBE(kprobe_fd_install, unsigned int fd, struct file *file)
+KPROBE(fd_install, unsigned int fd, struct file *file)
 {
 	installed(fd, file);
 	return 0;
@@ -77,22 +68,19 @@ static __always_inline void returned(struct pt_regs *regs, long ret)
 		accepted(file, BPF_CORE_READ(regs, di), ret);
 }
 
-SEC("tp/syscalls/sys_exit_accept")
-int tracepoint_accept(struct syscall_trace_exit *ctx)
+TRACEPOINT(tracepoint_accept, syscalls, sys_exit_accept, struct syscall_trace_exit *ctx)
 {
-	returned(user_registers(), ctx->ret);
+	returned(USER_REGISTERS(), ctx->ret);
 	return 0;
 }
 
-SEC("tp/syscalls/sys_exit_accept4")
-int tracepoint_accept4(struct syscall_trace_exit *ctx)
+TRACEPOINT(tracepoint_accept4, syscalls, sys_exit_accept4, struct syscall_trace_exit *ctx)
 {
-	returned(user_registers(), ctx->ret);
+	returned(USER_REGISTERS(), ctx->ret);
 	return 0;
 }
 
-SEC("tp_btf/sys_exit")
-int BPF_PROG(raw_sys_exit, struct pt_regs *regs, long ret)
+TYPED_TRACEPOINT(raw_sys_exit, sys_exit, struct pt_regs *regs, long ret)
 {
 	if (regs->orig_ax == NR_ACCEPT || regs->orig_ax == NR_ACCEPT4)
 		returned(regs, ret);

@@ -23,7 +23,6 @@
  * fd is -1.
  */
 #include "accept_record.h"
-#include <bpf/bpf_tracing.h>
 #include "kernel_differences.h"
 
 char LICENSE[] SEC("license") = "GPL";

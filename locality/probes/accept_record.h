@@ -11,10 +11,7 @@
 #ifndef LOCALITY_ACCEPT_RECORD_H
 #define LOCALITY_ACCEPT_RECORD_H
 
-#include "kernel_types.h"
-#include <bpf/bpf_helpers.h>
-#include <bpf/bpf_core_read.h>
-#include <bpf/bpf_endian.h>
+#include "dialect.h"
 #include "wanted.h"
 
 enum {
@@ -41,20 +38,17 @@ struct accept_event {
 	__u8 pad[6];
 };
 
-/* Filters beside those of wanted.h. */
-const volatile __s32 only_cpu = -1;
-const volatile __u8 only_family = 0;
+/* Filters beside those of wanted.h; -1 and 0 for none. */
+CONSTANT(__s32, only_cpu);
+CONSTANT(__u8, only_family);
 
 /* The reader sleeps until this much waits for it, or until its own timer. */
-const volatile __u64 wakeup_bytes = 1 << 20;
+CONSTANT(__u64, wakeup_bytes);
 
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4 << 20);
-} events SEC(".maps");
+RING(events, 4 << 20);
 
 /* Records the ring had no room for. */
-__u64 lost;
+GLOBAL(__u64, lost);
 
 /* Gives the object's BTF the record's layout, for the reader to check against. */
 struct accept_event *layout __attribute__((unused));

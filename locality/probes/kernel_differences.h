@@ -32,13 +32,24 @@
 #ifndef LOCALITY_KERNEL_DIFFERENCES_H
 #define LOCALITY_KERNEL_DIFFERENCES_H
 
-#include "kernel_types.h"
-#include <bpf/bpf_helpers.h>
-#include <bpf/bpf_core_read.h>
+#include "dialect.h"
 
-/* Set by user space where the kernel has bpf_rdonly_cast(). */
-const volatile bool can_cast = false;
+/* Whether an sk_buff has the field alloc_cpu, and what it says, by a plain load. */
+#ifndef LOCALITY_BCC
+#define HAS_ALLOC_CPU bpf_core_field_exists(((struct sk_buff *)0)->alloc_cpu)
+#define ALLOC_CPU(skb) BPF_CORE_READ_BITFIELD(skb, alloc_cpu)
+#elif HAS_sk_buff_alloc_cpu
+#define HAS_ALLOC_CPU 1
+#define ALLOC_CPU(skb) ((skb)->alloc_cpu)
+#else
+#define HAS_ALLOC_CPU 0
+#define ALLOC_CPU(skb) 0
+#endif
 
+/* Set by user space where the kernel has bpf_rdonly_cast(), which is found by BTF. */
+CONSTANT(bool, can_cast);
+
+#ifndef LOCALITY_BCC
 extern void *bpf_rdonly_cast(const void *memory, __u32 type) __ksym __weak;
 
 /* `memory` as a pointer the verifier lets us load from; only where can_cast. */
@@ -48,5 +59,6 @@ extern void *bpf_rdonly_cast(const void *memory, __u32 type) __ksym __weak;
 #define READ(address, type, member)                                  \
 	(can_cast ? typed(address, type)->member                     \
 		  : BPF_CORE_READ((type *)(address), member))
+#endif
 
 #endif

@@ -26,11 +26,12 @@
  *   raw tracepoints  skb_raw_tracepoints.h, for kernels that let no function be hooked
  */
 #include "skb_counters.h"
-#include <bpf/bpf_tracing.h>
 #include "skb_flush.h"
+#ifndef LOCALITY_BCC /* its programs are typed: they need BTF */
 #include "skb_raw_tracepoints.h"
+#endif
 
-char LICENSE[] SEC("license") = "GPL";
+LICENSE_GPL;
 
 /* Gives the object's BTF the layouts, for the reader to check against. */
 struct cell *cell_layout __attribute__((unused));
@@ -136,22 +137,19 @@ static __always_inline void merged(struct sk_buff *skb, unsigned int len, bool h
 
 /* fentry */
 
-SEC("fentry/kfree_skbmem")
-int BPF_PROG(fentry_kfree_skbmem, struct sk_buff *skb)
+FENTRY(kfree_skbmem, struct sk_buff *skb)
 {
 	freed(skb, typed_packet(skb));
 	return 0;
 }
 
-SEC("fentry/napi_skb_cache_put")
-int BPF_PROG(fentry_napi_skb_cache_put, struct sk_buff *skb)
+FENTRY(napi_skb_cache_put, struct sk_buff *skb)
 {
 	freed(skb, typed_packet(skb));
 	return 0;
 }
 
-SEC("fentry/napi_consume_skb")
-int BPF_PROG(fentry_napi_consume_skb, struct sk_buff *skb, int budget)
+FENTRY(napi_consume_skb, struct sk_buff *skb, int budget)
 {
 	if (skb && ends_in_napi_cache(budget, BPF_CORE_READ_BITFIELD(skb, fclone),
 				      skb->users.refs.counter))
@@ -159,45 +157,39 @@ int BPF_PROG(fentry_napi_consume_skb, struct sk_buff *skb, int budget)
 	return 0;
 }
 
-SEC("fentry/__kfree_skb_defer")
-int BPF_PROG(fentry_kfree_skb_defer, struct sk_buff *skb)
+FENTRY(__kfree_skb_defer, struct sk_buff *skb)
 {
 	freed(skb, typed_packet(skb));
 	return 0;
 }
 
-SEC("fentry/skb_attempt_defer_free")
-int BPF_PROG(fentry_attempt_defer_free, struct sk_buff *skb)
+FENTRY(skb_attempt_defer_free, struct sk_buff *skb)
 {
 	let_go(skb, typed_packet(skb));
 	return 0;
 }
 
 /* Not freed within: it lies on the list, and its address may come back for another packet. */
-SEC("fexit/skb_attempt_defer_free")
-int BPF_PROG(fexit_attempt_defer_free, struct sk_buff *skb)
+FEXIT(skb_attempt_defer_free, struct sk_buff *skb)
 {
 	handle(NULL, 0);
 	return 0;
 }
 
-SEC("fentry/skb_consume_udp")
-int BPF_PROG(fentry_consume_udp, struct sock *sk, struct sk_buff *skb)
+FENTRY(skb_consume_udp, struct sock *sk, struct sk_buff *skb)
 {
 	udp_let_go(skb, typed_packet(skb));
 	return 0;
 }
 
-SEC("fentry/kfree_skb_partial")
-int BPF_PROG(fentry_kfree_skb_partial, struct sk_buff *skb)
+FENTRY(kfree_skb_partial, struct sk_buff *skb)
 {
 	/* Of a bool argument only the low byte is defined. */
 	merged(skb, skb->len, ctx[1] & 1);
 	return 0;
 }
 
-SEC("tp_btf/consume_skb")
-int BPF_PROG(fentry_flush, struct sk_buff *skb)
+TYPED_TRACEPOINT(fentry_flush, consume_skb, struct sk_buff *skb)
 {
 	if (is_flush(ctx))
 		handle(skb, FLUSHED);
@@ -206,22 +198,19 @@ int BPF_PROG(fentry_flush, struct sk_buff *skb)
 
 /* kprobe */
 
-SEC("kprobe/kfree_skbmem")
-int BPF_KPROBE(kprobe_kfree_skbmem, struct sk_buff *skb)
+KPROBE(kfree_skbmem, struct sk_buff *skb)
 {
 	freed(skb, packet_at(skb));
 	return 0;
 }
 
-SEC("kprobe/napi_skb_cache_put")
-int BPF_KPROBE(kprobe_napi_skb_cache_put, struct sk_buff *skb)
+KPROBE(napi_skb_cache_put, struct sk_buff *skb)
 {
 	freed(skb, packet_at(skb));
 	return 0;
 }
 
-SEC("kprobe/napi_consume_skb")
-int BPF_KPROBE(kprobe_napi_consume_skb, struct sk_buff *skb, int budget)
+KPROBE(napi_consume_skb, struct sk_buff *skb, int budget)
 {
 	if (skb && ends_in_napi_cache(budget, BPF_CORE_READ_BITFIELD_PROBED(skb, fclone),
 				      BPF_CORE_READ(skb, users.refs.counter)))
@@ -229,43 +218,37 @@ int BPF_KPROBE(kprobe_napi_consume_skb, struct sk_buff *skb, int budget)
 	return 0;
 }
 
-SEC("kprobe/__kfree_skb_defer")
-int BPF_KPROBE(kprobe_kfree_skb_defer, struct sk_buff *skb)
+KPROBE(__kfree_skb_defer, struct sk_buff *skb)
 {
 	freed(skb, packet_at(skb));
 	return 0;
 }
 
-SEC("kprobe/skb_attempt_defer_free")
-int BPF_KPROBE(kprobe_attempt_defer_free, struct sk_buff *skb)
+KPROBE(skb_attempt_defer_free, struct sk_buff *skb)
 {
 	let_go(skb, packet_at(skb));
 	return 0;
 }
 
-SEC("kretprobe/skb_attempt_defer_free")
-int BPF_KRETPROBE(kretprobe_attempt_defer_free)
+KRETPROBE(skb_attempt_defer_free)
 {
 	handle(NULL, 0);
 	return 0;
 }
 
-SEC("kprobe/skb_consume_udp")
-int BPF_KPROBE(kprobe_consume_udp, struct sock *sk, struct sk_buff *skb)
+KPROBE(skb_consume_udp, struct sock *sk, struct sk_buff *skb)
 {
 	udp_let_go(skb, packet_at(skb));
 	return 0;
 }
 
-SEC("kprobe/kfree_skb_partial")
-int BPF_KPROBE(kprobe_kfree_skb_partial, struct sk_buff *skb, unsigned long head_stolen)
+KPROBE(kfree_skb_partial, struct sk_buff *skb, unsigned long head_stolen)
 {
 	merged(skb, BPF_CORE_READ(skb, len), head_stolen & 1);
 	return 0;
 }
 
-SEC("raw_tp/consume_skb")
-int BPF_PROG(kprobe_flush, struct sk_buff *skb)
+RAW_TRACEPOINT(kprobe_flush, consume_skb, struct sk_buff *skb)
 {
 	if (is_flush(ctx))
 		handle(skb, FLUSHED);

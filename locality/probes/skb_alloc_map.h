@@ -11,16 +11,10 @@
 #define LOCALITY_SKB_ALLOC_MAP_H
 
 #include "kernel_differences.h"
-#include <bpf/bpf_tracing.h>
 
 #define UNKNOWN_CPU 0xffffffff
 
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1);
-	__type(key, __u64);
-	__type(value, __u32);
-} alloc_cpus SEC(".maps");
+LRU_MAP(alloc_cpus, __u64, __u32);
 
 static __always_inline __u32 remembered_cpu(struct sk_buff *skb)
 {
@@ -42,57 +36,49 @@ static __always_inline void forget(struct sk_buff *skb)
 {
 	__u64 key = (__u64)skb;
 
-	if (!bpf_core_field_exists(skb->alloc_cpu))
+	if (!HAS_ALLOC_CPU)
 		bpf_map_delete_elem(&alloc_cpus, &key);
 }
 
-SEC("fexit/__alloc_skb")
-int BPF_PROG(fexit_alloc_skb, unsigned int size, unsigned int priority, int flags, int node,
-	     struct sk_buff *made)
+FEXIT(__alloc_skb, unsigned int size, unsigned int priority, int flags, int node,
+      struct sk_buff *made)
 {
 	remember(made, bpf_get_smp_processor_id());
 	return 0;
 }
 
-SEC("fexit/__build_skb")
-int BPF_PROG(fexit_build_skb, void *data, unsigned int frag_size, struct sk_buff *made)
+FEXIT(__build_skb, void *data, unsigned int frag_size, struct sk_buff *made)
 {
 	remember(made, bpf_get_smp_processor_id());
 	return 0;
 }
 
-SEC("fexit/build_skb_around")
-int BPF_PROG(fexit_build_skb_around, struct sk_buff *skb, void *data, unsigned int frag_size,
-	     struct sk_buff *made)
+FEXIT(build_skb_around, struct sk_buff *skb, void *data, unsigned int frag_size,
+      struct sk_buff *made)
 {
 	remember(made, bpf_get_smp_processor_id());
 	return 0;
 }
 
-SEC("fexit/skb_clone")
-int BPF_PROG(fexit_skb_clone, struct sk_buff *original, unsigned int priority,
-	     struct sk_buff *made)
+FEXIT(skb_clone, struct sk_buff *original, unsigned int priority, struct sk_buff *made)
 {
 	remember(made, remembered_cpu(original));
 	return 0;
 }
 
-SEC("kretprobe/__alloc_skb")
-int BPF_KRETPROBE(kretprobe_alloc_skb, struct sk_buff *made)
+KRETPROBE(__alloc_skb, struct sk_buff *made)
 {
 	remember(made, bpf_get_smp_processor_id());
 	return 0;
 }
 
-SEC("kretprobe/__build_skb")
-int BPF_KRETPROBE(kretprobe_build_skb, struct sk_buff *made)
+KRETPROBE(__build_skb, struct sk_buff *made)
 {
 	remember(made, bpf_get_smp_processor_id());
 	return 0;
 }
 
-SEC("kretprobe/build_skb_around")
-int BPF_KRETPROBE(kretprobe_build_skb_around, struct sk_buff *made)
+KRETPROBE(build_skb_around, struct sk_buff *made)
 {
 	remember(made, bpf_get_smp_processor_id());
 	return 0;
@@ -102,8 +88,7 @@ int BPF_KRETPROBE(kretprobe_build_skb_around, struct sk_buff *made)
  * The return does not tell the original. A pair's clone lies behind its original in
  * memory, which serves TCP; another clone gets the CPU it is made on.
  */
-SEC("kretprobe/skb_clone")
-int BPF_KRETPROBE(kretprobe_skb_clone, struct sk_buff *made)
+KRETPROBE(skb_clone, struct sk_buff *made)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
 

@@ -43,21 +43,9 @@ struct row {
 	__u64 acked_to;
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct cell);
-} cells SEC(".maps");
+COUNTERS(cells, struct cell);
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct row);
-} rows SEC(".maps");
+COUNTERS(rows, struct row);
 
 static __always_inline struct row *this_row(void)
 {

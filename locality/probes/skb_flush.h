@@ -12,14 +12,13 @@
 #ifndef LOCALITY_SKB_FLUSH_H
 #define LOCALITY_SKB_FLUSH_H
 
-#include "kernel_types.h"
-#include <bpf/bpf_helpers.h>
+#include "dialect.h"
 
 #define MAX_FLUSH_FUNCTIONS 16
 
-const volatile __u32 flush_functions = 0;
-const volatile __u64 flush_begin[MAX_FLUSH_FUNCTIONS] = {};
-const volatile __u64 flush_end[MAX_FLUSH_FUNCTIONS] = {};
+CONSTANT(__u32, flush_functions);
+CONSTANT_ARRAY(__u64, flush_begin, MAX_FLUSH_FUNCTIONS);
+CONSTANT_ARRAY(__u64, flush_end, MAX_FLUSH_FUNCTIONS);
 
 /*
  * Takes the context, not the location: where there is none, reading it would be refused.

@@ -36,7 +36,7 @@ struct packet {
 };
 
 /* CPUs this machine can have: the size of every per-CPU table. */
-const volatile __u32 possible_cpus = 1;
+CONSTANT(__u32, possible_cpus);
 
 static __always_inline enum kind kind_of(int iif, __u8 fclone, bool stamped, __u32 sender_cpu,
 					 __u8 pkt_type)
@@ -56,25 +56,35 @@ static __always_inline enum kind kind_of(int iif, __u8 fclone, bool stamped, __u
 
 static __always_inline __u32 alloc_cpu_of(struct sk_buff *skb)
 {
-	if (!bpf_core_field_exists(skb->alloc_cpu))
-		return remembered_cpu(skb);
-	return BPF_CORE_READ_BITFIELD(skb, alloc_cpu);
+	return HAS_ALLOC_CPU ? ALLOC_CPU(skb) : remembered_cpu(skb);
+}
+
+/* What `skb` is, by its fields where they can be loaded from. */
+static __always_inline struct packet packet_of(struct sk_buff *fields, struct sk_buff *skb)
+{
+	return (struct packet){
+		.kind = kind_of(fields->skb_iif, BPF_CORE_READ_BITFIELD(fields, fclone),
+				fields->skb_mstamp_ns, fields->sender_cpu,
+				BPF_CORE_READ_BITFIELD(fields, pkt_type)),
+		.alloc_cpu = HAS_ALLOC_CPU ? ALLOC_CPU(fields) : remembered_cpu(skb),
+	};
 }
 
 /* For programs whose skb the verifier knows by type: plain loads. */
 static __always_inline struct packet typed_packet(struct sk_buff *skb)
 {
-	return (struct packet){
-		.kind = kind_of(skb->skb_iif, BPF_CORE_READ_BITFIELD(skb, fclone),
-				skb->skb_mstamp_ns, skb->sender_cpu,
-				BPF_CORE_READ_BITFIELD(skb, pkt_type)),
-		.alloc_cpu = alloc_cpu_of(skb),
-	};
+	return packet_of(skb, skb);
 }
 
-/* For programs that have just an address: a helper call for each field, or a cast. */
+/* For programs that have just an address: a cast, or a copy, or a helper call a field. */
 static __always_inline struct packet packet_at(struct sk_buff *skb)
 {
+#ifdef LOCALITY_BCC
+	struct sk_buff copy;
+
+	bpf_probe_read_kernel(&copy, sizeof(copy), skb);
+	return packet_of(&copy, skb);
+#else
 	if (can_cast)
 		return typed_packet(typed(skb, struct sk_buff));
 	return (struct packet){
@@ -82,10 +92,10 @@ static __always_inline struct packet packet_at(struct sk_buff *skb)
 				BPF_CORE_READ_BITFIELD_PROBED(skb, fclone),
 				BPF_CORE_READ(skb, skb_mstamp_ns), BPF_CORE_READ(skb, sender_cpu),
 				BPF_CORE_READ_BITFIELD_PROBED(skb, pkt_type)),
-		.alloc_cpu = bpf_core_field_exists(skb->alloc_cpu)
-				     ? BPF_CORE_READ_BITFIELD_PROBED(skb, alloc_cpu)
-				     : remembered_cpu(skb),
+		.alloc_cpu = HAS_ALLOC_CPU ? BPF_CORE_READ_BITFIELD_PROBED(skb, alloc_cpu)
+					   : remembered_cpu(skb),
 	};
+#endif
 }
 
 #endif

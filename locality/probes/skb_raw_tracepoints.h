@@ -32,8 +32,6 @@
 #define LOCALITY_SKB_RAW_TRACEPOINTS_H
 
 #include "skb_counters.h"
-#include <bpf/bpf_tracing.h>
-#include <bpf/bpf_endian.h>
 #include "skb_flush.h"
 
 #define ETH_P_IP 0x0800
@@ -47,12 +45,12 @@
  * Does the kernel defer datagrams too? Until user space has found out, by reading some
  * itself in this thread, those that consume_skb tells of are counted.
  */
-__u32 udp_reader;
-__u64 udp_consumed;
+GLOBAL(__u32, udp_reader);
+GLOBAL(__u64, udp_consumed);
 
 /* The slab caches, once learnt. */
-__u64 head_cache;
-__u64 fclone_cache;
+GLOBAL(__u64, head_cache);
+GLOBAL(__u64, fclone_cache);
 static __u64 awaited_pair;
 
 static __always_inline void count_consumed(struct row *row, struct packet packet)
@@ -108,8 +106,7 @@ static __always_inline bool was_deferred(const unsigned long long *ctx, struct s
 	       !(READ(tcp_part(skb), struct tcp_skb_cb, tcp_flags) & TCPHDR_SYN);
 }
 
-SEC("tp_btf/consume_skb")
-int BPF_PROG(raw_consume_skb, struct sk_buff *skb)
+TYPED_TRACEPOINT(raw_consume_skb, consume_skb, struct sk_buff *skb)
 {
 	struct packet packet = typed_packet(skb);
 	struct row *row = this_row();
@@ -137,8 +134,7 @@ int BPF_PROG(raw_consume_skb, struct sk_buff *skb)
 	return 0;
 }
 
-SEC("tp_btf/kfree_skb")
-int BPF_PROG(raw_kfree_skb, struct sk_buff *skb)
+TYPED_TRACEPOINT(raw_kfree_skb, kfree_skb, struct sk_buff *skb)
 {
 	struct packet packet = typed_packet(skb);
 	struct row *row = this_row();
@@ -151,8 +147,7 @@ int BPF_PROG(raw_kfree_skb, struct sk_buff *skb)
 	return 0;
 }
 
-SEC("tp_btf/skb_copy_datagram_iovec")
-int BPF_PROG(raw_copy_datagram, struct sk_buff *skb, int len)
+TYPED_TRACEPOINT(raw_copy_datagram, skb_copy_datagram_iovec, struct sk_buff *skb, int len)
 {
 	struct sock *sk = skb->sk;
 	struct cell *cell;
@@ -175,8 +170,7 @@ int BPF_PROG(raw_copy_datagram, struct sk_buff *skb, int len)
 	return 0;
 }
 
-SEC("tp_btf/sock_recv_length")
-int BPF_PROG(raw_recv_length, struct sock *sk, int ret, int flags)
+TYPED_TRACEPOINT(raw_recv_length, sock_recv_length, struct sock *sk, int ret, int flags)
 {
 	struct row *row;
 
@@ -222,8 +216,7 @@ static __always_inline bool not_after(__u32 one, __u32 other)
  * it ended, it is in order of sequence numbers too, and tcp_clean_rtx_queue() will free all
  * that end by the ACK. After a loss it is not, and the walk ends.
  */
-SEC("tp_btf/tcp_probe")
-int BPF_PROG(raw_tcp_probe, struct sock *sk, struct sk_buff *segment)
+TYPED_TRACEPOINT(raw_tcp_probe, tcp_probe, struct sock *sk, struct sk_buff *segment)
 {
 	__u32 acked = READ(sk, struct tcp_sock, snd_una);
 	__u32 ack = READ(&segment->cb, struct tcp_skb_cb, ack_seq);
@@ -301,8 +294,8 @@ static __always_inline void pair_freed(struct row *row, struct sk_buff_fclones *
 }
 
 /* Untyped: `memory` is a void pointer, which a typed program may not take everywhere. */
-SEC("raw_tp/kmem_cache_free")
-int BPF_PROG(raw_cache_free, unsigned long call_site, const void *memory, struct kmem_cache *cache)
+RAW_TRACEPOINT(raw_cache_free, kmem_cache_free, unsigned long call_site, const void *memory,
+	       struct kmem_cache *cache)
 {
 	struct packet packet;
 	struct sk_buff *skb;

@@ -6,17 +6,16 @@
 #ifndef LOCALITY_WANTED_H
 #define LOCALITY_WANTED_H
 
-#include "kernel_types.h"
-#include <bpf/bpf_helpers.h>
+#include "dialect.h"
 
 #define COMM_LEN 16
 #define MAX_CHOICES 64
 
-const volatile char only_comm[COMM_LEN] = {};
-const volatile __u32 pid_count = 0;
-const volatile __u32 only_pids[MAX_CHOICES] = {};
-const volatile __u32 port_count = 0;
-const volatile __u16 only_ports[MAX_CHOICES] = {};
+CONSTANT_ARRAY(char, only_comm, COMM_LEN);
+CONSTANT(__u32, pid_count);
+CONSTANT_ARRAY(__u32, only_pids, MAX_CHOICES);
+CONSTANT(__u32, port_count);
+CONSTANT_ARRAY(__u16, only_ports, MAX_CHOICES);
 
 static __always_inline bool wanted_task(void)
 {
