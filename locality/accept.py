@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from locality import accept_io_uring
 from locality.bpf.btf import check_layout
+from locality.bpf.engine import Engine, choose
 from locality.bpf.ladder import Footing, Rung, climb
-from locality.bpf.object import Object
 from locality.bpf.ring import Ring
 from locality.errors import Unsupported
 from locality.wanted import Wanted
+
+if TYPE_CHECKING:
+    from locality.bpf.object import Object
 
 #: One accepted connection, as `struct accept_event` of the probe.
 #: time: CLOCK_MONOTONIC, ns. wait: ns in the accept queue, valid with `WAIT_KNOWN`.
@@ -125,6 +128,7 @@ class AcceptSource:
         wanted: What to record.
         rung: Stand on this rung or fail; None takes the best.
         ring_bytes: Size of the ring; rounded up to a power of two of pages.
+        engine: auto, core or bcc.
 
     Raises:
         Unsupported: No rung is allowed here; says what the kernel answered.
@@ -133,16 +137,18 @@ class AcceptSource:
     wanted: Filter = field(default_factory=Filter)
     rung: str | None = None
     ring_bytes: int = DEFAULT_RING
+    engine: str = "auto"
 
     #: Seconds between readings when the ring does not fill up faster.
     period: ClassVar[float] = 0.05
 
     def __post_init__(self) -> None:
-        self.footing: Footing = climb(RUNGS, self._open, only=self.rung)
+        self._engine: Engine = choose(self.engine)
+        self.footing: Footing = climb(RUNGS, self._open, self.rung, self._engine)
         obj = self.footing.obj
         self._objects = [obj]
         try:
-            self._objects.append(accept_io_uring.attach(obj, self._constants()))
+            self._objects.append(self._attach_io_uring(obj))
         except Unsupported as refusal:
             note = f"not seen: accepts by io_uring: {refusal}"
             self.footing = replace(self.footing, rung=replace(self.footing.rung, note=note))
@@ -159,8 +165,13 @@ class AcceptSource:
         # The kernel wakes the reader when a quarter of the ring is full, and not for each record.
         return {**self.wanted.rodata(), "wakeup_bytes": self.ring_bytes // 4}
 
+    def _attach_io_uring(self, obj: Object) -> Object:
+        if self._engine.name != "core":
+            raise Unsupported("its structures are in no header that a distribution installs")
+        return accept_io_uring.attach(obj, self._constants())
+
     def _open(self) -> Object:
-        obj = Object.open("accept_cpu", self._constants())
+        obj = self._engine.open("accept_cpu", self._constants())
         check_layout(ACCEPT, obj.btf.struct("accept_event"), "accept_event")
         obj.resize("events", self.ring_bytes)
         return obj

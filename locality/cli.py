@@ -36,7 +36,7 @@ from locality.cli_recordings import export, info, replay, report
 from locality.cli_spread import spread
 from locality.cli_udp import udp
 from locality.errors import LocalityError
-from locality.options import AT_LEAST_ONE, PORT, SECONDS, tracing_options
+from locality.options import AT_LEAST_ONE, PORT, SECONDS, engine_option, tracing_options
 
 if TYPE_CHECKING:
     from locality.accept import AcceptBatch
@@ -88,6 +88,7 @@ for command in (
     show_default=True,
     help="Size of the buffer between kernel and reader.",
 )
+@engine_option
 @tracing_options
 def accept(
     *,
@@ -98,6 +99,7 @@ def accept(
     family: str | None,
     count: int | None,
     ring: int,
+    engine: str,
     format_: str,
     live: bool,
     svg: Path | None,
@@ -125,7 +127,7 @@ def accept(
     wanted = Filter(comm, pids, ports, cpu, int(family) if family else None)
     summary = AcceptSummary(machine)
     sinks: list[Sink[AcceptBatch]] = [summary]
-    with AcceptSource(wanted, rung, ring * 1024) as source, ExitStack() as stack:
+    with AcceptSource(wanted, rung, ring * 1024, engine) as source, ExitStack() as stack:
         say_where_we_stand(source.footing, f"accepts of {wanted}")
         if comm is not None and not has_thread_named(comm):
             tell(f"no thread is called {comm!r} yet: waiting for one")
@@ -149,12 +151,14 @@ def accept(
 @click.option("--interval", type=SECONDS, default=1.0, show_default=True, metavar="S")
 @click.option("--count", type=AT_LEAST_ONE, metavar="N", help="End after N intervals.")
 @click.option("--matrix", is_flag=True, help="Add the packets by alloc CPU and consume CPU.")
+@engine_option
 @tracing_options
 def skb(
     *,
     interval: float,
     count: int | None,
     matrix: bool,
+    engine: str,
     format_: str,
     live: bool,
     svg: Path | None,
@@ -176,7 +180,7 @@ def skb(
     machine = topology.read()
     summary = SkbSummary()
     sinks: list[Sink[Interval]] = [summary]
-    with SkbSource(interval, rung) as source, ExitStack() as stack:
+    with SkbSource(interval, rung, engine) as source, ExitStack() as stack:
         say_where_we_stand(source.footing, "packets of this machine")
         if record is not None:
             from locality.recording_format import Meta

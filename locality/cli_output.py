@@ -30,9 +30,10 @@ def tell(line: str) -> None:
 
 
 def say_where_we_stand(footing: Footing, what: str) -> None:
-    """What is measured, on which rung, and why not on a better one."""
+    """What is measured, on which rung, by which engine, and why not on a better rung."""
+    engine = f" by engine {footing.engine} ({footing.why})" if footing.why else ""
     why = "".join(f"; {refusal.rung}: {refusal.answer}" for refusal in footing.refused)
-    tell(f"{what}, on rung {footing.rung.name}{why}")
+    tell(f"{what}, on rung {footing.rung.name}{engine}{why}")
     if footing.rung.note:
         tell(footing.rung.note)
 
@@ -41,7 +42,7 @@ def header_of(footing: Footing, wanted: str) -> Header:
     """The dashboard's header for a measurement of this machine."""
     from locality.sinks.dashboard import Header
 
-    return Header(platform.node(), platform.release(), footing.rung.name, wanted, footing.rung.note)
+    return Header(platform.node(), platform.release(), footing.name, wanted, footing.rung.note)
 
 
 def show(lines: Iterable[str]) -> None:

@@ -132,6 +132,16 @@ tracing_options = _with(
     click.option("--duration", type=SECONDS, metavar="S", help="End after S seconds."),
 )
 
+engine_option = click.option(
+    "--engine",
+    type=click.Choice(["auto", "core", "bcc"]),
+    default="auto",
+    show_default=True,
+    envvar="LOCALITY_ENGINE",
+    help="What fits the probes to this kernel. core: its BTF; bcc: its headers, where there is no "
+    "BTF.",
+)
+
 #: What control traffic is, for a program that looks into the payload.
 payload_options = _with(
     click.option(

@@ -219,7 +219,7 @@ class Meta:
             host=platform.node(),
             kernel=platform.release(),
             kind=kind,
-            rung=footing.rung.name,
+            rung=footing.name,
             refused=tuple(f"{refusal.rung}: {refusal.answer}" for refusal in footing.refused),
             unseen=footing.rung.note,
             filter=wanted,

@@ -16,11 +16,11 @@ from threading import get_native_id
 from typing import TYPE_CHECKING, Self
 
 from locality import topology
-from locality.bpf import btf, kallsyms
+from locality.bpf import kallsyms
 from locality.bpf.btf import check_layout
 from locality.bpf.counters import Counters
+from locality.bpf.engine import choose
 from locality.bpf.ladder import Footing, Rung, climb
-from locality.bpf.object import Object
 from locality.errors import LocalityError, Unsupported
 from locality.skb_account import (
     CELL,
@@ -35,7 +35,8 @@ from locality.skb_account import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from locality.bpf.btf import Btf
+    from locality.bpf.engine import Kernel
+    from locality.bpf.object import Object
 
 DEFER_MAX = Path("/proc/sys/net/core/skb_defer_max")
 
@@ -64,7 +65,7 @@ RAW_PROGRAMS = (
 )
 
 
-def _tells_location(kernel: Btf) -> bool:
+def _tells_location(kernel: Kernel) -> bool:
     """Whether the tracepoint consume_skb says from where it was called."""
     return (kernel.tracepoint_arguments("consume_skb") or 0) > 1
 
@@ -75,10 +76,10 @@ def _flush_ranges() -> list[tuple[int, int]]:
     return kallsyms.function_ranges(FLUSH_FUNCTIONS)
 
 
-def _function_programs(prefix: str, leave: str) -> Callable[[Btf], tuple[str, ...]]:
+def _function_programs(prefix: str, leave: str) -> Callable[[Kernel], tuple[str, ...]]:
     """The programs of a rung that hooks functions: those for which this kernel has one."""
 
-    def programs(kernel: Btf) -> tuple[str, ...]:
+    def programs(kernel: Kernel) -> tuple[str, ...]:
         chosen = ["kfree_skbmem", "kfree_skb_partial", "skb_consume_udp"]
         if kernel.has_function("napi_skb_cache_put"):
             chosen.append("napi_skb_cache_put")
@@ -98,7 +99,7 @@ def _function_programs(prefix: str, leave: str) -> Callable[[Btf], tuple[str, ..
     return programs
 
 
-def _raw_programs(kernel: Btf) -> tuple[str, ...]:
+def _raw_programs(kernel: Kernel) -> tuple[str, ...]:
     if not _remembers_alloc_cpu(kernel):
         raise Unsupported(
             "this kernel's sk_buff does not say where it was allocated (alloc_cpu), and "
@@ -116,7 +117,7 @@ def _raw_programs(kernel: Btf) -> tuple[str, ...]:
     )
 
 
-def _remembers_alloc_cpu(kernel: Btf) -> bool:
+def _remembers_alloc_cpu(kernel: Kernel) -> bool:
     """Whether an sk_buff has a field for the CPU it was allocated on."""
     return kernel.has_member("sk_buff", "alloc_cpu")
 
@@ -145,6 +146,7 @@ class SkbSource:
     Args:
         period: Seconds between readings.
         rung: Stand on this rung or fail; None takes the best.
+        engine: auto, core or bcc.
 
     Raises:
         Unsupported: No rung is allowed here; says what the kernel answered.
@@ -152,16 +154,17 @@ class SkbSource:
 
     fd: int | None = None
 
-    def __init__(self, period: float = 1.0, rung: str | None = None) -> None:
+    def __init__(self, period: float = 1.0, rung: str | None = None, engine: str = "auto") -> None:
         self.period = period
         self.cpus = topology.possible_cpus()
-        self._flushes = _flush_ranges() if _tells_location(btf.kernel()) else []
+        self._engine = choose(engine)
+        self._flushes = _flush_ranges() if _tells_location(self._engine.kernel) else []
         if len(self._flushes) > MAX_FLUSH_FUNCTIONS:
             raise LocalityError(
                 f"this kernel's flush functions come in {len(self._flushes)} pieces, the probe has "
                 f"room for {MAX_FLUSH_FUNCTIONS}: please report it"
             )
-        self.footing: Footing = climb(RUNGS, self._open, only=rung)
+        self.footing: Footing = climb(RUNGS, self._open, rung, self._engine)
         obj = self.footing.obj
         self._cells = Counters(obj, "cells", CELL, (self.cpus, self.cpus))
         self._rows = Counters(obj, "rows", ROW, (self.cpus,))
@@ -170,19 +173,20 @@ class SkbSource:
         self._since = time.monotonic()
 
     def _open(self) -> Object:
+        kernel = self._engine.kernel
         constants = {
             "possible_cpus": self.cpus,
-            "can_cast": btf.kernel().has_function("bpf_rdonly_cast"),
+            "can_cast": kernel.has_function("bpf_rdonly_cast"),
             "flush_functions": len(self._flushes),
             "flush_begin": [begin for begin, _ in self._flushes],
             "flush_end": [end for _, end in self._flushes],
         }
-        obj = Object.open("skb_alloc_free", constants)
+        obj = self._engine.open("skb_alloc_free", constants)
         check_layout(CELL, obj.btf.struct("cell"), "cell")
         check_layout(ROW, obj.btf.struct("row"), "row")
         obj.resize("cells", self.cpus**2)
         obj.resize("rows", self.cpus)
-        if not _remembers_alloc_cpu(btf.kernel()):
+        if not _remembers_alloc_cpu(kernel):
             obj.resize("alloc_cpus", REMEMBERED)
         return obj
 
@@ -251,7 +255,7 @@ class SkbSource:
         return Interval(
             time=time.time(),
             seconds=seconds,
-            rung=self.footing.rung.name,
+            rung=self.footing.name,
             lost=self.footing.obj.skipped_runs(),
             **vars(figures),
         )

@@ -35,7 +35,7 @@ from locality.udp_groups import Membership
 from locality.wanted import Wanted
 
 if TYPE_CHECKING:
-    from locality.bpf.btf import Btf
+    from locality.bpf.engine import Kernel
 
 #: `struct udp_socket`.
 SOCKET_ROW = np.dtype(
@@ -95,14 +95,14 @@ _GAUGES = ("queued", "queued_bytes", "rcvbuf", "peak")
 _IDENTITY = ("inode", "netns", "family", "port", "address")
 
 
-def _raw_programs(kernel: Btf) -> tuple[str, ...]:
+def _raw_programs(kernel: Kernel) -> tuple[str, ...]:
     for name in ("sock_recv_length", "sk_data_ready"):
         if kernel.tracepoint_arguments(name) is None:
             raise Unsupported(f"this kernel has no tracepoint {name} (6.3)")
     return ("raw_recv_length", "raw_data_ready", "raw_fail_queue")
 
 
-def _function_programs(prefix: str, kernel: Btf) -> tuple[str, ...]:
+def _function_programs(prefix: str, kernel: Kernel) -> tuple[str, ...]:
     if not kernel.has_function("skb_consume_udp"):
         raise Unsupported("this kernel has no function skb_consume_udp to hook")
     names = [f"{prefix}_consume_udp", "raw_fail_queue"]

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 KALLSYMS = Path("/proc/kallsyms")
 READ_SIZE = 1 << 20
 
+COLUMNS = ("address", "letter", "name")
+
 #: The letters of functions, as nm prints them.
 TEXT = {b"t", b"T", b"w", b"W"}
 
@@ -30,6 +32,15 @@ def function_ranges(names: Collection[str], kallsyms: Path = KALLSYMS) -> list[t
     symbols = _read(kallsyms)
     ranges = (_range(symbols, place) for name in names for place in _places(symbols, name))
     return sorted((begin, end) for begin, end in ranges if 0 < begin < end)
+
+
+def functions(kallsyms: Path = KALLSYMS) -> frozenset[str]:
+    """The names of all functions of the kernel proper, as they are, whatever it hides."""
+    lines = (line.split() for line in _read(kallsyms).splitlines())
+    # A fourth word is the name of a module.
+    return frozenset(
+        words[2].decode() for words in lines if len(words) == len(COLUMNS) and words[1] in TEXT
+    )
 
 
 def _read(kallsyms: Path) -> bytes:

@@ -7,7 +7,7 @@ kernel's refusal is kept as the reason. No version number is ever asked.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from locality.bpf import btf
@@ -17,6 +17,7 @@ from locality.errors import LocalityError, Unsupported
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from locality.bpf.engine import Engine, Kernel
     from locality.bpf.object import Object
 
 
@@ -26,14 +27,14 @@ class Rung:
 
     Attributes:
         name: fentry, kprobe, tracepoint or raw-tracepoint.
-        programs: Chooses the programs to load, by the kernel's types.
+        programs: Chooses the programs to load, by what the kernel has.
             Raises `Unsupported` with the reason where there is something this rung
             cannot do without.
         note: What the numbers of this rung do not show; empty if nothing.
     """
 
     name: str
-    programs: Callable[[btf.Btf], tuple[str, ...]]
+    programs: Callable[[Kernel], tuple[str, ...]]
     note: str = ""
 
 
@@ -53,16 +54,31 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Footing:
-    """Where a measurement stands: its attached object, its rung, and the rungs refused before."""
+    """Where a measurement stands: its attached object, its rung, and the rungs refused before.
+
+    Attributes:
+        engine: What made the object fit this kernel; core where nothing else is said.
+        why: Why it was that engine; empty where there was no choice.
+    """
 
     obj: Object
     rung: Rung
     programs: tuple[str, ...]
     refused: tuple[Refusal, ...]
+    engine: str = "core"
+    why: str = ""
+
+    @property
+    def name(self) -> str:
+        """The rung, and the engine if it is not the usual one: what outputs call it."""
+        return self.rung.name if self.engine == "core" else f"{self.rung.name} ({self.engine})"
 
 
 def climb(
-    rungs: Sequence[Rung], open_object: Callable[[], Object], only: str | None = None
+    rungs: Sequence[Rung],
+    open_object: Callable[[], Object],
+    only: str | None = None,
+    engine: Engine | None = None,
 ) -> Footing:
     """Load and attach on the first rung that this kernel allows.
 
@@ -70,6 +86,7 @@ def climb(
         rungs: The ladder, best first.
         open_object: Opens and configures the object; called afresh for each attempt.
         only: Try just this rung.
+        engine: Opens the objects and knows the kernel; core by default.
 
     Raises:
         Unsupported: No rung was allowed; the message has every reason.
@@ -77,12 +94,13 @@ def climb(
     if only is not None and only not in {rung.name for rung in rungs}:
         known = ", ".join(rung.name for rung in rungs)
         raise LocalityError(f"there is no rung {only!r} here: use one of {known}", exit_code=2)
+    kernel = btf.kernel() if engine is None else engine.kernel
     refused: list[Refusal] = []
     for rung in rungs:
         if only not in {None, rung.name}:
             continue
         try:
-            programs = rung.programs(btf.kernel())
+            programs = rung.programs(kernel)
             obj = open_object()
             try:
                 obj.select(programs)
@@ -94,13 +112,17 @@ def climb(
         except Unsupported as refusal:
             refused.append(Refusal(rung.name, str(refusal), refusal.answer))
             continue
-        return Footing(obj, rung, programs, tuple(refused))
+        if engine is None:
+            return Footing(obj, rung, programs, tuple(refused))
+        told = replace(rung, note="; ".join(note for note in (rung.note, engine.note) if note))
+        return Footing(obj, told, programs, tuple(refused), engine.name, engine.why)
     if missing := missing_for_probes():
         raise Unsupported(
             f"probes need CAP_BPF and CAP_PERFMON (before Linux 5.8: CAP_SYS_ADMIN), and this "
             f"process has no {' and no '.join(missing)}: run it as root"
         )
-    btf.require_kernel_types()
+    if engine is None or engine.name == "core":
+        btf.require_kernel_types()
     by_reason: dict[str, list[str]] = {}
     for one in refused:
         by_reason.setdefault(one.reason, []).append(one.rung)

@@ -22,7 +22,7 @@ from locality.bpf.libbpf import lib
 from locality.errors import LocalityError, Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 
 #: By which libbpf attaches kprobes (CONFIG_KPROBE_EVENTS; Linux 4.17).
@@ -99,12 +99,9 @@ class Object:
     def _set_rodata(self, values: Mapping[str, Any]) -> None:
         if not values:
             return
-        size = ctypes.c_size_t()
-        address = lib.bpf_map__initial_value(self._map(".rodata"), ctypes.byref(size))
-        memory = (ctypes.c_char * size.value).from_address(address)
-        constants = np.ndarray(
-            (), dtype=self.btf.section(".rodata", size.value), buffer=memoryview(memory)
-        )
+        memory = self._initial_value(".rodata")
+        layout = self.btf.section(".rodata", len(memory))
+        constants = np.ndarray((), dtype=layout, buffer=memoryview(memory))
         for name, value in values.items():
             if name not in (constants.dtype.names or ()):
                 raise LocalityError(f"the probe {self.name} has no constant {name}")
@@ -113,6 +110,12 @@ class Object:
                 field[: len(value)] = value
             else:
                 constants[name] = value
+
+    def _initial_value(self, section: str) -> ctypes.Array[ctypes.c_char]:
+        """The memory of a data section as it is before `load`, to read and write."""
+        size = ctypes.c_size_t()
+        address = lib.bpf_map__initial_value(self._map(section), ctypes.byref(size))
+        return (ctypes.c_char * size.value).from_address(address)
 
     @property
     def _open_handle(self) -> int:
@@ -140,8 +143,8 @@ class Object:
         programs = self.programs
         if unknown := set(names) - set(programs):
             raise LocalityError(f"the probe {self.name} has no program {', '.join(unknown)}")
-        sections = [lib.bpf_program__section_name(programs[name]) for name in names]
-        if not KPROBE_EVENTS.exists() and any(b"kprobe/" in section for section in sections):
+        sections = self.sections(names).values()
+        if not KPROBE_EVENTS.exists() and any("kprobe/" in section for section in sections):
             # Loading takes 15 ms, and only attaching would fail.
             raise Unsupported(
                 f"this kernel has no kprobe events: {KPROBE_EVENTS} is missing",
@@ -177,9 +180,8 @@ class Object:
             Unsupported: The kernel refused one; those attached before stay until `close`.
         """
         programs = self.programs
-        for name in names:
+        for name, section in self.sections(names).items():
             libbpf.log.clear()
-            section = lib.bpf_program__section_name(programs[name]).decode()
             if section.startswith("tp/"):
                 with tracefs.perf_event(section.removeprefix("tp/")) as event:
                     # The link takes the descriptor over when it is made.
@@ -215,10 +217,20 @@ class Object:
         """
         info = _ProgramInfo()
         size = ctypes.c_uint32(ctypes.sizeof(info))
-        fd = lib.bpf_program__fd(self.programs[program])
+        fd = self._program_fd(program)
         if lib.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)):
             raise _failure(f"the kernel tells nothing of the program {program}")
         return info
+
+    def _program_fd(self, name: str) -> int:
+        """The descriptor of a loaded program."""
+        fd: int = lib.bpf_program__fd(self.programs[name])
+        return fd
+
+    def sections(self, names: Iterable[str]) -> dict[str, str]:
+        """What each program is to be attached to, as its section says: ``kprobe/fd_install``."""
+        programs = self.programs
+        return {name: lib.bpf_program__section_name(programs[name]).decode() for name in names}
 
     def skipped_runs(self) -> int:
         """How many runs of the attached programs the kernel skipped so far.
@@ -245,10 +257,9 @@ class Object:
 
         Reading a field reads the kernel's memory: no system call.
         """
-        size = ctypes.c_size_t()
-        lib.bpf_map__initial_value(self._map(".bss"), ctypes.byref(size))
-        memory = self.mmap(".bss", size.value)
-        return np.ndarray((), dtype=self.btf.section(".bss", size.value), buffer=memory)
+        size = len(self._initial_value(".bss"))
+        memory = self.mmap(".bss", size)
+        return np.ndarray((), dtype=self.btf.section(".bss", size), buffer=memory)
 
     def mmap(self, map_name: str, size: int) -> mmap.mmap:
         """Map an array map (BPF_F_MMAPABLE) into this process, to read and write."""

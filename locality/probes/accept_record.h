@@ -50,8 +50,7 @@ RING(events, 4 << 20);
 /* Records the ring had no room for. */
 GLOBAL(__u64, lost);
 
-/* Gives the object's BTF the record's layout, for the reader to check against. */
-struct accept_event *layout __attribute__((unused));
+LAYOUT(accept_event);
 
 static __always_inline bool wanted_caller(void)
 {

@@ -25,7 +25,8 @@
 
 #define SEC(name) __attribute__((section(name), used))
 
-#define LICENSE_GPL extern char license_is_told_by_bcc
+#define LICENSE_GPL extern char told_by_bcc
+#define LAYOUT(type) extern char told_by_btf
 
 /* In a value's place: the variables' map, whose value the verifier knows by its map. */
 #define VARIABLE(type, fd, offset) (*(volatile type *)((char *)bpf_pseudo_fd(2, fd) + (offset)))
@@ -38,8 +39,8 @@
 #define LRU_MAP(name, key_type, value_type) extern char declared_by_user_space
 #define RING(name, bytes) extern char declared_by_user_space
 
-/* bcc finds a program by its section; by some beginnings of names it would attach it, too. */
-#define PROGRAM(name) __attribute__((section(".bpf.fn.locality_" #name), used)) int name
+/* bcc finds a program by its section. What is called kprobe__... it would attach unasked. */
+#define PROGRAM(name) __attribute__((section(".bpf.fn.on_" #name), used)) int on_##name
 
 #define COUNT(...) COUNT_(0, ##__VA_ARGS__, 5, 4, 3, 2, 1, 0)
 #define COUNT_(none, a, b, c, d, e, count, ...) count

@@ -29,6 +29,9 @@
 /* Read, and perhaps written, by user space while the programs run. */
 #define GLOBAL(type, name) type name
 
+/* Gives the object's BTF the layout of a record, for the reader to check against. */
+#define LAYOUT(type) struct type *layout_of_##type __attribute__((unused))
+
 /* Counters that user space maps; it also says how many there are. */
 #define COUNTERS(name, value_type)                   \
 	struct {                                     \

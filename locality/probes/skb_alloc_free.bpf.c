@@ -33,9 +33,8 @@
 
 LICENSE_GPL;
 
-/* Gives the object's BTF the layouts, for the reader to check against. */
-struct cell *cell_layout __attribute__((unused));
-struct row *row_layout __attribute__((unused));
+LAYOUT(cell);
+LAYOUT(row);
 
 /* Why the release of row->handled is not a consumption. */
 enum {

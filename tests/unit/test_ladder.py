@@ -13,13 +13,11 @@ from locality.errors import LocalityError, Unsupported
 from locality.skb import RUNGS as SKB_RUNGS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from locality.bpf.btf import Btf
+    from locality.bpf.engine import Kernel
 
 
 def refusing(name: str, reason: str) -> Rung:
-    def programs(_kernel: Btf) -> tuple[str, ...]:
+    def programs(_kernel: Kernel) -> tuple[str, ...]:
         raise Unsupported(reason)
 
     return Rung(name, programs)
@@ -91,8 +89,9 @@ def test_names_are_distinct(rungs: tuple[Rung, ...]) -> None:
     assert set(names) <= {"fentry", "kprobe", "tracepoint", "raw-tracepoint"}
 
 
+MAKERS = ("__alloc_skb", "__build_skb", "build_skb_around", "skb_clone")
 DEFER = "skb_attempt_defer_free"
-DEFER_TWINS = ("_attempt_defer_free", "<_attempt_defer_free")  # "<": when the function returns
+DEFER_TWINS = (f"_{DEFER}", f"<_{DEFER}")  # "<": when the function returns
 
 
 class OneKernel:
@@ -122,13 +121,12 @@ class OneKernel:
         (
             {"__kfree_skb_defer"},
             1,
-            {"_napi_consume_skb", "_kfree_skb_defer"}
-            | {f"<_{name}" for name in ("alloc_skb", "build_skb", "build_skb_around", "skb_clone")},
+            {"_napi_consume_skb", "___kfree_skb_defer", *(f"<_{name}" for name in MAKERS)},
         ),
         (
             {DEFER, "__kfree_skb_defer"},
             1,
-            {"_napi_consume_skb", "_kfree_skb_defer", *DEFER_TWINS},
+            {"_napi_consume_skb", "___kfree_skb_defer", *DEFER_TWINS},
         ),
         ({DEFER}, 2, {"_napi_consume_skb", "_flush", *DEFER_TWINS}),
         ({DEFER, "napi_skb_cache_put"}, 2, {"_napi_skb_cache_put", "_flush", *DEFER_TWINS}),
@@ -140,12 +138,11 @@ def test_programs_by_what_the_kernel_has(
 ) -> None:
     entering, leaving = twin
     (rung,) = (rung for rung in SKB_RUNGS if rung.name == entering)
-    choose: Callable[[object], tuple[str, ...]] = rung.programs  # type: ignore[assignment]
     names = {
         leaving + name.removeprefix("<") if name.startswith("<") else entering + name
-        for name in {"_kfree_skbmem", "_kfree_skb_partial", "_consume_udp", *expected}
+        for name in {"_kfree_skbmem", "_kfree_skb_partial", "_skb_consume_udp", *expected}
     }
-    chosen = choose(OneKernel(functions, arguments))
+    chosen = rung.programs(OneKernel(functions, arguments))
     assert sorted(chosen) == sorted(names)
     with Object.open("skb_alloc_free") as obj:
         assert names <= set(obj.programs)
@@ -153,6 +150,5 @@ def test_programs_by_what_the_kernel_has(
 
 # By tracepoints alone the CPU of such an sk_buff cannot be known: refused, and why.
 def test_tracepoints_need_the_field() -> None:
-    choose: Callable[[object], tuple[str, ...]] = SKB_RUNGS[-1].programs  # type: ignore[assignment]
     with pytest.raises(Unsupported, match="alloc_cpu"):
-        choose(OneKernel({"__kfree_skb_defer"}, 1))
+        SKB_RUNGS[-1].programs(OneKernel({"__kfree_skb_defer"}, 1))

@@ -19,6 +19,7 @@ import shutil
 import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -107,6 +108,39 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
+def kernel_headers(name: str) -> Path:
+    """Return the headers of a kernel, in one tree, as bcc takes them by BCC_KERNEL_SOURCE.
+
+    Args:
+        name: A key of `SUITES`.
+
+    Raises:
+        CannotBoot: The kernel or its headers cannot be had.
+    """
+    image = kernel_image(name)
+    tree = image.tree.with_name(f"{name}-headers")
+    with _locked(tree.with_name(f"{tree.name}.lock")):
+        if not (tree / image.version).is_dir():
+            shutil.rmtree(tree, ignore_errors=True)  # of a kernel that was here before
+            with TemporaryDirectory(prefix=f"{name}.part-", dir=tree.parent) as work:
+                _unpack_headers(name, image.version, Path(work)).rename(tree)
+    return tree / image.version
+
+
+def _unpack_headers(name: str, version: str, work: Path) -> Path:
+    """Fetch the headers below `work`: Debian keeps what is generated apart from the rest."""
+    apt = _PrivateApt(work, SUITES[name])
+    package = f"linux-headers-{version}"
+    (common,) = apt.depends(package, re.compile(r"linux-headers-\S+-common\S*"))
+    for one in apt.download([package, common]):
+        _run(["dpkg-deb", "--extract", str(one), str(work / "debian")])
+    tree = work / "tree"
+    for part, directory in product((common, package), ("include", "arch")):
+        source = work / "debian/usr/src" / part / directory
+        shutil.copytree(source, tree / version / directory, dirs_exist_ok=True)
+    return tree
+
+
 def _unpack(name: str, work: Path) -> Path:
     """Fetch and unpack below `work`, and return the finished tree."""
     apt = _PrivateApt(work, SUITES[name])
@@ -158,12 +192,16 @@ class _PrivateApt:
         found: list[str] = []
         waiting = [META_PACKAGE]
         while waiting:
-            answer = _run(["apt-cache", *self._options, "depends", waiting.pop()])
-            for package in re.findall(r"Depends: (\S+)", answer):
-                if KERNEL_FILES.fullmatch(package) and package not in found:
+            for package in self.depends(waiting.pop(), KERNEL_FILES):
+                if package not in found:
                     found.append(package)
                     waiting.append(package)
         return found
+
+    def depends(self, package: str, wanted: re.Pattern[str]) -> list[str]:
+        """The packages of a certain name that a package depends on."""
+        answer = _run(["apt-cache", *self._options, "depends", package])
+        return [one for one in re.findall(r"Depends: (\S+)", answer) if wanted.fullmatch(one)]
 
     def download(self, packages: list[str]) -> list[Path]:
         """Download packages; apt itself compares them with the archive's signed hashes."""
