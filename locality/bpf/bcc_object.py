@@ -135,7 +135,7 @@ class BccObject(Object):
         ]
         with _diverted_stderr() as said:
             try:
-                self._module = bcc.BPF(text=self._text(), cflags=flags)
+                self._module = bcc.BPF(text=self._text().encode(), cflags=flags)
             except Exception as error:  # noqa: BLE001 - bcc raises nothing narrower
                 reason = _first(said, "error: ") or str(error)
                 raise Unsupported(
