@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from locality import accept, skb, udp
+from locality.bpf import engine
 from locality.capabilities import PURPOSES
 from locality.errors import Unsupported
 from locality.untrusted import printable
@@ -32,6 +33,36 @@ class Attempt:
     refusal: str | None
     chosen: bool
     note: str = ""
+
+
+@dataclass(frozen=True)
+class EngineAnswer:
+    """Whether an engine could make the probes of accept and skb fit this kernel.
+
+    Attributes:
+        refusal: What is missing for it, or None.
+        chosen: Whether it is the one that is taken unless another is asked for.
+    """
+
+    engine: str
+    refusal: str | None
+    chosen: bool
+
+
+def engines() -> list[EngineAnswer]:
+    """Look for what each engine needs; nothing is compiled."""
+    found: list[EngineAnswer] = []
+    for name in engine.NAMES:
+        if name == "auto":
+            continue
+        refusal = None
+        try:
+            engine.choose(name)
+        except Unsupported as missing:
+            refusal = str(missing)
+        chosen = refusal is None and not any(one.chosen for one in found)
+        found.append(EngineAnswer(name, refusal, chosen))
+    return found
 
 
 def attempts() -> list[Attempt]:
@@ -62,8 +93,10 @@ def _try(
     return tried
 
 
-def check_lines(attempts: Sequence[Attempt], held: Mapping[str, bool]) -> Iterator[str]:
-    """The ladder of each measurement, and the capabilities of this process."""
+def check_lines(
+    attempts: Sequence[Attempt], engines: Sequence[EngineAnswer], held: Mapping[str, bool]
+) -> Iterator[str]:
+    """The ladder of each measurement, the engines, and the capabilities of this process."""
     yield f"{'measurement':<12} {'rung':<15} answer"
     for attempt in attempts:
         answer = attempt.refusal or ("used" if attempt.chosen else "usable")
@@ -71,10 +104,19 @@ def check_lines(attempts: Sequence[Attempt], held: Mapping[str, bool]) -> Iterat
         if attempt.note:
             yield f"{'':<28} {printable(attempt.note)}"
     yield ""
+    yield f"{'engine':<12} {'':<15} answer"
+    for one in engines:
+        answer = one.refusal or ("used" if one.chosen else "usable")
+        yield f"{one.engine:<28} {printable(answer)}"
+    yield ""
     for name, has in held.items():
         yield f"{name:<15} {'held' if has else 'missing':<8} {PURPOSES[name]}"
 
 
-def check_json(attempts: Sequence[Attempt], held: Mapping[str, bool]) -> str:
+def check_json(
+    attempts: Sequence[Attempt], engines: Sequence[EngineAnswer], held: Mapping[str, bool]
+) -> str:
     """The same for programs."""
-    return json.dumps({"rungs": [vars(attempt) for attempt in attempts], "capabilities": held})
+    found = {"rungs": attempts, "engines": engines}
+    lists = {name: [vars(answer) for answer in answers] for name, answers in found.items()}
+    return json.dumps({**lists, "capabilities": held})

@@ -199,11 +199,11 @@ def skb(
 def check(*, as_json: bool) -> None:
     """Show what this kernel allows: the rung each measurement takes, and why not others."""
     from locality.capabilities import held as capabilities_held
-    from locality.check import attempts, check_json, check_lines
+    from locality.check import attempts, check_json, check_lines, engines
 
     found = attempts()
-    held = capabilities_held()
-    show([check_json(found, held)] if as_json else check_lines(found, held))
+    answers = found, engines(), capabilities_held()
+    show([check_json(*answers)] if as_json else check_lines(*answers))
     if not all(
         any(one.chosen for one in found if one.measurement == name) for name in ("accept", "skb")
     ):

@@ -251,7 +251,7 @@ def _load_kernel() -> int:
     handle: int = lib.btf__load_vmlinux_btf()
     if not handle:
         raise Unsupported(
-            "this kernel has no BTF (/sys/kernel/btf/vmlinux cannot be read): "
-            "locality needs CONFIG_DEBUG_INFO_BTF=y"
+            "this kernel has no BTF (/sys/kernel/btf/vmlinux cannot be read): locality needs "
+            "CONFIG_DEBUG_INFO_BTF=y, or for accept and skb --engine bcc"
         )
     return handle

@@ -82,6 +82,7 @@ def choose(name: str = "auto") -> Engine:
     if name not in NAMES:
         raise LocalityError(f"there is no engine {name!r}: use {', '.join(NAMES)}", exit_code=2)
     if name == "core":
+        btf.require_kernel_types()
         return core()
     if name == "bcc":
         return bcc()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from locality.capabilities import CAPABILITIES
-from locality.check import Attempt, check_json, check_lines
+from locality.check import Attempt, EngineAnswer, check_json, check_lines
 
 ATTEMPTS = [
     Attempt("accept", "fentry", "the kernel refused: Operation not permitted", chosen=False),
@@ -14,13 +14,17 @@ ATTEMPTS = [
     Attempt("skb", "fentry", None, chosen=True, note="not seen: \x1b[31msplice"),
     Attempt("skb", "kprobe", "log says \x1b[31m\nall is well", chosen=False),
 ]
+ENGINES = [
+    EngineAnswer("core", "this kernel has no BTF", chosen=False),
+    EngineAnswer("bcc", None, chosen=True),
+]
 HELD = {name: name == "CAP_BPF" for _, name, _ in CAPABILITIES}
 
 
 # Bugs: a rung that is only usable is called the one in use; the reason is missing, or what a rung
 # does not show; what the kernel's or libbpf's log contains acts on the terminal.
 def test_check_lines() -> None:
-    lines = list(check_lines(ATTEMPTS, HELD))
+    lines = list(check_lines(ATTEMPTS, ENGINES, HELD))
     assert [line.split(maxsplit=2) for line in lines[1:7]] == [
         ["accept", "fentry", "the kernel refused: Operation not permitted"],
         ["accept", "tracepoint", "used"],
@@ -29,14 +33,19 @@ def test_check_lines() -> None:
         ["not", "seen:", "\\x1b[31msplice"],
         ["skb", "kprobe", "log says \\x1b[31m\\nall is well"],
     ]
-    states = {line.split()[0]: line.split()[1] for line in lines[8:]}
+    assert [line.split(maxsplit=1) for line in lines[9:11]] == [
+        ["core", "this kernel has no BTF"],
+        ["bcc", "used"],
+    ]
+    states = {line.split()[0]: line.split()[1] for line in lines[12:]}
     assert states == {name: "held" if held else "missing" for name, held in HELD.items()}
 
 
 # Bug: programs get other names or other answers than people.
 def test_check_json() -> None:
-    found = json.loads(check_json(ATTEMPTS, HELD))
+    found = json.loads(check_json(ATTEMPTS, ENGINES, HELD))
     assert found["capabilities"] == HELD
+    assert found["engines"][1] == {"engine": "bcc", "refusal": None, "chosen": True}
     accept = {"measurement": "accept", "refusal": None, "note": ""}
     assert found["rungs"][1:3] == [
         {**accept, "rung": "tracepoint", "chosen": True},

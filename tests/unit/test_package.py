@@ -71,6 +71,12 @@ def test_the_wheel_has_every_probe(installed: Path) -> None:
         assert int.from_bytes(head[18:20], "little") == 247
 
 
+# Bug: `--engine bcc` finds no source to compile in what users install.
+def test_the_wheel_has_the_sources_of_the_probes(installed: Path) -> None:
+    shipped = {path.name for path in (installed / "locality/probes").iterdir()}
+    assert {path.name for path in PROBES.glob("*.[ch]")} <= shipped
+
+
 # Bugs: "any", though an object reads the registers of one architecture; "cp311", though no
 # Python extension is in it and every other Python would build from source.
 def test_the_wheel_is_for_one_architecture_and_any_python(wheel: Path) -> None:
