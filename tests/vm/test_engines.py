@@ -1,4 +1,7 @@
-"""`--engine bcc` where it can run: in guests with Debian's kernels and their headers."""
+"""`--engine bcc` where it can run: in guests with Debian's kernels and their headers.
+
+Of the kernels that `--kernels` names; `make test-kernels` takes both.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.vm
 
+KERNELS = ("5.10", "6.1")
 TIMEOUT = 1500
 TAIL = 20_000  # characters of a log that fit in a failure's message
 
@@ -25,8 +29,13 @@ python -m pytest tests/vm/engines.py -p no:cacheprovider --color=no --durations=
 """
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    text: str = metafunc.config.getoption("kernels")
+    asked = KERNELS if text == "all" else text.split(",")
+    metafunc.parametrize("kernel", [name for name in KERNELS if name in asked])
+
+
 # What it would catch stands at each test of tests/vm/engines.py.
-@pytest.mark.parametrize("kernel", ["6.1", "5.10"])
 def test_engines_agree(kernel: str, tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("not root")
