@@ -15,12 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from locality import __version__
-from locality.cli_attach import attach_cbpf
-from locality.cli_demo import demo
-from locality.cli_doctor import doctor, undo
-from locality.cli_explain import explain
-from locality.cli_groups import groups
-from locality.cli_lab import lab
+from locality.cli_lazy import LazyGroup
 from locality.cli_output import (
     accept_output,
     check_live,
@@ -32,9 +27,6 @@ from locality.cli_output import (
     skb_output,
     tell,
 )
-from locality.cli_recordings import export, info, replay, report
-from locality.cli_spread import spread
-from locality.cli_udp import udp
 from locality.errors import LocalityError
 from locality.options import AT_LEAST_ONE, PORT, SECONDS, engine_option, tracing_options
 
@@ -47,8 +39,27 @@ if TYPE_CHECKING:
 EXIT_BROKEN_PIPE = 128 + 13
 EXIT_INTERRUPTED = 128 + 2
 
+#: Where the other commands are.
+ELSEWHERE = {
+    "attach-cbpf": "locality.cli_attach",
+    "demo": "locality.cli_demo",
+    "doctor": "locality.cli_doctor",
+    "explain": "locality.cli_explain",
+    "export": "locality.cli_recordings",
+    "groups": "locality.cli_groups",
+    "info": "locality.cli_recordings",
+    "lab": "locality.cli_lab",
+    "replay": "locality.cli_recordings",
+    "report": "locality.cli_recordings",
+    "spread": "locality.cli_spread",
+    "udp": "locality.cli_udp",
+    "undo": "locality.cli_doctor",
+}
+
 
 @click.group(
+    cls=LazyGroup,
+    elsewhere=ELSEWHERE,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     invoke_without_command=True,
 )
@@ -62,13 +73,6 @@ def cli(context: click.Context) -> None:
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
-
-
-for command in (
-    *(attach_cbpf, groups, demo, doctor, explain, info, lab, export, replay, report),
-    *(spread, udp, undo),
-):
-    cli.add_command(command)
 
 
 @cli.command()

@@ -147,7 +147,8 @@ def read(sysfs: Path = SYSFS) -> Topology:
         directory = sysfs / "cpu" / f"cpu{cpu}"
         distances[cpu, _last_level_cache(directory)] = Distance.LLC
         distances[cpu, _shared(directory / "topology/thread_siblings_list")] = Distance.CORE
-    offline = np.setdiff1d(np.arange(possible), online)
+    # Not np.setdiff1d, which imports numpy.ma.
+    offline = sorted({*range(possible)} - {*online})
     distances[offline, :] = distances[:, offline] = Distance.UNKNOWN
     np.fill_diagonal(distances, Distance.CPU)
     distances[possible, :] = distances[:, possible] = Distance.UNKNOWN

@@ -363,6 +363,26 @@ print("SLOW", *{"numpy", "rich", "pandas", "pyarrow", "matplotlib"} & set(sys.mo
     assert done.stdout.splitlines()[-1] == "SLOW"
 
 
+# Bugs: measuring pays for the options of every other command; numpy.ma comes with the topology.
+def test_measuring_imports_no_other_command() -> None:
+    script = """
+import sys
+from locality import topology
+from locality.cli import main
+topology.read()
+sys.argv = ["locality", "accept", "--help"]
+try:
+    main()
+except SystemExit as ended:
+    assert ended.code == 0
+commands = {f"locality.cli_{name}" for name in "attach demo doctor explain lab udp".split()}
+print("NEEDLESS", *({"numpy.ma", *commands} & set(sys.modules)))
+"""
+    done = run([sys.executable, "-c", script])
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] == "NEEDLESS"
+
+
 # Bug: a name from outside reaches the terminal as it is.
 def test_an_unknown_interface_is_quoted(refused: Callable[[str], Refused]) -> None:
     code, line = refused("spread --port 1 --dev \x1b[31m")

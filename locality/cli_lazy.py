@@ -1,0 +1,41 @@
+"""A group of commands whose modules are imported when a command is wanted.
+
+`locality accept` then does not pay for the options of the other commands; `--help`, which
+names them all, does.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class LazyGroup(click.Group):
+    """A group that also has commands of modules not imported yet.
+
+    Args:
+        elsewhere: By command name, the module that defines the command. Its variable there
+            is the name with underscores.
+        attributes: As for every `click.Group`.
+    """
+
+    def __init__(self, *, elsewhere: Mapping[str, str], **attributes: Any) -> None:  # noqa: ANN401
+        super().__init__(**attributes)
+        self._elsewhere = elsewhere
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every command's name, in order."""
+        return sorted({*super().list_commands(ctx), *self._elsewhere})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A command, imported if need be; None if there is none of this name."""
+        if cmd_name not in self._elsewhere:
+            return super().get_command(ctx, cmd_name)
+        module = import_module(self._elsewhere[cmd_name])
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
