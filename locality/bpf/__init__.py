@@ -4,6 +4,7 @@
 libbpf     the C library, through ctypes
 btf        types: what the kernel's structures and an object's records look like
 object     open, configure, load, attach and close one compiled probe object
+trial      whether the kernel lets a function be hooked
 run        run a loaded program once, attached to nothing
 engine     what makes an object fit this kernel: libbpf and BTF, or bcc and headers
 bcc_object an object that bcc compiles when it is used

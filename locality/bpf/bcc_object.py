@@ -113,11 +113,11 @@ class BccObject(Object):
         Raises:
             Unsupported: One is of a kind that needs BTF.
         """
-        super().select(names)
-        for section in self.sections(names).values():
+        for section in self.sections(set(names) & set(self.programs)).values():
             if not section.startswith(KINDS):
                 kind = section.partition("/")[0]
                 raise Unsupported(f"{kind} needs BTF, not bcc", answer="needs BTF")
+        super().select(names)
 
     def load(self) -> None:
         """Make the maps, compile; what is attached is loaded with it.

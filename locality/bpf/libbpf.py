@@ -59,6 +59,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "bpf_map_freeze": (c_int, (c_int,)),
     "bpf_obj_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32))),
     "bpf_prog_get_fd_by_id": (c_int, (c_uint32,)),
+    "bpf_prog_load": (c_int, (c_uint32, c_char_p, c_char_p, c_char_p, c_size_t, c_void_p)),
     "bpf_prog_test_run_opts": (c_int, (c_int, c_void_p)),
     "bpf_xdp_query": (c_int, (c_int, c_int, c_void_p)),
     "btf__load_vmlinux_btf": (c_void_p, ()),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from locality.bpf import libbpf, run, tracefs
+from locality.bpf import libbpf, run, tracefs, trial
 from locality.bpf.btf import Btf
 from locality.bpf.libbpf import lib
 from locality.errors import LocalityError, Unsupported
@@ -138,7 +138,7 @@ class Object:
         """Load and attach just these programs; the kernel never sees the others.
 
         Raises:
-            Unsupported: One is a kprobe, and the kernel has none.
+            Unsupported: They are kprobes or fentry programs, and the kernel allows none.
         """
         programs = self.programs
         if unknown := set(names) - set(programs):
@@ -150,6 +150,9 @@ class Object:
                 f"this kernel has no kprobe events: {KPROBE_EVENTS} is missing",
                 answer="no kprobe events",
             )
+        entries = (section for section in sections if section.startswith("fentry/"))
+        if entry := next(entries, None):
+            trial.fentry(entry.removeprefix("fentry/"))
         for name, handle in programs.items():
             lib.bpf_program__set_autoload(handle, name in names)
 
