@@ -10,6 +10,8 @@
  *                                Before it, and where kallsyms hides addresses: skb_flush.h.
  *   bpf_rdonly_cast()            a35b9af4ec2c "bpf: Add a kfunc for generic type cast", 6.2.
  *                                Before it: fields are read by bpf_probe_read_kernel().
+ *   bpf_loop()                   e6f2dd0f8067 "bpf: Add bpf_loop helper", 5.17, so wherever there
+ *                                is alloc_cpu, without which nothing here uses it.
  *   kmem_cache_free's void *     not an argument that a typed raw tracepoint may take on 6.1
  *                                (refused there, taken on 6.18), so that program is untyped.
  *   napi_skb_cache_put()         a function of its own on 6.12, 6.18 and 7.3; inlined on 5.10
@@ -34,16 +36,18 @@
 
 #include "dialect.h"
 
-/* Whether an sk_buff has the field alloc_cpu, and what it says, by a plain load. */
+/* Whether an sk_buff has the field alloc_cpu, and what it says: by a load, or a helper call. */
 #ifndef LOCALITY_BCC
 #define HAS_ALLOC_CPU bpf_core_field_exists(((struct sk_buff *)0)->alloc_cpu)
-#define ALLOC_CPU(skb) BPF_CORE_READ_BITFIELD(skb, alloc_cpu)
+#define ALLOC_CPU(skb, loads)                              \
+	(loads ? BPF_CORE_READ_BITFIELD(skb, alloc_cpu)    \
+	       : BPF_CORE_READ_BITFIELD_PROBED(skb, alloc_cpu))
 #elif HAS_sk_buff_alloc_cpu
 #define HAS_ALLOC_CPU 1
-#define ALLOC_CPU(skb) ((skb)->alloc_cpu)
+#define ALLOC_CPU(skb, loads) ((skb)->alloc_cpu)
 #else
 #define HAS_ALLOC_CPU 0
-#define ALLOC_CPU(skb) 0
+#define ALLOC_CPU(skb, loads) 0
 #endif
 
 /* Set by user space where the kernel has bpf_rdonly_cast(), which is found by BTF. */

@@ -32,48 +32,67 @@ enum kind {
 
 struct packet {
 	enum kind kind;
-	__u32 alloc_cpu;
+	__u32 alloc_cpu;  /* of what is received or sent */
 };
 
 /* CPUs this machine can have: the size of every per-CPU table. */
 CONSTANT(__u32, possible_cpus);
 
-static __always_inline enum kind kind_of(int iif, __u8 fclone, bool stamped, __u32 sender_cpu,
-					 __u8 pkt_type)
+/*
+ * A member, by a load where that is allowed, else by a helper call. bcc's programs always
+ * have a copy to load from.
+ */
+#ifdef LOCALITY_BCC
+#define FIELD(skb, member) ((skb)->member)
+#define BITS(skb, member) ((skb)->member)
+#else
+#define FIELD(skb, member) (loads ? (skb)->member : BPF_CORE_READ(skb, member))
+#define BITS(skb, member)                               \
+	(loads ? BPF_CORE_READ_BITFIELD(skb, member)    \
+	       : BPF_CORE_READ_BITFIELD_PROBED(skb, member))
+#endif
+
+/* Each member is read once it is asked for: of what was received, one. */
+static __always_inline enum kind kind_of(struct sk_buff *skb, bool loads)
 {
-	if (iif)
+	__u32 sender_cpu;
+	__u8 fclone;
+
+	if (FIELD(skb, skb_iif))
 		return RX;
+	fclone = BITS(skb, fclone);
 	if (fclone == SKB_FCLONE_ORIG)
-		return stamped ? TX : NEITHER;
+		return FIELD(skb, skb_mstamp_ns) ? TX : NEITHER;
+	sender_cpu = FIELD(skb, sender_cpu);
 	if (!sender_cpu || sender_cpu > possible_cpus)
 		return NEITHER;
 	if (fclone == SKB_FCLONE_CLONE)
 		return CLONE;
-	if (pkt_type == PACKET_OUTGOING)
+	if (BITS(skb, pkt_type) == PACKET_OUTGOING)
 		return NEITHER;
 	return TX;
 }
 
 static __always_inline __u32 alloc_cpu_of(struct sk_buff *skb)
 {
-	return HAS_ALLOC_CPU ? ALLOC_CPU(skb) : remembered_cpu(skb);
+	return HAS_ALLOC_CPU ? ALLOC_CPU(skb, true) : remembered_cpu(skb);
 }
 
-/* What `skb` is, by its fields where they can be loaded from. */
-static __always_inline struct packet packet_of(struct sk_buff *fields, struct sk_buff *skb)
+/* What `skb` is, by its fields where they can be read. */
+static __always_inline struct packet packet_of(struct sk_buff *fields, struct sk_buff *skb,
+					       bool loads)
 {
-	return (struct packet){
-		.kind = kind_of(fields->skb_iif, BPF_CORE_READ_BITFIELD(fields, fclone),
-				fields->skb_mstamp_ns, fields->sender_cpu,
-				BPF_CORE_READ_BITFIELD(fields, pkt_type)),
-		.alloc_cpu = HAS_ALLOC_CPU ? ALLOC_CPU(fields) : remembered_cpu(skb),
-	};
+	struct packet packet = {.kind = kind_of(fields, loads), .alloc_cpu = UNKNOWN_CPU};
+
+	if (packet.kind <= TX)
+		packet.alloc_cpu = HAS_ALLOC_CPU ? ALLOC_CPU(fields, loads) : remembered_cpu(skb);
+	return packet;
 }
 
 /* For programs whose skb the verifier knows by type: plain loads. */
 static __always_inline struct packet typed_packet(struct sk_buff *skb)
 {
-	return packet_of(skb, skb);
+	return packet_of(skb, skb, true);
 }
 
 /* For programs that have just an address: a cast, or a copy, or a helper call a field. */
@@ -83,18 +102,11 @@ static __always_inline struct packet packet_at(struct sk_buff *skb)
 	struct sk_buff copy;
 
 	bpf_probe_read_kernel(&copy, sizeof(copy), skb);
-	return packet_of(&copy, skb);
+	return packet_of(&copy, skb, true);
 #else
 	if (can_cast)
 		return typed_packet(typed(skb, struct sk_buff));
-	return (struct packet){
-		.kind = kind_of(BPF_CORE_READ(skb, skb_iif),
-				BPF_CORE_READ_BITFIELD_PROBED(skb, fclone),
-				BPF_CORE_READ(skb, skb_mstamp_ns), BPF_CORE_READ(skb, sender_cpu),
-				BPF_CORE_READ_BITFIELD_PROBED(skb, pkt_type)),
-		.alloc_cpu = HAS_ALLOC_CPU ? BPF_CORE_READ_BITFIELD_PROBED(skb, alloc_cpu)
-					   : remembered_cpu(skb),
-	};
+	return packet_of(skb, skb, false);
 #endif
 }
 

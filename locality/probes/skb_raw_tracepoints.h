@@ -80,6 +80,12 @@ static __always_inline struct tcp_skb_cb *tcp_part(struct sk_buff *skb)
 	return (void *)skb + bpf_core_field_offset(struct sk_buff, cb);
 }
 
+/* A sequence number of TCP's part; `loads` as in FIELD(). */
+#define SEQUENCE(skb, member)                                                              \
+	(loads ? *(__u32 *)((void *)tcp_part(skb) +                                        \
+			    bpf_core_field_offset(struct tcp_skb_cb, member))              \
+	       : BPF_CORE_READ(tcp_part(skb), member))
+
 /*
  * A bare ACK, or one with a FIN or SYN, which takes a sequence number of its own. Other
  * protocols' control blocks have no ACK there.
@@ -203,6 +209,17 @@ static __always_inline void learn_caches(const void *memory, struct kmem_cache *
 		fclone_cache = (__u64)cache;
 }
 
+/* An original's last user let go of it. */
+static __always_inline void count_original(struct row *row, __u32 alloc_cpu)
+{
+	struct cell *cell = cell_of(alloc_cpu);
+
+	if (cell)
+		cell->consumed[TX]++;
+	else
+		row->unknown[TX]++;
+}
+
 /* Originals that one ACK is seen to free; the rest of a larger one is seen at its end. */
 #define MAX_ACKED 64
 
@@ -211,86 +228,118 @@ static __always_inline bool not_after(__u32 one, __u32 other)
 	return (__s32)(other - one) >= 0;
 }
 
+/* What is acknowledged by one segment, walked from the first sent. */
+struct walk {
+	struct row *row;
+	void *list;
+	void *sent;
+	__u32 acked;
+	__u32 ack;
+};
+
 /*
  * The list of what was sent is in order of time. As long as one begins where the one before
  * it ended, it is in order of sequence numbers too, and tcp_clean_rtx_queue() will free all
- * that end by the ACK. After a loss it is not, and the walk ends.
+ * that end by the ACK. After a loss it is not, and the walk ends. All on the list are
+ * originals and have a time of sending.
+ *
+ * Returns whether that was the last.
  */
+static __always_inline bool count_sent(struct walk *walk, struct sk_buff *skb, bool loads)
+{
+	__u32 end;
+
+	if (!not_after(SEQUENCE(skb, seq), walk->acked))
+		return true;
+	end = SEQUENCE(skb, end_seq);
+	if (not_after(end, walk->acked) || !not_after(end, walk->ack))
+		return true;
+	count_original(walk->row, ALLOC_CPU(skb, loads));
+	walk->row->acked++;
+	walk->acked = end;
+	if (end == walk->ack)
+		return true;
+	walk->sent = FIELD(skb, tcp_tsorted_anchor.next);
+	return false;
+}
+
+static __always_inline bool count_next(struct walk *walk)
+{
+	struct sk_buff *skb =
+		walk->sent - bpf_core_field_offset(struct sk_buff, tcp_tsorted_anchor);
+
+	if (walk->sent == walk->list)
+		return true;
+	return can_cast ? count_sent(walk, typed(skb, struct sk_buff), true)
+			: count_sent(walk, skb, false);
+}
+
+/* For bpf_loop(): the verifier looks at it once, and not for each turn. */
+static long count_more(__u32 turn, struct walk *walk)
+{
+	return count_next(walk);
+}
+
+static __always_inline void acknowledged(struct tcp_sock *tp, struct sk_buff *segment, bool loads)
+{
+	struct walk walk = {.acked = FIELD(tp, snd_una), .ack = SEQUENCE(segment, ack_seq)};
+
+	if (not_after(walk.ack, walk.acked) || !not_after(walk.ack, FIELD(tp, snd_nxt)))
+		return;
+	walk.row = this_row();
+	if (!walk.row)
+		return;
+	walk.row->acked_from = walk.acked;
+	walk.list = (void *)tp + bpf_core_field_offset(struct tcp_sock, tsorted_sent_queue);
+	walk.sent = FIELD(tp, tsorted_sent_queue.next);
+	if (!count_next(&walk))
+		bpf_loop(MAX_ACKED - 1, count_more, &walk, 0);
+	walk.row->acked_to = walk.acked;
+}
+
 TYPED_TRACEPOINT(raw_tcp_probe, tcp_probe, struct sock *sk, struct sk_buff *segment)
 {
-	__u32 acked = READ(sk, struct tcp_sock, snd_una);
-	__u32 ack = READ(&segment->cb, struct tcp_skb_cb, ack_seq);
-	void *list = (void *)sk + bpf_core_field_offset(struct tcp_sock, tsorted_sent_queue);
-	struct row *row;
-	void *sent;
-
-	if (!fclone_cache || not_after(ack, acked) ||
-	    !not_after(ack, READ(sk, struct tcp_sock, snd_nxt)))
+	if (!fclone_cache)
 		return 0;
-	row = this_row();
-	if (!row)
-		return 0;
-	row->acked_from = acked;
-	sent = READ(sk, struct tcp_sock, tsorted_sent_queue.next);
-	for (__u32 i = 0; i < MAX_ACKED && sent != list; i++) {
-		struct sk_buff *skb =
-			sent - bpf_core_field_offset(struct sk_buff, tcp_tsorted_anchor);
-		struct tcp_skb_cb *cb = tcp_part(skb);
-		__u32 begin = READ(cb, struct tcp_skb_cb, seq);
-		__u32 end = READ(cb, struct tcp_skb_cb, end_seq);
-
-		if (!not_after(begin, acked) || not_after(end, acked) || !not_after(end, ack))
-			break;
-		count_consumed(row, packet_at(skb));
-		row->acked++;
-		acked = end;
-		sent = READ(sent, struct list_head, next);
-	}
-	row->acked_to = acked;
+	if (can_cast)
+		acknowledged(typed(sk, struct tcp_sock), segment, true);
+	else
+		acknowledged((struct tcp_sock *)sk, segment, false);
 	return 0;
 }
 
-static __always_inline __u8 fclone_of(struct sk_buff *skb)
-{
-	if (can_cast) {
-		skb = typed(skb, struct sk_buff);
-		return BPF_CORE_READ_BITFIELD(skb, fclone);
-	}
-	return BPF_CORE_READ_BITFIELD_PROBED(skb, fclone);
-}
-
 /* A pair goes back: when did its original? */
-static __always_inline void pair_freed(struct row *row, struct sk_buff_fclones *pair)
+static __always_inline void pair_freed(struct row *row, struct sk_buff_fclones *pair, bool loads)
 {
 	struct sk_buff *original = (void *)pair + bpf_core_field_offset(pair->skb1);
 	struct sk_buff *clone = (void *)pair + bpf_core_field_offset(pair->skb2);
-	struct tcp_skb_cb *cb = tcp_part(original);
 	/* kfree_skbmem() leaves 1 where the original went last, and else counts down to 0. */
-	bool original_last = READ(pair, struct sk_buff_fclones, fclone_ref.refs.counter) == 1;
-	struct packet packet;
-	__u32 end;
+	bool original_last = FIELD(pair, fclone_ref.refs.counter) == 1;
+	__u32 alloc_cpu, end;
 
 	/* A merged cache holds other things too. What a loss split may have no clone. */
-	if (fclone_of(original) != SKB_FCLONE_ORIG ||
-	    READ(original, struct sk_buff, users.refs.counter) != 1 ||
-	    (!original_last && fclone_of(clone) != SKB_FCLONE_CLONE))
+	if (BITS(original, fclone) != SKB_FCLONE_ORIG || FIELD(original, users.refs.counter) != 1 ||
+	    (!original_last && BITS(clone, fclone) != SKB_FCLONE_CLONE))
 		return;
-	packet = packet_at(original);
-	if (packet.kind != TX || packet.alloc_cpu >= possible_cpus)
+	/* What kind_of() says of an original. */
+	if (FIELD(original, skb_iif) || !FIELD(original, skb_mstamp_ns))
+		return;
+	alloc_cpu = ALLOC_CPU(original, loads);
+	if (alloc_cpu >= possible_cpus)
 		return;
 	if (!original_last) {
 		row->outlived++;
-		packet = packet_at(clone);
 		/* A FIN alone, which the peer freed without a word. */
-		if (packet.kind == RX && carries_nothing(clone) && row->handled != (__u64)clone)
-			count_consumed(row, packet);
+		if (FIELD(clone, skb_iif) && carries_nothing(clone) &&
+		    row->handled != (__u64)clone)
+			count_consumed(row, packet_of(clone, clone, loads));
 		return;
 	}
-	end = READ(cb, struct tcp_skb_cb, end_seq);
+	end = SEQUENCE(original, end_seq);
 	if (!not_after(end, row->acked_from) && not_after(end, row->acked_to))
 		row->acked--;
 	else
-		count_consumed(row, packet);
+		count_original(row, alloc_cpu);
 }
 
 /* Untyped: `memory` is a void pointer, which a typed program may not take everywhere. */
@@ -310,7 +359,10 @@ RAW_TRACEPOINT(raw_cache_free, kmem_cache_free, unsigned long call_site, const v
 	if (!row)
 		return 0;
 	if ((__u64)cache == fclone_cache) {
-		pair_freed(row, (struct sk_buff_fclones *)memory);
+		if (can_cast)
+			pair_freed(row, typed(memory, struct sk_buff_fclones), true);
+		else
+			pair_freed(row, (struct sk_buff_fclones *)memory, false);
 		return 0;
 	}
 	skb = (struct sk_buff *)memory;
