@@ -210,12 +210,14 @@ class SkbSource:
         """
         variables = self.footing.obj.bss
         for _ in range(20):
-            with suppress(OSError), socket.create_server(("127.0.0.1", 0)) as server:
+            # Not socket.create_connection(), which imports encodings.idna to look the host up.
+            with suppress(OSError), socket.socket() as server, socket.socket() as client:
+                server.bind(("127.0.0.1", 0))
+                server.listen()
                 server.settimeout(1)
-                with (
-                    socket.create_connection(server.getsockname(), 1) as client,
-                    server.accept()[0] as accepted,
-                ):
+                client.settimeout(1)
+                client.connect(server.getsockname())
+                with server.accept()[0] as accepted:
                     client.send(b"x")
                     accepted.recv(1)
             if variables["fclone_cache"]:

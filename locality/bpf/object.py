@@ -65,8 +65,10 @@ class Object:
     def __init__(self, name: str, handle: int) -> None:
         self.name = name
         self._handle = handle
+        self._programs: dict[str, int] = {}
         self._attached: list[str] = []
         self._links: list[int] = []
+        self._has_kprobes = False
         self._mmaps: list[mmap.mmap] = []
         self.btf = Btf(lib.bpf_object__btf(handle))
 
@@ -127,12 +129,12 @@ class Object:
     @property
     def programs(self) -> dict[str, int]:
         """libbpf's handles of the object's programs, by C function name."""
-        found: dict[str, int] = {}
-        handle = lib.bpf_object__next_program(self._open_handle, None)
-        while handle:
-            found[lib.bpf_program__name(handle).decode()] = handle
-            handle = lib.bpf_object__next_program(self._open_handle, handle)
-        return found
+        if self._open_handle and not self._programs:
+            handle = lib.bpf_object__next_program(self._open_handle, None)
+            while handle:
+                self._programs[lib.bpf_program__name(handle).decode()] = handle
+                handle = lib.bpf_object__next_program(self._open_handle, handle)
+        return self._programs
 
     def select(self, names: Collection[str]) -> None:
         """Load and attach just these programs; the kernel never sees the others.
@@ -195,6 +197,7 @@ class Object:
                 raise _failure(f"the kernel refused to attach {section}")
             self._links.append(link)
             self._attached.append(name)
+            self._has_kprobes |= section.startswith(("kprobe/", "kretprobe/"))
 
     def test_run(self, program: str) -> int:
         """Run a raw tracepoint program once, here and now, attached to nothing.
@@ -242,6 +245,8 @@ class Object:
         the kernel tells of those since 6.7.
         """
         by_programs: int = sum(self.info(program).recursion_misses for program in self._attached)
+        if not self._has_kprobes:
+            return by_programs
         return by_programs + sum(_missed(link) for link in self._links)
 
     def map_fd(self, name: str) -> int:
