@@ -144,31 +144,33 @@ class AcceptSource:
 
     def __post_init__(self) -> None:
         self._engine: Engine = choose(self.engine)
-        self.footing: Footing = climb(RUNGS, self._open, self.rung, self._engine)
-        obj = self.footing.obj
-        self._objects = [obj]
         try:
-            self._objects.append(self._attach_io_uring(obj))
+            beside, why_not = self._io_uring_programs(), ""
         except Unsupported as refusal:
-            note = f"not seen: accepts by io_uring: {refusal}"
+            beside, why_not = (), str(refusal)
+        self.footing: Footing = climb(RUNGS, self._open, self.rung, self._engine, beside)
+        if why_not := why_not or self.footing.left_out:
+            note = f"not seen: accepts by io_uring: {why_not}"
             self.footing = replace(self.footing, rung=replace(self.footing.rung, note=note))
-        except BaseException:
-            obj.close()
-            raise
-        self.fd = obj.map_fd("events")
+        self._object = self.footing.obj
+        self.fd = self._object.map_fd("events")
         # libbpf rounds a size up to what the kernel takes: a power of two of pages.
-        self._ring = Ring.map(self.fd, obj.map_entries("events"), ACCEPT)
-        self._globals = [one.bss for one in self._objects]
+        self._ring = Ring.map(self.fd, self._object.map_entries("events"), ACCEPT)
+        self._globals = self._object.bss
         self.clock_offset = time.time_ns() - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
     def _constants(self) -> dict[str, Any]:
-        # The kernel wakes the reader when a quarter of the ring is full, and not for each record.
-        return {**self.wanted.rodata(), "wakeup_bytes": self.ring_bytes // 4}
+        return {
+            **self.wanted.rodata(),
+            # The kernel wakes the reader when a quarter of the ring is full, not for each record.
+            "wakeup_bytes": self.ring_bytes // 4,
+            "can_cast": self._engine.kernel.has_function("bpf_rdonly_cast"),
+        }
 
-    def _attach_io_uring(self, obj: Object) -> Object:
+    def _io_uring_programs(self) -> tuple[str, ...]:
         if self._engine.name != "core":
             raise Unsupported("its structures are in no header that a distribution installs")
-        return accept_io_uring.attach(obj, self._constants())
+        return accept_io_uring.programs(self._engine.kernel)
 
     def _open(self) -> Object:
         obj = self._engine.open("accept_cpu", self._constants())
@@ -180,14 +182,12 @@ class AcceptSource:
         """Take what has arrived; never waits."""
         # Records first: a loss counted late is counted, a loss before its neighbours confuses.
         records = self._ring.read()
-        lost = sum(int(one["lost"]) for one in self._globals)
-        lost += sum(one.skipped_runs() for one in self._objects)
+        lost = int(self._globals["lost"]) + self._object.skipped_runs()
         return AcceptBatch(records, self.clock_offset, lost)
 
     def close(self) -> None:
         """Detach the probes."""
-        for one in reversed(self._objects):
-            one.close()
+        self._object.close()
 
     def __enter__(self) -> Self:
         return self

@@ -1,20 +1,18 @@
 """Connections that io_uring accepts: probes that stand beside any rung of `accept`.
 
-A rung sees system calls, and io_uring's accept is none. `probes/accept_io_uring.bpf.c`
+A rung sees system calls, and io_uring's accept is none. `probes/accept_io_uring.h`
 sees it by tracepoints, so wherever there is io_uring at all, and adds to the same ring.
 Where it cannot work, the rung does without.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from locality.bpf import btf
-from locality.bpf.object import Object
 from locality.errors import Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from locality.bpf.engine import Kernel
 
 #: By a tracepoint's name and its number of arguments, the program that takes these.
 SUBMIT = {("io_uring_submit_req", 1): "submit_req", ("io_uring_submit_sqe", 2): "submit_sqe"}
@@ -25,7 +23,7 @@ COMPLETE = {
 }
 
 
-def programs(kernel: btf.Btf) -> tuple[str, ...]:
+def programs(kernel: Kernel) -> tuple[str, ...]:
     """The programs for this kernel's tracepoints.
 
     Raises:
@@ -42,28 +40,3 @@ def programs(kernel: btf.Btf) -> tuple[str, ...]:
     if len(chosen) != len((SUBMIT, TASK_ADD, COMPLETE)):
         raise Unsupported("this kernel's io_uring tracepoints do not show the request")
     return tuple(chosen)
-
-
-def attach(rung: Object, constants: Mapping[str, Any]) -> Object:
-    """Load and attach the programs beside a rung.
-
-    Args:
-        rung: The loaded object, whose ring is written to.
-        constants: Those of the rung: filters, when to wake the reader.
-
-    Raises:
-        Unsupported: The kernel has or allows no such probes.
-    """
-    kernel = btf.kernel()
-    chosen = programs(kernel)
-    can_cast = kernel.has_function("bpf_rdonly_cast")
-    obj = Object.open("accept_io_uring", {**constants, "can_cast": can_cast})
-    try:
-        obj.select(chosen)
-        obj.share("events", rung)
-        obj.load()
-        obj.attach(chosen)
-    except BaseException:
-        obj.close()
-        raise
-    return obj

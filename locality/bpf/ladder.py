@@ -57,6 +57,7 @@ class Footing:
     """Where a measurement stands: its attached object, its rung, and the rungs refused before.
 
     Attributes:
+        left_out: Why the programs that should stand beside it do not; empty if they do.
         engine: What made the object fit this kernel; core where nothing else is said.
         why: Why it was that engine; empty where there was no choice.
     """
@@ -67,6 +68,7 @@ class Footing:
     refused: tuple[Refusal, ...]
     engine: str = "core"
     why: str = ""
+    left_out: str = ""
 
     @property
     def name(self) -> str:
@@ -79,6 +81,7 @@ def climb(
     open_object: Callable[[], Object],
     only: str | None = None,
     engine: Engine | None = None,
+    beside: tuple[str, ...] = (),
 ) -> Footing:
     """Load and attach on the first rung that this kernel allows.
 
@@ -87,6 +90,7 @@ def climb(
         open_object: Opens and configures the object; called afresh for each attempt.
         only: Try just this rung.
         engine: Opens the objects and knows the kernel; core by default.
+        beside: Programs to load with those of a rung, which does without if they are refused.
 
     Raises:
         Unsupported: No rung was allowed; the message has every reason.
@@ -101,21 +105,14 @@ def climb(
             continue
         try:
             programs = rung.programs(kernel)
-            obj = open_object()
-            try:
-                obj.select(programs)
-                obj.load()
-                obj.attach(programs)
-            except BaseException:
-                obj.close()
-                raise
+            obj, left_out = _attached_with(open_object, programs, beside)
         except Unsupported as refusal:
             refused.append(Refusal(rung.name, str(refusal), refusal.answer))
             continue
         if engine is None:
-            return Footing(obj, rung, programs, tuple(refused))
+            return Footing(obj, rung, programs, tuple(refused), left_out=left_out)
         told = replace(rung, note="; ".join(note for note in (rung.note, engine.note) if note))
-        return Footing(obj, told, programs, tuple(refused), engine.name, engine.why)
+        return Footing(obj, told, programs, tuple(refused), engine.name, engine.why, left_out)
     if missing := missing_for_probes():
         raise Unsupported(
             f"probes need CAP_BPF and CAP_PERFMON (before Linux 5.8: CAP_SYS_ADMIN), and this "
@@ -128,3 +125,27 @@ def climb(
         by_reason.setdefault(one.reason, []).append(one.rung)
     reasons = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
     raise Unsupported(f"this kernel allows no probe for it: {reasons}")
+
+
+def _attached_with(
+    open_object: Callable[[], Object], programs: tuple[str, ...], beside: tuple[str, ...]
+) -> tuple[Object, str]:
+    """An object with these programs attached, and why not with those beside them."""
+    if not beside:
+        return _attached(open_object, programs), ""
+    try:
+        return _attached(open_object, (*programs, *beside)), ""
+    except Unsupported as refusal:
+        return _attached(open_object, programs), str(refusal)
+
+
+def _attached(open_object: Callable[[], Object], programs: tuple[str, ...]) -> Object:
+    obj = open_object()
+    try:
+        obj.select(programs)
+        obj.load()
+        obj.attach(programs)
+    except BaseException:
+        obj.close()
+        raise
+    return obj

@@ -163,11 +163,6 @@ class Object:
         if lib.bpf_map__set_max_entries(self._map(map_name), max_entries):
             raise _failure(f"cannot give the map {map_name} {max_entries} entries")
 
-    def share(self, map_name: str, owner: Object) -> None:
-        """Use another loaded object's map of this name, in place of one of its own."""
-        if lib.bpf_map__reuse_fd(self._map(map_name), owner.map_fd(map_name)):
-            raise _failure(f"cannot share the map {map_name} of {owner.name}")
-
     def load(self) -> None:
         """Hand maps and programs to the kernel.
 

@@ -17,6 +17,9 @@
  *                         on the machine becomes a little slower while it is on.
  */
 #include "accept_record.h"
+#ifndef LOCALITY_BCC /* its programs are typed: they need BTF */
+#include "accept_io_uring.h"
+#endif
 
 LICENSE_GPL;
 

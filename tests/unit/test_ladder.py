@@ -13,6 +13,8 @@ from locality.errors import LocalityError, Unsupported
 from locality.skb import RUNGS as SKB_RUNGS
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from locality.bpf.engine import Kernel
 
 
@@ -79,6 +81,52 @@ def test_an_error_of_ours_is_not_taken_for_a_refusal() -> None:
         climb(ladder, lambda: Watched.open("accept_cpu"))
     assert not isinstance(error.value, Unsupported)
     assert closed == ["accept_cpu"]
+
+
+class Fake(Object):
+    """An object that no kernel sees; refused if it has programs that this one does not like."""
+
+    def __init__(self, disliked: set[str], given_back: list[set[str]]) -> None:
+        self._chosen: set[str] = set()
+        self._disliked = disliked
+        self._given_back = given_back
+
+    def select(self, names: Collection[str]) -> None:
+        self._chosen = {*names}
+
+    def load(self) -> None:
+        if refused := self._chosen & self._disliked:
+            raise Unsupported(f"no {', '.join(refused)}")
+
+    def attach(self, names: Collection[str]) -> None:
+        assert {*names} == self._chosen
+
+    def close(self) -> None:
+        self._given_back.append(self._chosen)
+
+
+# Bugs: for something that may be missing, a worse rung is taken or none; that it is missing is
+# not told; the object that was refused stays.
+@pytest.mark.parametrize(
+    ("disliked", "left_out", "rung", "given_back"),
+    [
+        (set(), "", "fentry", []),
+        ({"extra"}, "no extra", "fentry", [{"first", "extra"}]),
+        ({"first"}, "", "kprobe", [{"first", "extra"}, {"first"}]),
+    ],
+)
+def test_programs_beside_a_rung(
+    disliked: set[str], left_out: str, rung: str, given_back: list[set[str]]
+) -> None:
+    ladder = (
+        Rung("fentry", lambda _kernel: ("first",)),
+        Rung("kprobe", lambda _kernel: ("second",)),
+    )
+    closed: list[set[str]] = []
+    footing = climb(ladder, lambda: Fake(disliked, closed), beside=("extra",))
+    assert (footing.rung.name, footing.left_out) == (rung, left_out)
+    assert closed == given_back
+    assert "extra" not in footing.programs
 
 
 # `--rung` takes these names; two rungs of one name could not be told apart.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * One record for each connection that io_uring accepted: stands beside whichever rung
- * sees the system calls, and writes into its ring.
+ * One record for each connection that io_uring accepted: programs that stand beside
+ * whichever rung sees the system calls.
  *
  * An accept is one request; a multishot one stays and posts a completion for each
  * connection. What must be put together is known at different times:
@@ -22,10 +22,11 @@
  * A direct accept installs no descriptor: its file is found in the ring's own table, and
  * fd is -1.
  */
+#ifndef LOCALITY_ACCEPT_IO_URING_H
+#define LOCALITY_ACCEPT_IO_URING_H
+
 #include "accept_record.h"
 #include "kernel_differences.h"
-
-char LICENSE[] SEC("license") = "GPL";
 
 /* include/uapi/linux/io_uring.h; REQ_F_FIXED_FILE is the flag the request came with. */
 #define IORING_OP_ACCEPT 13
@@ -192,3 +193,5 @@ int BPF_PROG(complete_with_values, void *ring, void *req, __u64 user_data, int r
 	complete(ring, req, user_data, res);
 	return 0;
 }
+
+#endif
