@@ -43,7 +43,7 @@ def run(scratch: Path) -> Iterator[Figure]:
                 found[placement] = _compare(game, ours, empty, programs)
     for placement, times in found.items():
         slower = percent_more(times["counting"], times["no probes"])
-        yield Figure(f"slow-down, {placement}", slower, "%", Goal(high=4))
+        yield Figure(f"slow-down, {placement}", slower, "%", Goal(high=3))
     for placement, times in found.items():
         slower = percent_more(times["empty"], times["no probes"])
         yield Figure(f"slow-down by empty programs, {placement}", slower, "%")

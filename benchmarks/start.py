@@ -66,7 +66,7 @@ def run(scratch: Path) -> Iterator[Figure]:
     yield Figure("accept / import numpy", ratios(seconds["accept"], seconds["numpy"]), "x")
     yield Figure("skb / import numpy", ratios(seconds["skb"], seconds["numpy"]), "x")
     for name, found in starts.items():
-        fast, small = (Goal(high=0.25), Goal(high=60)) if name == "accept" else (None, None)
+        fast, small = (Goal(high=0.2), Goal(high=60)) if name == "accept" else (None, None)
         yield Figure(f"{name}: ready after", [one.seconds for one in found], "s", fast)
         yield Figure(f"{name}: CPU time", [one.cpu_seconds for one in found], "s")
         yield Figure(f"{name}: largest resident size", [one.mb for one in found], "MB", small)
