@@ -108,7 +108,7 @@ class Fake(Object):
 # Bugs: for something that may be missing, a worse rung is taken or none; that it is missing is
 # not told; the object that was refused stays.
 @pytest.mark.parametrize(
-    ("disliked", "left_out", "rung", "given_back"),
+    ("disliked", "left_out", "stood_on", "given_back"),
     [
         (set(), "", "fentry", []),
         ({"extra"}, "no extra", "fentry", [{"first", "extra"}]),
@@ -116,7 +116,7 @@ class Fake(Object):
     ],
 )
 def test_programs_beside_a_rung(
-    disliked: set[str], left_out: str, rung: str, given_back: list[set[str]]
+    disliked: set[str], left_out: str, stood_on: str, given_back: list[set[str]]
 ) -> None:
     ladder = (
         Rung("fentry", lambda _kernel: ("first",)),
@@ -124,7 +124,7 @@ def test_programs_beside_a_rung(
     )
     closed: list[set[str]] = []
     footing = climb(ladder, lambda: Fake(disliked, closed), beside=("extra",))
-    assert (footing.rung.name, footing.left_out) == (rung, left_out)
+    assert (footing.rung.name, footing.left_out) == (stood_on, left_out)
     assert closed == given_back
     assert "extra" not in footing.programs
 
