@@ -176,13 +176,13 @@ def skb(
     from locality import topology
     from locality.sinks.text import skb_summary_lines
     from locality.skb import SkbSource
-    from locality.skb_summary import SkbSummary
     from locality.stream import stream
+    from locality.summary import Summary
 
     check_live(live=live, format_=format_, svg=svg)
     check_matrix(matrix=matrix, live=live, format_=format_)
     machine = topology.read()
-    summary = SkbSummary()
+    summary: Summary[Interval] = Summary()
     sinks: list[Sink[Interval]] = [summary]
     with SkbSource(interval, rung, engine) as source, ExitStack() as stack:
         say_where_we_stand(source.footing, "packets of this machine")

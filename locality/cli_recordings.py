@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from locality.recording_reader import Reader
     from locality.sinks.dashboard import Header
+    from locality.skb_account import Interval
+    from locality.udp_account import UdpInterval
 
 #: A slower replay is a mistake in the number.
 SLOWEST = 0.001
@@ -122,9 +124,9 @@ def _replay_packets(
 ) -> Iterator[str]:
     from locality.replay import play, timed_intervals
     from locality.sinks.text import skb_summary_lines
-    from locality.skb_summary import SkbSummary
+    from locality.summary import Summary
 
-    summary = SkbSummary()
+    summary: Summary[Interval] = Summary()
     with skb_output(reader.meta.machine, format_, live, svg, matrix=matrix) as sink:
         play(timed_intervals(reader), [summary, sink], speed)
     return skb_summary_lines(summary, reader.meta.machine)
@@ -136,10 +138,10 @@ def _replay_datagrams(
     from locality.replay import play
     from locality.replay_udp import timed_datagrams
     from locality.sinks.udp_text import udp_summary_lines
-    from locality.udp_summary import UdpSummary
+    from locality.summary import Summary
 
     check_udp_format(format_)
-    summary = UdpSummary()
+    summary: Summary[UdpInterval] = Summary()
     with udp_output(reader.meta.machine, format_, live, svg) as sink:
         play(timed_datagrams(reader), [summary, sink], speed)
     return udp_summary_lines(summary)

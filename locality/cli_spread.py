@@ -69,11 +69,12 @@ def spread(
     """
     from locality.bpf.xdp import Mode
     from locality.sinks.spread import JsonSpread, TextSpread, summary_lines
-    from locality.spread import SpreadSource, SpreadSummary
+    from locality.spread import SpreadSource
     from locality.stream import stream
+    from locality.summary import Summary
 
     only = None if mode == "auto" else Mode(mode)
-    summary = SpreadSummary()
+    summary: Summary[Spread] = Summary()
     with SpreadSource(interface, ports, interval, only) as source:
         _say_where_we_stand(source.footing, interface, ports)
         shown: Sink[Spread] = (

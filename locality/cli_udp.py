@@ -68,8 +68,8 @@ def udp(
     from locality.processes import has_thread_named, require_pids
     from locality.sinks.udp_text import udp_summary_lines
     from locality.stream import stream
+    from locality.summary import Summary
     from locality.udp import UdpFilter, UdpSource
-    from locality.udp_summary import UdpSummary
 
     check_udp_format(format_)
     check_live(live=live, format_=format_, svg=svg)
@@ -78,7 +78,7 @@ def udp(
     if comm == "":
         raise click.UsageError("--comm '' is no name")
     wanted = UdpFilter(comm, pids, ports)
-    summary = UdpSummary()
+    summary: Summary[UdpInterval] = Summary()
     with UdpSource(wanted, interval, rung, sample) as source, ExitStack() as stack:
         say_where_we_stand(source.footing, f"datagrams of {wanted}")
         if comm is not None and not has_thread_named(comm):

@@ -80,6 +80,13 @@ class Spread:
         """An interval cannot be cut."""
         return self
 
+    def __add__(self, later: Spread) -> Spread:
+        """This interval and the one after it, as one."""
+        counts = np.zeros_like(later.counts)
+        for name in FIGURES:
+            counts[name] = self.counts[name] + later.counts[name]
+        return Spread(later.time, self.seconds + later.seconds, counts)
+
 
 class Footing(NamedTuple):
     """Where the program runs.
@@ -188,27 +195,6 @@ class SpreadSource:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
-
-
-class SpreadSummary:
-    """A sink that adds intervals up.
-
-    Attributes:
-        total: All of them as one, or None before the first.
-    """
-
-    def __init__(self) -> None:
-        self.total: Spread | None = None
-
-    def write(self, batch: Spread) -> None:
-        """Add an interval."""
-        if self.total is None:
-            self.total = batch
-            return
-        counts = np.zeros_like(batch.counts)
-        for name in FIGURES:
-            counts[name] = self.total.counts[name] + batch.counts[name]
-        self.total = Spread(batch.time, self.total.seconds + batch.seconds, counts)
 
 
 def _stand(interface: str, ports: Collection[int], only: Mode | None) -> Footing:

@@ -14,7 +14,7 @@ from locality.accept_summary import AcceptSummary
 from locality.lab.demo import Measurement
 from locality.lab.nginx import PORT
 from locality.skb import SkbSource
-from locality.skb_summary import SkbSummary
+from locality.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +46,8 @@ class Meter:
 
     def measure(self, phase: Phase, seconds: float) -> Measurement:
         """Count for so many seconds."""
-        accepts, packets = AcceptSummary(self.machine), SkbSummary()
+        accepts = AcceptSummary(self.machine)
+        packets: Summary[Interval] = Summary()
         with ExitStack() as stack:
             accept_sinks: list[Sink[AcceptBatch]] = [accepts]
             packet_sinks: list[Sink[Interval]] = [packets]

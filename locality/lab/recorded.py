@@ -14,11 +14,13 @@ from locality.accept_summary import AcceptSummary
 from locality.recording_reader import Reader
 from locality.replay import play, timed_accepts, timed_intervals
 from locality.sinks.text import skb_summary_lines, summary_lines
-from locality.skb_summary import SkbSummary
+from locality.summary import Summary
 from locality.untrusted import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from locality.skb_account import Interval
 
 RECORDED = Path(__file__).parent / "recorded"
 PHASES = {
@@ -41,7 +43,7 @@ def recorded_lines() -> Iterator[str]:
         yield f"[recording] {where}, rung {printable(meta.rung)}"
         yield from summary_lines(accepts)
         with Reader(RECORDED / f"{phase}.skb.arrows") as reader:
-            packets = SkbSummary()
+            packets: Summary[Interval] = Summary()
             play(timed_intervals(reader), [packets])
         yield ""
         yield from skb_summary_lines(packets, meta.machine)

@@ -15,7 +15,8 @@ from locality.spread import FIGURES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from locality.spread import Spread, SpreadSummary
+    from locality.spread import Spread
+    from locality.summary import Summary
 
 #: CPUs named on a line; JSON has all.
 MOST_CPUS = 3
@@ -62,7 +63,7 @@ class JsonSpread:
         self._out.flush()
 
 
-def summary_lines(summary: SpreadSummary) -> Iterator[str]:
+def summary_lines(summary: Summary[Spread]) -> Iterator[str]:
     """The summary of a run."""
     if summary.total is None:
         yield "no interval was over"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from locality.accept_summary import AcceptSummary
     from locality.distance import Counts
     from locality.skb_account import Array, Interval
-    from locality.skb_summary import SkbSummary
+    from locality.summary import Summary
     from locality.topology import Topology
 
 #: Matrices of more CPUs do not fit a terminal; JSON has them whole.
@@ -214,7 +214,7 @@ class TextSkb:
                 yield f"and {together} on one CPU, not known which"
 
 
-def skb_summary_lines(summary: SkbSummary, machine: Topology) -> Iterator[str]:
+def skb_summary_lines(summary: Summary[Interval], machine: Topology) -> Iterator[str]:
     """The summary of a run of `locality skb` on this machine, or of a recording's."""
     total = summary.total
     if total is None:

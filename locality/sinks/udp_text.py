@@ -15,8 +15,8 @@ from locality.untrusted import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from locality.summary import Summary
     from locality.udp_account import Balance, UdpInterval
-    from locality.udp_summary import UdpSummary
 
 #: The busiest are shown; JSON and CSV have all.
 MOST_BLOCKS = 12
@@ -48,7 +48,7 @@ class TextUdp:
         self._out.flush()
 
 
-def udp_summary_lines(summary: UdpSummary) -> Iterator[str]:
+def udp_summary_lines(summary: Summary[UdpInterval]) -> Iterator[str]:
     """The summary of a run of `locality udp`."""
     total = summary.total
     if total is None:

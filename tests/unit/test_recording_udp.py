@@ -24,8 +24,8 @@ from locality.replay_udp import timed_datagrams
 from locality.sinks.udp_recorder import UdpRecorder, udp_rows
 from locality.sinks.udp_records import CsvUdp, JsonUdp
 from locality.sinks.udp_text import TextUdp, udp_summary_lines
+from locality.summary import Summary
 from locality.udp_account import UdpGroup, UdpInterval
-from locality.udp_summary import UdpSummary
 from tests.unit.recordings import CPUS, meta
 from tests.unit.test_recording import HOSTILE
 from tests.unit.udp_intervals import flows, interval, readers, sockets
@@ -98,7 +98,7 @@ def replayed(path: Path) -> list[UdpInterval]:
 def shown(intervals: list[UdpInterval]) -> str:
     """All that a run shows of these: lines, summary, JSON, CSV."""
     out = io.StringIO()
-    summary = UdpSummary()
+    summary = Summary[UdpInterval]()
     for sink in (TextUdp(out), summary, JsonUdp(out), CsvUdp(out)):
         for one in intervals:
             sink.write(one)

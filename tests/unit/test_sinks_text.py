@@ -23,7 +23,7 @@ from locality.sinks.text import (
     summary_lines,
 )
 from locality.skb_account import Flow, Interval, share
-from locality.skb_summary import SkbSummary
+from locality.summary import Summary
 from locality.topology import Distance, Topology
 from locality.untrusted import printable
 
@@ -370,7 +370,7 @@ def test_wide_matrices() -> None:
 
 # Bugs: averages of percentages instead of sums; what is not known unsaid.
 def test_a_known_skb_summary() -> None:
-    summary = SkbSummary()
+    summary = Summary[Interval]()
     summary.write(interval(matrix=np.array([[[2_500, 7_500], [0, 0]]] * 2)))
     one_more = Flow(packets=10_000, local=10_000, freed_local=10_000, deferred=0, unknown=0)
     other = Flow(packets=0, local=None, freed_local=None, deferred=None, unknown=0)
@@ -398,7 +398,7 @@ def test_a_known_skb_summary() -> None:
 
 # Bug: the lines at the end of a busy run wrap.
 def test_the_skb_summary_fits_80_columns() -> None:
-    summary = SkbSummary()
+    summary = Summary[Interval]()
     busy = Flow(packets=24_690_000, local=24_690_000, freed_local=0, deferred=0, unknown=0)
     summary.write(interval(rx=busy, tx=busy, delivered=24_690_000, delivered_local=24_690_000))
     assert max(map(len, skb_summary_lines(summary, machine(2)))) <= WIDTH
@@ -406,7 +406,7 @@ def test_the_skb_summary_fits_80_columns() -> None:
 
 # Bug: packets of unknown CPU disappear from the summary.
 def test_the_skb_summary_names_the_unknown() -> None:
-    summary = SkbSummary()
+    summary = Summary[Interval]()
     some = Flow(packets=10, local=5, freed_local=None, deferred=None, unknown=4)
     summary.write(interval(rx=some, delivered=None, delivered_local=None))
     lines = list(skb_summary_lines(summary, machine(2)))
@@ -416,4 +416,4 @@ def test_the_skb_summary_names_the_unknown() -> None:
 
 # Bug: stopped before the first interval, the summary is a traceback or a line of zeros.
 def test_no_interval() -> None:
-    assert list(skb_summary_lines(SkbSummary(), machine(2))) == ["no interval was over"]
+    assert list(skb_summary_lines(Summary[Interval](), machine(2))) == ["no interval was over"]

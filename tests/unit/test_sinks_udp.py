@@ -13,7 +13,7 @@ import pytest
 
 from locality.sinks.udp_records import NAMES, CsvUdp, JsonUdp
 from locality.sinks.udp_text import MOST_BLOCKS, MOST_SOCKETS, TextUdp, udp_summary_lines
-from locality.udp_summary import UdpSummary
+from locality.summary import Summary
 from tests.unit.test_sinks_text import HOSTILE, WIDTH
 from tests.unit.udp_intervals import flows, interval, readers, sockets
 
@@ -28,7 +28,7 @@ def text_of(batch: UdpInterval) -> list[str]:
 
 
 def summary_of(*batches: UdpInterval) -> list[str]:
-    summary = UdpSummary()
+    summary: Summary[UdpInterval] = Summary()
     for batch in batches:
         summary.write(batch)
     return list(udp_summary_lines(summary))

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from locality.summary import Summary
 from locality.udp_account import (
     MOST_FLOWS,
+    UdpInterval,
     arrivals,
     balances,
     effective_sockets,
@@ -19,7 +21,6 @@ from locality.udp_account import (
     imbalance,
 )
 from locality.udp_advice import ENOUGH_SAMPLES, concentration, cures, meaning
-from locality.udp_summary import UdpSummary
 from tests.unit.udp_intervals import ANY_ADDRESS, address, flows, interval, readers, sockets
 
 
@@ -85,7 +86,7 @@ def test_intervals_add_up() -> None:
     assert both.matrix.sum() == 2
     other_thread = interval(first, readers=readers(first, tid=5))
     assert sorted((one + other_thread).readers["datagrams"].tolist()) == [10, 10, 20, 20]
-    summary = UdpSummary()
+    summary = Summary[UdpInterval]()
     for each in (one, two):
         summary.write(each)
     assert summary.total is not None
