@@ -14,8 +14,8 @@ from locality.report_parts import picture
 from locality.sinks.text import percent
 from locality.sinks.udp_text import busiest
 from locality.skb_account import share
-from locality.udp_account import arrivals, balances, effective_sockets, endpoint
 from locality.udp_advice import concentration, cures, meaning
+from locality.udp_balance import arrivals, balances, effective_sockets, endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from locality.recording import Recording
     from locality.report_numbers import Array
     from locality.report_parts import Block
-    from locality.udp_account import Balance, UdpInterval
+    from locality.udp_account import UdpInterval
+    from locality.udp_balance import Balance
 
 #: The busiest have a figure of their own; the rest is counted in words.
 MOST_GROUPS = 6

@@ -12,14 +12,15 @@ from locality.report_parts import picture
 from locality.report_udp import places_of, shares_of
 from locality.sinks.text import percent
 from locality.sinks.udp_text import busiest
-from locality.udp_account import balances
+from locality.udp_balance import balances
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from locality.report_numbers import Array
     from locality.report_parts import Named
-    from locality.udp_account import Balance, UdpInterval
+    from locality.udp_account import UdpInterval
+    from locality.udp_balance import Balance
 
 
 def udp_change_sections(before: Sequence[Named], after: Sequence[Named]) -> Iterator[Section]:

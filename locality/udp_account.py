@@ -6,8 +6,6 @@ several datagrams. The kernel side is described in probes/udp_counters.h.
 
 from __future__ import annotations
 
-import ipaddress
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -98,8 +96,6 @@ SOCKET_OWN = (*SOCKET_SUMS[-4:], "queued", "queued_bytes", "rcvbuf", "peak")
 
 #: Flows that a sum of intervals keeps; the lightest are left out and counted as lost.
 MOST_FLOWS = 16384
-
-_IPV4 = 2
 
 
 class UdpGroup(NamedTuple):
@@ -223,147 +219,3 @@ def _together(
     for name in maxima:
         np.maximum.at(merged[name], inverse, rows[name])
     return merged
-
-
-# --- balance ----------------------------------------------------------------------------------
-
-
-def arrivals(sockets: Array) -> Array:
-    """Datagrams that were meant for each socket: read, or dropped before they could be."""
-    total: Array = sockets["datagrams"] + sockets["drops"] + sockets["refused"]
-    return total
-
-
-def imbalance(counts: Array) -> float | None:
-    """The most over the mean: 1 for even shares, n where one of n has everything.
-
-    Args:
-        counts: Datagrams of each member, zeros included.
-    """
-    total = counts.sum()
-    return float(counts.max() * len(counts) / total) if total else None
-
-
-def effective_sockets(counts: Array) -> float | None:
-    """How many sockets share the work, as if evenly: exp of the entropy of the shares.
-
-    n for even shares, 1 where one has everything; None where there is nothing.
-    """
-    total = int(counts.sum())
-    if not total:
-        return None
-    shares = counts[counts > 0] / total
-    return math.exp(-float((shares * np.log(shares)).sum()))
-
-
-@dataclass(frozen=True)
-class TopFlow:
-    """The flow with the most samples among those to one group or socket.
-
-    Attributes:
-        source: ``10.0.0.1:4000``.
-        target: The same of the receiver.
-        samples: Its samples.
-        of: All samples with a known flow.
-    """
-
-    source: str
-    target: str
-    samples: int
-    of: int
-
-    @property
-    def share(self) -> float:
-        """Its share in per cent."""
-        return 100 * self.samples / self.of
-
-
-@dataclass(frozen=True)
-class Balance:
-    """How the datagrams of one reuseport group, or one socket of none, are distributed.
-
-    Attributes:
-        group: The group; None for a socket that is in none.
-        sockets: Its rows of `UdpInterval.sockets`.
-        readers: Its rows of `UdpInterval.readers`.
-        counts: What `arrivals` says of the sockets.
-        top_flow: None without a sample.
-    """
-
-    group: UdpGroup | None
-    sockets: Array
-    readers: Array
-    counts: Array
-    top_flow: TopFlow | None
-
-    @property
-    def imbalance(self) -> float | None:
-        """See `imbalance`."""
-        return imbalance(self.counts)
-
-    @property
-    def effective(self) -> float | None:
-        """See `effective_sockets`."""
-        return effective_sockets(self.counts)
-
-    @property
-    def name(self) -> str:
-        """``udp 0.0.0.0:53``."""
-        if self.group is not None:
-            return f"{self.group}"
-        return f"udp {endpoint(self.sockets[0])}"
-
-
-def balances(interval: UdpInterval) -> list[Balance]:
-    """Each group of the interval, and each socket of no group, by port."""
-    found = []
-    sockets, readers = interval.sockets, interval.readers
-    alone = sockets["group"] < 0
-    names = [(True, int(group)) for group in dict.fromkeys(sockets["group"][~alone].tolist())]
-    names += [(False, int(inode)) for inode in sockets["inode"][alone].tolist()]
-    for is_group, number in names:
-        column = "group" if is_group else "inode"
-        mine = sockets[sockets[column] == number]
-        found.append(
-            Balance(
-                group=interval.groups[number] if is_group else None,
-                sockets=mine,
-                readers=readers[readers[column] == number],
-                counts=arrivals(mine),
-                top_flow=_top_flow(interval.flows, mine[0]),
-            )
-        )
-    return sorted(found, key=lambda one: int(one.sockets["port"][0]))
-
-
-def _top_flow(flows: Array, socket: Any) -> TopFlow | None:  # noqa: ANN401 - numpy.void
-    """Among the flows that a group with this socket takes."""
-    mine = flows[(flows["port"] == socket["port"]) & (flows["netns"] == socket["netns"])]
-    if socket["family"] == _IPV4:
-        mine = mine[mine["family"] == _IPV4]
-    # A socket that is bound to an address takes what is sent there; IPv4 packets come to an
-    # IPv6 socket by their IPv4 address, so that only those of its own family are compared.
-    if socket["address"].any():
-        other = mine["family"] != socket["family"]
-        mine = mine[other | (mine["target"] == socket["address"]).all(axis=1)]
-    if not len(mine):
-        return None
-    top = mine[np.argmax(mine["samples"])]
-    return TopFlow(
-        source=_host(top["source"], top["family"], top["source_port"]),
-        target=_host(top["target"], top["family"], top["port"]),
-        samples=int(top["samples"]),
-        of=int(mine["samples"].sum()),
-    )
-
-
-def endpoint(row: Any) -> str:  # noqa: ANN401 - numpy.void
-    """Address and port a socket is bound to: ``0.0.0.0:53``."""
-    return _host(row["address"], row["family"], row["port"])
-
-
-def _host(address: Array, family: int, port: int) -> str:
-    raw = address.tobytes()
-    if family == _IPV4:
-        return f"{ipaddress.IPv4Address(raw[:4])}:{port}"
-    return f"[{ipaddress.IPv6Address(raw)}]:{port}"

@@ -11,8 +11,8 @@ from locality.sinks.sparkline import Minute, sparkline
 from locality.sinks.text import percent
 from locality.sinks.udp_text import advice, block, busiest
 from locality.skb_account import share
-from locality.udp_account import balances
 from locality.udp_advice import cures
+from locality.udp_balance import balances
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,14 +6,15 @@ import csv
 import json
 from typing import TYPE_CHECKING, Any, TextIO
 
-from locality.udp_account import balances, endpoint
 from locality.udp_advice import concentration, cures
+from locality.udp_balance import balances, endpoint
 from locality.untrusted import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from locality.udp_account import Balance, UdpInterval
+    from locality.udp_account import UdpInterval
+    from locality.udp_balance import Balance
 
 _COUNTS = ("datagrams", "bytes", "known", "local", "batches", "batched")
 _OF_SOCKET = ("drops", "refused", "queued", "queued_bytes", "rcvbuf", "peak")

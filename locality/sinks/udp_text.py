@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from locality.sinks.text import WIDTH, percent
 from locality.skb_account import share
-from locality.udp_account import balances
 from locality.udp_advice import concentration, cures, meaning
+from locality.udp_balance import balances
 from locality.untrusted import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from locality.summary import Summary
-    from locality.udp_account import Balance, UdpInterval
+    from locality.udp_account import UdpInterval
+    from locality.udp_balance import Balance
 
 #: The busiest are shown; JSON and CSV have all.
 MOST_BLOCKS = 12

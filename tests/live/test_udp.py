@@ -23,8 +23,8 @@ import pytest
 from locality import attach_cbpf, cbpf
 from locality.bpf import btf
 from locality.udp import MAX_SOCKETS, RUNGS, UdpFilter, UdpSource
-from locality.udp_account import Balance, UdpInterval, balances
 from locality.udp_advice import cures
+from locality.udp_balance import Balance, balances
 from tests.live.datagrams import (
     PAYLOAD,
     WAYS,
@@ -50,6 +50,8 @@ from tests.live.traffic import EMULATED, HERE, PATIENCE, THERE, in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from locality.udp_account import UdpInterval
 
 pytestmark = [pytest.mark.live]
 
