@@ -23,10 +23,12 @@ from locality.errors import Unsupported
 from locality.udp_account import (
     FLOW,
     FLOW_KEY,
+    GAUGES,
+    OWN_SUMS,
     READER,
     READER_SUMS,
     SOCKET,
-    SOCKET_SUMS,
+    SOCKET_OWN,
     Array,
     UdpInterval,
     in_order,
@@ -45,14 +47,8 @@ SOCKET_ROW = np.dtype(
         ("family", "u2"),
         ("port", "u2"),
         ("address", "u1", (16,)),
-        ("drops", "u8"),
-        ("refused", "u8"),
-        ("seen", "u8"),
-        ("sampled", "u8"),
-        ("queued", "u4"),
-        ("queued_bytes", "u4"),
-        ("rcvbuf", "u4"),
-        ("peak", "u4"),
+        *((name, "u8") for name in OWN_SUMS),
+        *((name, "u4") for name in GAUGES),
         ("epoch", "u4"),
         ("next_cpu", "u4"),
         ("next", "u8"),
@@ -67,12 +63,7 @@ READER_ROW = np.dtype(
         ("pid", "u4"),
         ("tid", "u4"),
         ("comm", "S16"),
-        ("datagrams", "u8"),
-        ("bytes", "u8"),
-        ("known", "u8"),
-        ("local", "u8"),
-        ("batches", "u8"),
-        ("batched", "u8"),
+        *((name, "u8") for name in READER_SUMS),
         ("vector", "u8"),
         ("in_call", "u4"),
         ("epoch", "u4"),
@@ -91,7 +82,6 @@ MAX_SAMPLE = 1 << 20
 
 UdpFilter = Wanted
 
-_GAUGES = ("queued", "queued_bytes", "rcvbuf", "peak")
 _IDENTITY = ("inode", "netns", "family", "port", "address")
 
 
@@ -221,7 +211,7 @@ class UdpSource:
         flow_rows = self._flow_rows.read()[epoch % 2]
 
         reader_counts = _difference(readers, self._readers, ("inode", "tid"), READER_SUMS)
-        socket_counts = _difference(sockets, self._sockets, ("inode",), SOCKET_SUMS[-4:])
+        socket_counts = _difference(sockets, self._sockets, ("inode",), OWN_SUMS)
         quiet = sockets["epoch"] != epoch
         socket_counts["peak"][quiet] = sockets["queued"][quiet]
         self._membership.refresh(socket_counts["inode"][socket_counts["seen"] > 0].tolist())
@@ -248,7 +238,7 @@ class UdpSource:
         readers = readers[readers["datagrams"] > 0]
         sockets = self._shown(sockets, readers)
         found = np.zeros(len(sockets), SOCKET)
-        for name in (*_IDENTITY, *_GAUGES, *SOCKET_SUMS[-4:]):
+        for name in (*_IDENTITY, *SOCKET_OWN):
             found[name] = sockets[name]
         found = np.concatenate([found, self._idle_members(found)])
         found["group"] = found["index"] = -1

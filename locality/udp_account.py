@@ -26,49 +26,44 @@ _ENDPOINT = [
     ("index", "i4"),
 ]
 
+#: Of a reader, and in sum of a socket.
+#: datagrams, bytes: what was read. known: datagrams of which both CPUs are known; local: of
+#: these, read on their alloc CPU.
+#: batches: recvmmsg() calls that gave datagrams; batched: the datagrams they gave.
+READER_SUMS = ("datagrams", "bytes", "known", "local", "batches", "batched")
+
+#: A socket's own, and no reader's.
+#: drops: no room in the receive buffer; refused: no memory for UDP (net.ipv4.udp_mem).
+#: seen, sampled: datagrams that the flow sample could choose from, and that it chose.
+OWN_SUMS = ("drops", "refused", "seen", "sampled")
+
+#: A socket's, at the interval's end: datagrams and bytes of memory that wait, and bytes of
+#: memory that may. peak: most datagrams that waited at once.
+GAUGES = ("queued", "queued_bytes", "rcvbuf", "peak")
+
+SOCKET_SUMS = (*READER_SUMS, *OWN_SUMS)
+SOCKET_OWN = (*OWN_SUMS, *GAUGES)
+
 #: One thread that reads one socket.
 #: inode: the socket's. netns: inode of its network namespace. family: 2 or 10, the socket's.
 #: address: network order, IPv4 in 4 bytes. group: key of `UdpInterval.groups`, -1 for none.
 #: index: the socket's place in its group, -1 where not known.
-#: known: datagrams of which both CPUs are known; local: of these, read on their alloc CPU.
-#: batches: recvmmsg() calls that gave datagrams; batched: the datagrams they gave.
 READER = np.dtype(
     [
         *_ENDPOINT,
         ("pid", "u4"),
         ("tid", "u4"),
         ("comm", "S16"),
-        ("datagrams", "u8"),
-        ("bytes", "u8"),
-        ("known", "u8"),
-        ("local", "u8"),
-        ("batches", "u8"),
-        ("batched", "u8"),
+        *((name, "u8") for name in READER_SUMS),
     ]
 )
 
 #: One socket: the sums of its readers, and what is the socket's own.
-#: drops: no room in the receive buffer; refused: no memory for UDP (net.ipv4.udp_mem).
-#: seen, sampled: datagrams that the flow sample could choose from, and that it chose.
-#: queued, queued_bytes, rcvbuf: gauges at the end: datagrams and bytes of memory that wait,
-#: and bytes of memory that may. peak: most datagrams that waited at once.
 SOCKET = np.dtype(
     [
         *_ENDPOINT,
-        ("datagrams", "u8"),
-        ("bytes", "u8"),
-        ("known", "u8"),
-        ("local", "u8"),
-        ("batches", "u8"),
-        ("batched", "u8"),
-        ("drops", "u8"),
-        ("refused", "u8"),
-        ("seen", "u8"),
-        ("sampled", "u8"),
-        ("queued", "u4"),
-        ("queued_bytes", "u4"),
-        ("rcvbuf", "u4"),
-        ("peak", "u4"),
+        *((name, "u8") for name in SOCKET_SUMS),
+        *((name, "u4") for name in GAUGES),
     ]
 )
 
@@ -87,12 +82,6 @@ FLOW_KEY = np.dtype(_FLOW)
 
 #: One flow of the sample, to one port of one network namespace.
 FLOW = np.dtype([*_FLOW, ("samples", "u8")])
-
-#: What is added up where readers, or sockets, are put together.
-READER_SUMS = ("datagrams", "bytes", "known", "local", "batches", "batched")
-SOCKET_SUMS = (*READER_SUMS, "drops", "refused", "seen", "sampled")
-#: What is a socket's own and no reader's.
-SOCKET_OWN = (*SOCKET_SUMS[-4:], "queued", "queued_bytes", "rcvbuf", "peak")
 
 #: Flows that a sum of intervals keeps; the lightest are left out and counted as lost.
 MOST_FLOWS = 16384

@@ -6,6 +6,7 @@ import csv
 import json
 from typing import TYPE_CHECKING, Any, TextIO
 
+from locality.udp_account import READER_SUMS
 from locality.udp_advice import concentration, cures
 from locality.udp_balance import balances, endpoint
 from locality.untrusted import printable
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from locality.udp_account import UdpInterval
     from locality.udp_balance import Balance
 
-_COUNTS = ("datagrams", "bytes", "known", "local", "batches", "batched")
 _OF_SOCKET = ("drops", "refused", "queued", "queued_bytes", "rcvbuf", "peak")
 
 
@@ -77,7 +77,7 @@ def _group(one: Balance, interval: UdpInterval) -> dict[str, Any]:
 
 
 def _counts(row: Any, interval: UdpInterval) -> dict[str, Any]:  # noqa: ANN401 - numpy.void
-    counts: dict[str, Any] = {name: int(row[name]) for name in _COUNTS}
+    counts: dict[str, Any] = {name: int(row[name]) for name in READER_SUMS}
     if not interval.batches_seen:
         counts["batches"] = counts["batched"] = None
     return counts
@@ -126,8 +126,8 @@ NAMES = (
     *("time", "interval_s", "rung", "lost", "group", "netns", "port"),
     *("imbalance", "effective_sockets", "top_flow", "top_flow_share"),
     *("index", "inode", "address", "socket_share"),
-    *(f"socket_{name}" for name in (*_COUNTS, *_OF_SOCKET)),
-    *("pid", "tid", "comm", *_COUNTS),
+    *(f"socket_{name}" for name in (*READER_SUMS, *_OF_SOCKET)),
+    *("pid", "tid", "comm", *READER_SUMS),
 )
 
 
@@ -144,7 +144,7 @@ def _rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 "top_flow_share": top and top["share"],
                 "socket_share": socket["share"],
                 **{name: socket[name] for name in ("index", "inode", "address")},
-                **{f"socket_{name}": socket[name] for name in (*_COUNTS, *_OF_SOCKET)},
+                **{f"socket_{name}": socket[name] for name in (*READER_SUMS, *_OF_SOCKET)},
             }
             readers = [
                 {**reader, "comm": printable(reader["comm"])} for reader in socket["readers"]
