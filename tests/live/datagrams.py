@@ -1,4 +1,4 @@
-"""UDP workloads whose datagrams can be told beforehand, socket by socket."""
+"""UDP workloads whose datagrams can be told beforehand, socket by socket, and what is seen."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from locality.udp import UdpFilter, UdpSource
 from tests.live.traffic import PATIENCE, in_thread, pinned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from locality.udp_account import UdpInterval
 
 LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 PAYLOAD = b"x" * 40
@@ -118,6 +121,27 @@ def sender(to: socket.socket) -> Iterator[socket.socket]:
         sock.bind((LOOPBACK[socket.AddressFamily(to.family)], 0))
         sock.connect(to.getsockname())
         yield sock
+
+
+def fill(to: socket.socket, count: int, flows: int = 1) -> None:
+    """Send without anybody reading."""
+    with ExitStack() as stack:
+        senders = [stack.enter_context(sender(to)) for _ in range(flows)]
+        for number in range(count):
+            senders[number % flows].send(PAYLOAD)
+
+
+@contextmanager
+def watching(*ports: int, rung: str, sample: int = 1) -> Iterator[UdpSource]:
+    """What `locality udp` has of these ports, for the time of the block."""
+    with UdpSource(UdpFilter(ports=ports), rung=rung, sample=sample) as source:
+        yield source
+
+
+def of(sock: Receiver, interval: UdpInterval) -> Any:  # noqa: ANN401 - numpy.void
+    """The row of a socket."""
+    (row,) = interval.sockets[interval.sockets["inode"] == sock.inode]
+    return row
 
 
 def dropped(sock: socket.socket) -> int:

@@ -14,8 +14,7 @@ import pytest
 import locality
 from locality.recording_reader import Reader
 from tests.live.commands import LOCALITY, tracing
-from tests.live.datagrams import PAYLOAD, drain, group
-from tests.live.test_udp import fill
+from tests.live.datagrams import PAYLOAD, drain, fill, group
 from tests.live.traffic import PATIENCE
 
 if TYPE_CHECKING:
