@@ -12,14 +12,17 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from locality import cbpf
-from locality.topology import format_cpu_list as _ranges
+from locality.topology import format_cpu_list
 from locality.untrusted import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from locality.reuseport import Group
     from locality.target import Target
+
+    #: What a program answers to each of `_inputs`.
+    Answers = Mapping[cbpf.Packet, int]
 
 
 class Level(Enum):
@@ -60,9 +63,10 @@ def decide(
     if not size:
         none = f"fd {target.fd} has joined no group yet (UDP joins at bind()), none can be checked"
         return [Finding(Level.WARN, none)]
-    refused = _wrong_size(target, program, group, cpus)
+    answers = {packet: cbpf.evaluate(program, packet) for packet in _inputs(program, cpus)}
+    refused = _wrong_size(target, program, group, cpus, answers)
     findings = [Finding(Level.REFUSE, refused)] if refused else []
-    warnings = [] if refused else [*_idle(target.group, program, cpus)]
+    warnings = [] if refused else [*_idle(target.group, cpus, answers)]
     warnings += _misplaced(target.group, program, cpus)
     return findings + [Finding(Level.WARN, warning) for warning in warnings]
 
@@ -136,14 +140,14 @@ def explain(target: Target, program: cbpf.Program, cpus: Collection[int]) -> lis
         )
     elif group.order_known:
         local = [cpu for cpu in sorted(cpus) if cpu in _served_on(group, program, cpu)]
-        which = f"CPUs {_ranges(local)}" if local else "no CPU"
+        which = f"CPUs {format_cpu_list(local)}" if local else "no CPU"
         lines.append(f"packets of {which} go to a worker that may run there")
     for index, member in enumerate(group.members if group.order_known else ()):
         served = (
             ", ".join(f"pid {one.pid} {printable(one.comm)}" for one in member.workers)
             or "nobody seen"
         )
-        lines.append(f"index {index}: {served}, CPUs {_ranges(member.cpus)}")
+        lines.append(f"index {index}: {served}, CPUs {format_cpu_list(member.cpus)}")
     return lines
 
 
@@ -171,20 +175,24 @@ def _unfit(target: Target) -> str:
 
 
 def _wrong_size(
-    target: Target, program: cbpf.Program, group: int | None, cpus: Collection[int]
+    target: Target,
+    program: cbpf.Program,
+    group: int | None,
+    cpus: Collection[int],
+    answers: Answers,
 ) -> str:
     """What would happen because the program is made for another group, or nothing."""
     size = len(target.group.members)
-    missed, spilled = _starved(size, program, cpus), _hashed(size, program, cpus)
+    missed, spilled = _starved(size, answers), _hashed(size, program, answers)
     # A map claims no size: it is wrong if it points past the end or leaves sockets out, but for
     # those that are more than there are CPUs to give them.
-    fed = len({cbpf.evaluate(program, packet) for packet in _inputs(program, cpus)})
+    fed = len(set(answers.values()))
     fits = not missed or fed == len(cpus) if group is None else group == size
     if fits and program.group <= size:
         return ""
     effects = [effect for effect in (missed, spilled) if effect]
     if not effects:
-        effects = [f"on this machine's CPUs ({_ranges(cpus)}) that makes no difference"]
+        effects = [f"on this machine's CPUs ({format_cpu_list(cpus)}) that makes no difference"]
     remedy = f"--group {size}" if group not in {None, size} else f"every index from 0 to {size - 1}"
     return (
         f"{describe(program)} is for a group of {max(group or 0, program.group)}, the one of "
@@ -206,34 +214,36 @@ def _inputs(program: cbpf.Program, cpus: Collection[int]) -> list[cbpf.Packet]:
     ]
 
 
-def _hashed(size: int, program: cbpf.Program, cpus: Collection[int]) -> str:
+def _hashed(size: int, program: cbpf.Program, answers: Answers) -> str:
     """Which share of the answers is past the end of the group."""
-    packets = _inputs(program, cpus)
-    past = [packet for packet in packets if cbpf.evaluate(program, packet) >= size]
+    past = [packet for packet, answer in answers.items() if answer >= size]
     if not past:
         return ""
     if program.reads <= {"cpu"}:
-        of = f"({len(past)} of {len(packets)} CPUs)"
-        return f"what CPUs {_ranges(packet.cpu for packet in past)} process is hashed {of}"
-    return f"{len(past) / len(packets):.0%} of the answers are past its end and hashed"
+        of = f"({len(past)} of {len(answers)} CPUs)"
+        return f"what CPUs {format_cpu_list(packet.cpu for packet in past)} process is hashed {of}"
+    return f"{len(past) / len(answers):.0%} of the answers are past its end and hashed"
 
 
-def _starved(size: int, program: cbpf.Program, cpus: Collection[int]) -> str:
+def _starved(size: int, answers: Answers) -> str:
     """Which sockets no answer selects, when nothing is left to the hash either."""
-    answers = {cbpf.evaluate(program, packet) for packet in _inputs(program, cpus)}
-    missed = set(range(size)) - answers
-    if not missed or any(answer >= size for answer in answers):
+    missed = set(range(size)).difference(answers.values())
+    if not missed or any(answer >= size for answer in answers.values()):
         return ""
-    return f"indexes {_ranges(missed)} get nothing at all"
+    return f"indexes {format_cpu_list(missed)} get nothing at all"
 
 
-def _idle(group: Group, program: cbpf.Program, cpus: Collection[int]) -> Iterator[str]:
+def _idle(group: Group, cpus: Collection[int], answers: Answers) -> Iterator[str]:
     """Sockets that get nothing although the size is right, and sockets nobody serves."""
-    if starved := _starved(len(group.members), program, cpus):
-        yield f"with CPUs {_ranges(cpus)} {starved}"
+    if starved := _starved(len(group.members), answers):
+        yield f"with CPUs {format_cpu_list(cpus)} {starved}"
     unserved = [index for index, member in enumerate(group.members) if not member.workers]
     if unserved:
-        which = f"index {_ranges(unserved)}" if group.order_known else f"{len(unserved)} sockets"
+        which = (
+            f"index {format_cpu_list(unserved)}"
+            if group.order_known
+            else f"{len(unserved)} sockets"
+        )
         yield (
             f"nobody was seen waiting for {which}: connections sent there may never be "
             "accepted (or their workers cannot be seen from here; root sees all)"
@@ -258,12 +268,12 @@ def _misplaced(group: Group, program: cbpf.Program, cpus: Collection[int]) -> It
     wrong = [cpu for cpu in fitting if cpu not in _served_on(group, program, cpu)]
     if wrong:
         index = cbpf.evaluate(program, cbpf.Packet(cpu=wrong[0]))
-        elsewhere = _ranges(_served_on(group, program, wrong[0])) or "unknown"
+        elsewhere = format_cpu_list(_served_on(group, program, wrong[0])) or "unknown"
         past = index >= len(group.members)
         example = "the hash" if past else f"index {index}, served on CPUs {elsewhere}"
         yield (
-            f"what CPUs {_ranges(wrong)} process goes to workers elsewhere (CPU {wrong[0]}: "
-            f"{example}); this fits: --map {cbpf.format_map(fitting)}"
+            f"what CPUs {format_cpu_list(wrong)} process goes to workers elsewhere "
+            f"(CPU {wrong[0]}: {example}); this fits: --map {cbpf.format_map(fitting)}"
         )
 
 
