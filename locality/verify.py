@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -136,5 +137,4 @@ def _apart(counted: AcceptSummary) -> Counts:
 
 def _nearness(counted: AcceptSummary) -> list[float]:
     """The share of connections at most so far from their RX CPU, by distance."""
-    apart = _apart(counted)
-    return [sum(list(apart.values())[: far + 1]) / counted.total for far in range(len(apart))]
+    return [near / counted.total for near in accumulate(_apart(counted).values())]
