@@ -1,4 +1,4 @@
-"""Tracing commands as users run them, from when their probes are attached."""
+"""Commands as users run them: to their end, or from when their probes are attached."""
 
 from __future__ import annotations
 
@@ -15,6 +15,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOCALITY = [sys.executable, "-m", "locality"]
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """A command to its end."""
+    return subprocess.run(
+        [*LOCALITY, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
 
 
 @contextmanager

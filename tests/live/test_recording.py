@@ -20,14 +20,13 @@ import pytest
 
 import locality
 from locality.recording_reader import Reader
-from tests.live.commands import LOCALITY, tracing
+from tests.live.commands import LOCALITY, run, tracing
+from tests.live.traffic import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.live
-
-PATIENCE = 60
 
 # Run a command that records to a small file system, and read what it left there.
 THEN_READ = """
@@ -65,17 +64,6 @@ def connections() -> Iterator[int]:
         finally:
             over.set()
             thread.join(PATIENCE)
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """A command to its end."""
-    return subprocess.run(
-        [*LOCALITY, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
 
 
 # Bugs: the recorder leaves a file that cannot be read, or rows without a batch's end; connections

@@ -13,7 +13,7 @@ import pytest
 
 import locality
 from locality.recording_reader import Reader
-from tests.live.commands import LOCALITY, tracing
+from tests.live.commands import run, tracing
 from tests.live.datagrams import PAYLOAD, drain, fill, group
 from tests.live.traffic import PATIENCE
 
@@ -21,16 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = [pytest.mark.live]
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*LOCALITY, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=True,
-    )
 
 
 # Bugs: an interval is not recorded, or twice: the one that a signal cut short, or those in which
@@ -71,6 +61,7 @@ def test_datagrams_as_they_were_sent(tmp_path: Path, format_: str) -> None:
     assert abs(int(samples) - 500) <= 2
 
     replayed = run("replay", path, "--speed", 0, "--format", format_)
+    assert replayed.returncode == 0, replayed.stderr
     assert replayed.stdout == out
     if format_ != "text":
         told = len(replayed.stderr.splitlines()) - 1

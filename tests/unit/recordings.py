@@ -1,7 +1,8 @@
-"""Recordings made up for the tests of the report, written by the real recorder."""
+"""Recordings made up for tests, written by the real recorder, and what others are of."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,34 @@ if TYPE_CHECKING:
 STARTED = 1_790_000_000 * 10**9
 CPUS = 4
 LENGTH_S = 2.0
+
+#: CPUs 0 and 1 share a cache, 2 is on another node; the last row is "no CPU".
+_DISTANCES = [
+    [Distance.CPU, Distance.LLC, Distance.REMOTE, Distance.UNKNOWN],
+    [Distance.LLC, Distance.CPU, Distance.REMOTE, Distance.UNKNOWN],
+    [Distance.REMOTE, Distance.REMOTE, Distance.CPU, Distance.UNKNOWN],
+    [Distance.UNKNOWN] * 4,
+]
+#: No round number: as a float it would be another.
+OFFSET = 1_700_000_000_123_456_789
+META = Meta(
+    format=FORMAT_VERSION,
+    tool="0.1.0",
+    host="lab",
+    kernel="6.18.0",
+    kind="accept",
+    rung="tracepoint",
+    refused=("fentry: Operation not permitted",),
+    unseen="",
+    filter="port 80",
+    label="before",
+    possible=3,
+    online=(0, 1, 2),
+    distances=[[int(distance) for distance in row] for row in _DISTANCES],
+    clock_offset=OFFSET,
+    started=OFFSET + 10**9,
+)
+SKB_META = replace(META, kind="skb", interval=0.5)
 
 
 def meta(kind: Kind, *, host: str = "web1", label: str = "", filter_: str = "everything") -> Meta:

@@ -21,46 +21,18 @@ import locality
 from locality.accept import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.errors import LocalityError
 from locality.export import export
-from locality.recording import FORMAT_VERSION, Meta, Recording, load
-from locality.recording_format import KEY
+from locality.recording import Recording, load
+from locality.recording_format import FORMAT_VERSION, KEY
 from locality.recording_info import Info
 from locality.recording_reader import Reader
 from locality.sinks.recorder import AcceptRecorder, SkbRecorder
 from locality.skb_account import Flow, Interval
-from locality.topology import Distance
+from tests.unit.recordings import META, OFFSET, SKB_META
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from locality.accept import Records
-
-# CPUs 0 and 1 share a cache, 2 is on another node; the last row is "no CPU".
-D = Distance
-DISTANCES = [
-    [D.CPU, D.LLC, D.REMOTE, D.UNKNOWN],
-    [D.LLC, D.CPU, D.REMOTE, D.UNKNOWN],
-    [D.REMOTE, D.REMOTE, D.CPU, D.UNKNOWN],
-    [D.UNKNOWN] * 4,
-]
-OFFSET = 1_700_000_000_123_456_789
-META = Meta(
-    format=FORMAT_VERSION,
-    tool="0.1.0",
-    host="lab",
-    kernel="6.18.0",
-    kind="accept",
-    rung="tracepoint",
-    refused=("fentry: Operation not permitted",),
-    unseen="",
-    filter="port 80",
-    label="before",
-    possible=3,
-    online=(0, 1, 2),
-    distances=[[int(distance) for distance in row] for row in DISTANCES],
-    clock_offset=OFFSET,
-    started=OFFSET + 1_000_000_000,
-)
-SKB_META = replace(META, kind="skb", interval=0.5)
 
 
 def accepts(count: int) -> Records:

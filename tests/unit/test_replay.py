@@ -11,36 +11,17 @@ import pytest
 
 from locality.accept import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.errors import LocalityError
-from locality.recording_format import FORMAT_VERSION, Meta
 from locality.recording_reader import Reader
 from locality.replay import TICK, play, timed_accepts, timed_intervals
 from locality.sinks.recorder import AcceptRecorder, SkbRecorder, interval_rows
 from locality.skb_account import Flow, Interval
+from tests.unit.recordings import META, OFFSET, SKB_META
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from locality.accept import Records
-
-OFFSET = 1_700_000_000_123_456_789
-META = Meta(
-    format=FORMAT_VERSION,
-    tool="0.1.0",
-    host="lab",
-    kernel="6.18.0",
-    kind="accept",
-    rung="kprobe",
-    refused=(),
-    unseen="",
-    filter="everything",
-    label="",
-    possible=2,
-    online=(0, 1),
-    distances=[[0, 2, 5], [2, 0, 5], [5, 5, 5]],
-    clock_offset=OFFSET,
-    started=OFFSET + 10**9,
-)
-SKB_META = replace(META, kind="skb", interval=0.1)
+    from locality.recording_format import Meta
 
 
 def accepts(times: list[float]) -> Records:
@@ -79,13 +60,13 @@ def intervals(count: int) -> list[Interval]:
         Interval(
             time=float(end),
             seconds=float(rng.random() + 0.01),
-            rung="kprobe",
+            rung=SKB_META.rung,
             lost=number,
             rx=Flow(100, 50, number if number % 2 else None, 3, 4),
             tx=Flow(200, None, 1, None, 0),
             delivered=None if number % 2 else 7,
             delivered_local=None if number % 2 else 6,
-            matrix=rng.integers(0, 2, (2, 2, 2)) * number,
+            matrix=rng.integers(0, 2, (2, 3, 3)) * number,
             apart=(1, 2),
             together=(3, 4),
         )
