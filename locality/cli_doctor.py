@@ -9,7 +9,7 @@ import click
 
 from locality.cli_output import show, tell
 from locality.errors import LocalityError
-from locality.options import OUTPUT, PORT, READABLE
+from locality.options import OUTPUT, PORT, READABLE, json_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,15 +31,7 @@ EXIT_COSTS = 3
     metavar="FILE",
     help="With --fix --yes: a new file.  [default: locality-undo-TIME.json]",
 )
-@click.option("--json", "format_", flag_value="json", help="Same as --format json.")
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="json: with everything that was read.",
-)
+@json_options(help_="json: with everything that was read.")
 def doctor(
     *,
     dev: str | None,

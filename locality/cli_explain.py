@@ -11,7 +11,7 @@ import click
 from locality.cli_doctor import put_back_from
 from locality.cli_output import show, tell
 from locality.errors import LocalityError
-from locality.options import AT_LEAST_ONE, OUTPUT, PORT, SECONDS
+from locality.options import AT_LEAST_ONE, OUTPUT, PORT, SECONDS, json_options
 
 if TYPE_CHECKING:
     from locality.observe import Observation, Observer
@@ -36,10 +36,7 @@ EXIT_NO_BETTER = 3
     metavar="[FILE]",
     help="Put back what FILE says; with --apply: afterwards.",
 )
-@click.option("--json", "format_", flag_value="json", help="Same as --format json.")
-@click.option(
-    "--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True
-)
+@json_options()
 def explain(
     *,
     port: int | None,

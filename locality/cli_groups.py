@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from locality.cli_output import show, tell
-from locality.options import AT_LEAST_ONE, PORT
+from locality.options import AT_LEAST_ONE, PORT, json_options
 
 
 @click.command()
@@ -14,15 +14,7 @@ from locality.options import AT_LEAST_ONE, PORT
     "--pid", "pids", type=AT_LEAST_ONE, multiple=True, help="Only sockets it holds; repeatable."
 )
 @click.option("--comm", metavar="NAME", help="Only sockets held by threads of this name.")
-@click.option("--json", "format_", flag_value="json", help="Same as --format json.")
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="json: an object a group.",
-)
+@json_options("table", help_="json: an object a group.")
 def groups(
     *, ports: tuple[int, ...], pids: tuple[int, ...], comm: str | None, format_: str
 ) -> None:

@@ -11,7 +11,7 @@ import click
 
 from locality.cli_demo import demo
 from locality.cli_output import show, tell
-from locality.options import OUTPUT, SECONDS
+from locality.options import OUTPUT, SECONDS, json_options
 
 if TYPE_CHECKING:
     from locality.lab.udp_cases import Result
@@ -107,14 +107,7 @@ lab.add_command(demo)
     callback=_in_a_directory,
     help="Keep the results as JSON.",
 )
-@click.option("--json", "format_", flag_value="json", help="Same as --format json.")
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-)
+@json_options()
 def udp(
     *,
     seconds: float,

@@ -9,7 +9,7 @@ import click
 
 from locality.cli_output import end, tell
 from locality.errors import LocalityError
-from locality.options import SECONDS, WRITABLE
+from locality.options import SECONDS, WRITABLE, json_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,15 +42,7 @@ WARNING = (
 )
 @click.option("--interval", type=SECONDS, default=1.0, show_default=True, metavar="S")
 @click.option("--duration", type=SECONDS, metavar="S", help="End after S seconds.")
-@click.option("--json", "format_", flag_value="json", help="Same as --format json.")
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="json: an object an interval.",
-)
+@json_options(help_="json: an object an interval.")
 @click.option("--ready-file", type=WRITABLE, help="Written once the program is attached.")
 def spread(
     *,

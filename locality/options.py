@@ -108,6 +108,27 @@ format_options = _with(
     ),
 )
 
+
+def json_options(text: str = "text", help_: str | None = None) -> Callable[[C], C]:
+    """How to print, where there is nothing but text and JSON.
+
+    Args:
+        text: What the readable format is called.
+        help_: What JSON has.
+    """
+    return _with(
+        click.option(
+            "--format",
+            "format_",
+            type=click.Choice([text, "json"]),
+            default=text,
+            show_default=True,
+            help=help_,
+        ),
+        click.option("--json", "format_", flag_value="json", help="Same as --format json."),
+    )
+
+
 #: How to draw.
 live_options = _with(
     click.option("--svg", type=WRITABLE, help="With --live: keep its last picture."),
