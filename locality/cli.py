@@ -20,6 +20,7 @@ from locality.cli_output import (
     accept_output,
     check_live,
     check_matrix,
+    check_who,
     end,
     header_of,
     say_where_we_stand,
@@ -28,7 +29,15 @@ from locality.cli_output import (
     tell,
 )
 from locality.errors import LocalityError
-from locality.options import AT_LEAST_ONE, PORT, SECONDS, engine_option, tracing_options
+from locality.options import (
+    AT_LEAST_ONE,
+    SECONDS,
+    comm_option,
+    engine_option,
+    pids_option,
+    ports_option,
+    tracing_options,
+)
 
 if TYPE_CHECKING:
     from locality.accept import AcceptBatch
@@ -76,11 +85,9 @@ def cli(context: click.Context) -> None:
 
 
 @cli.command()
-@click.option("--comm", metavar="NAME", help="Only threads of this name (15 bytes count).")
-@click.option(
-    "--pid", "pids", type=AT_LEAST_ONE, multiple=True, help="Only this process; repeatable."
-)
-@click.option("--port", "ports", type=PORT, multiple=True, help="Only this local port; repeatable.")
+@comm_option(help="Only threads of this name (15 bytes count).")
+@pids_option(help="Only this process; repeatable.")
+@ports_option(help="Only this local port; repeatable.")
 @click.option("--cpu", type=click.IntRange(min=0), help="Only accept() calls on this CPU.")
 @click.option("--family", type=click.Choice(["4", "6"]), help="Only this IP version.")
 @click.option("--count", type=AT_LEAST_ONE, metavar="N", help="End after N connections.")
@@ -117,24 +124,19 @@ def accept(
     from locality import topology
     from locality.accept import AcceptSource, Filter
     from locality.accept_summary import AcceptSummary
-    from locality.processes import has_thread_named, require_pids
     from locality.sinks.text import summary_lines
     from locality.stream import stream
 
     check_live(live=live, format_=format_, svg=svg)
     machine = topology.read()
-    require_pids(pids)
-    if comm == "":
-        raise click.UsageError("--comm '' is no name")
+    check_who(pids, comm)
     if cpu is not None and cpu >= machine.possible:
         raise click.UsageError(f"--cpu {cpu}: this machine has CPUs 0 to {machine.possible - 1}")
     wanted = Filter(comm, pids, ports, cpu, int(family) if family else None)
     summary = AcceptSummary(machine)
     sinks: list[Sink[AcceptBatch]] = [summary]
     with AcceptSource(wanted, rung, ring * 1024, engine) as source, ExitStack() as stack:
-        say_where_we_stand(source.footing, f"accepts of {wanted}")
-        if comm is not None and not has_thread_named(comm):
-            tell(f"no thread is called {comm!r} yet: waiting for one")
+        say_where_we_stand(source.footing, f"accepts of {wanted}", comm)
         if record is not None:
             from locality.recording_format import Meta
             from locality.sinks.recorder import AcceptRecorder

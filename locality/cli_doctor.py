@@ -9,7 +9,7 @@ import click
 
 from locality.cli_output import show, tell
 from locality.errors import LocalityError
-from locality.options import OUTPUT, PORT, READABLE, json_options
+from locality.options import OUTPUT, READABLE, json_options, ports_option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ EXIT_COSTS = 3
 
 @click.command()
 @click.option("--dev", metavar="IF", help="Only this network device.")
-@click.option("--port", "ports", type=PORT, multiple=True, help="Only this port; repeatable.")
+@ports_option(help="Only this port; repeatable.")
 @click.option("--fix", is_flag=True, help="Print the plan: what would be changed, and how back.")
 @click.option("--yes", is_flag=True, help="With --fix: do it, and write an undo file.")
 @click.option(

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import click
 
-from locality.cli_output import show, tell
-from locality.options import AT_LEAST_ONE, PORT, json_options
+from locality.cli_output import check_who, show, tell
+from locality.options import comm_option, json_options, pids_option, ports_option
 
 
 @click.command()
-@click.option("--port", "ports", type=PORT, multiple=True, help="Only this port; repeatable.")
-@click.option(
-    "--pid", "pids", type=AT_LEAST_ONE, multiple=True, help="Only sockets it holds; repeatable."
-)
-@click.option("--comm", metavar="NAME", help="Only sockets held by threads of this name.")
+@ports_option(help="Only this port; repeatable.")
+@pids_option(help="Only sockets it holds; repeatable.")
+@comm_option(help="Only sockets held by threads of this name.")
 @json_options("table", help_="json: an object a group.")
 def groups(
     *, ports: tuple[int, ...], pids: tuple[int, ...], comm: str | None, format_: str
@@ -25,11 +23,8 @@ def groups(
     from locality import topology
     from locality.groups import survey
     from locality.groups_text import json_lines, notes, table_lines
-    from locality.processes import require_pids
 
-    require_pids(pids)
-    if comm == "":
-        raise click.UsageError("--comm '' is no name")
+    check_who(pids, comm)
     found = survey(ports=ports, pids=pids, comm=comm)
     for note in notes(found):
         tell(note)

@@ -29,13 +29,24 @@ def tell(line: str) -> None:
     click.echo(f"locality: {line}", err=True)
 
 
-def say_where_we_stand(footing: Footing, what: str) -> None:
-    """What is measured, on which rung, by which engine, and why not on a better rung."""
+def say_where_we_stand(footing: Footing, what: str, comm: str | None = None) -> None:
+    """What is measured, on which rung, by which engine, and why not on a better rung.
+
+    Args:
+        footing: Where the source stands.
+        what: What it measures.
+        comm: The threads it looks at; said if there are none yet.
+    """
     engine = f" by engine {footing.engine} ({footing.why})" if footing.why else ""
     why = "".join(f"; {refusal.rung}: {refusal.answer}" for refusal in footing.refused)
     tell(f"{what}, on rung {footing.rung.name}{engine}{why}")
     if footing.rung.note:
         tell(footing.rung.note)
+    if comm is not None:
+        from locality.processes import has_thread_named
+
+        if not has_thread_named(comm):
+            tell(f"no thread is called {comm!r} yet: waiting for one")
 
 
 def header_of(footing: Footing, wanted: str) -> Header:
@@ -55,6 +66,20 @@ def end(lines: Iterable[str], format_: str) -> None:
     """The summary: below readable lines, beside those for programs."""
     for line in lines:
         click.echo(line, err=format_ != "text")
+
+
+def check_who(pids: Iterable[int], comm: str | None) -> None:
+    """Whether there can be anybody of these processes and this name.
+
+    Raises:
+        LocalityError: There is no such process.
+        click.UsageError: The name is none.
+    """
+    from locality.processes import require_pids
+
+    require_pids(pids)
+    if comm == "":
+        raise click.UsageError("--comm '' is no name")
 
 
 def check_live(*, live: bool, format_: str, svg: Path | None) -> None:

@@ -10,13 +10,20 @@ import click
 from locality.cli_output import (
     check_live,
     check_udp_format,
+    check_who,
     end,
     header_of,
     say_where_we_stand,
-    tell,
     udp_output,
 )
-from locality.options import AT_LEAST_ONE, PORT, SECONDS, tracing_options
+from locality.options import (
+    AT_LEAST_ONE,
+    SECONDS,
+    comm_option,
+    pids_option,
+    ports_option,
+    tracing_options,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,15 +33,9 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--port", "ports", type=PORT, multiple=True, help="Only this local port; repeatable.")
-@click.option(
-    "--pid",
-    "pids",
-    type=AT_LEAST_ONE,
-    multiple=True,
-    help="Only readers of this process; repeatable.",
-)
-@click.option("--comm", metavar="NAME", help="Only reading threads of this name.")
+@ports_option(help="Only this local port; repeatable.")
+@pids_option(help="Only readers of this process; repeatable.")
+@comm_option(help="Only reading threads of this name.")
 @click.option("--interval", type=SECONDS, default=1.0, show_default=True, metavar="S")
 @click.option("--count", type=AT_LEAST_ONE, metavar="N", help="End after N intervals.")
 @click.option(
@@ -65,7 +66,6 @@ def udp(
 ) -> None:
     """Show who gets the datagrams: by socket, reading thread, CPU and flow."""
     from locality import topology
-    from locality.processes import has_thread_named, require_pids
     from locality.sinks.udp_text import udp_summary_lines
     from locality.stream import stream
     from locality.summary import Summary
@@ -74,15 +74,11 @@ def udp(
     check_udp_format(format_)
     check_live(live=live, format_=format_, svg=svg)
     machine = topology.read()
-    require_pids(pids)
-    if comm == "":
-        raise click.UsageError("--comm '' is no name")
+    check_who(pids, comm)
     wanted = UdpFilter(comm, pids, ports)
     summary: Summary[UdpInterval] = Summary()
     with UdpSource(wanted, interval, rung, sample) as source, ExitStack() as stack:
-        say_where_we_stand(source.footing, f"datagrams of {wanted}")
-        if comm is not None and not has_thread_named(comm):
-            tell(f"no thread is called {comm!r} yet: waiting for one")
+        say_where_we_stand(source.footing, f"datagrams of {wanted}", comm)
         sinks: list[Sink[UdpInterval]] = [summary]
         if record is not None:
             from locality.recording_format import Meta

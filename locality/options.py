@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -93,6 +94,11 @@ def _with(*options: Callable[[C], C]) -> Callable[[C], C]:
 
     return add
 
+
+#: Whom to look at; each command says of what.
+ports_option = partial(click.option, "--port", "ports", type=PORT, multiple=True)
+pids_option = partial(click.option, "--pid", "pids", type=AT_LEAST_ONE, multiple=True)
+comm_option = partial(click.option, "--comm", metavar="NAME")
 
 #: How to print.
 format_options = _with(
