@@ -5,7 +5,7 @@
 # make setup         only install what these need
 # make accuracy      let the rungs count the same packets: docs/accuracy.md (root)
 # make definitions   consumed, freed and the script of 2017: docs/definitions.md (root)
-# make bench         benchmarks on this machine, ratios first
+# make bench         beside bcc and bpftrace, here and in QEMU: docs/performance.md (root)
 
 PYTHON := .venv/bin/python
 KERNEL := 6.12
@@ -44,8 +44,12 @@ accuracy: setup
 	$(PYTHON) -m benchmarks.accuracy >.cache/accuracy.md
 	mv .cache/accuracy.md docs/accuracy.md
 
-bench: setup
-	$(PYTHON) -m benchmarks
+bench: setup .venv/.bench-ready
+	$(PYTHON) -m benchmarks.side_by_side
+
+.venv/.bench-ready: .venv/.ready tools/bench-packages.txt
+	tools/setup tools/bench-packages.txt
+	@touch $@
 
 definitions: setup
 	$(PYTHON) -m benchmarks.definitions_page

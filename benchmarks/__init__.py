@@ -1,8 +1,13 @@
 """What locality costs, measured on the machine it runs on.
 
-``python -m benchmarks`` runs everything, ``python -m benchmarks drain start`` just these.
+``python -m benchmarks`` runs everything on this kernel, ``python -m benchmarks drain start`` just
+these. ``make bench`` is ``python -m benchmarks.side_by_side``: the first three of the table here
+and in guests, and docs/performance.md of it.
 
 ========== ==================================================================
+tracers    accepts beside bcc and bpftrace: start, memory, CPU time, nginx
+calls      events lost at a steady rate, beside bcc and bpftrace
+counting   packets beside bcc and bpftrace: ns each, a ping-pong, nginx
 drain      taking events out of the ring, against a libbpf callback
 probes     the skb probes' run time, beside an empty program on the same hooks
 pingpong   how much slower a TCP ping-pong is while `locality skb` counts
@@ -11,6 +16,9 @@ lab        requests/s of nginx, with and without tracing
 sinks      events/s of each output format
 accuracy   on its own: the rungs of `locality skb`, all over the same packets
 measure    rounds, medians, goals: what all of them share
+peers      what people would otherwise run, started and switched on and off
+plan       how much is measured where
+targets    the ratios that matter, and what they should be
 programs   C compiled on the spot: for BPF, and for this machine
 traffic    the ping-pong that probes and pingpong play
 ========== ==================================================================

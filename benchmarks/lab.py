@@ -65,12 +65,12 @@ def _compare(lab: Lab) -> dict[str, list[float]]:
                 for source in sources:
                     footing = source.footing
                     tracing.enter_context(attached(footing.obj, footing.programs))
-                before, begin = _requests(lab), time.perf_counter()
+                before, begin = requests(lab), time.perf_counter()
                 if accepts in sources:
                     stream(accepts, sinks, duration=TURN_S)
                 else:
                     time.sleep(TURN_S)
-                return (_requests(lab) - before) / (time.perf_counter() - begin)
+                return (requests(lab) - before) / (time.perf_counter() - begin)
 
         contestants: dict[str, Callable[[], float]] = {
             "not traced": measured,
@@ -81,7 +81,7 @@ def _compare(lab: Lab) -> dict[str, list[float]]:
         return take_turns(contestants, rounds=ROUNDS, seconds=SECONDS)
 
 
-def _requests(lab: Lab) -> int:
+def requests(lab: Lab) -> int:
     """Connections that were made to the lab's server so far."""
     table = Path(f"/proc/{lab.server.pid}/net/snmp").read_text(encoding="ascii")
     names, values = (line.split() for line in table.splitlines() if line.startswith("Tcp:"))

@@ -1,0 +1,23 @@
+"""What people would otherwise run: the contestants of `python -m benchmarks.side_by_side`.
+
+========================= =========================================================
+accept_kretprobe.bt       bpftrace: the lines of 2017, on the hook of bcc's tcpaccept
+accept_tracepoint.bt      bpftrace: the same where there are no kprobes
+locality_stp.bt           bpftrace: packets freed where they were allocated, on kprobes
+locality_stp_kfunc.bt     bpftrace: the same count on fentry, which it calls kfunc
+locality_stp_bcc.py       bcc: the same count on kprobes
+calls.bt, calls_bcc.py    a record for each call of a cheap system call
+contestants               all of them and ours: command lines, and what they print
+running                   starting one, waiting until it is attached, what it costs
+========================= =========================================================
+
+The distribution's `tcpaccept` is run as it is. The `.py` files here are bcc's and run under
+the distribution's Python, never imported.
+
+locality.stp counted, by direction, how many packets were freed on the CPU that allocated them
+(docs/definitions.md). The ports do that in the three functions of Linux 6.1 in which an sk_buff's
+memory ends, with the rules for the direction that `locality skb` has; they have no need to
+remember the CPU, for since 5.19 an sk_buff says it. `locality skb` counts this as *freed*, and
+on further hooks what it calls consumed, delivered and deferred: its cost is that of all its
+hooks.
+"""

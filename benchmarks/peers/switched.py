@@ -1,0 +1,57 @@
+"""`locality accept` or `locality skb` in a process that attaches and detaches when told to.
+
+    python -m benchmarks.peers.switched accept|skb
+
+Reads lines, `on` or `off`, and answers each by a line on stderr when it is so. Prints to stdout
+what the command prints by default.
+"""
+
+from __future__ import annotations
+
+import sys
+from threading import Thread
+from typing import TYPE_CHECKING
+
+from benchmarks.programs import detach
+from locality import topology
+from locality.accept import AcceptSource
+from locality.accept_summary import AcceptSummary
+from locality.sinks.text import TextAccept, TextSkb
+from locality.skb import SkbSource
+from locality.stream import stream
+
+if TYPE_CHECKING:
+    from locality.bpf.ladder import Footing
+
+
+def _answer() -> None:
+    print("done", file=sys.stderr, flush=True)
+
+
+def _obey(footing: Footing) -> None:
+    on = False
+    for line in sys.stdin:
+        wanted = line.strip() == "on"
+        if wanted and not on:
+            footing.obj.attach(footing.programs)
+        elif on and not wanted:
+            detach(footing.obj)
+        on = wanted
+        _answer()
+
+
+def main() -> None:
+    machine = topology.read()
+    source: AcceptSource | SkbSource = AcceptSource() if sys.argv[1] == "accept" else SkbSource()
+    detach(source.footing.obj)
+    # Not waited for at the end: it waits for lines.
+    Thread(target=_obey, args=(source.footing,), daemon=True).start()
+    _answer()
+    if isinstance(source, AcceptSource):
+        stream(source, (AcceptSummary(machine), TextAccept(sys.stdout, machine)))
+    else:
+        stream(source, (TextSkb(sys.stdout),))
+
+
+if __name__ == "__main__":
+    main()

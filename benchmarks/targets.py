@@ -1,0 +1,225 @@
+"""The comparisons that matter, out of what was measured: ratios, and what they should be.
+
+Figures are found by their names, ``WHAT: WHO``. Places: ``here`` is this machine, the others
+are guests, called by their number of CPUs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, TypeAlias
+
+from benchmarks.measure import Figure, Goal, number, ratios
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+HERE = "here"
+GUEST = "4"
+GROWTH = ("1", "8")
+GUESTS = ("1", GUEST, "8")
+
+#: Figures by place, in the order they were measured.
+Measured: TypeAlias = "Mapping[str, Sequence[Figure]]"
+
+ACCEPT, SKB, KPROBE = "locality accept", "locality skb", "locality skb --rung kprobe"
+ACCEPT_BCC, SKB_BCC = "locality accept --engine bcc", "locality skb --engine bcc"
+TCPACCEPT, ACCEPT_BT = "bcc tcpaccept", "bpftrace accept"
+STP_BCC, STP_BT, STP_KFUNC = (
+    "bcc locality.stp",
+    "bpftrace locality.stp, kprobe",
+    "bpftrace locality.stp, kfunc",
+)
+
+START, CPU_START = "exec to attached", "CPU time until attached"
+MEMORY = "largest resident size"
+USER, KERNEL, PROGRAMS = "user CPU per", "kernel CPU per", "BPF programs"
+NET_NS = "ns above empty programs"
+NGINX, PING_PONG = "nginx slowed by", "TCP ping-pong slowed by"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A line of the first table.
+
+    Attributes:
+        letter: Of the issue's list: what was to be measured.
+        figure: Name, values, unit, and the goal if there is one.
+        place: Where.
+        noise: Whether the goal is also met if the middle half of the rounds has 0 in it.
+    """
+
+    letter: str
+    figure: Figure
+    place: str
+    noise: bool = False
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the goal is met; None without one."""
+        goal = self.figure.goal
+        if goal is None:
+            return None
+        low, high = self.figure.middle
+        return goal.met(self.figure.median) or (self.noise and low <= 0 <= high)
+
+    @property
+    def verdict(self) -> str:
+        """The goal, and by how much it is missed."""
+        goal, value = self.figure.goal, self.figure.median
+        if goal is None:
+            return ""
+        if self.met:
+            within = "" if goal.met(value) else ", within the noise"
+            return f"goal {goal}: met{within}"
+        if goal.high == 0 or self.figure.unit == "%":
+            return f"goal {goal}: MISSED by {number(value - goal.high)} {self.figure.unit}".rstrip()
+        return f"goal {goal}: MISSED, {number(value / goal.high)} times as much"
+
+
+def find(figures: Sequence[Figure], what: str, who: str) -> Figure | None:
+    """The last figure whose name begins so: of several storms or turns, the largest."""
+    found = None
+    for figure in figures:
+        name, _, whose = figure.name.partition(": ")
+        if whose == who and name.startswith(what):
+            found = figure
+    return found
+
+
+def comparisons(measured: Measured) -> list[Comparison]:
+    """All of them that can be made."""
+    return [
+        *_start_and_memory(measured),
+        *_cost_of_accepts(measured),
+        *_lost(measured),
+        *_cost_of_packets(measured),
+        *_slower(measured),
+        *_growth(measured),
+    ]
+
+
+def _compare(
+    measured: Measured,
+    letter: str,
+    what: str,
+    pair: tuple[str, str],
+    goal: Goal | None = None,
+    *,
+    places: Sequence[str] = (HERE, GUEST),
+) -> Iterator[Comparison]:
+    """Ours divided by theirs, wherever both were measured."""
+    ours, theirs = pair
+    for place in places:
+        upper, lower = (find(measured.get(place, ()), what, who) for who in (ours, theirs))
+        if upper is None or lower is None or not lower.median or lower.median < 0:
+            continue
+        if len(upper.values) == len(lower.values) and all(lower.values):
+            values = ratios(upper.values, lower.values)
+        else:
+            values = [upper.median / lower.median]
+        name = f"{upper.name.partition(': ')[0]}: {ours} / {theirs}"
+        yield Comparison(letter, Figure(name, values, "x", goal), place)
+
+
+def _alone(
+    measured: Measured, letter: str, what: str, who: str, goal: Goal, *, noise: bool = False
+) -> Iterator[Comparison]:
+    for place in (HERE, GUEST):
+        figure = find(measured.get(place, ()), what, who)
+        if figure is not None:
+            with_goal = Figure(figure.name, figure.values, figure.unit, goal)
+            yield Comparison(letter, with_goal, place, noise)
+
+
+def _start_and_memory(measured: Measured) -> Iterator[Comparison]:
+    peers = ((ACCEPT, TCPACCEPT, ACCEPT_BT), (SKB, STP_BCC, STP_BT))
+    third, half = Goal(high=1 / 3), Goal(high=1 / 2)
+    for ours, bcc, bpftrace in peers:
+        yield from _compare(measured, "a", START, (ours, bcc), third)
+        yield from _compare(measured, "a", CPU_START, (ours, bcc))
+        yield from _compare(measured, "a", START, (ours, bpftrace))
+    for ours, bcc, bpftrace in peers:
+        yield from _alone(measured, "b", MEMORY, ours, Goal(high=60))
+        yield from _compare(measured, "b", MEMORY, (ours, bcc), half)
+        yield from _compare(measured, "b", MEMORY, (ours, bpftrace))
+
+
+def _cost_of_accepts(measured: Measured) -> Iterator[Comparison]:
+    yield from _compare(measured, "c", USER, (ACCEPT, TCPACCEPT), Goal(high=1 / 15))
+    yield from _compare(measured, "c", KERNEL, (ACCEPT, TCPACCEPT))
+    yield from _compare(measured, "c", PROGRAMS, (ACCEPT, TCPACCEPT))
+    for what in (USER, KERNEL, PROGRAMS):
+        yield from _compare(measured, "c", what, (ACCEPT, ACCEPT_BT))
+    yield from _compare(measured, "c", USER, (ACCEPT, ACCEPT_BCC))
+
+
+def _lost(measured: Measured) -> Iterator[Comparison]:
+    for place in (HERE, GUEST):
+        for figure in measured.get(place, ()):
+            what, _, who = figure.name.partition(": ")
+            if what.startswith("lost of all, "):
+                million = "1,000,000" in what and who.startswith("locality")
+                goal = Goal(high=0) if million else None
+                with_goal = Figure(figure.name, figure.values, figure.unit, goal)
+                yield Comparison("d", with_goal, place)
+
+
+def _cost_of_packets(measured: Measured) -> Iterator[Comparison]:
+    less = Goal(high=1)
+    pairs = ((KPROBE, STP_BT), (KPROBE, STP_BCC), (SKB, STP_KFUNC), (SKB_BCC, STP_BCC))
+    for ours, theirs in pairs:
+        yield from _compare(measured, "e", NET_NS, (ours, theirs), less)
+    yield from _compare(measured, "e", NET_NS, (SKB, STP_BT))
+    yield from _compare(measured, "e", NET_NS, (SKB, STP_BCC))
+    for who in (SKB, KPROBE, SKB_BCC, STP_BT, STP_KFUNC, STP_BCC):
+        for place in (HERE, GUEST):
+            figure = find(measured.get(place, ()), NET_NS, who)
+            if figure is not None:
+                yield Comparison("e", figure, place)
+
+
+def _slower(measured: Measured) -> Iterator[Comparison]:
+    one = Goal(high=1)
+    for who in (ACCEPT, SKB):
+        yield from _alone(measured, "f", NGINX, who, one, noise=True)
+    for place in (HERE, GUEST):
+        for figure in measured.get(place, ()):
+            who = figure.name.partition(": ")[2]
+            if figure.name.startswith(NGINX) and who not in {ACCEPT, SKB}:
+                yield Comparison("f", figure, place)
+    yield from _alone(measured, "f", PING_PONG, SKB, Goal(high=3))
+    for place in (HERE, GUEST):
+        for figure in measured.get(place, ()):
+            if figure.name.startswith(PING_PONG) and not figure.name.endswith(f": {SKB}"):
+                yield Comparison("f", figure, place)
+            elif figure.name.startswith("slow-down, "):
+                three = Figure(f"TCP ping-pong {figure.name}", figure.values, "%", Goal(high=3))
+                yield Comparison("f", three, place)
+
+
+def _growth(measured: Measured) -> Iterator[Comparison]:
+    for ours, theirs, what in (
+        (ACCEPT, ACCEPT_BT, USER),
+        (ACCEPT, ACCEPT_BT, PROGRAMS),
+        (SKB, STP_KFUNC, NET_NS),
+        (KPROBE, STP_BT, NET_NS),
+    ):
+        yield from _compare(measured, "g", what, (ours, theirs), places=GUESTS)
+    for who, what in ((ACCEPT, USER), (ACCEPT_BT, USER), (TCPACCEPT, USER), (SKB, NET_NS)):
+        for place in (HERE, *GUESTS):
+            yield from _ten_times(measured.get(place, ()), what, who, place)
+
+
+def _ten_times(figures: Sequence[Figure], what: str, who: str, place: str) -> Iterator[Comparison]:
+    """Of one event among ten times as many, divided by that of one among few."""
+    found = [
+        figure
+        for figure in figures
+        if figure.name.startswith(what) and figure.name.partition(": ")[2] == who
+    ]
+    for few, many in pairwise(found):
+        if few.median > 0:
+            name = f"{what.removesuffix(' per')} of an event, ten times the events: {who}"
+            yield Comparison("g", Figure(name, [many.median / few.median], "x"), place)
