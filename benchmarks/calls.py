@@ -17,7 +17,7 @@ from benchmarks.peers import contestants
 from benchmarks.peers.running import running
 from benchmarks.plan import HERE
 from benchmarks.programs import SOURCES, compile_native
-from benchmarks.tracers import Found, able
+from benchmarks.tracers import Found, able, told_of
 from locality.accept import ACCEPT
 from locality.errors import LocalityError
 
@@ -46,9 +46,9 @@ def run(scratch: Path, plan: Plan = HERE) -> Iterator[Figure]:
     for rate in RATES:
         for _ in range(plan.lives):
             for contestant in able(contestants.calls(GETPGID, ACCEPT.itemsize), plan):
-                with running(contestant, scratch) as alive:
+                with told_of(contestant), running(contestant, scratch) as alive:
                     made, seconds = _make(program, rate)
-                    seen = _seen(alive)
+                    seen = _seen(alive, made)
                 who, of = contestant.name, f"{rate:,} events/s"
                 found.add(f"lost, {of}", who, made - seen, "")
                 found.add(f"lost of all, {of}", who, 100 * (1 - seen / made), "%")
@@ -65,12 +65,12 @@ def _make(program: Path, rate: int) -> tuple[int, float]:
     return made, ns / 1e9
 
 
-def _seen(alive: Running) -> int:
-    """How many came over, once no more come; ends the contestant."""
-    lines = alive.events()
-    answer = alive.stop()
+def _seen(alive: Running, made: int) -> int:
+    """How many of them came over, once no more come; ends the contestant."""
     if alive.contestant.event:
-        return lines
+        return alive.events(made)
+    # Its reader takes what the ring has when it ends.
+    answer = alive.stop()
     summary = _SUMMARY.search(answer)
     if summary is None:
         raise LocalityError(f"{alive.contestant.name} printed no summary: {answer[-300:]}")

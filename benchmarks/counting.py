@@ -19,7 +19,7 @@ from benchmarks.peers.beside import lab_figures, ping_pong_figures
 from benchmarks.peers.running import running
 from benchmarks.plan import HERE
 from benchmarks.programs import attached, open_empty
-from benchmarks.tracers import Found, able, started
+from benchmarks.tracers import Found, able, started, told_of
 from benchmarks.traffic import PACKETS, ping_pong
 from locality.bpf import btf
 from locality.bpf.object import Object
@@ -49,7 +49,7 @@ def run(scratch: Path, plan: Plan = HERE) -> Iterator[Figure]:
         stack.callback(empties.close)
         for life in range(plan.lives):
             for contestant in able(contestants.skb(), plan):
-                with running(contestant, scratch) as alive:
+                with told_of(contestant), running(contestant, scratch) as alive:
                     started(alive, found)
                     with empties.attached(), program_stats.counted():
                         for turns in (1, TEN_TIMES):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.measure import number
-from benchmarks.targets import GUEST, HERE
+from benchmarks.targets import EVERYBODY, GUEST, HERE, START
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -91,7 +91,10 @@ def page(
         yield ""
     for place, name in PLACES.items():
         if place in found["places"]:
-            yield from (f"## All figures: {name}", "", *_everything(found, place))
+            yield from (f"## All figures: {name}", "")
+            if place == GUEST:
+                yield from _absent(found["places"][place]["benchmarks"])
+            yield from _everything(found, place)
     for place, reason in found["missing"].items():
         yield from (f"Left out: {PLACES[place]}: {reason}", "")
 
@@ -131,6 +134,13 @@ def _method(found: Mapping[str, Any]) -> Iterator[str]:
         "without, and bpftrace on tracepoints is started anew.",
         "",
     )
+
+
+def _absent(benchmarks: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
+    names = {figure["name"] for figures in benchmarks.values() for figure in figures}
+    absent = [who for who in EVERYBODY if f"{START}: {who}" not in names]
+    if absent:
+        yield from (f"Left out, for want of time or since it failed: {', '.join(absent)}.", "")
 
 
 def _value(figure: Figure) -> str:

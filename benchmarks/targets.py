@@ -32,6 +32,12 @@ STP_BCC, STP_BT, STP_KFUNC = (
     "bpftrace locality.stp, kfunc",
 )
 
+#: All that a guest has room for.
+EVERYBODY = (
+    *(ACCEPT, ACCEPT_BCC, TCPACCEPT, ACCEPT_BT),
+    *(SKB, KPROBE, SKB_BCC, STP_BCC, STP_BT, STP_KFUNC),
+)
+
 START, CPU_START = "exec to attached", "CPU time until attached"
 MEMORY = "largest resident size"
 USER, KERNEL, PROGRAMS = "user CPU per", "kernel CPU per", "BPF programs"

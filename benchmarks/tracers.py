@@ -9,7 +9,8 @@ the kernel. Then nginx, in turns with the tracer on and off.
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from benchmarks.peers.beside import lab_figures
 from benchmarks.peers.running import running
 from benchmarks.plan import HERE
 from benchmarks.storm import storm
+from locality.errors import LocalityError
 from locality.lab.experiment import open_lab
 
 if TYPE_CHECKING:
@@ -66,11 +68,15 @@ def run(scratch: Path, plan: Plan = HERE) -> Iterator[Figure]:
         lab = stack.enter_context(open_lab(workers=2)) if plan.lab else None
         for life in range(plan.lives):
             for contestant in able(contestants.accept(), plan):
-                with running(contestant, scratch) as alive:
+                with told_of(contestant), running(contestant, scratch) as alive:
                     started(alive, found)
                     with program_stats.counted():
+                        # What is only looked up for the first connections is no storm's.
+                        warm = plan.accepts[0] // 10
+                        making.make(warm)
+                        seen = alive.events(warm)
                         for connections in plan.accepts:
-                            _accept(alive, making, connections, found)
+                            seen = _accept(alive, making, connections, seen, found)
                     if lab and life == plan.lives - 1:
                         beside += _beside_nginx(alive, lab, scratch, plan)
     yield from found.figures()
@@ -83,8 +89,17 @@ def able(everybody: list[Contestant], plan: Plan) -> Iterator[Contestant]:
         if plan.over:
             print(f"  {contestant.name}: left out, there is no time", flush=True)
         elif plan.compilers or not contestant.compiles:
-            print(f"  ... {contestant.name}", flush=True)
+            print(f"  {time.strftime('%H:%M:%S')} {contestant.name}", flush=True)
             yield contestant
+
+
+@contextmanager
+def told_of(contestant: Contestant) -> Iterator[None]:
+    """Others go on where one fails: say so, and that is all that is known of it."""
+    try:
+        yield
+    except (LocalityError, OSError) as error:
+        print(f"  {contestant.name}: left out: {error}", flush=True)
 
 
 def started(alive: Running, found: Found) -> None:
@@ -96,12 +111,13 @@ def started(alive: Running, found: Found) -> None:
     found.add("resident size", who, alive.resident_mb, "MB")
 
 
-def _accept(alive: Running, making: Storm, connections: int, found: Found) -> None:
+def _accept(alive: Running, making: Storm, connections: int, earlier: int, found: Found) -> int:
+    """A storm, of which so many lines were seen before; returns how many are seen after it."""
     who = alive.contestant.name
-    making.make(max(1, connections // 10))
-    seen, before = alive.events(), alive.spent()
+    before = alive.spent()
     seconds = making.make(connections)
-    seen, spent = alive.events() - seen, alive.spent() - before
+    seen = alive.events(earlier + connections) - earlier
+    spent = alive.spent() - before
     per = PER / connections
     of = f"{connections:,} accepts"
     found.add(f"user CPU per {PER:,}, {of}", who, spent.user * per, "s")
@@ -109,6 +125,7 @@ def _accept(alive: Running, making: Storm, connections: int, found: Found) -> No
     found.add(f"BPF programs, {of}", who, spent.programs / connections, "ns/accept")
     found.add(f"lost, {of}", who, connections - seen, "")
     found.add(f"connections/s, {of}", who, connections / seconds, "/s")
+    return earlier + seen
 
 
 def _beside_nginx(alive: Running, lab: LocalLab, scratch: Path, plan: Plan) -> Iterator[Figure]:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from locality.lab.load import Load
 
 
+#: Requests in a turn, to say anything; an emulated server takes a while.
+FEWEST = 50
+
+
 @contextmanager
 def quiet(load: Load) -> Iterator[None]:
     """No new requests: nothing runs through the code that is being patched.
@@ -38,9 +42,6 @@ def quiet(load: Load) -> Iterator[None]:
         yield
     finally:
         os.kill(entry, signal.SIGCONT)
-        # To stop it now would end its threads, and not the sleep of its main thread.
-        while stopped(load.process.pid):
-            time.sleep(0.001)
 
 
 def stopped(pid: int) -> bool:
@@ -63,14 +64,16 @@ def lab_figures(name: str, switch: Switch, lab: LocalLab, plan: Plan) -> Iterato
             with quiet(load):
                 switch.turn(on=on)
             time.sleep(plan.lab_turn_s / 3)
-            before, begin = requests(lab), time.perf_counter()
-            time.sleep(plan.lab_turn_s)
-            return (requests(lab) - before) / (time.perf_counter() - begin)
+            before, begin, done = requests(lab), time.perf_counter(), 0
+            while done < FEWEST:
+                time.sleep(plan.lab_turn_s)
+                done = requests(lab) - before
+                load.process.check()
+            return done / (time.perf_counter() - begin)
 
         found = _with_and_without(rate, plan)
-        with quiet(load):
-            switch.turn(on=False)
         load.stop()
+    switch.turn(on=False)
     yield Figure(f"nginx slowed by: {name}", _percent_less(found), "%")
     yield Figure(f"nginx requests/s without: {name}", found["off"], "/s")
     yield Figure(f"nginx requests/s with: {name}", found["on"], "/s")

@@ -1,6 +1,6 @@
 """2017's locality.stp, by bcc: packets freed on the CPU that allocated them, and on others.
 
-Prints a line at SIGINT, in the order of COUNTS.
+Prints a line each second until SIGINT.
 """
 
 import signal
@@ -67,10 +67,16 @@ def main() -> None:
     # To be sent SIGINT while it is being set up is not to be waited for.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     print("attached", flush=True)
-    signal.sigwait({signal.SIGINT})
     counts = b["counts"]
-    for number, name in enumerate(COUNTS):
-        print(f"{name}: {counts.sum(number).value}")
+    going = True
+    while going:
+        going = signal.sigtimedwait({signal.SIGINT}, 1) is None
+        packets = [counts.sum(number).value for number in range(len(COUNTS))]
+        counts.clear()
+        print(
+            ", ".join(f"{name} {count}" for name, count in zip(COUNTS, packets, strict=True)),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PATIENCE_S = 400.0
 POLL_S = 0.002
 #: Without more output for so long, what was to be printed is printed.
-QUIET_S = 0.4
+QUIET_S = 2.0
 CLOCK_TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -92,13 +92,16 @@ class Running:
         """Numbers of `enum bpf_prog_type`."""
         return {one.type for one in self.runs().values()}
 
-    def events(self) -> int:
-        """Lines for events so far, when no more come; 0 if it prints none."""
-        size = -1
-        while size != (size := self.output.stat().st_size):
-            time.sleep(QUIET_S)
-        event = self.contestant.event
-        return count_events(self.output, event) if event else 0
+    def events(self, expected: int) -> int:
+        """Lines for events so far: as soon as all are there, or no more come."""
+        size, quiet_since = -1, time.monotonic()
+        while (seen := count_events(self.output, self.contestant.event)) < expected:
+            if size != (size := self.output.stat().st_size):
+                quiet_since = time.monotonic()
+            elif time.monotonic() > quiet_since + QUIET_S:
+                break
+            time.sleep(QUIET_S / 10)
+        return seen
 
     def stop(self) -> str:
         """End it as Ctrl-C does; returns the end of what it printed."""

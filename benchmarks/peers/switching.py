@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 ALL_KPROBES = Path("/sys/kernel/debug/kprobes/enabled")
 _KPROBE = 2  # BPF_PROG_TYPE_KPROBE
+_PERF_EVENT = 7  # BPF_PROG_TYPE_PERF_EVENT: a script's timer, of no weight
 SOON_S = 2.0
 
 
@@ -109,7 +110,7 @@ def of(alive: Running, scratch: Path) -> AbstractContextManager[Switch] | None:
     """
     if alive.contestant.switched:
         return _told(alive, scratch)
-    if alive.program_types == {_KPROBE} and ALL_KPROBES.exists():
+    if _KPROBE in alive.program_types <= {_KPROBE, _PERF_EVENT} and ALL_KPROBES.exists():
         return _armed_again()
     if alive.seconds < SOON_S:
         return _restart(alive, scratch)
