@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 ALL_KPROBES = Path("/sys/kernel/debug/kprobes/enabled")
 _KPROBE = 2  # BPF_PROG_TYPE_KPROBE
 _PERF_EVENT = 7  # BPF_PROG_TYPE_PERF_EVENT: a script's timer, of no weight
-SOON_S = 2.0
+SOON_S = 4.0
 
 
 class Switch(Protocol):
