@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 400.0
 POLL_S = 0.002
+POLL_SHARE = 0.01
 #: Without more output for so long, what was to be printed is printed.
 QUIET_S = 2.0
 CLOCK_TICK = os.sysconf("SC_CLK_TCK")
@@ -157,7 +158,8 @@ def running(contestant: Contestant, scratch: Path) -> Iterator[Running]:
             if process.poll() is not None or time.perf_counter() > begin + PATIENCE_S:
                 answer = output.read_text(errors="replace")[-400:]
                 raise LocalityError(f"{contestant.name} was not attached: {answer}")
-            time.sleep(POLL_S)
+            # Where a start takes minutes, looking must not take a CPU from it.
+            time.sleep(max(POLL_S, (time.perf_counter() - begin) * POLL_SHARE))
         seconds = time.perf_counter() - begin
         cpu_seconds = sum(_cpu_seconds(process.pid, with_children=True))
         programs = _programs_of(process.pid)
