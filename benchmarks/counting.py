@@ -9,6 +9,8 @@ ping-pong and nginx, in turns with the tracer on and off.
 
 from __future__ import annotations
 
+import re
+import time
 from collections import Counter
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
@@ -37,6 +39,11 @@ if TYPE_CHECKING:
     from locality.lab.experiment import LocalLab
 
 TEN_TIMES = 10
+#: After which a port has printed what it counted: it does so each second.
+PRINTED_S = 1.5
+
+#: A port's count of received packets, freed at home or elsewhere.
+_RECEIVED = re.compile(r"^@rx\[[01]\]: (\d+)$|\brx (?:elsewhere|local) (\d+)", re.MULTILINE)
 
 
 def run(scratch: Path, plan: Plan = HERE) -> Iterator[Figure]:
@@ -89,6 +96,7 @@ class _Empties:
 def _count(alive: Running, empties: _Empties, game: PingPong, seconds: float, found: Found) -> None:
     who = alive.contestant.name
     game.play(seconds / 4)
+    counted = _received_so_far(alive)
     before = alive.runs(), empties.runs(), alive.spent()
     packets = game.play(seconds).round_trips * PACKETS
     after = alive.runs(), empties.runs(), alive.spent()
@@ -100,9 +108,25 @@ def _count(alive: Running, empties: _Empties, game: PingPong, seconds: float, fo
         f"ns above empty programs, {turn}", who, (ns.total() - nothing) / packets, "ns/packet"
     )
     found.add(f"ns in BPF programs, {turn}", who, ns.total() / packets, "ns/packet")
+    counted = _received_so_far(alive) - counted
+    if counted:
+        found.add(f"received packets it counts, {turn}", who, counted / packets, "/packet")
     found.add(f"runs, {turn}", who, runs.total() / packets, "/packet")
     spent = after[2] - before[2]
     found.add(f"CPU of the process, {turn}", who, (spent.user + spent.system) / seconds * 100, "%")
+
+
+def _received_so_far(alive: Running) -> int:
+    """What a port has printed of the packets until now; 0 if it is none of the ports."""
+    if "locality.stp" not in alive.contestant.name:
+        return 0
+    time.sleep(PRINTED_S)
+    return received(alive.output.read_text())
+
+
+def received(printed: str) -> int:
+    """Packets that a port says were received."""
+    return sum(int(one or other) for one, other in _RECEIVED.findall(printed))
 
 
 def _by_type(

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from benchmarks.counting import received
 from benchmarks.measure import Figure, Goal
 from benchmarks.peers import contestants
 from benchmarks.peers.running import count_events
@@ -89,3 +90,9 @@ def test_only_lines_for_the_storm_are_counted(tmp_path: Path) -> None:
         b"storm               30235    1          1   100.0%\n"
     )
     assert count_events(output, ours.event) == 1
+
+
+# Both ports print by place; a sum over one place only would look like packets that were lost.
+def test_the_ports_counts_are_read() -> None:
+    assert received("Attaching 4 probes...\n@rx[0]: 3\n@rx[1]: 40\n@tx[1]: 7\n@rx[1]: 2\n") == 45
+    assert received("rx elsewhere 3, rx local 40, tx elsewhere 1, tx local 7\n") == 43
