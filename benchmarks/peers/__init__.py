@@ -9,10 +9,12 @@ locality_stp_bcc.py       bcc: the same count on kprobes
 calls.bt, calls_bcc.py    a record for each call of a cheap system call
 contestants               all of them and ours: command lines, and what they print
 running                   starting one, waiting until it is attached, what it costs
+switching, switched       having one on and off in turns
+beside                    what nginx and a ping-pong lose while one is on
 ========================= =========================================================
 
-The distribution's `tcpaccept` is run as it is. The `.py` files here are bcc's and run under
-the distribution's Python, never imported.
+The distribution's `tcpaccept` is run as it is. What ends in `_bcc.py` runs under the
+distribution's Python and is never imported.
 
 locality.stp counted, by direction, how many packets were freed on the CPU that allocated them
 (docs/definitions.md). The ports do that in the three functions of Linux 6.1 in which an sk_buff's
