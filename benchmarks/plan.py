@@ -42,7 +42,7 @@ class Plan:
         return time.monotonic() > self.ends
 
 
-HERE = Plan(lives=3, accepts=(5_000, 50_000), rounds=7, turn_s=0.2, lab_turn_s=0.3)
+HERE = Plan(lives=3, accepts=(3_000, 30_000), rounds=7, turn_s=0.2, lab_turn_s=0.3)
 GUEST = Plan(lives=1, accepts=(300, 3_000), rounds=7, turn_s=0.3, lab_turn_s=0.5)
 GROWTH = Plan(
     lives=1,

@@ -24,6 +24,7 @@ GUESTS = ("1", GUEST, "8")
 Measured: TypeAlias = "Mapping[str, Sequence[Figure]]"
 
 ACCEPT, SKB, KPROBE = "locality accept", "locality skb", "locality skb --rung kprobe"
+CLASSIC = "locality accept --format classic"
 ACCEPT_BCC, SKB_BCC = "locality accept --engine bcc", "locality skb --engine bcc"
 TCPACCEPT, ACCEPT_BT = "bcc tcpaccept", "bpftrace accept"
 STP_BCC, STP_BT, STP_KFUNC = (
@@ -34,7 +35,7 @@ STP_BCC, STP_BT, STP_KFUNC = (
 
 #: All that a guest has room for.
 EVERYBODY = (
-    *(ACCEPT, ACCEPT_BCC, TCPACCEPT, ACCEPT_BT),
+    *(ACCEPT, CLASSIC, ACCEPT_BCC, TCPACCEPT, ACCEPT_BT),
     *(SKB, KPROBE, SKB_BCC, STP_BCC, STP_BT, STP_KFUNC),
 )
 
@@ -153,11 +154,13 @@ def _start_and_memory(measured: Measured) -> Iterator[Comparison]:
 
 
 def _cost_of_accepts(measured: Measured) -> Iterator[Comparison]:
-    yield from _compare(measured, "c", USER, (ACCEPT, TCPACCEPT), Goal(high=1 / 15))
+    for ours in (ACCEPT, CLASSIC):
+        yield from _compare(measured, "c", USER, (ours, TCPACCEPT), Goal(high=1 / 15))
     yield from _compare(measured, "c", KERNEL, (ACCEPT, TCPACCEPT))
     yield from _compare(measured, "c", PROGRAMS, (ACCEPT, TCPACCEPT))
     for what in (USER, KERNEL, PROGRAMS):
         yield from _compare(measured, "c", what, (ACCEPT, ACCEPT_BT))
+    yield from _compare(measured, "c", USER, (CLASSIC, ACCEPT_BT))
     yield from _compare(measured, "c", USER, (ACCEPT, ACCEPT_BCC))
 
 

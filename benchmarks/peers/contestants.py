@@ -57,6 +57,11 @@ class Contestant:
     compiles: bool = False
     switched: str = ""
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is a command of this package."""
+        return self.attached is None
+
 
 def _bpftrace(name: str, script: str, *arguments: str, event: bytes = b"") -> Contestant:
     return Contestant(
@@ -87,7 +92,11 @@ def _ours(*arguments: str, event: bytes = b"") -> Contestant:
 
 def accept() -> list[Contestant]:
     """Those that print a line for each accepted connection; ours first."""
-    found = [_ours("accept", event=b" storm/")]
+    found = [
+        _ours("accept", event=b" storm/"),
+        # As much in a line as bpftrace's port has.
+        _ours("accept", "--format", "classic", event=b" accept("),
+    ]
     if not has_kprobes():
         if has_bpftrace():
             found.append(_bpftrace("bpftrace accept", "accept_tracepoint.bt", event=b"accept()"))

@@ -104,7 +104,7 @@ def _armed_again() -> Iterator[KprobeSwitch]:
 
 
 def of(alive: Running, scratch: Path) -> AbstractContextManager[Switch] | None:
-    """How a running contestant is switched; None if it cannot be.
+    """How a running contestant is switched; None if it cannot be, or is ours in another form.
 
     It may have been stopped then, for another process to take its place.
     """
@@ -112,7 +112,7 @@ def of(alive: Running, scratch: Path) -> AbstractContextManager[Switch] | None:
         return _told(alive, scratch)
     if _KPROBE in alive.program_types <= {_KPROBE, _PERF_EVENT} and ALL_KPROBES.exists():
         return _armed_again()
-    if alive.seconds < SOON_S:
+    if alive.seconds < SOON_S and not alive.contestant.is_ours:
         return _restart(alive, scratch)
     return None
 
