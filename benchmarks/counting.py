@@ -59,8 +59,7 @@ def run(scratch: Path, plan: Plan = HERE) -> Iterator[Figure]:
                 with told_of(contestant), running(contestant, scratch) as alive:
                     started(alive, found)
                     with empties.attached(), program_stats.counted():
-                        for turns in (1, TEN_TIMES):
-                            _count(alive, empties, game, plan.turn_s * turns, found)
+                        _count(alive, empties, game, plan, found)
                     if life == plan.lives - 1:
                         beside += _beside(alive, game, lab, scratch, plan)
     yield from found.figures()
@@ -93,10 +92,22 @@ class _Empties:
         self._obj.close()
 
 
-def _count(alive: Running, empties: _Empties, game: PingPong, seconds: float, found: Found) -> None:
+def _count(alive: Running, empties: _Empties, game: PingPong, plan: Plan, found: Found) -> None:
+    """Turns of the ping-pong, some ten times as long."""
+    game.play(plan.turn_s)
+    counted, packets = _received_so_far(alive), 0
+    for seconds in (plan.turn_s, plan.turn_s * TEN_TIMES):
+        for _ in range(plan.rounds):
+            packets += _turn(alive, empties, game, seconds, found)
+    counted = _received_so_far(alive) - counted
+    if counted:
+        who = alive.contestant.name
+        found.add("received packets it counts", who, counted / packets, "/packet")
+
+
+def _turn(alive: Running, empties: _Empties, game: PingPong, seconds: float, found: Found) -> int:
+    """One turn; returns how many packets it had."""
     who = alive.contestant.name
-    game.play(seconds / 4)
-    counted = _received_so_far(alive)
     before = alive.runs(), empties.runs(), alive.spent()
     packets = game.play(seconds).round_trips * PACKETS
     after = alive.runs(), empties.runs(), alive.spent()
@@ -108,12 +119,10 @@ def _count(alive: Running, empties: _Empties, game: PingPong, seconds: float, fo
         f"ns above empty programs, {turn}", who, (ns.total() - nothing) / packets, "ns/packet"
     )
     found.add(f"ns in BPF programs, {turn}", who, ns.total() / packets, "ns/packet")
-    counted = _received_so_far(alive) - counted
-    if counted:
-        found.add(f"received packets it counts, {turn}", who, counted / packets, "/packet")
     found.add(f"runs, {turn}", who, runs.total() / packets, "/packet")
     spent = after[2] - before[2]
     found.add(f"CPU of the process, {turn}", who, (spent.user + spent.system) / seconds * 100, "%")
+    return packets
 
 
 def _received_so_far(alive: Running) -> int:

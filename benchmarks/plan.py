@@ -42,13 +42,13 @@ class Plan:
         return time.monotonic() > self.ends
 
 
-HERE = Plan(lives=3, accepts=(3_000, 30_000), rounds=7, turn_s=0.2, lab_turn_s=0.3)
-GUEST = Plan(lives=1, accepts=(300, 3_000), rounds=7, turn_s=0.3, lab_turn_s=0.5)
+HERE = Plan(lives=3, accepts=(3_000, 30_000), rounds=7, turn_s=0.05, lab_turn_s=0.3)
+GUEST = Plan(lives=1, accepts=(300, 3_000), rounds=7, turn_s=0.1, lab_turn_s=0.5)
 GROWTH = Plan(
     lives=1,
     accepts=(200, 2_000),
-    rounds=3,
-    turn_s=0.3,
+    rounds=5,
+    turn_s=0.1,
     lab_turn_s=0.5,
     compilers=False,
     lab=False,

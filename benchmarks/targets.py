@@ -120,9 +120,10 @@ def _compare(
     ours, theirs = pair
     for place in places:
         upper, lower = (find(measured.get(place, ()), what, who) for who in (ours, theirs))
-        if upper is None or lower is None or not lower.median or lower.median < 0:
+        # Below nothing: other programs broke into the turns with empty ones more than into these.
+        if upper is None or lower is None or upper.median < 0 or lower.median <= 0:
             continue
-        if len(upper.values) == len(lower.values) and all(lower.values):
+        if len(upper.values) == len(lower.values) and min(*upper.values, *lower.values) > 0:
             values = ratios(upper.values, lower.values)
         else:
             values = [upper.median / lower.median]
@@ -229,6 +230,6 @@ def _ten_times(figures: Sequence[Figure], what: str, who: str, place: str) -> It
         if figure.name.startswith(what) and figure.name.partition(": ")[2] == who
     ]
     for few, many in pairwise(found):
-        if few.median > 0:
+        if few.median > 0 and many.median > 0:
             name = f"{what.removesuffix(' per')} of an event, ten times the events: {who}"
             yield Comparison("g", Figure(name, [many.median / few.median], "x"), place)
