@@ -56,6 +56,8 @@ def compile_probes() -> list[Path]:
         except subprocess.CalledProcessError:
             sys.exit(f"clang could not compile {source.name}")
         unfinished.replace(target)
+    for leftover in set(PROBES.glob("*.bpf.o")) - set(objects):  # of a source that is no more
+        leftover.unlink()
     return objects
 
 
