@@ -92,17 +92,14 @@ def _ours(*arguments: str, event: bytes = b"") -> Contestant:
 
 def accept() -> list[Contestant]:
     """Those that print a line for each accepted connection; ours first."""
-    found = [
-        _ours("accept", event=b" storm/"),
-        # As much in a line as bpftrace's port has.
-        _ours("accept", "--format", "classic", event=b" accept("),
-    ]
-    if not has_kprobes():
-        if has_bpftrace():
-            found.append(_bpftrace("bpftrace accept", "accept_tracepoint.bt", event=b"accept()"))
-        return found
+    found = [_ours("accept", event=b" storm/")]
     if has_bpftrace():
-        found.append(_bpftrace("bpftrace accept", "accept_kretprobe.bt", event=b"accept()"))
+        script = "accept_kretprobe.bt" if has_kprobes() else "accept_tracepoint.bt"
+        found.append(_bpftrace("bpftrace accept", script, event=b"accept()"))
+    # As much in a line as bpftrace's port has.
+    found.append(_ours("accept", "--format", "classic", event=b" accept("))
+    if not has_kprobes():
+        return found
     if can_compile_by_bcc():
         if TCPACCEPT.exists():
             found.append(_bcc("bcc tcpaccept", TCPACCEPT, attached=b"RADDR", event=b" storm "))
