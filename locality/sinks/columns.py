@@ -7,6 +7,7 @@ for each distinct value.
 from __future__ import annotations
 
 import socket
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from locality.accept import WAIT_KNOWN
 from locality.topology import WORDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from locality.accept import AcceptBatch, Records
     from locality.topology import Topology
@@ -41,44 +42,42 @@ NAMES = (
     "distance",
 )
 
-_AS_THEY_ARE = (
-    "cpu",
-    "rxcpu",
-    "pid",
-    "tid",
-    "listen_fd",
-    "fd",
-    "family",
-    "lport",
-    "rport",
-    "netns",
-)
+
+def columns(
+    batch: AcceptBatch, topology: Topology, names: Sequence[str] = NAMES
+) -> dict[str, list[Any]]:
+    """The columns of these names, as lists of equal length."""
+    return {name: _column(name, batch, topology) for name in names}
 
 
-def columns(batch: AcceptBatch, topology: Topology) -> dict[str, list[Any]]:
-    """The columns of `NAMES`, as lists of equal length."""
+def _column(name: str, batch: AcceptBatch, topology: Topology) -> list[Any]:
     records = batch.records
-    found: dict[str, list[Any]] = {name: records[name].tolist() for name in _AS_THEY_ARE}
-    found["time"] = ((records["time"] + batch.clock_offset) / 1e9).tolist()
-    found["comm"] = _each_distinct(
-        records["comm"], lambda raw: raw.decode(errors="backslashreplace")
-    )
-    found["laddr"] = _addresses(records, "laddr")
-    found["raddr"] = _addresses(records, "raddr")
-    waits = records["wait"].astype(object)
-    waits[(records["flags"] & WAIT_KNOWN) == 0] = None
-    found["wait_ns"] = waits.tolist()
-    found["distance"] = WORDS[topology.distance(records["cpu"], records["rxcpu"])].tolist()
-    return {name: found[name] for name in NAMES}
+    values: list[Any]
+    match name:
+        case "time":
+            values = ((records["time"] + batch.clock_offset) / 1e9).tolist()
+        case "comm":
+            values = _each_distinct(records["comm"].tolist(), _decoded)
+        case "laddr" | "raddr":
+            values = _addresses(records, name)
+        case "wait_ns":
+            waits = records["wait"].astype(object)
+            waits[(records["flags"] & WAIT_KNOWN) == 0] = None
+            values = waits.tolist()
+        case "distance":
+            values = WORDS[topology.distance(records["cpu"], records["rxcpu"])].tolist()
+        case _:
+            values = records[name].tolist()
+    return values
 
 
-def _each_distinct(
-    values: np.ndarray[tuple[int], np.dtype[Any]], convert: Callable[[Any], str]
-) -> list[str]:
-    distinct, index = np.unique(values, return_inverse=True)
-    converted = np.array([convert(value) for value in distinct.tolist()], dtype=object)
-    texts: list[str] = converted[index].tolist() if len(distinct) else []
-    return texts
+def _each_distinct(values: list[bytes], convert: Callable[[bytes], str]) -> list[str]:
+    texts = {value: convert(value) for value in set(values)}
+    return [texts[value] for value in values]
+
+
+def _decoded(raw: bytes) -> str:
+    return raw.decode(errors="backslashreplace")
 
 
 def _addresses(records: Records, field: str) -> list[str]:
@@ -86,12 +85,11 @@ def _addresses(records: Records, field: str) -> list[str]:
     keys = np.empty(len(records), dtype=[("family", "u1"), ("address", "V16")])
     keys["family"] = records["family"]
     keys["address"] = np.ascontiguousarray(records[field]).view("V16").reshape(-1)
-    # np.unique cannot order void fields, so the distinct ones are found as raw bytes.
-    raw = keys.view("V17").tolist()
-    texts = {key: address(key) for key in set(raw)}
-    return [texts[key] for key in raw]
+    return _each_distinct(keys.view("V17").tolist(), address)
 
 
+# Clients come again: most of them stand in an earlier batch, too.
+@lru_cache(maxsize=1 << 12)
 def address(key: bytes) -> str:
     """The text of an IP version in one byte and an address in 16."""
     if key[0] == 4:  # noqa: PLR2004 - an IP version

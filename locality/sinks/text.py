@@ -29,6 +29,9 @@ MOST_WORKERS = 20
 #: Intervals between two headings.
 PAGE = 20
 
+#: Below these a time is given in that unit: where rounding makes it 1000, it is 1 of the next.
+_UP_TO_NS, _UP_TO_US, _UP_TO_MS = 999.5, 999_950, 999_950_000
+
 
 def percent(value: float | None, digits: int = 1) -> str:
     """``98.7%``, or ``?`` for a figure that could not be seen.
@@ -46,12 +49,13 @@ def duration(ns: float | None) -> str:
     """A time with the unit that suits it: ``870ns``, ``12.3us``, ``4.5ms``, ``1.2s``."""
     if ns is None:
         return "?"
-    value, digits = ns, 0
-    for unit in ("ns", "us", "ms"):
-        if round(value, digits) < 1000:  # noqa: PLR2004 - from here the next unit is shorter
-            return f"{value:.{digits}f}{unit}"
-        value, digits = value / 1000, 1
-    return f"{value:.1f}s"
+    if ns < _UP_TO_NS:
+        return f"{ns:.0f}ns"
+    if ns < _UP_TO_US:
+        return f"{ns / 1e3:.1f}us"
+    if ns < _UP_TO_MS:
+        return f"{ns / 1e6:.1f}ms"
+    return f"{ns / 1e9:.1f}s"
 
 
 def distance_text(counts: Counts | None, machine: Topology) -> str:
@@ -69,6 +73,11 @@ def distance_words(counts: Counts | None, machine: Topology) -> str:
 class TextAccept:
     """One line a connection, under a heading."""
 
+    NAMES = (
+        *("time", "cpu", "rxcpu", "distance", "comm", "pid", "listen_fd", "fd"),
+        *("raddr", "rport", "wait_ns"),
+    )
+    LINE = "%s cpu=%d rxcpu=%d %s %s/%d %d->%d %s:%d %s\n"
     HEADING = "time     cpu and rxcpu, how far apart, worker/pid, fds, client, time in queue\n"
 
     def __init__(self, out: TextIO, topology: Topology) -> None:
@@ -78,37 +87,24 @@ class TextAccept:
 
     def write(self, batch: AcceptBatch) -> None:
         """Write a batch."""
-        self._out.write("".join(self._lines(batch)))
-        self._out.flush()
-
-    def _lines(self, batch: AcceptBatch) -> Iterator[str]:
-        values = columns(batch, self._topology)
-        # Names, seconds and peers repeat; making them readable is what takes time.
+        values = columns(batch, self._topology, self.NAMES)
+        # Names, seconds and addresses repeat; making them readable is what takes time.
         clocks = {
             second: time.strftime("%H:%M:%S", time.localtime(second))
             for second in set(map(int, values["time"]))
         }
-        names = {comm: printable(comm) for comm in set(values["comm"])}
-        for seconds, cpu, rxcpu, pid, comm, listen_fd, fd, raddr, rport, wait, distance in zip(
-            values["time"],
-            values["cpu"],
-            values["rxcpu"],
-            values["pid"],
-            values["comm"],
-            values["listen_fd"],
-            values["fd"],
-            values["raddr"],
-            values["rport"],
-            values["wait_ns"],
-            values["distance"],
-            strict=True,
+        values["time"] = [clocks[int(seconds)] for seconds in values["time"]]
+        for name, readable in (
+            ("comm", printable),
+            ("distance", lambda word: f"{'local' if word == 'cpu' else word:<6}"),
+            ("raddr", lambda text: f"[{text}]" if ":" in text else text),
         ):
-            apart = "local" if distance == "cpu" else distance
-            peer = f"[{raddr}]:{rport}" if ":" in raddr else f"{raddr}:{rport}"
-            yield (
-                f"{clocks[int(seconds)]} cpu={cpu} rxcpu={rxcpu} {apart:<6} {names[comm]}/{pid} "
-                f"{listen_fd}->{fd} {peer} {duration(wait)}\n"
-            )
+            texts = {text: readable(text) for text in set(values[name])}
+            values[name] = [texts[text] for text in values[name]]
+        values["wait_ns"] = [duration(wait) for wait in values["wait_ns"]]
+        rows = zip(*values.values(), strict=True)
+        self._out.write("".join([self.LINE % row for row in rows]))
+        self._out.flush()
 
 
 def summary_lines(summary: AcceptSummary) -> Iterator[str]:
