@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 KERNEL = "6.1"
 #: Seconds of the whole, and when no contestant is started any more here and in a guest. bcc takes
 #: most of a guest's, for a compiler is what is emulated there.
-HERE_S, GUEST_S, GROWTH_S = 240.0, 300.0, 60.0
+HERE_S, GUEST_S, GROWTH_S = 240.0, 480.0, 50.0
 #: To boot, and for the contestant that was started last.
 GRACE_S = 240.0
 #: When a guest is ended whatever it does; what it has written by then counts.

@@ -25,7 +25,7 @@ Measured: TypeAlias = "Mapping[str, Sequence[Figure]]"
 
 ACCEPT, SKB, KPROBE = "locality accept", "locality skb", "locality skb --rung kprobe"
 CLASSIC = "locality accept --format classic"
-ACCEPT_BCC, SKB_BCC = "locality accept --engine bcc", "locality skb --engine bcc"
+SKB_BCC = "locality skb --engine bcc"
 TCPACCEPT, ACCEPT_BT = "bcc tcpaccept", "bpftrace accept"
 STP_BCC, STP_BT, STP_KFUNC = (
     "bcc locality.stp",
@@ -35,7 +35,7 @@ STP_BCC, STP_BT, STP_KFUNC = (
 
 #: All that a guest has room for.
 EVERYBODY = (
-    *(ACCEPT, CLASSIC, ACCEPT_BCC, TCPACCEPT, ACCEPT_BT),
+    *(ACCEPT, CLASSIC, TCPACCEPT, ACCEPT_BT),
     *(SKB, KPROBE, SKB_BCC, STP_BCC, STP_BT, STP_KFUNC),
 )
 
@@ -162,7 +162,6 @@ def _cost_of_accepts(measured: Measured) -> Iterator[Comparison]:
     for what in (USER, KERNEL, PROGRAMS):
         yield from _compare(measured, "c", what, (ACCEPT, ACCEPT_BT))
     yield from _compare(measured, "c", USER, (CLASSIC, ACCEPT_BT))
-    yield from _compare(measured, "c", USER, (ACCEPT, ACCEPT_BCC))
 
 
 def _lost(measured: Measured) -> Iterator[Comparison]:
