@@ -181,14 +181,21 @@ static __always_inline struct udp_socket *socket_row(struct sock *sk, __u64 inod
 		return row;
 	}
 	row = free_socket(&index);
-	if (!row || bpf_map_update_elem(&socket_rows, &inode, &index, BPF_NOEXIST)) {
-		__sync_fetch_and_add(&homeless, 1);
-		return NULL;
+	if (row) {
+		__builtin_memset(row, 0, sizeof(*row));
+		row->epoch = epoch;
+		describe(row, sk);
+		row->inode = inode;
+		if (bpf_map_update_elem(&socket_rows, &inode, &index, BPF_NOEXIST)) {
+			/* The reader's CPU and the one that received come here at the same
+			   time: the first one's row is the socket's. */
+			row->inode = 0;
+			known = bpf_map_lookup_elem(&socket_rows, &inode);
+			row = known ? bpf_map_lookup_elem(&sockets, known) : NULL;
+		}
 	}
-	__builtin_memset(row, 0, sizeof(*row));
-	row->epoch = epoch;
-	describe(row, sk);
-	row->inode = inode;
+	if (!row)
+		__sync_fetch_and_add(&homeless, 1);
 	return row;
 }
 
