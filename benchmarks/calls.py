@@ -17,7 +17,7 @@ from benchmarks.peers import contestants
 from benchmarks.peers.running import running
 from benchmarks.plan import HERE
 from benchmarks.programs import SOURCES, compile_native
-from benchmarks.tracers import Found, able, told_of
+from benchmarks.tracers import PER, Found, able, told_of
 from locality.accept import ACCEPT
 from locality.errors import LocalityError
 
@@ -47,9 +47,18 @@ def run(scratch: Path, plan: Plan = HERE) -> Iterator[Figure]:
         for _ in range(plan.lives):
             for contestant in able(contestants.calls(GETPGID, ACCEPT.itemsize), plan):
                 with told_of(contestant), running(contestant, scratch) as alive:
+                    before = alive.spent()
                     made, seconds = _make(program, rate)
-                    seen = _seen(alive, made)
+                    if contestant.event:
+                        seen = alive.events(made)
+                        spent = alive.spent() - before
+                    else:  # its reader takes what the ring has when it ends
+                        spent = None
+                        seen = _told_at_the_end(alive)
                 who, of = contestant.name, f"{rate:,} events/s"
+                if spent and seen:
+                    of_all = f"user CPU per {PER:,}, {of}"
+                    found.add(of_all, who, spent.user * PER / seen, "s")
                 found.add(f"lost, {of}", who, made - seen, "")
                 found.add(f"lost of all, {of}", who, 100 * (1 - seen / made), "%")
                 found.add(f"rate reached, {of}", who, made / seconds / 1000, "k/s")
@@ -65,11 +74,8 @@ def _make(program: Path, rate: int) -> tuple[int, float]:
     return made, ns / 1e9
 
 
-def _seen(alive: Running, made: int) -> int:
-    """How many of them came over, once no more come; ends the contestant."""
-    if alive.contestant.event:
-        return alive.events(made)
-    # Its reader takes what the ring has when it ends.
+def _told_at_the_end(alive: Running) -> int:
+    """How many came over, as its summary says; ends the contestant."""
     answer = alive.stop()
     summary = _SUMMARY.search(answer)
     if summary is None:
