@@ -7,17 +7,15 @@ Other traffic of the machine counts into the runs a packet.
 
 from __future__ import annotations
 
-import os
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING
 
 from benchmarks.measure import Figure
+from benchmarks.program_stats import counted
 from benchmarks.programs import attached, open_empty
 from benchmarks.traffic import PACKETS, ping_pong
-from locality.bpf.libbpf import lib
-from locality.errors import Unsupported
 from locality.skb import SkbSource
 
 if TYPE_CHECKING:
@@ -31,8 +29,6 @@ TURN_S = 0.3
 TRAFFIC = [(protocol, place) for protocol in ("tcp", "udp") for place in ("same CPU", "cross CPU")]
 #: Programs with fewer runs in a packet cost nothing worth a line.
 RARE = 0.02
-
-_BPF_STATS_RUN_TIME = 0
 
 
 @dataclass
@@ -52,7 +48,7 @@ def run(scratch: Path) -> Iterator[Figure]:
         ours, programs = source.footing.obj, source.footing.programs
         empty = stack.enter_context(open_empty(ours, programs, scratch))
         stack.enter_context(attached(empty, programs))
-        stack.enter_context(_run_time_counted())
+        stack.enter_context(counted())
         for protocol, placement in TRAFFIC:
             where = f"{protocol.upper()} {placement}"
             costs = {name: Cost() for name in programs}
@@ -105,18 +101,3 @@ def _figures(where: str, costs: dict[str, Cost]) -> Iterator[Figure]:
         yield Figure(f"{where}: {name}", cost.ours, "ns/run")
         yield Figure(f"{'':{len(where)}}  empty program there", cost.empty, "ns/run")
         yield Figure(f"{'':{len(where)}}  runs", cost.runs, "/packet")
-
-
-@contextmanager
-def _run_time_counted() -> Iterator[None]:
-    """Have the kernel measure every BPF program's run time while the block runs.
-
-    Closing the descriptor ends it, so a crash does too.
-    """
-    fd = lib.bpf_enable_stats(_BPF_STATS_RUN_TIME)
-    if fd < 0:
-        raise Unsupported("the kernel does not measure BPF programs: Linux 5.8 does, for root")
-    try:
-        yield
-    finally:
-        os.close(fd)
