@@ -32,6 +32,8 @@ mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug
 mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing
 mount -t bpf bpf /sys/fs/bpf
 ip link set lo up
+echo 60 >/proc/sys/kernel/watchdog_thresh || true # a CPU that runs in circles for twice as many seconds
+echo 1 >/proc/sys/kernel/softlockup_panic || true # ends the guest: see HALF_PATCHED in guest.py
 echo 5 >/proc/sys/kernel/printk # warnings and worse go to the console, which the host keeps
 
 export PATH="$environment/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
