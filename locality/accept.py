@@ -150,9 +150,7 @@ class AcceptSource:
             beside, why_not = (), str(refusal)
         self.footing: Footing = climb(RUNGS, self._open, self.rung, self._engine, beside)
         if why_not := why_not or self.footing.left_out:
-            rung = self.footing.rung
-            notes = (rung.note, f"not seen: accepts by io_uring: {why_not}")
-            rung = replace(rung, note="; ".join(filter(None, notes)))
+            rung = self.footing.rung.noting(f"not seen: accepts by io_uring: {why_not}")
             self.footing = replace(self.footing, rung=rung)
         self._object = self.footing.obj
         self.fd = self._object.map_fd("events")

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from mmap import PAGESIZE
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from locality.bpf.headers import Headers
 from locality.bpf.libbpf import lib
@@ -26,7 +26,7 @@ from locality.bpf.object import PROBES, Object
 from locality.errors import Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Sequence
     from typing import IO
 
     import numpy as np
@@ -96,28 +96,12 @@ class BccObject(Object):
         self._made: dict[str, Map] = {}
         self._module: Any = None
 
-    @classmethod
-    def open(cls, name: str, rodata: Mapping[str, Any] | None = None) -> Self:
-        """Open the compiled object as a description; see `Object.open`.
-
-        Raises:
-            Unsupported: There is no bcc, or there are no headers.
-        """
-        require_bcc()
-        Headers.installed()
-        return super().open(name, rodata)
-
-    def select(self, names: Collection[str]) -> None:
-        """Choose programs.
-
-        Raises:
-            Unsupported: One is of a kind that needs BTF.
-        """
-        for section in self.sections(set(names) & set(self.programs)).values():
+    def _require(self, sections: Sequence[str]) -> None:
+        for section in sections:
             if not section.startswith(KINDS):
                 kind = section.partition("/")[0]
                 raise Unsupported(f"{kind} needs BTF, not bcc", answer="needs BTF")
-        super().select(names)
+        super()._require(sections)
 
     def load(self) -> None:
         """Make the maps, compile; what is attached is loaded with it.

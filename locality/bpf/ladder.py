@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from locality.bpf import btf
+from locality.bpf.engine import Engine, core
 from locality.capabilities import missing_for_probes
 from locality.errors import LocalityError, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from locality.bpf.engine import Engine, Kernel
+    from locality.bpf.engine import Kernel
     from locality.bpf.object import Object
 
 
@@ -36,6 +37,10 @@ class Rung:
     name: str
     programs: Callable[[Kernel], tuple[str, ...]]
     note: str = ""
+
+    def noting(self, more: str) -> Rung:
+        """The same with one thing more that its numbers do not show, if that is anything."""
+        return replace(self, note="; ".join(filter(None, (self.note, more))))
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Footing:
 
     Attributes:
         left_out: Why the programs that should stand beside it do not; empty if they do.
-        engine: What made the object fit this kernel; core where nothing else is said.
+        engine: What made the object fit this kernel, core or bcc.
         why: Why it was that engine; empty where there was no choice.
     """
 
@@ -98,27 +103,25 @@ def climb(
     if only is not None and only not in {rung.name for rung in rungs}:
         known = ", ".join(rung.name for rung in rungs)
         raise LocalityError(f"there is no rung {only!r} here: use one of {known}", exit_code=2)
-    kernel = btf.kernel() if engine is None else engine.kernel
+    engine = engine or core(why="")
     refused: list[Refusal] = []
     for rung in rungs:
         if only not in {None, rung.name}:
             continue
         try:
-            programs = rung.programs(kernel)
+            programs = rung.programs(engine.kernel)
             obj, left_out = _attached_with(open_object, programs, beside)
         except Unsupported as refusal:
             refused.append(Refusal(rung.name, str(refusal), refusal.answer))
             continue
-        if engine is None:
-            return Footing(obj, rung, programs, tuple(refused), left_out=left_out)
-        told = replace(rung, note="; ".join(note for note in (rung.note, engine.note) if note))
+        told = rung.noting(engine.note)
         return Footing(obj, told, programs, tuple(refused), engine.name, engine.why, left_out)
     if missing := missing_for_probes():
         raise Unsupported(
             f"probes need CAP_BPF and CAP_PERFMON (before Linux 5.8: CAP_SYS_ADMIN), and this "
             f"process has no {' and no '.join(missing)}: run it as root"
         )
-    if engine is None or engine.name == "core":
+    if engine.name == "core":
         btf.require_kernel_types()
     by_reason: dict[str, list[str]] = {}
     for one in refused:

@@ -22,7 +22,7 @@ from locality.bpf.libbpf import lib
 from locality.errors import LocalityError, Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 
 #: By which libbpf attaches kprobes (CONFIG_KPROBE_EVENTS; Linux 4.17).
@@ -145,9 +145,16 @@ class Object:
         programs = self.programs
         if unknown := set(names) - set(programs):
             raise LocalityError(f"the probe {self.name} has no program {', '.join(unknown)}")
-        sections = self.sections(names).values()
+        self._require([*self.sections(names).values()])
+        for name, handle in programs.items():
+            lib.bpf_program__set_autoload(handle, name in names)
+
+    def _require(self, sections: Sequence[str]) -> None:
+        """Raise `Unsupported` if programs of these sections cannot be had here, as far as is known.
+
+        Loading them takes longer, and where it would succeed attaching may fail.
+        """
         if not KPROBE_EVENTS.exists() and any("kprobe/" in section for section in sections):
-            # Loading takes 15 ms, and only attaching would fail.
             raise Unsupported(
                 f"this kernel has no kprobe events: {KPROBE_EVENTS} is missing",
                 answer="no kprobe events",
@@ -155,8 +162,6 @@ class Object:
         entries = (section for section in sections if section.startswith("fentry/"))
         if entry := next(entries, None):
             trial.fentry(entry.removeprefix("fentry/"))
-        for name, handle in programs.items():
-            lib.bpf_program__set_autoload(handle, name in names)
 
     def resize(self, map_name: str, max_entries: int) -> None:
         """Set the number of entries (of a ring: bytes) of a map before `load`."""
