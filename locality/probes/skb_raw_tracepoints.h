@@ -53,17 +53,21 @@ GLOBAL(__u64, head_cache);
 GLOBAL(__u64, fclone_cache);
 static __u64 awaited_pair;
 
+/* A packet's last user let go of it, on this CPU. */
+static __always_inline void count_packet(struct row *row, enum kind kind, __u32 alloc_cpu)
+{
+	struct cell *cell = cell_of(alloc_cpu);
+
+	if (cell)
+		cell->consumed[kind]++;
+	else
+		row->unknown[kind]++;
+}
+
 static __always_inline void count_consumed(struct row *row, struct packet packet)
 {
-	struct cell *cell;
-
-	if (!is_packet(row, packet.kind))
-		return;
-	cell = cell_of(packet.alloc_cpu);
-	if (cell)
-		cell->consumed[packet.kind]++;
-	else
-		row->unknown[packet.kind]++;
+	if (is_packet(row, packet.kind))
+		count_packet(row, packet.kind, packet.alloc_cpu);
 }
 
 static __always_inline bool carries(struct sk_buff *skb, __u8 wanted)
@@ -209,17 +213,6 @@ static __always_inline void learn_caches(const void *memory, struct kmem_cache *
 		fclone_cache = (__u64)cache;
 }
 
-/* An original's last user let go of it. */
-static __always_inline void count_original(struct row *row, __u32 alloc_cpu)
-{
-	struct cell *cell = cell_of(alloc_cpu);
-
-	if (cell)
-		cell->consumed[TX]++;
-	else
-		row->unknown[TX]++;
-}
-
 /* Originals that one ACK is seen to free; the rest of a larger one is seen at its end. */
 #define MAX_ACKED 64
 
@@ -254,7 +247,7 @@ static __always_inline bool count_sent(struct walk *walk, struct sk_buff *skb, b
 	end = SEQUENCE(skb, end_seq);
 	if (not_after(end, walk->acked) || !not_after(end, walk->ack))
 		return true;
-	count_original(walk->row, ALLOC_CPU(skb, loads));
+	count_packet(walk->row, TX, ALLOC_CPU(skb, loads));
 	walk->row->acked++;
 	walk->acked = end;
 	if (end == walk->ack)
@@ -339,7 +332,7 @@ static __always_inline void pair_freed(struct row *row, struct sk_buff_fclones *
 	if (!not_after(end, row->acked_from) && not_after(end, row->acked_to))
 		row->acked--;
 	else
-		count_original(row, alloc_cpu);
+		count_packet(row, TX, alloc_cpu);
 }
 
 /* Untyped: `memory` is a void pointer, which a typed program may not take everywhere. */
