@@ -1,8 +1,8 @@
 """Which sockets belong together: the UDP reuseport groups behind the sockets that are counted.
 
 The kernel side counts sockets by their inode. Their groups, with the order that a program's
-answers select from, are found by `locality.groups`; that reads every process's descriptors,
-so it is asked no more often than leaves most of the time to others.
+answers select from, are found by `locality.groups`; that reads every process's
+descriptors, so it is asked no more often than leaves most of the time to others.
 """
 
 from __future__ import annotations

@@ -59,8 +59,8 @@ def diagnose(machine: Machine, groups: Iterable[FoundGroup] = ()) -> Diagnosis:
 
     Args:
         machine: What was read of it.
-        groups: Its reuseport groups; see `locality.groups`. Those of this network namespace:
-            what is known of the devices does not hold for others.
+        groups: Its reuseport groups; see `locality.groups`. Only those of this network
+            namespace: what is known of the devices does not hold for others.
     """
     answers = [*_answers(machine), *check_groups.groups(machine, groups)]
     return Diagnosis(
