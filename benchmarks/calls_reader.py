@@ -13,10 +13,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.programs import SOURCES, open_bpf
-from locality import topology
 from locality.accept import ACCEPT, DEFAULT_RING, AcceptBatch, AcceptSource
 from locality.accept_summary import AcceptSummary
 from locality.bpf.ring import Ring
+from locality.machine import topology
 from locality.sinks.text import TextAccept, summary_lines
 from locality.stream import stream
 

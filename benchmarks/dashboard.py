@@ -19,8 +19,8 @@ from rich.console import Console
 
 from benchmarks.measure import Figure, Goal
 from locality.accept import ACCEPT, WAIT_KNOWN, AcceptBatch
+from locality.machine.topology import Distance, Topology
 from locality.sinks.dashboard import AcceptDashboard, Header
-from locality.topology import Distance, Topology
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 from benchmarks.measure import Figure, ratios, take_turns
 from benchmarks.programs import attached, detach
-from locality import topology
 from locality.accept import AcceptSource, Filter
 from locality.accept_summary import AcceptSummary
 from locality.lab.experiment import open_lab
 from locality.lab.nginx import PORT
+from locality.machine import topology
 from locality.sinks.text import TextAccept
 from locality.skb import SkbSource
 from locality.stream import stream

@@ -9,9 +9,9 @@ import numpy as np
 
 from benchmarks.accepts import synthetic
 from benchmarks.measure import Figure, Goal, take_turns
-from locality import topology
 from locality.accept import RUNGS, AcceptBatch
 from locality.bpf.ladder import Footing
+from locality.machine import topology
 from locality.recording import load
 from locality.recording_format import Meta
 from locality.sinks.recorder import AcceptRecorder
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from locality.topology import Topology
+    from locality.machine.topology import Topology
 
 ROWS = 10_000_000
 #: A second at full load.

@@ -15,9 +15,9 @@ import numpy as np
 
 from benchmarks.accepts import synthetic
 from benchmarks.measure import Figure, take_turns
-from locality import topology
 from locality.accept import AcceptBatch
 from locality.accept_summary import AcceptSummary
+from locality.machine import topology
 from locality.sinks.classic import ClassicAccept
 from locality.sinks.csv_rows import CsvAccept
 from locality.sinks.json_lines import JsonAccept

@@ -16,7 +16,7 @@ from locality.histogram import LogHistogram
 
 if TYPE_CHECKING:
     from locality.accept import AcceptBatch, Records
-    from locality.topology import Topology
+    from locality.machine.topology import Topology
 
 
 @dataclass

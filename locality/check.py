@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from locality import accept, skb, udp
 from locality.bpf import engine
-from locality.capabilities import PURPOSES
 from locality.errors import Unsupported
+from locality.machine.capabilities import PURPOSES
 from locality.untrusted import printable
 
 if TYPE_CHECKING:

@@ -121,9 +121,9 @@ def accept(
     duration: float | None,
 ) -> None:
     """Show for each accepted connection the CPU of the call and the CPU that received."""
-    from locality import topology
     from locality.accept import AcceptSource, Filter
     from locality.accept_summary import AcceptSummary
+    from locality.machine import topology
     from locality.sinks.text import summary_lines
     from locality.stream import stream
 
@@ -175,7 +175,7 @@ def skb(
     duration: float | None,
 ) -> None:
     """Show the share of packets consumed on the CPU that allocated them."""
-    from locality import topology
+    from locality.machine import topology
     from locality.sinks.text import skb_summary_lines
     from locality.skb import SkbSource
     from locality.stream import stream
@@ -204,8 +204,8 @@ def skb(
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def check(*, as_json: bool) -> None:
     """Show what this kernel allows: the rung each measurement takes, and why not others."""
-    from locality.capabilities import held as capabilities_held
     from locality.check import attempts, check_json, check_lines, engines
+    from locality.machine.capabilities import held as capabilities_held
 
     found = attempts()
     answers = found, engines(), capabilities_held()

@@ -87,7 +87,7 @@ def attach_cbpf(
     Works on a running process, and tells what it would do before it acts. Exit status 3:
     --verify saw no improvement.
     """
-    from locality import topology
+    from locality.machine import topology
 
     program = group is not None or name is not None or map_ is not None
     _check_usage(
@@ -159,7 +159,7 @@ def _finder(
 
     def find() -> list[FoundGroup]:
         from locality.groups import find as find_groups
-        from locality.processes import require_pids
+        from locality.machine.processes import require_pids
 
         pids = () if pid is None else (pid,)
         require_pids(pids)

@@ -20,9 +20,9 @@ def groups(
 
     In all network namespaces in which a process lives.
     """
-    from locality import topology
     from locality.groups import survey
     from locality.groups_text import json_lines, notes, table_lines
+    from locality.machine import topology
 
     check_who(pids, comm)
     found = survey(ports=ports, pids=pids, comm=comm)

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from locality.accept import AcceptBatch
     from locality.bpf.ladder import Footing
+    from locality.machine.topology import Topology
     from locality.sinks.dashboard import AcceptDashboard, Header, SkbDashboard, UdpDashboard
     from locality.skb_account import Interval
     from locality.stream import Sink
-    from locality.topology import Topology
     from locality.udp_account import UdpInterval
 
 D = TypeVar("D", "AcceptDashboard", "SkbDashboard", "UdpDashboard")
@@ -43,7 +43,7 @@ def say_where_we_stand(footing: Footing, what: str, comm: str | None = None) -> 
     if footing.rung.note:
         tell(footing.rung.note)
     if comm is not None:
-        from locality.processes import has_thread_named
+        from locality.machine.processes import has_thread_named
 
         if not has_thread_named(comm):
             tell(f"no thread is called {comm!r} yet: waiting for one")
@@ -75,7 +75,7 @@ def check_who(pids: Iterable[int], comm: str | None) -> None:
         LocalityError: There is no such process.
         click.UsageError: The name is none.
     """
-    from locality.processes import require_pids
+    from locality.machine.processes import require_pids
 
     require_pids(pids)
     if comm == "":

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from locality.accept_summary import AcceptSummary
     from locality.cbpf import Control, Program
     from locality.groups import FoundGroup
+    from locality.machine.topology import Topology
     from locality.steering import Plan
     from locality.target import Target
-    from locality.topology import Topology
     from locality.verify import Watch
 
 AUTO = "auto"
@@ -96,7 +96,7 @@ def steer(places: list[tuple[int, int]], machine: Topology, wish: Wish) -> Plan:
 
 def _plan(wish: Wish, machine: Topology, before: AcceptSummary | None) -> Plan:
     from locality import cbpf, steering
-    from locality.topology import format_cpu_list
+    from locality.machine.topology import format_cpu_list
     from locality.verify import receiving_cpus
 
     if wish.map_ == AUTO:

@@ -65,7 +65,7 @@ def udp(
     duration: float | None,
 ) -> None:
     """Show who gets the datagrams: by socket, reading thread, CPU and flow."""
-    from locality import topology
+    from locality.machine import topology
     from locality.sinks.udp_text import udp_summary_lines
     from locality.stream import stream
     from locality.summary import Summary

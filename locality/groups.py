@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from locality import workers
 from locality.attach_cbpf import borrowed_socket
 from locality.errors import LocalityError
-from locality.processes import pids_with_thread_named
+from locality.machine.processes import pids_with_thread_named
 from locality.reuseport import BoundSocket, Group, Member, Reader, bound_sockets, kernel_reader
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from locality import cbpf
 from locality.errors import LocalityError
+from locality.machine.topology import format_cpu_list
 from locality.preflight import describe
-from locality.topology import format_cpu_list
 from locality.untrusted import printable
 
 if TYPE_CHECKING:

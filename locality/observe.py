@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from locality import topology
 from locality.doctor.changes import FileChange
 from locality.errors import LocalityError
 from locality.explain import Cause, Place, Share, Tally, attribute, shares
 from locality.groups import find, of_one_server
 from locality.incoming_cpu import require_heeded
+from locality.machine import topology
 from locality.remedies import Situation
 from locality.skb import SkbSource
 from locality.skb_account import share
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from locality.explain import Attribution, Places
     from locality.groups import FoundGroup
-    from locality.topology import Topology
+    from locality.machine.topology import Topology
     from locality.verify import Watch
 
 
@@ -155,7 +155,7 @@ def _spreading(namespaces: set[int | None]) -> tuple[FileChange, ...]:
     if namespaces != {Path("/proc/self/ns/net").stat().st_ino}:
         return ()
     from locality.doctor import check_steering, facts  # noqa: PLC0415 - half a second
-    from locality.doctor.ethtool import read_links  # noqa: PLC0415
+    from locality.machine.ethtool import read_links  # noqa: PLC0415
 
     try:
         machine = facts.read(Path("/"), read_links())

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from locality.topology import Distance
+from locality.machine.topology import Distance
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from locality.topology import Topology
+    from locality.machine.topology import Topology
 
     Distances = np.ndarray[tuple[int, int], np.dtype[np.uint8]]
 

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from locality import cbpf
-from locality.topology import format_cpu_list
+from locality.machine.topology import format_cpu_list
 from locality.untrusted import printable
 
 if TYPE_CHECKING:

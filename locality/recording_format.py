@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from locality import __version__
 from locality.errors import LocalityError
-from locality.topology import Distance, Topology
+from locality.machine.topology import Distance, Topology
 from locality.udp_account import READER_SUMS, SOCKET_OWN
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class Meta:
         label: What the one who recorded calls it, such as a phase of the lab.
         possible: Possible CPUs.
         online: CPUs in use when the recording began.
-        distances: As `locality.topology.Topology.distances`, as lists.
+        distances: As `locality.machine.topology.Topology.distances`, as lists.
         clock_offset: CLOCK_MONOTONIC to UTC, ns.
         started: UTC, ns since the epoch.
         interval: Seconds between readings of the counters; None for accepts.

@@ -14,8 +14,8 @@ from locality import cbpf
 from locality.doctor.server_changes import AffinityChange, GroupPlace, ProgramChange
 from locality.errors import LocalityError
 from locality.explain import Cause
+from locality.machine.topology import format_cpu_list
 from locality.steering import AutoMap
-from locality.topology import format_cpu_list
 from locality.verify import believed
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from locality.doctor.changes import Change, FileChange
     from locality.explain import Attribution, Share
+    from locality.machine.topology import Topology
     from locality.reuseport import Group
-    from locality.topology import Topology
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from locality.sinks.text import percent
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from locality.distance import Counts
+    from locality.machine.distance import Counts
     from locality.recording import Recording
     from locality.report_numbers import OverTime
     from locality.report_parts import Named

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from locality.compare import Change
-    from locality.distance import Counts
+    from locality.machine.distance import Counts
     from locality.report_numbers import Array, OverTime
 
 LOCAL, REMOTE, GREY = "#2a7f62", "#d1603d", "#6b7280"

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from locality.compare import Series
-from locality.distance import by_distance
-from locality.topology import Distance
+from locality.machine.distance import by_distance
+from locality.machine.topology import Distance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
 
-    from locality.distance import Counts
+    from locality.machine.distance import Counts
 
 Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
 Direction = Literal["rx", "tx"]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from locality import report_figures as draw
 from locality import report_numbers as numbers
-from locality.distance import shares, shown
+from locality.machine.distance import shares, shown
 from locality.report_page import Table
 from locality.report_parts import picture
 from locality.report_udp import udp_blocks, udp_cautions, udp_datagrams, udp_headline
@@ -20,7 +20,7 @@ from locality.skb_account import share
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from locality.distance import Counts
+    from locality.machine.distance import Counts
     from locality.recording import Recording
     from locality.report_numbers import Direction, OverTime
     from locality.report_parts import Block, Named

@@ -15,13 +15,13 @@ from pathlib import Path
 from threading import get_native_id
 from typing import TYPE_CHECKING, Self
 
-from locality import topology
 from locality.bpf import kallsyms
 from locality.bpf.btf import check_layout
 from locality.bpf.counters import Counters
 from locality.bpf.engine import choose
 from locality.bpf.ladder import Footing, Rung, climb
 from locality.errors import LocalityError, Unsupported
+from locality.machine import topology
 from locality.skb_account import (
     CELL,
     ROW,

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
-from locality import topology
 from locality.bpf import xdp
 from locality.bpf.btf import check_layout
 from locality.bpf.counters import Counters
 from locality.bpf.ladder import Refusal
 from locality.bpf.object import Object
 from locality.bpf.xdp import Mode
-from locality.capabilities import held, missing_for_probes
 from locality.errors import LocalityError, Unsupported
+from locality.machine import topology
+from locality.machine.capabilities import held, missing_for_probes
 from locality.untrusted import printable
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from locality.cbpf import Program
-    from locality.topology import Topology
+    from locality.machine.topology import Topology
 
 Plan = Callable[[Group], cbpf.Program]
 """Raises LocalityError, with the reason, for a group it has no program for."""

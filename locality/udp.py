@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from locality import topology
 from locality.bpf import btf
 from locality.bpf.btf import check_layout
 from locality.bpf.counters import Counters
 from locality.bpf.ladder import Footing, Rung, climb
 from locality.bpf.object import Object
 from locality.errors import Unsupported
+from locality.machine import topology
 from locality.udp_account import (
     FLOW,
     FLOW_KEY,

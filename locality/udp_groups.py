@@ -13,8 +13,8 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from locality import groups, workers
+from locality.machine.processes import pids_with_thread_named
 from locality.preflight import describe
-from locality.processes import pids_with_thread_named
 from locality.udp_account import UdpGroup
 
 if TYPE_CHECKING:

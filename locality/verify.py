@@ -12,7 +12,7 @@ import numpy as np
 
 from locality.accept import AcceptSource, Filter
 from locality.accept_summary import AcceptSummary
-from locality.distance import by_distance
+from locality.machine.distance import by_distance
 from locality.sinks.text import distance_text, percent
 from locality.skb_account import share
 from locality.stream import interruptible, stream
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from locality.accept import AcceptBatch
-    from locality.distance import Counts
+    from locality.machine.distance import Counts
+    from locality.machine.topology import Topology
     from locality.stream import Sink
-    from locality.topology import Topology
 
 SETTLE_S = 0.5
 """After a change: connections that wait in a queue were sent there before it."""

@@ -15,8 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from locality import topology
 from locality.bpf import btf
+from locality.machine import topology
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,9 +13,9 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from benchmarks.programs import detach
-from locality import topology
 from locality.accept import AcceptSource
 from locality.accept_summary import AcceptSummary
+from locality.machine import topology
 from locality.sinks.text import TextAccept, TextSkb
 from locality.skb import SkbSource
 from locality.stream import stream

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from locality.bpf import btf
 from locality.bpf.engine import Engine, core
-from locality.capabilities import missing_for_probes
 from locality.errors import LocalityError, Unsupported
+from locality.machine.capabilities import missing_for_probes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,8 +9,8 @@ from locality import cbpf
 from locality.doctor import placement
 from locality.doctor.findings import Finding, Level
 from locality.doctor.values import Unread, Value
+from locality.machine.topology import format_cpu_list
 from locality.preflight import describe, fitting_map, option_for
-from locality.topology import format_cpu_list
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator

@@ -10,7 +10,7 @@ from locality.doctor.facts import NODES
 from locality.doctor.findings import Finding, Level
 from locality.doctor.interrupts import shared_cpus
 from locality.doctor.values import Unread, Value
-from locality.topology import format_cpu_list
+from locality.machine.topology import format_cpu_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

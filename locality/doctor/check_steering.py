@@ -12,7 +12,7 @@ from locality.doctor.changes import FileChange
 from locality.doctor.facts import CORE
 from locality.doctor.findings import Finding, Level
 from locality.doctor.values import Unread
-from locality.topology import format_cpu_list, format_cpu_mask
+from locality.machine.topology import format_cpu_list, format_cpu_mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from locality.doctor.interrupts import Interrupt, bears_name, by_queue, kind, parse_interrupts
 from locality.doctor.values import Files, Unread, Value
 from locality.errors import LocalityError
-from locality.topology import parse_cpu_list
+from locality.machine.topology import parse_cpu_list
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from locality.doctor.ethtool import Link
+    from locality.machine.ethtool import Link
 
 NET = "/sys/class/net"
 CORE = "/proc/sys/net/core"

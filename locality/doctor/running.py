@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from locality.doctor.checklist import Diagnosis, diagnose
-from locality.doctor.ethtool import read_links
 from locality.doctor.facts import read
 from locality.errors import LocalityError
 from locality.groups import survey
+from locality.machine.ethtool import read_links
 
 if TYPE_CHECKING:
     from collections.abc import Collection

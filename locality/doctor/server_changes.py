@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from locality import attach_cbpf
 from locality.errors import LocalityError
+from locality.machine.topology import format_cpu_list
 from locality.preflight import describe, option_for
-from locality.topology import format_cpu_list
 
 if TYPE_CHECKING:
     from locality.cbpf import Program

@@ -87,7 +87,7 @@ class System:
 
 def this_system() -> System:
     """The running one."""
-    from locality.doctor.ethtool import (  # noqa: PLC0415 - half a second
+    from locality.machine.ethtool import (  # noqa: PLC0415 - half a second
         read_indirection,
         write_indirection,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from locality.topology import parse_cpu_list, parse_cpu_mask
+from locality.machine.topology import parse_cpu_list, parse_cpu_mask
 
 if TYPE_CHECKING:
     from pathlib import Path

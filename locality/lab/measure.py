@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from locality import topology
 from locality.accept import AcceptSource, Filter
 from locality.accept_summary import AcceptSummary
 from locality.lab.demo import Measurement
 from locality.lab.nginx import PORT
+from locality.machine import topology
 from locality.skb import SkbSource
 from locality.summary import Summary
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from locality.lab.demo import Phase
     from locality.lab.namespaces import Namespace
     from locality.lab.recordings import Recordings
+    from locality.machine.topology import Topology
     from locality.skb_account import Interval
     from locality.stream import Sink
-    from locality.topology import Topology
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from locality.topology import format_cpu_mask
+from locality.machine.topology import format_cpu_mask
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -14,9 +14,9 @@ from rich.text import Text
 
 from locality import __version__
 from locality.errors import LocalityError
+from locality.machine.topology import format_cpu_list
 from locality.sinks.text import percent
 from locality.skb_account import share
-from locality.topology import format_cpu_list
 from locality.untrusted import printable
 
 if TYPE_CHECKING:

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from locality.accept import WAIT_KNOWN
-from locality.topology import WORDS
+from locality.machine.topology import WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from locality.accept import AcceptBatch, Records
-    from locality.topology import Topology
+    from locality.machine.topology import Topology
 
 #: The columns, in output order. time: UTC, s. wait_ns: None where not known.
-#: distance: of cpu and rxcpu, a word of `locality.topology.Distance`.
+#: distance: of cpu and rxcpu, a word of `locality.machine.topology.Distance`.
 NAMES = (
     "time",
     "cpu",

@@ -11,8 +11,8 @@ from locality.untrusted import printable
 
 if TYPE_CHECKING:
     from locality.accept import AcceptBatch
+    from locality.machine.topology import Topology
     from locality.skb_account import Interval
-    from locality.topology import Topology
 
 
 class CsvAccept:

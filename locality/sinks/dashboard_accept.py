@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from locality.accept import AcceptBatch
-from locality.distance import by_distance
+from locality.machine.distance import by_distance
 from locality.sinks.frame import (
     DIM,
     STRONG,
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from locality.machine.topology import Topology
     from locality.sinks.screen import Header
     from locality.skb_account import Array
-    from locality.topology import Topology
 
 #: From this width on, workers and heat map stand side by side.
 WIDE = 120

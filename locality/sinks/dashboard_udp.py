@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from locality.machine.topology import Topology
     from locality.sinks.screen import Header
-    from locality.topology import Topology
     from locality.udp_account import UdpInterval
 
 #: Lines that a heat map is worth drawing in.

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.style import Style
 
+from locality.machine.topology import Distance
 from locality.sinks.frame import DIM, PLAIN, STRONG, Line, column, line
-from locality.topology import Distance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from locality.machine.topology import Topology
     from locality.skb_account import Array
-    from locality.topology import Topology
 
 _NAMES = {
     Distance.CPU: "CPU",

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, TextIO
 
-from locality.distance import packets_by_distance
+from locality.machine.distance import packets_by_distance
+from locality.machine.topology import Distance
 from locality.sinks.columns import NAMES, columns
 from locality.skb_account import RX, TX
-from locality.topology import Distance
 
 if TYPE_CHECKING:
     from locality.accept import AcceptBatch
-    from locality.distance import Counts
+    from locality.machine.distance import Counts
+    from locality.machine.topology import Topology
     from locality.skb_account import Flow, Interval
-    from locality.topology import Topology
 
 
 #: The columns that are strings.

@@ -17,18 +17,18 @@ import pyarrow as pa
 
 from locality.accept import WAIT_KNOWN
 from locality.errors import LocalityError
+from locality.machine.topology import WORDS
 from locality.recording_format import ACCEPT_SCHEMA, KEY, SKB_SCHEMA
 from locality.sinks.columns import address
 from locality.skb_account import RX, TX
-from locality.topology import WORDS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from locality.accept import AcceptBatch, Records
+    from locality.machine.topology import Topology
     from locality.recording_format import Meta
     from locality.skb_account import Array, Interval
-    from locality.topology import Topology
 
 #: No connection waits longer than this to be written, in seconds ...
 FLUSH_S = 1.0

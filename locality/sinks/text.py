@@ -7,7 +7,7 @@ import textwrap
 import time
 from typing import TYPE_CHECKING, TextIO
 
-from locality.distance import by_distance, packets_by_distance, shares, shown
+from locality.machine.distance import by_distance, packets_by_distance, shares, shown
 from locality.sinks.columns import columns
 from locality.skb_account import RX, TX, Flow, share
 from locality.untrusted import printable
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from locality.accept import AcceptBatch
     from locality.accept_summary import AcceptSummary
-    from locality.distance import Counts
+    from locality.machine.distance import Counts
+    from locality.machine.topology import Topology
     from locality.skb_account import Array, Interval
     from locality.summary import Summary
-    from locality.topology import Topology
 
 #: Matrices of more CPUs do not fit a terminal; JSON has them whole.
 WIDEST_MATRIX = 8

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from benchmarks.programs import open_bpf
-from locality import topology
 from locality.bpf import btf
+from locality.machine import topology
 
 if TYPE_CHECKING:
     from locality.bpf.object import Object

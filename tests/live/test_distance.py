@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from locality import accept, skb, topology
+from locality import accept, skb
 from locality.accept import AcceptSource, Filter
 from locality.accept_summary import AcceptSummary
-from locality.distance import by_distance, packets_by_distance
+from locality.machine import topology
+from locality.machine.distance import by_distance, packets_by_distance
+from locality.machine.topology import Distance
 from locality.skb import SkbSource
 from locality.skb_account import RX
-from locality.topology import Distance
 from tests.live.commands import tracing
 from tests.live.rungs import parametrize
 from tests.live.traffic import CPUS, HERE, PATIENCE, connect_and_accept, tcp_ping_pong

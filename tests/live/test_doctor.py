@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from locality import cbpf, groups, topology
+from locality import cbpf, groups
 from locality.attach_cbpf import attach
 from locality.lab.experiment import open_lab
 from locality.lab.namespaces import namespace
 from locality.lab.nginx import PORT
-from locality.topology import format_cpu_mask
+from locality.machine import topology
+from locality.machine.topology import format_cpu_mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from locality import cbpf, topology
+from locality import cbpf
 from locality.attach_cbpf import attach
 from locality.groups import find
 from locality.lab.experiment import LocalLab, open_lab
 from locality.lab.network import LINK
 from locality.lab.nginx import PORT, PREFIX, render
-from locality.topology import format_cpu_mask
+from locality.machine import topology
+from locality.machine.topology import format_cpu_mask
 from tests.live.rungs import ASKED
 from tests.live.traffic import CPUS, HERE, PATIENCE, THERE
 

@@ -12,7 +12,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from locality.doctor.ethtool import Channels, Link, read_links
+from locality.machine.ethtool import Channels, Link, read_links
 
 HERE = Path(__file__).parent
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from locality.accept import ACCEPT, WAIT_KNOWN, AcceptBatch
+from locality.machine.topology import Distance
 from locality.recording_format import FORMAT_VERSION, Meta
 from locality.sinks.recorder import AcceptRecorder, SkbRecorder
 from locality.skb_account import RX, TX, Flow, Interval
-from locality.topology import Distance
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from locality import topology
+from locality.machine import topology
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

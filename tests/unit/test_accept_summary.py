@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from locality.accept import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.accept_summary import AcceptSummary
-from locality.topology import Distance, Topology
+from locality.machine.topology import Distance, Topology
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

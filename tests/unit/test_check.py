@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from locality.capabilities import CAPABILITIES
 from locality.check import Attempt, EngineAnswer, check_json, check_lines
+from locality.machine.capabilities import CAPABILITIES
 
 ATTEMPTS = [
     Attempt("accept", "fentry", "the kernel refused: Operation not permitted", chosen=False),

@@ -13,6 +13,7 @@ from rich.console import Console, ConsoleDimensions
 
 from locality.accept import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.errors import LocalityError
+from locality.machine.topology import Distance, Topology
 from locality.sinks.dashboard import AcceptDashboard, Header, SkbDashboard
 from locality.sinks.dashboard_skb import worst_pairs
 from locality.sinks.frame import amount, column
@@ -20,7 +21,6 @@ from locality.sinks.heatmap import figure, group_cpus, heat_map, label
 from locality.sinks.recent_accepts import WINDOW, RecentAccepts
 from locality.sinks.sparkline import HEIGHTS, SECONDS, Minute, sparkline
 from locality.skb_account import RX, TX, Flow, Interval
-from locality.topology import Distance, Topology
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from locality.distance import by_distance, packets_by_distance, shares, shown
+from locality.machine.distance import by_distance, packets_by_distance, shares, shown
+from locality.machine.topology import Distance
 from locality.sinks.text import distance_text, distance_words
 from locality.skb_account import RX, TX, Flow, Interval
-from locality.topology import Distance
 from tests.unit.sysfs import machine
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from locality.topology import Topology
+    from locality.machine.topology import Topology
 
 CPU, CORE, LLC, NODE, REMOTE, UNKNOWN = Distance
 

@@ -11,11 +11,11 @@ from locality import cbpf
 from locality.doctor import check_groups, facts, placement
 from locality.doctor.changes import FileChange
 from locality.doctor.checklist import Diagnosis, diagnose
-from locality.doctor.ethtool import Channels
 from locality.doctor.findings import Finding, Level
 from locality.doctor.text import as_json, lines
 from locality.doctor.values import Unread, Value
 from locality.groups import FoundGroup
+from locality.machine.ethtool import Channels
 from locality.reuseport import Group, Member
 from locality.workers import Worker
 from tests.trees import trees

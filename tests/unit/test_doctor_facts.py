@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from locality.doctor import facts
-from locality.doctor.ethtool import Link
 from locality.doctor.interrupts import kind, parse_interrupts
 from locality.doctor.values import Files, Value
 from locality.errors import LocalityError
+from locality.machine.ethtool import Link
 from tests.trees import trees
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from locality.errors import LocalityError
 from locality.lab.experiment import rx_cpus
-from locality.topology import format_cpu_mask
+from locality.machine.topology import format_cpu_mask
 
 
 # Bug: a big machine gets more workers than the demo has room for, an odd number leaves one

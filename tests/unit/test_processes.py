@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from locality.errors import LocalityError
-from locality.processes import has_thread_named, require_pids
+from locality.machine.processes import has_thread_named, require_pids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from locality.accept import ACCEPT, WAIT_KNOWN, AcceptBatch
+from locality.machine.topology import Distance, Topology
 from locality.sinks.csv_rows import CsvAccept, CsvSkb
 from locality.sinks.json_lines import JsonAccept, JsonSkb
 from locality.skb_account import Flow, Interval
-from locality.topology import Distance, Topology
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,6 +11,7 @@ import pytest
 
 from locality.accept import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.accept_summary import AcceptSummary
+from locality.machine.topology import Distance, Topology
 from locality.sinks.text import (
     MOST_WORKERS,
     PAGE,
@@ -24,7 +25,6 @@ from locality.sinks.text import (
 )
 from locality.skb_account import Flow, Interval, share
 from locality.summary import Summary
-from locality.topology import Distance, Topology
 from locality.untrusted import printable
 
 WIDTH = 80

@@ -10,9 +10,9 @@ import pytest
 from locality import cbpf
 from locality.accept_summary import AcceptSummary
 from locality.errors import LocalityError
+from locality.machine.topology import Distance, Topology
 from locality.reuseport import Group, Member
 from locality.steering import AutoMap, by_size
-from locality.topology import Distance, Topology
 from locality.verify import receiving_cpus, verdict
 from locality.workers import Worker
 

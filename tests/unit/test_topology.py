@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from locality import topology
-from locality.topology import WORDS, Distance, parse_cpu_list
+from locality.machine import topology
+from locality.machine.topology import WORDS, Distance, parse_cpu_list
 from tests.unit.sysfs import listed, machine, write
 
 if TYPE_CHECKING:

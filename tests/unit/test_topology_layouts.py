@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from locality.topology import Distance
+from locality.machine.topology import Distance
 from tests.unit.sysfs import machine
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from locality import topology
-from locality.distance import by_distance
 from locality.lab.namespaces import Namespace
 from locality.lab.nginx import PORT, run_nginx
+from locality.machine import topology
+from locality.machine.distance import by_distance
 from locality.verify import Watch, watching
 from tests.vm.guest_nic import set_up
 from tests.vm.load_wire import wire_to_load

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from locality.doctor.ethtool import read_indirection, write_indirection
+from locality.machine.ethtool import read_indirection, write_indirection
 from tests.trees.trees import capture
 
 ADDRESS, PEER = "198.18.0.1/24", "198.18.0.2"

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from locality import topology
 from locality.accept import AcceptSource, Filter
+from locality.machine import topology
 from locality.sinks.json_lines import JsonAccept
 from locality.skb import SkbSource
 from tests.live.agreement import (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from locality.errors import LocalityError
 from locality.lab.network import SERVER_ADDRESS
-from locality.topology import format_cpu_mask
+from locality.machine.topology import format_cpu_mask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

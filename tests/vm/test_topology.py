@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from locality.topology import Distance
+from locality.machine.topology import Distance
 from tests.vm.guest import run
 from tests.vm.kernel_images import CannotBoot, kernel_image
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from locality.machine.topology import Distance
 from locality.skb_account import share
-from locality.topology import Distance
 
 if TYPE_CHECKING:
+    from locality.machine.topology import Topology
     from locality.skb_account import Array, Interval
-    from locality.topology import Topology
 
 #: How many at each distance.
 Counts = dict[Distance, int]
@@ -22,7 +22,7 @@ def by_distance(matrix: Array, distances: Array) -> Counts:
 
     Args:
         matrix: A row or column more than CPUs is "no CPU".
-        distances: As `locality.topology.Topology.distances`.
+        distances: As `locality.machine.topology.Topology.distances`.
     """
     rows, columns = matrix.shape
     # Adds in double precision, which is exact up to 2**53.
