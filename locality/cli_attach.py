@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from locality.cbpf import Control
-    from locality.groups import FoundGroup
+    from locality.reuseport.survey import FoundGroup
 
 PAYLOAD = "payload"
 
@@ -158,8 +158,8 @@ def _finder(
     """What finds the groups; each time it is asked, for servers come and go."""
 
     def find() -> list[FoundGroup]:
-        from locality.groups import find as find_groups
         from locality.machine.processes import require_pids
+        from locality.reuseport.survey import find as find_groups
 
         pids = () if pid is None else (pid,)
         require_pids(pids)

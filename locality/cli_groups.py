@@ -20,9 +20,9 @@ def groups(
 
     In all network namespaces in which a process lives.
     """
-    from locality.groups import survey
-    from locality.groups_text import json_lines, notes, table_lines
     from locality.machine import topology
+    from locality.reuseport.survey import survey
+    from locality.reuseport.text import json_lines, notes, table_lines
 
     check_who(pids, comm)
     found = survey(ports=ports, pids=pids, comm=comm)

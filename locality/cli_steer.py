@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from locality.accept_summary import AcceptSummary
     from locality.cbpf import Control, Program
-    from locality.groups import FoundGroup
     from locality.machine.topology import Topology
+    from locality.reuseport.survey import FoundGroup
+    from locality.reuseport.target import Target
     from locality.steering import Plan
-    from locality.target import Target
     from locality.verify import Watch
 
 AUTO = "auto"
@@ -29,7 +29,7 @@ SAMPLE_S = 1.0
 
 def some(found: list[FoundGroup]) -> list[FoundGroup]:
     """The groups, if there are any and they are of one server."""
-    from locality.groups import of_one_server
+    from locality.reuseport.survey import of_one_server
 
     return of_one_server(found)
 
@@ -66,7 +66,7 @@ class Wish:
 def steer(places: list[tuple[int, int]], machine: Topology, wish: Wish) -> Plan:
     """Attach to every place what is wished for; what was planned is returned."""
     from locality import attach_cbpf as act
-    from locality.target import inspect
+    from locality.reuseport.target import inspect
 
     with ExitStack() as stack:
         watch = before = None
@@ -136,7 +136,7 @@ def _watch(
     stack: ExitStack, places: list[tuple[int, int]], machine: Topology, *, needed: bool
 ) -> Watch | None:
     """Watch the accepts of some sockets; None where that cannot be and need not."""
-    from locality.target import inspect
+    from locality.reuseport.target import inspect
     from locality.verify import watching
 
     targets = [inspect(*place) for place in places]

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from locality.accept import AcceptBatch
-    from locality.groups import FoundGroup
-    from locality.reuseport import Group
+    from locality.reuseport.group import Group
+    from locality.reuseport.survey import FoundGroup
 
 
 class Cause(Enum):

@@ -19,7 +19,7 @@ from locality.preflight import describe
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from locality.groups import FoundGroup
+    from locality.reuseport.survey import FoundGroup
     from locality.steering import Plan
     from locality.stream import Awakened
 

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING
 
 from locality.attach_cbpf import borrowed_socket
 from locality.errors import LocalityError, Unsupported
+from locality.reuseport.workers import descriptors
 from locality.steering import unpinned
-from locality.workers import descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from locality.groups import FoundGroup
+    from locality.reuseport.survey import FoundGroup
 
 CONNECTIONS = 8
 """Tries from each CPU: all right by chance once in 2^16."""

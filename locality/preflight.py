@@ -18,8 +18,8 @@ from locality.untrusted import printable
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from locality.reuseport import Group
-    from locality.target import Target
+    from locality.reuseport.group import Group
+    from locality.reuseport.target import Target
 
     #: What a program answers to each of `_inputs`.
     Answers = Mapping[cbpf.Packet, int]

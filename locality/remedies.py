@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from locality.doctor.changes import Change, FileChange
     from locality.explain import Attribution, Share
     from locality.machine.topology import Topology
-    from locality.reuseport import Group
+    from locality.reuseport.group import Group
 
 
 @dataclass(frozen=True)

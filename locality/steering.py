@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from locality import cbpf
 from locality.errors import LocalityError
 from locality.placement import nearest_map
-from locality.reuseport import Group
+from locality.reuseport.group import Group
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -1,7 +1,7 @@
 """Which sockets belong together: the UDP reuseport groups behind the sockets that are counted.
 
 The kernel side counts sockets by their inode. Their groups, with the order that a program's
-answers select from, are found by `locality.groups`; that reads every process's
+answers select from, are found by `locality.reuseport.survey`; that reads every process's
 descriptors, so it is asked no more often than leaves most of the time to others.
 """
 
@@ -12,15 +12,16 @@ import socket
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from locality import groups, workers
 from locality.machine.processes import pids_with_thread_named
 from locality.preflight import describe
+from locality.reuseport import survey as groups
+from locality.reuseport import workers
 from locality.udp_account import UdpGroup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from locality.groups import FoundGroup
+    from locality.reuseport.survey import FoundGroup
     from locality.wanted import Wanted
 
 #: At most this share of the time goes into looking for groups; more if there are sockets that

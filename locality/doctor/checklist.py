@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from locality.doctor.changes import Change
     from locality.doctor.facts import Device, Machine
-    from locality.groups import FoundGroup
+    from locality.reuseport.survey import FoundGroup
 
 _OF_A_DEVICE = (
     check_queues.queues,
@@ -59,7 +59,7 @@ def diagnose(machine: Machine, groups: Iterable[FoundGroup] = ()) -> Diagnosis:
 
     Args:
         machine: What was read of it.
-        groups: Its reuseport groups; see `locality.groups`. Only those of this network
+        groups: Its reuseport groups; see `locality.reuseport.survey`. Only those of this network
             namespace: what is known of the devices does not hold for others.
     """
     answers = [*_answers(machine), *check_groups.groups(machine, groups)]

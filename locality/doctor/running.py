@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from locality.doctor.checklist import Diagnosis, diagnose
 from locality.doctor.facts import read
 from locality.errors import LocalityError
-from locality.groups import survey
 from locality.machine.ethtool import read_links
+from locality.reuseport.survey import survey
 
 if TYPE_CHECKING:
     from collections.abc import Collection

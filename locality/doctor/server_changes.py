@@ -18,7 +18,7 @@ from locality.preflight import describe, option_for
 
 if TYPE_CHECKING:
     from locality.cbpf import Program
-    from locality.groups import FoundGroup
+    from locality.reuseport.survey import FoundGroup
 
 _START_TIME = 19
 """Where field 22 of /proc/PID/stat is, counted after the name: clock ticks since boot."""
@@ -26,7 +26,7 @@ _START_TIME = 19
 
 @dataclass(frozen=True, slots=True)
 class GroupPlace:
-    """A reuseport group, as `locality.groups` finds it; `inodes` are its sockets."""
+    """A reuseport group, as `locality.reuseport.survey` finds it; `inodes` are its sockets."""
 
     netns: int | None
     protocol: str
@@ -46,7 +46,7 @@ class GroupPlace:
         Raises:
             LocalityError: It has gone, or its program cannot be read and so not put back.
         """
-        from locality import groups  # noqa: PLC0415 - loads libbpf
+        from locality.reuseport import survey as groups  # noqa: PLC0415 - loads libbpf
 
         where = (self.netns, self.protocol, self.address)
         for one in groups.find(ports=[self.port]):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from locality.errors import LocalityError
 from locality.lab.namespaces import POLL_S, START_S
 from locality.lab.programs import children
-from locality.workers import find, held_sockets
+from locality.reuseport.workers import find, held_sockets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

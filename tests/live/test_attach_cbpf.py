@@ -18,8 +18,8 @@ import pytest
 from locality import cbpf
 from locality.attach_cbpf import attach, detach
 from locality.preflight import decide
-from locality.reuseport import read_from_kernel, read_group
-from locality.target import Target, inspect, listeners_of
+from locality.reuseport.group import read_from_kernel, read_group
+from locality.reuseport.target import Target, inspect, listeners_of
 from tests.live.traffic import PATIENCE
 
 if TYPE_CHECKING:

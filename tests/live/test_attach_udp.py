@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from locality import cbpf, groups
+from locality import cbpf
+from locality.reuseport import survey as groups
 from tests.live.rungs import ASKED
 from tests.live.traffic import PATIENCE
 from tests.live.udp_cable import (

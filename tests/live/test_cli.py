@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from locality import cbpf
-from locality.reuseport import read_group
+from locality.reuseport.group import read_group
 from tests.live.commands import LOCALITY, tracing
 from tests.live.rungs import NO_ATOMICS
 

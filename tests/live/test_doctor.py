@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from locality import cbpf, groups
+from locality import cbpf
 from locality.attach_cbpf import attach
 from locality.lab.experiment import open_lab
 from locality.lab.namespaces import namespace
 from locality.lab.nginx import PORT
 from locality.machine import topology
 from locality.machine.topology import format_cpu_mask
+from locality.reuseport import survey as groups
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,19 +14,19 @@ import pytest
 
 from locality import cbpf
 from locality.attach_cbpf import attach
-from locality.groups import find
 from locality.lab.experiment import LocalLab, open_lab
 from locality.lab.network import LINK
 from locality.lab.nginx import PORT, PREFIX, render
 from locality.machine import topology
 from locality.machine.topology import format_cpu_mask
+from locality.reuseport.survey import find
 from tests.live.rungs import ASKED
 from tests.live.traffic import CPUS, HERE, PATIENCE, THERE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from locality.groups import FoundGroup
+    from locality.reuseport.survey import FoundGroup
 
 pytestmark = [
     pytest.mark.live,

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from locality import cbpf, groups
+from locality import cbpf
 from locality.attach_cbpf import attach
 from locality.lab.namespaces import namespace
 from locality.lab.nginx import PORT, run_nginx
-from locality.reuseport import kernel_reader
+from locality.reuseport import survey as groups
+from locality.reuseport.group import kernel_reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from locality.groups import FoundGroup
+    from locality.reuseport.survey import FoundGroup
 
 pytestmark = pytest.mark.live
 

@@ -14,10 +14,10 @@ from locality.doctor.checklist import Diagnosis, diagnose
 from locality.doctor.findings import Finding, Level
 from locality.doctor.text import as_json, lines
 from locality.doctor.values import Unread, Value
-from locality.groups import FoundGroup
 from locality.machine.ethtool import Channels
-from locality.reuseport import Group, Member
-from locality.workers import Worker
+from locality.reuseport.group import Group, Member
+from locality.reuseport.survey import FoundGroup
+from locality.reuseport.workers import Worker
 from tests.trees import trees
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from locality import cbpf
 from locality.accept import ACCEPT, AcceptBatch
 from locality.explain import Accepted, Cause, Place, Tally, attribute, cause_of, shares
 from locality.explain_text import cause_lines, seen_lines, tenths
-from locality.groups import FoundGroup
 from locality.observe import Observation
-from locality.reuseport import Group, Member
-from locality.workers import Worker
+from locality.reuseport.group import Group, Member
+from locality.reuseport.survey import FoundGroup
+from locality.reuseport.workers import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from locality import cbpf, groups, reuseport, workers
-from locality.groups import FoundGroup, Survey
-from locality.groups_text import WIDTH, answers, json_lines, notes, table_lines
-from locality.reuseport import Group, Member
-from locality.workers import Worker
+from locality import cbpf
+from locality.reuseport import group as reuseport
+from locality.reuseport import survey as groups
+from locality.reuseport import workers
+from locality.reuseport.group import Group, Member
+from locality.reuseport.survey import FoundGroup, Survey
+from locality.reuseport.text import WIDTH, answers, json_lines, notes, table_lines
+from locality.reuseport.workers import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

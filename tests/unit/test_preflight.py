@@ -15,9 +15,9 @@ from locality.preflight import (
     fitting_map,
     option_for,
 )
-from locality.reuseport import Group, Member
-from locality.target import Target
-from locality.workers import Worker
+from locality.reuseport.group import Group, Member
+from locality.reuseport.target import Target
+from locality.reuseport.workers import Worker
 
 
 def group_on(*cpus: set[int]) -> Group:

@@ -17,8 +17,8 @@ from tests.unit.test_steering import MACHINE
 
 if TYPE_CHECKING:
     from locality.explain import Tally
-    from locality.groups import FoundGroup
     from locality.remedies import Remedy
+    from locality.reuseport.survey import FoundGroup
 
 RPS = FileChange("/sys/class/net/eth0/queues/rx-0/rps_cpus", "0\n", "f")
 

@@ -6,8 +6,9 @@ import socket
 import threading
 import time
 
-from locality import reuseport, workers
-from locality.target import inspect
+from locality.reuseport import group as reuseport
+from locality.reuseport import workers
+from locality.reuseport.target import inspect
 
 # Captured from /proc/PID/net/tcp and udp: two groups, a connection, another user's socket.
 TCP = """\

@@ -11,10 +11,10 @@ from locality import cbpf
 from locality.accept_summary import AcceptSummary
 from locality.errors import LocalityError
 from locality.machine.topology import Distance, Topology
-from locality.reuseport import Group, Member
+from locality.reuseport.group import Group, Member
+from locality.reuseport.workers import Worker
 from locality.steering import AutoMap, by_size
 from locality.verify import receiving_cpus, verdict
-from locality.workers import Worker
 
 CPUS = 4
 DISTANCES = np.full((CPUS + 1, CPUS + 1), Distance.LLC, np.uint8)

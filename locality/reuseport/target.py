@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from locality.attach_cbpf import borrowed_socket
-from locality.reuseport import Group, bound_sockets, read_group
-from locality.workers import held_sockets
+from locality.reuseport.group import Group, bound_sockets, read_group
+from locality.reuseport.workers import held_sockets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

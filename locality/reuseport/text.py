@@ -16,8 +16,8 @@ from locality.untrusted import printable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from locality.groups import FoundGroup, Survey
-    from locality.reuseport import Group, Member
+    from locality.reuseport.group import Group, Member
+    from locality.reuseport.survey import FoundGroup, Survey
 
 NOT_KNOWN = "?"
 WIDTH = 80

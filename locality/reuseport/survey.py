@@ -20,11 +20,18 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from locality import workers
 from locality.attach_cbpf import borrowed_socket
 from locality.errors import LocalityError
 from locality.machine.processes import pids_with_thread_named
-from locality.reuseport import BoundSocket, Group, Member, Reader, bound_sockets, kernel_reader
+from locality.reuseport import workers
+from locality.reuseport.group import (
+    BoundSocket,
+    Group,
+    Member,
+    Reader,
+    bound_sockets,
+    kernel_reader,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection
