@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from locality.machine.topology import Topology
     from locality.reuseport.survey import FoundGroup
     from locality.reuseport.target import Target
-    from locality.steering import Plan
-    from locality.verify import Watch
+    from locality.steering.plan import Plan
+    from locality.steering.verify import Watch
 
 AUTO = "auto"
 SAMPLE_S = 1.0
@@ -95,9 +95,10 @@ def steer(places: list[tuple[int, int]], machine: Topology, wish: Wish) -> Plan:
 
 
 def _plan(wish: Wish, machine: Topology, before: AcceptSummary | None) -> Plan:
-    from locality import cbpf, steering
+    from locality import cbpf
     from locality.machine.topology import format_cpu_list
-    from locality.verify import receiving_cpus
+    from locality.steering import plan as steering
+    from locality.steering.verify import receiving_cpus
 
     if wish.map_ == AUTO:
         receiving = wish.rx_cpus
@@ -115,7 +116,7 @@ def _plan(wish: Wish, machine: Topology, before: AcceptSummary | None) -> Plan:
 
 def _look(target: Target, program: Program, machine: Topology, wish: Wish) -> list[str]:
     """What a program would do, in words; what speaks against it is said, or refuses."""
-    from locality import preflight
+    from locality.steering import preflight
 
     # A program made for the size that was found claims that size; only a map claims none.
     size = wish.group or len(target.group.members) if wish.map_ is None else None
@@ -137,7 +138,7 @@ def _watch(
 ) -> Watch | None:
     """Watch the accepts of some sockets; None where that cannot be and need not."""
     from locality.reuseport.target import inspect
-    from locality.verify import watching
+    from locality.steering.verify import watching
 
     targets = [inspect(*place) for place in places]
     ports = {target.listeners.get(target.fd, 0) for target in targets}
@@ -155,7 +156,7 @@ def _watch(
 
 
 def _compare(before: AcceptSummary, watch: Watch, seconds: float) -> None:
-    from locality.verify import verdict
+    from locality.steering.verify import verdict
 
     watch.settle()
     lines, better = verdict(before, watch.count(seconds), seconds)
@@ -169,7 +170,7 @@ def unsteer(
 ) -> None:
     """Take away what steers, from these places or else from the groups found."""
     from locality import attach_cbpf as act
-    from locality import incoming_cpu
+    from locality.steering import incoming_cpu
 
     if means == "incoming-cpu":
         for one in some(find()):
@@ -183,7 +184,7 @@ def unsteer(
 
 def set_incoming_cpus(found: list[FoundGroup], machine: Topology, verify: float | None) -> None:
     """Set SO_INCOMING_CPU of each socket to its worker's CPU."""
-    from locality import incoming_cpu
+    from locality.steering import incoming_cpu
 
     incoming_cpu.require_heeded()
     settings = [incoming_cpu.settings_for(one, machine.online) for one in found]
@@ -204,7 +205,7 @@ def follow_groups(
     find: Callable[[], list[FoundGroup]], plan: Plan, *, detach_on_exit: bool
 ) -> None:
     """Keep the groups on their programs until a signal asks to end."""
-    from locality.follow import Follower, follow
+    from locality.steering.follow import Follower, follow
     from locality.stream import interruptible
 
     follower = Follower(find, plan)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from locality.doctor.text import wrapped, wrapped_command
 from locality.explain import Cause, chosen
 from locality.machine.topology import format_cpu_list
-from locality.preflight import describe
 from locality.sinks.text import percent
 from locality.skb_account import share
+from locality.steering.preflight import describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

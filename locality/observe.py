@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from locality.doctor.changes import FileChange
 from locality.errors import LocalityError
 from locality.explain import Cause, Place, Share, Tally, attribute, shares
-from locality.incoming_cpu import require_heeded
 from locality.machine import topology
 from locality.remedies import Situation
 from locality.reuseport.survey import find, of_one_server
 from locality.reuseport.workers import held_sockets
 from locality.skb import SkbSource
 from locality.skb_account import share
-from locality.verify import watching
+from locality.steering.incoming_cpu import require_heeded
+from locality.steering.verify import watching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from locality.explain import Attribution, Places
     from locality.machine.topology import Topology
     from locality.reuseport.survey import FoundGroup
-    from locality.verify import Watch
+    from locality.steering.verify import Watch
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from locality.doctor.server_changes import AffinityChange, GroupPlace, ProgramCh
 from locality.errors import LocalityError
 from locality.explain import Cause
 from locality.machine.topology import format_cpu_list
-from locality.steering import AutoMap
-from locality.verify import believed
+from locality.steering.plan import AutoMap
+from locality.steering.verify import believed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -13,9 +13,9 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from locality.machine.processes import pids_with_thread_named
-from locality.preflight import describe
 from locality.reuseport import survey as groups
 from locality.reuseport import workers
+from locality.steering.preflight import describe
 from locality.udp_account import UdpGroup
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from locality.doctor import placement
 from locality.doctor.findings import Finding, Level
 from locality.doctor.values import Unread, Value
 from locality.machine.topology import format_cpu_list
-from locality.preflight import describe, fitting_map, option_for
+from locality.steering.preflight import describe, fitting_map, option_for
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from locality import attach_cbpf
 from locality.errors import LocalityError
 from locality.machine.topology import format_cpu_list
-from locality.preflight import describe, option_for
+from locality.steering.preflight import describe, option_for
 
 if TYPE_CHECKING:
     from locality.cbpf import Program

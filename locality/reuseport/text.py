@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from locality import cbpf
 from locality.errors import LocalityError
 from locality.machine.topology import format_cpu_list
-from locality.preflight import describe
+from locality.steering.preflight import describe
 from locality.untrusted import printable
 
 if TYPE_CHECKING:

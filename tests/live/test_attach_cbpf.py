@@ -17,9 +17,9 @@ import pytest
 
 from locality import cbpf
 from locality.attach_cbpf import attach, detach
-from locality.preflight import decide
 from locality.reuseport.group import read_from_kernel, read_group
 from locality.reuseport.target import Target, inspect, listeners_of
+from locality.steering.preflight import decide
 from tests.live.traffic import PATIENCE
 
 if TYPE_CHECKING:

@@ -18,14 +18,14 @@ import pytest
 
 from locality import cbpf
 from locality.attach_cbpf import attach
-from locality.incoming_cpu import require_heeded
 from locality.lab.experiment import URL, LocalLab, open_lab
 from locality.lab.load import run_load
 from locality.lab.nginx import PORT, PREFIX, render
 from locality.lab.programs import children
 from locality.machine import topology
 from locality.reuseport.survey import FoundGroup, find
-from locality.verify import watching
+from locality.steering.incoming_cpu import require_heeded
+from locality.steering.verify import watching
 from tests.live.rungs import ASKED
 from tests.live.traffic import HERE, PATIENCE, THERE
 

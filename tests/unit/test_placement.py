@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from locality.machine.topology import Distance, Topology
-from locality.placement import expected_distances, nearest_map
+from locality.steering.nearest import expected_distances, nearest_map
 
 # Two dies of two cores of two threads: CPUs 0,1 a core; 0-3 a last-level cache.
 CPUS = 8

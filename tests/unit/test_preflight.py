@@ -5,7 +5,10 @@ from dataclasses import replace
 import pytest
 
 from locality import cbpf
-from locality.preflight import (
+from locality.reuseport.group import Group, Member
+from locality.reuseport.target import Target
+from locality.reuseport.workers import Worker
+from locality.steering.preflight import (
     Finding,
     Level,
     decide,
@@ -15,9 +18,6 @@ from locality.preflight import (
     fitting_map,
     option_for,
 )
-from locality.reuseport.group import Group, Member
-from locality.reuseport.target import Target
-from locality.reuseport.workers import Worker
 
 
 def group_on(*cpus: set[int]) -> Group:

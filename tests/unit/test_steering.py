@@ -13,8 +13,8 @@ from locality.errors import LocalityError
 from locality.machine.topology import Distance, Topology
 from locality.reuseport.group import Group, Member
 from locality.reuseport.workers import Worker
-from locality.steering import AutoMap, by_size
-from locality.verify import receiving_cpus, verdict
+from locality.steering.plan import AutoMap, by_size
+from locality.steering.verify import receiving_cpus, verdict
 
 CPUS = 4
 DISTANCES = np.full((CPUS + 1, CPUS + 1), Distance.LLC, np.uint8)

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from locality import attach_cbpf
 from locality.errors import LocalityError
-from locality.preflight import describe
+from locality.steering.preflight import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from locality.reuseport.survey import FoundGroup
-    from locality.steering import Plan
+    from locality.steering.plan import Plan
     from locality.stream import Awakened
 
 PERIOD_S = 1.0

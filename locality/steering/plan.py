@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from locality import cbpf
 from locality.errors import LocalityError
-from locality.placement import nearest_map
 from locality.reuseport.group import Group
+from locality.steering.nearest import nearest_map
 
 if TYPE_CHECKING:
     from collections.abc import Collection

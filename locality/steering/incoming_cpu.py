@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from locality.attach_cbpf import borrowed_socket
 from locality.errors import LocalityError, Unsupported
 from locality.reuseport.workers import descriptors
-from locality.steering import unpinned
+from locality.steering.plan import unpinned
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
