@@ -75,7 +75,7 @@ def doctor(
 
 
 def _apply(undo_file: Path | None, diagnosis: Diagnosis) -> None:
-    from locality.doctor.undo import apply, default_undo_file, this_system
+    from locality.changes.undo import apply, default_undo_file, this_system
 
     undo_file = undo_file or default_undo_file()
     failed = apply(diagnosis.changes, undo_file, this_system())
@@ -95,8 +95,8 @@ def undo(*, file: Path) -> None:
 
 def put_back_from(file: Path) -> None:
     """Put back what an undo file says, and say what was."""
-    from locality.doctor.undo import this_system
-    from locality.doctor.undo import undo as put_back
+    from locality.changes.undo import this_system
+    from locality.changes.undo import undo as put_back
 
     done, failed = put_back(file, this_system())
     for failure in failed:

@@ -93,7 +93,7 @@ def _try(
     observer: Observer, remedy: Remedy, seconds: float, undo_file: Path | None, *, back: bool
 ) -> Observation:
     """Apply a remedy, and measure again."""
-    from locality.doctor.undo import apply, default_undo_file, this_system
+    from locality.changes.undo import apply, default_undo_file, this_system
 
     file = undo_file or default_undo_file()
     failed = apply(remedy.changes, file, this_system())

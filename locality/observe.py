@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from locality.doctor.changes import FileChange
+from locality.changes.kernel import FileChange
 from locality.errors import LocalityError
 from locality.explain import Cause, Place, Share, Tally, attribute, shares
 from locality.machine import topology

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from locality import cbpf
-from locality.doctor.server_changes import AffinityChange, GroupPlace, ProgramChange
+from locality.changes.server import AffinityChange, GroupPlace, ProgramChange
 from locality.errors import LocalityError
 from locality.explain import Cause
 from locality.machine.topology import format_cpu_list
@@ -21,7 +21,7 @@ from locality.steering.verify import believed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from locality.doctor.changes import Change, FileChange
+    from locality.changes.kernel import Change, FileChange
     from locality.explain import Attribution, Share
     from locality.machine.topology import Topology
     from locality.reuseport.group import Group

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from locality.changes.kernel import TableChange
 from locality.doctor import placement
-from locality.doctor.changes import TableChange
 from locality.doctor.facts import NODES
 from locality.doctor.findings import Finding, Level
 from locality.doctor.interrupts import shared_cpus

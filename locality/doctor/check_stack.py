@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from locality.doctor.changes import FileChange
+from locality.changes.kernel import FileChange
 from locality.doctor.findings import Finding, Level
 from locality.doctor.values import Value
 

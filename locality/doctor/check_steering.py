@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from locality.changes.kernel import FileChange
 from locality.doctor import placement
-from locality.doctor.changes import FileChange
 from locality.doctor.facts import CORE
 from locality.doctor.findings import Finding, Level
 from locality.doctor.values import Unread

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from locality.doctor.changes import Change
+    from locality.changes.kernel import Change
     from locality.doctor.values import Value
 
 

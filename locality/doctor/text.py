@@ -12,7 +12,7 @@ from locality.untrusted import printable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from locality.doctor.changes import Change
+    from locality.changes.kernel import Change
     from locality.doctor.checklist import Diagnosis
     from locality.doctor.findings import Finding
 

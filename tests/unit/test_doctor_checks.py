@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from locality import cbpf
+from locality.changes.kernel import FileChange
 from locality.doctor import check_groups, facts, placement
-from locality.doctor.changes import FileChange
 from locality.doctor.checklist import Diagnosis, diagnose
 from locality.doctor.findings import Finding, Level
 from locality.doctor.text import as_json, lines

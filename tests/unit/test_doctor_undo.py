@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from locality import cbpf
-from locality.doctor.changes import FileChange, KernelFiles, TableChange
-from locality.doctor.server_changes import AffinityChange, GroupPlace, ProgramChange
-from locality.doctor.undo import System, apply, undo
+from locality.changes.kernel import FileChange, KernelFiles, TableChange
+from locality.changes.server import AffinityChange, GroupPlace, ProgramChange
+from locality.changes.undo import System, apply, undo
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from locality.doctor.changes import Change
+    from locality.changes.kernel import Change
 
 MASK = "/sys/class/net/eth0/queues/rx-0/rps_cpus"
 SYSCTL = "/proc/sys/net/core/skb_defer_max"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from locality import cbpf
-from locality.doctor.changes import FileChange
-from locality.doctor.server_changes import AffinityChange, ProgramChange
+from locality.changes.kernel import FileChange
+from locality.changes.server import AffinityChange, ProgramChange
 from locality.explain import Cause, attribute, shares
 from locality.remedies import Situation, best, remedies
 from tests.unit.test_explain import PID, PINNED, found, places_of, tally

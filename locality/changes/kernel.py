@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from locality.doctor.server_changes import AffinityChange, ProgramChange
+from locality.changes.server import AffinityChange, ProgramChange
 from locality.errors import LocalityError
 
 # What a change may write to, and so what an undo file may name.

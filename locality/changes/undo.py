@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from locality.cbpf import Program
-from locality.doctor.changes import FileChange, KernelFiles, TableChange
-from locality.doctor.server_changes import GroupPlace, OldAffinity, OldProgram
+from locality.changes.kernel import FileChange, KernelFiles, TableChange
+from locality.changes.server import GroupPlace, OldAffinity, OldProgram
 from locality.errors import LocalityError
 from locality.untrusted import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from locality.doctor.changes import Change
+    from locality.changes.kernel import Change
 
 VERSION = 1
 
