@@ -14,8 +14,8 @@ from locality.errors import LocalityError
 from locality.options import AT_LEAST_ONE, OUTPUT, PORT, SECONDS, json_options
 
 if TYPE_CHECKING:
-    from locality.observe import Observation, Observer
-    from locality.remedies import Remedy
+    from locality.explain.observe import Observation, Observer
+    from locality.explain.remedies import Remedy
 
 #: The exit status where --apply did not improve anything.
 EXIT_NO_BETTER = 3
@@ -63,9 +63,9 @@ def explain(
     if (undo is not None or undo_file is not None) and not apply_:
         raise click.UsageError("--undo-file, and --undo without a file, go with --apply")
 
-    from locality import explain_text
-    from locality.observe import observing
-    from locality.remedies import best, remedies
+    from locality.explain import text as explain_text
+    from locality.explain.observe import observing
+    from locality.explain.remedies import best, remedies
 
     with observing(port, netns) as observer:
         before = observer.observe(duration)

@@ -11,9 +11,9 @@ import pytest
 
 from locality import cbpf
 from locality.accept import ACCEPT, AcceptBatch
-from locality.explain import Accepted, Cause, Place, Tally, attribute, cause_of, shares
-from locality.explain_text import cause_lines, seen_lines, tenths
-from locality.observe import Observation
+from locality.explain.causes import Accepted, Cause, Place, Tally, attribute, cause_of, shares
+from locality.explain.observe import Observation
+from locality.explain.text import cause_lines, seen_lines, tenths
 from locality.reuseport.group import Group, Member
 from locality.reuseport.survey import FoundGroup
 from locality.reuseport.workers import Worker
@@ -21,7 +21,7 @@ from locality.reuseport.workers import Worker
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from locality.explain import Places
+    from locality.explain.causes import Places
 
 PID = 10
 ALL = frozenset(range(4))

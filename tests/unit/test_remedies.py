@@ -10,14 +10,14 @@ import pytest
 from locality import cbpf
 from locality.changes.kernel import FileChange
 from locality.changes.server import AffinityChange, ProgramChange
-from locality.explain import Cause, attribute, shares
-from locality.remedies import Situation, best, remedies
+from locality.explain.causes import Cause, attribute, shares
+from locality.explain.remedies import Situation, best, remedies
 from tests.unit.test_explain import PID, PINNED, found, places_of, tally
 from tests.unit.test_steering import MACHINE
 
 if TYPE_CHECKING:
-    from locality.explain import Tally
-    from locality.remedies import Remedy
+    from locality.explain.causes import Tally
+    from locality.explain.remedies import Remedy
     from locality.reuseport.survey import FoundGroup
 
 RPS = FileChange("/sys/class/net/eth0/queues/rx-0/rps_cpus", "0\n", "f")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from locality import cbpf
 from locality.changes.server import AffinityChange, GroupPlace, ProgramChange
 from locality.errors import LocalityError
-from locality.explain import Cause
+from locality.explain.causes import Cause
 from locality.machine.topology import format_cpu_list
 from locality.steering.plan import AutoMap
 from locality.steering.verify import believed
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from locality.changes.kernel import Change, FileChange
-    from locality.explain import Attribution, Share
+    from locality.explain.causes import Attribution, Share
     from locality.machine.topology import Topology
     from locality.reuseport.group import Group
 

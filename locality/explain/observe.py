@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from locality.changes.kernel import FileChange
 from locality.errors import LocalityError
-from locality.explain import Cause, Place, Share, Tally, attribute, shares
+from locality.explain.causes import Cause, Place, Share, Tally, attribute, shares
+from locality.explain.remedies import Situation
 from locality.machine import topology
-from locality.remedies import Situation
 from locality.reuseport.survey import find, of_one_server
 from locality.reuseport.workers import held_sockets
 from locality.skb import SkbSource
@@ -22,7 +22,7 @@ from locality.steering.verify import watching
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from locality.explain import Attribution, Places
+    from locality.explain.causes import Attribution, Places
     from locality.machine.topology import Topology
     from locality.reuseport.survey import FoundGroup
     from locality.steering.verify import Watch

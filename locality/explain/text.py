@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from locality.doctor.text import wrapped, wrapped_command
-from locality.explain import Cause, chosen
+from locality.explain.causes import Cause, chosen
 from locality.machine.topology import format_cpu_list
 from locality.sinks.text import percent
 from locality.skb_account import share
@@ -14,9 +14,9 @@ from locality.steering.preflight import describe
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from locality.explain import Accepted, Attribution, Place
-    from locality.observe import Observation
-    from locality.remedies import Remedy
+    from locality.explain.causes import Accepted, Attribution, Place
+    from locality.explain.observe import Observation
+    from locality.explain.remedies import Remedy
 
 _INDENT = 8
 #: So many commands of a remedy are shown; JSON has them all.

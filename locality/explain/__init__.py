@@ -1,0 +1,1 @@
+"""`locality explain`: why connections are not local, and what would make them so."""
