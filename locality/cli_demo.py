@@ -38,11 +38,11 @@ def demo(
     """
     from rich.console import Console
 
+    from locality.dashboard.svg import save_svg
     from locality.lab.demo import phases, run
     from locality.lab.experiment import open_lab
     from locality.lab.measure import measuring
     from locality.lab.results import change_line, phase_line, phase_table
-    from locality.sinks.picture import save_svg
 
     recordings = None
     if record is not None:

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
+from locality.dashboard.screen import PERIOD, Header
 from locality.sinks.dashboard_accept import AcceptDashboard
 from locality.sinks.dashboard_skb import SkbDashboard
 from locality.sinks.dashboard_udp import UdpDashboard
-from locality.sinks.screen import PERIOD, Header
 
 __all__ = ["PERIOD", "AcceptDashboard", "Header", "SkbDashboard", "UdpDashboard"]

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from locality.accept import AcceptBatch
-from locality.machine.distance import by_distance
-from locality.sinks.frame import (
+from locality.dashboard.frame import (
     DIM,
     STRONG,
     Line,
@@ -21,10 +20,11 @@ from locality.sinks.frame import (
     line,
     shorten,
 )
-from locality.sinks.heatmap import heat_map
+from locality.dashboard.heatmap import heat_map
+from locality.dashboard.screen import Dashboard
+from locality.dashboard.sparkline import sparkline
+from locality.machine.distance import by_distance
 from locality.sinks.recent_accepts import RecentAccepts, View
-from locality.sinks.screen import Dashboard
-from locality.sinks.sparkline import sparkline
 from locality.sinks.text import distance_words, duration, percent
 from locality.skb_account import share
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from locality.dashboard.screen import Header
     from locality.machine.topology import Topology
-    from locality.sinks.screen import Header
     from locality.skb_account import Array
 
 #: From this width on, workers and heat map stand side by side.

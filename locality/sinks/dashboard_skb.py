@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from locality.dashboard.frame import DIM, STRONG, Line, amount, beside, grade, line
+from locality.dashboard.heatmap import heat_map
+from locality.dashboard.screen import Dashboard
+from locality.dashboard.sparkline import Minute, sparkline
 from locality.machine.distance import packets_by_distance
 from locality.machine.topology import Distance
-from locality.sinks.frame import DIM, STRONG, Line, amount, beside, grade, line
-from locality.sinks.heatmap import heat_map
-from locality.sinks.screen import Dashboard
-from locality.sinks.sparkline import Minute, sparkline
 from locality.sinks.text import distance_words, percent
 from locality.skb_account import RX, TX, Flow, Interval, share
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from locality.dashboard.screen import Header
     from locality.machine.topology import Topology
-    from locality.sinks.screen import Header
 
 #: Seconds that heat maps and pairs look back, or the interval if that is longer.
 WINDOW = 10

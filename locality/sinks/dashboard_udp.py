@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from locality.sinks.frame import BAD, DIM, PLAIN, STRONG, Line, amount, grade, line
-from locality.sinks.heatmap import heat_map
-from locality.sinks.screen import Dashboard
-from locality.sinks.sparkline import Minute, sparkline
+from locality.dashboard.frame import BAD, DIM, PLAIN, STRONG, Line, amount, grade, line
+from locality.dashboard.heatmap import heat_map
+from locality.dashboard.screen import Dashboard
+from locality.dashboard.sparkline import Minute, sparkline
 from locality.sinks.text import percent
 from locality.sinks.udp_text import advice, block, busiest
 from locality.skb_account import share
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from locality.dashboard.screen import Header
     from locality.machine.topology import Topology
-    from locality.sinks.screen import Header
     from locality.udp_account import UdpInterval
 
 #: Lines that a heat map is worth drawing in.

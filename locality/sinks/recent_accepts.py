@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from locality.accept import WAIT_KNOWN
+from locality.dashboard.sparkline import Minute
 from locality.histogram import LogHistogram
-from locality.sinks.sparkline import Minute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

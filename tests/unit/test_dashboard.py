@@ -12,20 +12,20 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleDimensions
 
 from locality.accept import ACCEPT, WAIT_KNOWN, AcceptBatch
+from locality.dashboard.frame import amount, column
+from locality.dashboard.heatmap import figure, group_cpus, heat_map, label
+from locality.dashboard.sparkline import HEIGHTS, SECONDS, Minute, sparkline
 from locality.errors import LocalityError
 from locality.machine.topology import Distance, Topology
 from locality.sinks.dashboard import AcceptDashboard, Header, SkbDashboard
 from locality.sinks.dashboard_skb import worst_pairs
-from locality.sinks.frame import amount, column
-from locality.sinks.heatmap import figure, group_cpus, heat_map, label
 from locality.sinks.recent_accepts import WINDOW, RecentAccepts
-from locality.sinks.sparkline import HEIGHTS, SECONDS, Minute, sparkline
 from locality.skb_account import RX, TX, Flow, Interval
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from locality.sinks.screen import Dashboard
+    from locality.dashboard.screen import Dashboard
 
 SIZES = [(80, 24), (200, 50)]
 HEADER = Header("box", "6.18.0", "fentry", "comm nginx", "not seen: a figure")

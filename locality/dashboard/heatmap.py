@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.style import Style
 
+from locality.dashboard.frame import DIM, PLAIN, STRONG, Line, column, line
 from locality.machine.topology import Distance
-from locality.sinks.frame import DIM, PLAIN, STRONG, Line, column, line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

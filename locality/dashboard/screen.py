@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.segment import Segment
 
-from locality.sinks.frame import BAD, DIM, STRONG, Line, fit, in_encoding, line, spread
-from locality.sinks.picture import save_svg
+from locality.dashboard.frame import BAD, DIM, STRONG, Line, fit, in_encoding, line, spread
+from locality.dashboard.svg import save_svg
 from locality.untrusted import printable
 
 if TYPE_CHECKING:

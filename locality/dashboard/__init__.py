@@ -1,0 +1,1 @@
+"""``--live``: the screen that the dashboards of all kinds of measurement draw on."""
