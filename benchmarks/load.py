@@ -12,9 +12,9 @@ from benchmarks.measure import Figure, Goal, take_turns
 from locality.accept import RUNGS, AcceptBatch
 from locality.bpf.ladder import Footing
 from locality.machine import topology
-from locality.recording import load
-from locality.recording_format import Meta
-from locality.sinks.recorder import AcceptRecorder
+from locality.recording.format import Meta
+from locality.recording.frames import load
+from locality.recording.writer import AcceptRecorder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

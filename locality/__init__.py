@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from locality.recording import load
+    from locality.recording.frames import load
 
 __all__ = ["__version__", "load"]
 
@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever it is
     """`load` brings pandas and pyarrow, which only those who call it pay for."""
     if name == "load":
-        from locality.recording import load  # noqa: PLC0415 - see above
+        from locality.recording.frames import load  # noqa: PLC0415 - see above
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -138,8 +138,8 @@ def accept(
     with AcceptSource(wanted, rung, ring * 1024, engine) as source, ExitStack() as stack:
         say_where_we_stand(source.footing, f"accepts of {wanted}", comm)
         if record is not None:
-            from locality.recording_format import Meta
-            from locality.sinks.recorder import AcceptRecorder
+            from locality.recording.format import Meta
+            from locality.recording.writer import AcceptRecorder
 
             meta = Meta.here(
                 *("accept", source.footing, machine),
@@ -189,8 +189,8 @@ def skb(
     with SkbSource(interval, rung, engine) as source, ExitStack() as stack:
         say_where_we_stand(source.footing, "packets of this machine")
         if record is not None:
-            from locality.recording_format import Meta
-            from locality.sinks.recorder import SkbRecorder
+            from locality.recording.format import Meta
+            from locality.recording.writer import SkbRecorder
 
             meta = Meta.here("skb", source.footing, machine, interval=interval)
             sinks.append(stack.enter_context(SkbRecorder(record, meta, force=force)))

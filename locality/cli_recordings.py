@@ -24,7 +24,7 @@ from locality.untrusted import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from locality.recording_reader import Reader
+    from locality.recording.reader import Reader
     from locality.sinks.dashboard import Header
     from locality.skb_account import Interval
     from locality.udp_account import UdpInterval
@@ -38,8 +38,8 @@ SLOWEST = 0.001
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def info(*, recording: Path, as_json: bool) -> None:
     """Show what a recording is: where, when and how it was made, and how it ended."""
-    from locality.recording_info import Info
-    from locality.recording_reader import Reader
+    from locality.recording.info import Info
+    from locality.recording.reader import Reader
 
     with Reader(recording) as reader:
         found = Info(reader)
@@ -52,7 +52,7 @@ def info(*, recording: Path, as_json: bool) -> None:
 @force_option
 def export(*, recording: Path, out: Path, force: bool) -> None:
     """Turn a recording into OUT: .parquet, .csv or .json (an object a line)."""
-    from locality.export import export as write
+    from locality.recording.export import export as write
 
     show([f"{write(recording, out, force=force)} rows written to {out}"])
 
@@ -74,7 +74,7 @@ def replay(
     *, recording: Path, speed: float, matrix: bool, live: bool, svg: Path | None, format_: str
 ) -> None:
     """Show a recording as it was seen when it was made."""
-    from locality.recording_reader import Reader
+    from locality.recording.reader import Reader
     from locality.sinks.dashboard import Header
 
     check_live(live=live, format_=format_, svg=svg)
@@ -104,7 +104,7 @@ def _replay_accepts(
     reader: Reader, speed: float, format_: str, live: Header | None, svg: Path | None
 ) -> Iterator[str]:
     from locality.accept_summary import AcceptSummary
-    from locality.replay import play, timed_accepts
+    from locality.recording.replay import play, timed_accepts
     from locality.sinks.text import summary_lines
 
     summary = AcceptSummary(reader.meta.machine)
@@ -122,7 +122,7 @@ def _replay_packets(
     *,
     matrix: bool,
 ) -> Iterator[str]:
-    from locality.replay import play, timed_intervals
+    from locality.recording.replay import play, timed_intervals
     from locality.sinks.text import skb_summary_lines
     from locality.summary import Summary
 
@@ -135,7 +135,7 @@ def _replay_packets(
 def _replay_datagrams(
     reader: Reader, speed: float, format_: str, live: Header | None, svg: Path | None
 ) -> Iterator[str]:
-    from locality.replay import play
+    from locality.recording.replay import play
     from locality.replay_udp import timed_datagrams
     from locality.sinks.udp_text import udp_summary_lines
     from locality.summary import Summary

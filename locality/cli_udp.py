@@ -81,7 +81,7 @@ def udp(
         say_where_we_stand(source.footing, f"datagrams of {wanted}", comm)
         sinks: list[Sink[UdpInterval]] = [summary]
         if record is not None:
-            from locality.recording_format import Meta
+            from locality.recording.format import Meta
             from locality.sinks.udp_recorder import UdpRecorder
 
             meta = Meta.here("udp", source.footing, machine, wanted=f"{wanted}", interval=interval)

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from locality.recording_format import UDP_ROWS, UDP_SCHEMA, UDP_UNKNOWN
+from locality.recording.format import UDP_ROWS, UDP_SCHEMA, UDP_UNKNOWN
 from locality.replay_udp import udp_interval_of, udp_parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from locality.recording_format import Meta
+    from locality.recording.format import Meta
     from locality.udp_account import UdpInterval
 
 #: Integers that may be missing; pandas would make floats of them.

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from locality.errors import LocalityError
-from locality.recording_format import UDP_ROWS, UDP_UNKNOWN
+from locality.recording.format import UDP_ROWS, UDP_UNKNOWN
 from locality.udp_account import (
     FLOW,
     READER,
@@ -26,8 +26,8 @@ from locality.udp_account import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from locality.recording_format import Meta
-    from locality.recording_reader import Reader
+    from locality.recording.format import Meta
+    from locality.recording.reader import Reader
 
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 

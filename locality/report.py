@@ -18,7 +18,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from locality import report_figures
 from locality.errors import LocalityError
-from locality.recording import load
+from locality.recording.frames import load
 from locality.report_changes import change_sections
 from locality.report_page import Page, Section, Table, html, markdown
 from locality.report_sections import blocks, cautions, events, facts, headline
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from rich.progress import TaskID
 
-    from locality.recording import Recording
+    from locality.recording.frames import Recording
     from locality.report_parts import Named
 
 #: Reading that takes no longer than this shows no progress.

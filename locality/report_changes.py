@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from locality.machine.distance import Counts
-    from locality.recording import Recording
+    from locality.recording.frames import Recording
     from locality.report_numbers import OverTime
     from locality.report_parts import Named
 

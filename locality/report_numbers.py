@@ -1,6 +1,6 @@
 """From the DataFrames of a recording to the numbers that tables and figures show.
 
-The columns are those of `locality.recording`. Everything here is sums over whole columns:
+The columns are those of `locality.recording.frames`. Everything here is sums over whole columns:
 ten million rows take seconds, not minutes.
 """
 

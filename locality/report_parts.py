@@ -10,7 +10,7 @@ from locality.report_page import Picture, Table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from locality.recording import Recording
+    from locality.recording.frames import Recording
 
 Named = tuple[str, "Recording"]
 Block = str | Table | Picture

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from locality.machine.distance import Counts
-    from locality.recording import Recording
+    from locality.recording.frames import Recording
     from locality.report_numbers import Direction, OverTime
     from locality.report_parts import Block, Named
 

@@ -20,7 +20,7 @@ from locality.udp_balance import arrivals, balances, effective_sockets, endpoint
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from locality.recording import Recording
+    from locality.recording.frames import Recording
     from locality.report_numbers import Array
     from locality.report_parts import Block
     from locality.udp_account import UdpInterval

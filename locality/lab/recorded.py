@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from locality.accept_summary import AcceptSummary
-from locality.recording_reader import Reader
-from locality.replay import play, timed_accepts, timed_intervals
+from locality.recording.reader import Reader
+from locality.recording.replay import play, timed_accepts, timed_intervals
 from locality.sinks.text import skb_summary_lines, summary_lines
 from locality.summary import Summary
 from locality.untrusted import printable

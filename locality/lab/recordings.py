@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from locality.errors import LocalityError
-from locality.recording_format import Meta
-from locality.sinks.recorder import AcceptRecorder, SkbRecorder
+from locality.recording.format import Meta
+from locality.recording.writer import AcceptRecorder, SkbRecorder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

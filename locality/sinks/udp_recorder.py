@@ -2,7 +2,7 @@
 
 What a replay needs to show what the run showed is all of an interval: who read what, the
 sockets that got nothing, the sampled flows, and the pairs of CPUs. See
-`locality.recording_format.UDP_SCHEMA`.
+`locality.recording.format.UDP_SCHEMA`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from locality.recording_format import UDP_ROWS, UDP_SCHEMA
-from locality.sinks.recorder import Recorder, nanoseconds
+from locality.recording.format import UDP_ROWS, UDP_SCHEMA
+from locality.recording.writer import Recorder, nanoseconds
 from locality.udp_account import READER_SUMS, SOCKET_OWN
 
 if TYPE_CHECKING:

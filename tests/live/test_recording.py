@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import locality
-from locality.recording_reader import Reader
+from locality.recording.reader import Reader
 from tests.live.commands import LOCALITY, run, tracing
 from tests.live.traffic import PATIENCE
 

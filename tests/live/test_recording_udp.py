@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import locality
-from locality.recording_reader import Reader
+from locality.recording.reader import Reader
 from tests.live.commands import run, tracing
 from tests.live.datagrams import PAYLOAD, drain, fill, group
 from tests.live.traffic import PATIENCE

@@ -9,14 +9,14 @@ import numpy as np
 
 from locality.accept import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.machine.topology import Distance
-from locality.recording_format import FORMAT_VERSION, Meta
-from locality.sinks.recorder import AcceptRecorder, SkbRecorder
+from locality.recording.format import FORMAT_VERSION, Meta
+from locality.recording.writer import AcceptRecorder, SkbRecorder
 from locality.skb_account import RX, TX, Flow, Interval
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from locality.recording_format import Kind
+    from locality.recording.format import Kind
 
 STARTED = 1_790_000_000 * 10**9
 CPUS = 4

@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 import locality
 from locality.accept import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.errors import LocalityError
-from locality.export import export
-from locality.recording import Recording, load
-from locality.recording_format import FORMAT_VERSION, KEY
-from locality.recording_info import Info
-from locality.recording_reader import Reader
-from locality.sinks.recorder import AcceptRecorder, SkbRecorder
+from locality.recording.export import export
+from locality.recording.format import FORMAT_VERSION, KEY
+from locality.recording.frames import Recording, load
+from locality.recording.info import Info
+from locality.recording.reader import Reader
+from locality.recording.writer import AcceptRecorder, SkbRecorder
 from locality.skb_account import Flow, Interval
 from tests.unit.recordings import META, OFFSET, SKB_META
 

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 import locality
 from locality.errors import LocalityError
-from locality.export import export
-from locality.recording import load
-from locality.recording_info import Info
-from locality.recording_reader import Reader
+from locality.recording.export import export
+from locality.recording.frames import load
+from locality.recording.info import Info
+from locality.recording.reader import Reader
 from locality.replay_udp import timed_datagrams
 from locality.sinks.udp_recorder import UdpRecorder, udp_rows
 from locality.sinks.udp_records import CsvUdp, JsonUdp

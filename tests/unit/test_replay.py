@@ -11,9 +11,9 @@ import pytest
 
 from locality.accept import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.errors import LocalityError
-from locality.recording_reader import Reader
-from locality.replay import TICK, play, timed_accepts, timed_intervals
-from locality.sinks.recorder import AcceptRecorder, SkbRecorder, interval_rows
+from locality.recording.reader import Reader
+from locality.recording.replay import TICK, play, timed_accepts, timed_intervals
+from locality.recording.writer import AcceptRecorder, SkbRecorder, interval_rows
 from locality.skb_account import Flow, Interval
 from tests.unit.recordings import META, OFFSET, SKB_META
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from locality.accept import Records
-    from locality.recording_format import Meta
+    from locality.recording.format import Meta
 
 
 def accepts(times: list[float]) -> Records:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from locality.recording import load
+from locality.recording.frames import load
 from locality.report import write_report
 from locality.report_udp import effective_of
 from locality.sinks.udp_recorder import UdpRecorder

@@ -1,6 +1,6 @@
 """Recordings: batches to an Arrow IPC stream that can be read whatever ends the recorder.
 
-The format is that of `locality.recording_format`.
+The format is that of `locality.recording.format`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pyarrow as pa
 from locality.accept import WAIT_KNOWN
 from locality.errors import LocalityError
 from locality.machine.topology import WORDS
-from locality.recording_format import ACCEPT_SCHEMA, KEY, SKB_SCHEMA
+from locality.recording.format import ACCEPT_SCHEMA, KEY, SKB_SCHEMA
 from locality.sinks.columns import address
 from locality.skb_account import RX, TX
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from locality.accept import AcceptBatch, Records
     from locality.machine.topology import Topology
-    from locality.recording_format import Meta
+    from locality.recording.format import Meta
     from locality.skb_account import Array, Interval
 
 #: No connection waits longer than this to be written, in seconds ...

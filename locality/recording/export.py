@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from locality.errors import LocalityError
-from locality.recording_reader import Reader
-from locality.sinks.recorder import create
+from locality.recording.reader import Reader
+from locality.recording.writer import create
 from locality.untrusted import printable
 
 if TYPE_CHECKING:

@@ -14,13 +14,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from locality.recording_format import (
+from locality.recording.format import (
     ACCEPT_SCHEMA,
     FORMAT_VERSION,
     SKB_SCHEMA,
     Meta,
 )
-from locality.recording_reader import Reader
+from locality.recording.reader import Reader
 from locality.recording_udp import UdpFrames, name_texts, udp_frames
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from locality.untrusted import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from locality.recording_reader import Reader
+    from locality.recording.reader import Reader
 
 #: What is counted in a recording of each kind.
 WHAT = {

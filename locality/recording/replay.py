@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from locality.accept import Records
-    from locality.recording_format import Meta
-    from locality.recording_reader import Reader
+    from locality.recording.format import Meta
+    from locality.recording.reader import Reader
     from locality.skb_account import Array
     from locality.stream import Sink
 
@@ -99,7 +99,7 @@ def timed_intervals(reader: Reader) -> Iterator[tuple[float, Interval]]:
 
 
 def records_of(rows: pa.RecordBatch, meta: Meta) -> Records:
-    """The records behind rows of `locality.recording_format.ACCEPT_SCHEMA`.
+    """The records behind rows of `locality.recording.format.ACCEPT_SCHEMA`.
 
     Raises:
         LocalityError: An address is none.
@@ -136,7 +136,7 @@ def _packed(text: str) -> bytes:
 
 
 def interval_of(rows: pa.RecordBatch, meta: Meta) -> Interval:
-    """The interval behind a batch of `locality.recording_format.SKB_SCHEMA`.
+    """The interval behind a batch of `locality.recording.format.SKB_SCHEMA`.
 
     Raises:
         LocalityError: It is not what a recorder writes.

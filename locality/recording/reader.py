@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from locality.errors import LocalityError
-from locality.recording_format import KEY, SKB_SCHEMA, UDP_SCHEMA, Meta
+from locality.recording.format import KEY, SKB_SCHEMA, UDP_SCHEMA, Meta
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
