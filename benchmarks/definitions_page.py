@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.definitions import Row, read_csv, table, write_csv
 from locality.errors import LocalityError
-from locality.report_figures import GREY, LOCAL, REMOTE, svg
+from locality.reporting.figures import GREY, LOCAL, REMOTE, svg
 from tests.vm.guest import run
 from tests.vm.kernel_images import SUITES, CannotBoot, kernel_image
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Literal
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-from locality import report_figures
 from locality.errors import LocalityError
 from locality.recording.frames import load
-from locality.report_changes import change_sections
-from locality.report_page import Page, Section, Table, html, markdown
-from locality.report_sections import blocks, cautions, events, facts, headline
+from locality.reporting import figures as report_figures
+from locality.reporting.comparison import change_sections
+from locality.reporting.page import Page, Section, Table, html, markdown
+from locality.reporting.sections import blocks, cautions, events, facts, headline
 from locality.untrusted import printable
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from locality.recording.frames import Recording
-    from locality.report_parts import Named
+    from locality.reporting.blocks import Named
 
 #: Reading that takes no longer than this shows no progress.
 PATIENCE_S = 1.0

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from locality import report_figures as draw
 from locality import report_udp_figures as draw_udp
-from locality.report_numbers import OverTime, udp_over_time
-from locality.report_page import Picture, Table
-from locality.report_parts import picture
+from locality.reporting import figures as draw
+from locality.reporting.blocks import picture
+from locality.reporting.over_time import OverTime, udp_over_time
+from locality.reporting.page import Picture, Table
 from locality.sinks.text import percent
 from locality.sinks.udp_text import busiest
 from locality.skb_account import share
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from locality.recording.frames import Recording
-    from locality.report_numbers import Array
-    from locality.report_parts import Block
+    from locality.reporting.blocks import Block
+    from locality.reporting.over_time import Array
     from locality.udp_account import UdpInterval
     from locality.udp_balance import Balance
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from locality import report_udp_figures as draw
-from locality.report_page import Section, Table
-from locality.report_parts import picture
 from locality.report_udp import places_of, shares_of
+from locality.reporting.blocks import picture
+from locality.reporting.page import Section, Table
 from locality.sinks.text import percent
 from locality.sinks.udp_text import busiest
 from locality.udp_balance import balances
@@ -17,8 +17,8 @@ from locality.udp_balance import balances
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from locality.report_numbers import Array
-    from locality.report_parts import Named
+    from locality.reporting.blocks import Named
+    from locality.reporting.over_time import Array
     from locality.udp_account import UdpInterval
     from locality.udp_balance import Balance
 

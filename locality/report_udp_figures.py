@@ -1,4 +1,4 @@
-"""The report's figures of datagrams: see `locality.report_figures`."""
+"""The report's figures of datagrams: see `locality.reporting.figures`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from locality.report_figures import COLOURS, LOCAL, REMOTE, figure_of, legend, percent_axis, plain
+from locality.reporting.figures import (
+    COLOURS,
+    LOCAL,
+    REMOTE,
+    figure_of,
+    legend,
+    percent_axis,
+    plain,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from matplotlib.figure import Figure
 
-    from locality.report_numbers import Array
+    from locality.reporting.over_time import Array
 
 #: Bars that can be told from each other.
 MOST_BARS = 64

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from locality.errors import LocalityError
 from locality.lab.udp_account import gigabits
-from locality.report_figures import COLOURS, png, svg
+from locality.reporting.figures import COLOURS, png, svg
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from locality.compare import FEWEST_BLOCKS, Change, Series, block_length, compare
+from locality.reporting.statistics import FEWEST_BLOCKS, Change, Series, block_length, compare
 
 
 def noisy(share: float, bins: int, seed: int, *, memory: float = 0.0) -> Series:

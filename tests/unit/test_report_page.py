@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from locality.errors import LocalityError
 from locality.recording.frames import load
 from locality.report import split_sides, write_report
-from locality.report_page import Page, Section, Table, html, markdown
+from locality.reporting.page import Page, Section, Table, html, markdown
 from tests.unit.recordings import accepts, packets
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from locality import report_figures as draw
-from locality import report_numbers as numbers
 from locality.machine.distance import shares, shown
-from locality.report_page import Table
-from locality.report_parts import picture
 from locality.report_udp import udp_blocks, udp_cautions, udp_datagrams, udp_headline
+from locality.reporting import figures as draw
+from locality.reporting import over_time as numbers
+from locality.reporting.blocks import picture
+from locality.reporting.page import Table
 from locality.sinks.text import duration, percent
 from locality.skb_account import share
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from locality.machine.distance import Counts
     from locality.recording.frames import Recording
-    from locality.report_numbers import Direction, OverTime
-    from locality.report_parts import Block, Named
+    from locality.reporting.blocks import Block, Named
+    from locality.reporting.over_time import Direction, OverTime
 
 DIRECTIONS: tuple[tuple[Direction, str], ...] = (("rx", "received"), ("tx", "sent"))
 

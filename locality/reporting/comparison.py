@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from locality import report_figures as draw
-from locality import report_numbers as numbers
-from locality.compare import compare
-from locality.report_page import Section, Table
-from locality.report_parts import picture
-from locality.report_sections import packets_by_distance, share_columns
 from locality.report_udp import udp_over
 from locality.report_udp_change import udp_change_sections
+from locality.reporting import figures as draw
+from locality.reporting import over_time as numbers
+from locality.reporting.blocks import picture
+from locality.reporting.page import Section, Table
+from locality.reporting.sections import packets_by_distance, share_columns
+from locality.reporting.statistics import compare
 from locality.sinks.text import percent
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from locality.machine.distance import Counts
     from locality.recording.frames import Recording
-    from locality.report_numbers import OverTime
-    from locality.report_parts import Named
+    from locality.reporting.blocks import Named
+    from locality.reporting.over_time import OverTime
 
 
 def change_sections(before: Sequence[Named], after: Sequence[Named]) -> Iterator[Section]:

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from locality.compare import Change
     from locality.machine.distance import Counts
-    from locality.report_numbers import Array, OverTime
+    from locality.reporting.over_time import Array, OverTime
+    from locality.reporting.statistics import Change
 
 LOCAL, REMOTE, GREY = "#2a7f62", "#d1603d", "#6b7280"
 COLOURS = ("#1f5fa8", "#d1603d", "#2a7f62", "#8a5fb0", "#b08a1f", "#6b7280")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from locality import report_figures
-from locality.report_page import Picture, Table
+from locality.reporting import figures as report_figures
+from locality.reporting.page import Picture, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

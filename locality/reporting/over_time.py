@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from locality.compare import Series
 from locality.machine.distance import by_distance
 from locality.machine.topology import Distance
+from locality.reporting.statistics import Series
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
