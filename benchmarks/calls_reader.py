@@ -13,8 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.programs import SOURCES, open_bpf
-from locality.accept import ACCEPT, DEFAULT_RING, AcceptBatch, AcceptSource
-from locality.accept_summary import AcceptSummary
+from locality.accept.source import ACCEPT, DEFAULT_RING, AcceptBatch, AcceptSource
+from locality.accept.summary import AcceptSummary
 from locality.bpf.ring import Ring
 from locality.machine import topology
 from locality.sinks.text import TextAccept, summary_lines

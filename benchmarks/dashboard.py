@@ -18,7 +18,7 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.measure import Figure, Goal
-from locality.accept import ACCEPT, WAIT_KNOWN, AcceptBatch
+from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.machine.topology import Distance, Topology
 from locality.sinks.dashboard import AcceptDashboard, Header
 

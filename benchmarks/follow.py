@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.measure import Figure, Goal
-from locality.accept import AcceptSource, Filter
+from locality.accept.source import AcceptSource, Filter
 from locality.errors import LocalityError
 from locality.lab.experiment import URL, open_lab
 from locality.lab.load import run_load

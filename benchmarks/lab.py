@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from benchmarks.measure import Figure, ratios, take_turns
 from benchmarks.programs import attached, detach
-from locality.accept import AcceptSource, Filter
-from locality.accept_summary import AcceptSummary
+from locality.accept.source import AcceptSource, Filter
+from locality.accept.summary import AcceptSummary
 from locality.lab.experiment import open_lab
 from locality.lab.nginx import PORT
 from locality.machine import topology

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.accepts import synthetic
 from benchmarks.measure import Figure, Goal, take_turns
-from locality.accept import RUNGS, AcceptBatch
+from locality.accept.source import RUNGS, AcceptBatch
 from locality.bpf.ladder import Footing
 from locality.machine import topology
 from locality.recording.format import Meta

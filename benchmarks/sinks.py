@@ -15,8 +15,8 @@ import numpy as np
 
 from benchmarks.accepts import synthetic
 from benchmarks.measure import Figure, take_turns
-from locality.accept import AcceptBatch
-from locality.accept_summary import AcceptSummary
+from locality.accept.source import AcceptBatch
+from locality.accept.summary import AcceptSummary
 from locality.machine import topology
 from locality.sinks.classic import ClassicAccept
 from locality.sinks.csv_rows import CsvAccept

@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from locality import accept, skb, udp
+from locality import skb, udp
+from locality.accept import source as accept
 from locality.bpf import engine
 from locality.errors import Unsupported
 from locality.machine.capabilities import PURPOSES

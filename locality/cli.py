@@ -40,7 +40,7 @@ from locality.options import (
 )
 
 if TYPE_CHECKING:
-    from locality.accept import AcceptBatch
+    from locality.accept.source import AcceptBatch
     from locality.skb_account import Interval
     from locality.stream import Sink
 
@@ -121,8 +121,8 @@ def accept(
     duration: float | None,
 ) -> None:
     """Show for each accepted connection the CPU of the call and the CPU that received."""
-    from locality.accept import AcceptSource, Filter
-    from locality.accept_summary import AcceptSummary
+    from locality.accept.source import AcceptSource, Filter
+    from locality.accept.summary import AcceptSummary
     from locality.machine import topology
     from locality.sinks.text import summary_lines
     from locality.stream import stream

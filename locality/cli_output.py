@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from locality.accept import AcceptBatch
+    from locality.accept.source import AcceptBatch
     from locality.bpf.ladder import Footing
     from locality.machine.topology import Topology
     from locality.sinks.dashboard import AcceptDashboard, Header, SkbDashboard, UdpDashboard

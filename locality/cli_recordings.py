@@ -103,7 +103,7 @@ def replay(
 def _replay_accepts(
     reader: Reader, speed: float, format_: str, live: Header | None, svg: Path | None
 ) -> Iterator[str]:
-    from locality.accept_summary import AcceptSummary
+    from locality.accept.summary import AcceptSummary
     from locality.recording.replay import play, timed_accepts
     from locality.sinks.text import summary_lines
 

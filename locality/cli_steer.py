@@ -14,7 +14,7 @@ from locality.errors import LocalityError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from locality.accept_summary import AcceptSummary
+    from locality.accept.summary import AcceptSummary
     from locality.cbpf import Control, Program
     from locality.machine.topology import Topology
     from locality.reuseport.survey import FoundGroup

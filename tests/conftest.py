@@ -6,7 +6,7 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
-from locality.accept import AcceptSource
+from locality.accept.source import AcceptSource
 from locality.errors import LocalityError
 
 

@@ -13,8 +13,8 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from benchmarks.programs import detach
-from locality.accept import AcceptSource
-from locality.accept_summary import AcceptSummary
+from locality.accept.source import AcceptSource
+from locality.accept.summary import AcceptSummary
 from locality.machine import topology
 from locality.sinks.text import TextAccept, TextSkb
 from locality.skb import SkbSource

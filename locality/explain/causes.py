@@ -34,7 +34,7 @@ from locality.errors import LocalityError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from locality.accept import AcceptBatch
+    from locality.accept.source import AcceptBatch
     from locality.reuseport.group import Group
     from locality.reuseport.survey import FoundGroup
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from locality.accept import AcceptSource, Filter
-from locality.accept_summary import AcceptSummary
+from locality.accept.source import AcceptSource, Filter
+from locality.accept.summary import AcceptSummary
 from locality.lab.demo import Measurement
 from locality.lab.nginx import PORT
 from locality.machine import topology
@@ -19,7 +19,7 @@ from locality.summary import Summary
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from locality.accept import AcceptBatch
+    from locality.accept.source import AcceptBatch
     from locality.lab.demo import Phase
     from locality.lab.namespaces import Namespace
     from locality.lab.recordings import Recordings

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from locality.accept_summary import AcceptSummary
+from locality.accept.summary import AcceptSummary
 from locality.recording.reader import Reader
 from locality.recording.replay import play, timed_accepts, timed_intervals
 from locality.sinks.text import skb_summary_lines, summary_lines

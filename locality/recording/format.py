@@ -38,7 +38,7 @@ Kind = Literal["accept", "skb", "udp"]
 _TIME = pa.timestamp("ns", "UTC")
 _ADDRESS = pa.dictionary(pa.int32(), pa.utf8())
 
-#: One row a connection, with the columns of `locality.sinks.columns.NAMES`. time: of the
+#: One row a connection, with the columns of `locality.accept.columns.NAMES`. time: of the
 #: accept. comm: bytes, as the kernel gave them. wait_ns: null where not known.
 ACCEPT_SCHEMA = pa.schema(
     [

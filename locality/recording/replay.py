@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from locality.accept import ACCEPT, WAIT_KNOWN, AcceptBatch
+from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.errors import LocalityError
 from locality.skb_account import RX, TX, Flow, Interval
 from locality.stream import interruptible
@@ -23,7 +23,7 @@ from locality.udp_account import UdpInterval
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from locality.accept import Records
+    from locality.accept.source import Records
     from locality.recording.format import Meta
     from locality.recording.reader import Reader
     from locality.skb_account import Array

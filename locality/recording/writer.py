@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pyarrow as pa
 
-from locality.accept import WAIT_KNOWN
+from locality.accept.columns import address
+from locality.accept.source import WAIT_KNOWN
 from locality.errors import LocalityError
 from locality.machine.topology import WORDS
 from locality.recording.format import ACCEPT_SCHEMA, KEY, SKB_SCHEMA
-from locality.sinks.columns import address
 from locality.skb_account import RX, TX
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from locality.accept import AcceptBatch, Records
+    from locality.accept.source import AcceptBatch, Records
     from locality.machine.topology import Topology
     from locality.recording.format import Meta
     from locality.skb_account import Array, Interval

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TextIO
 from locality.skb_account import Flow, share
 
 if TYPE_CHECKING:
-    from locality.accept import AcceptBatch
+    from locality.accept.source import AcceptBatch
     from locality.skb_account import Interval
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import csv
 from typing import TYPE_CHECKING, Any, TextIO
 
-from locality.sinks.columns import NAMES, columns
+from locality.accept.columns import NAMES, columns
 from locality.sinks.json_lines import interval_record
 from locality.untrusted import printable
 
 if TYPE_CHECKING:
-    from locality.accept import AcceptBatch
+    from locality.accept.source import AcceptBatch
     from locality.machine.topology import Topology
     from locality.skb_account import Interval
 
 
 class CsvAccept:
-    """One row a connection; the columns of `locality.sinks.columns.NAMES`. None is empty."""
+    """One row a connection; the columns of `locality.accept.columns.NAMES`. None is empty."""
 
     def __init__(self, out: TextIO, topology: Topology) -> None:
         self._out = out

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
+from locality.accept.dashboard import AcceptDashboard
 from locality.dashboard.screen import PERIOD, Header
-from locality.sinks.dashboard_accept import AcceptDashboard
 from locality.sinks.dashboard_skb import SkbDashboard
 from locality.sinks.dashboard_udp import UdpDashboard
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, TextIO
 
+from locality.accept.columns import NAMES, columns
 from locality.machine.distance import packets_by_distance
 from locality.machine.topology import Distance
-from locality.sinks.columns import NAMES, columns
 from locality.skb_account import RX, TX
 
 if TYPE_CHECKING:
-    from locality.accept import AcceptBatch
+    from locality.accept.source import AcceptBatch
     from locality.machine.distance import Counts
     from locality.machine.topology import Topology
     from locality.skb_account import Flow, Interval
@@ -25,7 +25,7 @@ LINE = "{" + ", ".join(f'"{name}": %s' for name in NAMES) + "}\n"
 
 
 class JsonAccept:
-    """One object a connection, with the names of `locality.sinks.columns.NAMES`."""
+    """One object a connection, with the names of `locality.accept.columns.NAMES`."""
 
     def __init__(self, out: TextIO, topology: Topology) -> None:
         self._out = out

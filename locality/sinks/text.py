@@ -7,16 +7,16 @@ import textwrap
 import time
 from typing import TYPE_CHECKING, TextIO
 
+from locality.accept.columns import columns
 from locality.machine.distance import by_distance, packets_by_distance, shares, shown
-from locality.sinks.columns import columns
 from locality.skb_account import RX, TX, Flow, share
 from locality.untrusted import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from locality.accept import AcceptBatch
-    from locality.accept_summary import AcceptSummary
+    from locality.accept.source import AcceptBatch
+    from locality.accept.summary import AcceptSummary
     from locality.machine.distance import Counts
     from locality.machine.topology import Topology
     from locality.skb_account import Array, Interval

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from locality.accept import AcceptSource, Filter
-from locality.accept_summary import AcceptSummary
+from locality.accept.source import AcceptSource, Filter
+from locality.accept.summary import AcceptSummary
 from locality.machine.distance import by_distance
 from locality.sinks.text import distance_text, percent
 from locality.skb_account import share
@@ -20,7 +20,7 @@ from locality.stream import interruptible, stream
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from locality.accept import AcceptBatch
+    from locality.accept.source import AcceptBatch
     from locality.machine.distance import Counts
     from locality.machine.topology import Topology
     from locality.stream import Sink

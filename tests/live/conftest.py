@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import pytest
 
-from locality import accept, skb, udp
+from locality import skb, udp
+from locality.accept import source as accept
 from tests.live.rungs import ASKED, limitation
 
 MEASUREMENTS = {

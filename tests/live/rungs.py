@@ -19,7 +19,7 @@ from locality.errors import LocalityError, Unsupported
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from locality.accept import AcceptSource
+    from locality.accept.source import AcceptSource
     from locality.bpf.ladder import Footing, Rung
     from locality.skb import SkbSource
     from locality.udp import UdpSource

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from locality.accept import ACCEPT, RUNGS, WAIT_KNOWN, AcceptSource, Filter
+from locality.accept.source import ACCEPT, RUNGS, WAIT_KNOWN, AcceptSource, Filter
 from tests.live.rungs import ASKED, check_ladder, parametrize, stand_on, to_stand_on
 from tests.live.traffic import (
     CPUS,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
 
-    from locality.accept import Records
+    from locality.accept.source import Records
 
 pytestmark = [pytest.mark.live, pytest.mark.accept]
 

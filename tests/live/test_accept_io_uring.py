@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from locality.accept import RUNGS, WAIT_KNOWN, AcceptSource, Filter
+from locality.accept.source import RUNGS, WAIT_KNOWN, AcceptSource, Filter
 from tests.live.rungs import parametrize
 from tests.live.traffic import CPUS, EMULATED, HERE, PATIENCE, THERE, connect_and_accept, pinned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from locality.accept import Records
+    from locality.accept.source import Records
 
 pytestmark = [pytest.mark.live, pytest.mark.accept]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from locality.accept import RUNGS, WAIT_KNOWN, AcceptSource, Filter
+from locality.accept.source import RUNGS, WAIT_KNOWN, AcceptSource, Filter
 from tests.live.rungs import parametrize
 from tests.live.traffic import (
     CPUS,

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from locality import accept, skb
-from locality.accept import AcceptSource, Filter
-from locality.accept_summary import AcceptSummary
+from locality import skb
+from locality.accept import source as accept
+from locality.accept.source import AcceptSource, Filter
+from locality.accept.summary import AcceptSummary
 from locality.machine import topology
 from locality.machine.distance import by_distance, packets_by_distance
 from locality.machine.topology import Distance

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from locality.accept import ACCEPT, WAIT_KNOWN, AcceptBatch
+from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.machine.topology import Distance
 from locality.recording.format import FORMAT_VERSION, Meta
 from locality.recording.writer import AcceptRecorder, SkbRecorder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from locality.accept import Filter
+from locality.accept.source import Filter
 from locality.bpf.object import Object
 from locality.errors import LocalityError
 from locality.wanted import MAX_CHOICES

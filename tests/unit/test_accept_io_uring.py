@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from locality.accept_io_uring import programs
+from locality.accept.io_uring import programs
 from locality.bpf.btf import Btf
 from locality.errors import Unsupported
 

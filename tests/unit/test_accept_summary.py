@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from locality.accept import ACCEPT, WAIT_KNOWN, AcceptBatch
-from locality.accept_summary import AcceptSummary
+from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
+from locality.accept.summary import AcceptSummary
 from locality.machine.topology import Distance, Topology
 
 if TYPE_CHECKING:

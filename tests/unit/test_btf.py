@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from locality.accept import ACCEPT, Filter
+from locality.accept.source import ACCEPT, Filter
 from locality.bpf import btf
 from locality.bpf.btf import check_layout
 from locality.bpf.object import Object

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from locality import accept, skb, udp
+from locality import skb, udp
+from locality.accept import source as accept
 from tests.vm.compatibility import ANY, ROWS, Cell, Column, cells, page, table
 
 CHECKOUT = Path(__file__).parents[2]

@@ -11,7 +11,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console, ConsoleDimensions
 
-from locality.accept import ACCEPT, WAIT_KNOWN, AcceptBatch
+from locality.accept.recent import WINDOW, RecentAccepts
+from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.dashboard.frame import amount, column
 from locality.dashboard.heatmap import figure, group_cpus, heat_map, label
 from locality.dashboard.sparkline import HEIGHTS, SECONDS, Minute, sparkline
@@ -19,7 +20,6 @@ from locality.errors import LocalityError
 from locality.machine.topology import Distance, Topology
 from locality.sinks.dashboard import AcceptDashboard, Header, SkbDashboard
 from locality.sinks.dashboard_skb import worst_pairs
-from locality.sinks.recent_accepts import WINDOW, RecentAccepts
 from locality.skb_account import RX, TX, Flow, Interval
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from locality.histogram import BUCKETS_PER_DOUBLING, LogHistogram
+from locality.accept.histogram import BUCKETS_PER_DOUBLING, LogHistogram
 
 VALUES = st.lists(
     st.integers(1, 2**64 - 1)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from locality.accept import RUNGS as ACCEPT_RUNGS
+from locality.accept.source import RUNGS as ACCEPT_RUNGS
 from locality.bpf.ladder import Rung, climb
 from locality.bpf.object import Object
 from locality.errors import LocalityError, Unsupported

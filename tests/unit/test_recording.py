@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import locality
-from locality.accept import ACCEPT, WAIT_KNOWN, AcceptBatch
+from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.errors import LocalityError
 from locality.recording.export import export
 from locality.recording.format import FORMAT_VERSION, KEY
@@ -32,7 +32,7 @@ from tests.unit.recordings import META, OFFSET, SKB_META
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from locality.accept import Records
+    from locality.accept.source import Records
 
 
 def accepts(count: int) -> Records:

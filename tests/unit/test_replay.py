@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from locality.accept import ACCEPT, WAIT_KNOWN, AcceptBatch
+from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.errors import LocalityError
 from locality.recording.reader import Reader
 from locality.recording.replay import TICK, play, timed_accepts, timed_intervals
@@ -20,7 +20,7 @@ from tests.unit.recordings import META, OFFSET, SKB_META
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from locality.accept import Records
+    from locality.accept.source import Records
     from locality.recording.format import Meta
 
 

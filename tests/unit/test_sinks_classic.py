@@ -7,7 +7,7 @@ import io
 import numpy as np
 import pytest
 
-from locality.accept import ACCEPT, AcceptBatch
+from locality.accept.source import ACCEPT, AcceptBatch
 from locality.sinks.classic import ClassicAccept, ClassicSkb
 from locality.skb_account import Flow, Interval
 

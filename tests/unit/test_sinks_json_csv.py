@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from locality.accept import ACCEPT, WAIT_KNOWN, AcceptBatch
+from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.machine.topology import Distance, Topology
 from locality.sinks.csv_rows import CsvAccept, CsvSkb
 from locality.sinks.json_lines import JsonAccept, JsonSkb
@@ -22,7 +22,7 @@ from locality.skb_account import Flow, Interval
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from locality.accept import Records
+    from locality.accept.source import Records
     from locality.stream import Sink
 
 ACCEPT_NAMES = [

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from locality.accept import ACCEPT, WAIT_KNOWN, AcceptBatch
-from locality.accept_summary import AcceptSummary
+from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
+from locality.accept.summary import AcceptSummary
 from locality.machine.topology import Distance, Topology
 from locality.sinks.text import (
     MOST_WORKERS,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from locality import cbpf
-from locality.accept_summary import AcceptSummary
+from locality.accept.summary import AcceptSummary
 from locality.errors import LocalityError
 from locality.machine.topology import Distance, Topology
 from locality.reuseport.group import Group, Member

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from locality import accept, skb, udp
+from locality import skb, udp
+from locality.accept import source as accept
 from locality.untrusted import printable
 
 if TYPE_CHECKING:

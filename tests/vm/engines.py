@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from locality.accept import AcceptSource, Filter
+from locality.accept.source import AcceptSource, Filter
 from locality.machine import topology
 from locality.sinks.json_lines import JsonAccept
 from locality.skb import SkbSource

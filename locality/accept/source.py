@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from locality import accept_io_uring
+from locality.accept import io_uring as accept_io_uring
 from locality.bpf.btf import check_layout
 from locality.bpf.engine import Engine, choose
 from locality.bpf.ladder import Footing, Rung, climb

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from locality.accept import WAIT_KNOWN
+from locality.accept.source import WAIT_KNOWN
 from locality.machine.topology import WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from locality.accept import AcceptBatch, Records
+    from locality.accept.source import AcceptBatch, Records
     from locality.machine.topology import Topology
 
 #: The columns, in output order. time: UTC, s. wait_ns: None where not known.

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from locality.accept import AcceptBatch
+from locality.accept.recent import RecentAccepts, View
+from locality.accept.source import AcceptBatch
 from locality.dashboard.frame import (
     DIM,
     STRONG,
@@ -24,7 +25,6 @@ from locality.dashboard.heatmap import heat_map
 from locality.dashboard.screen import Dashboard
 from locality.dashboard.sparkline import sparkline
 from locality.machine.distance import by_distance
-from locality.sinks.recent_accepts import RecentAccepts, View
 from locality.sinks.text import distance_words, duration, percent
 from locality.skb_account import share
 

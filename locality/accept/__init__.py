@@ -1,0 +1,1 @@
+"""Accepted connections: the CPU that ran accept(), and the CPU that received."""
