@@ -26,7 +26,7 @@ from benchmarks.traffic import PACKETS, ping_pong
 from locality.bpf import btf
 from locality.bpf.object import Object
 from locality.lab.experiment import open_lab
-from locality.skb import RUNGS
+from locality.skb.source import RUNGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

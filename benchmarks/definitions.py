@@ -23,8 +23,8 @@ import click
 
 from locality.errors import LocalityError, Unsupported
 from locality.sinks.text import percent
-from locality.skb import SkbSource
-from locality.skb_account import RX, share
+from locality.skb.accounting import RX, share
+from locality.skb.source import SkbSource
 from tests.live.locality_stp import LocalityStp
 from tests.live.traffic import (
     HERE,

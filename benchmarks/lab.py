@@ -22,7 +22,7 @@ from locality.lab.experiment import open_lab
 from locality.lab.nginx import PORT
 from locality.machine import topology
 from locality.sinks.text import TextAccept
-from locality.skb import SkbSource
+from locality.skb.source import SkbSource
 from locality.stream import stream
 
 if TYPE_CHECKING:

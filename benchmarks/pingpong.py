@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from benchmarks.measure import Figure, Goal, percent_more, take_turns
 from benchmarks.programs import attached, detach, open_empty
 from benchmarks.traffic import ping_pong
-from locality.skb import SkbSource
+from locality.skb.source import SkbSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from benchmarks.measure import Figure
 from benchmarks.program_stats import counted
 from benchmarks.programs import attached, open_empty
 from benchmarks.traffic import PACKETS, ping_pong
-from locality.skb import SkbSource
+from locality.skb.source import SkbSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -41,7 +41,7 @@ from locality.options import (
 
 if TYPE_CHECKING:
     from locality.accept.source import AcceptBatch
-    from locality.skb_account import Interval
+    from locality.skb.accounting import Interval
     from locality.stream import Sink
 
 #: What a shell reports for a program that SIGPIPE ended: `locality ... | head` is no error.
@@ -177,7 +177,7 @@ def skb(
     """Show the share of packets consumed on the CPU that allocated them."""
     from locality.machine import topology
     from locality.sinks.text import skb_summary_lines
-    from locality.skb import SkbSource
+    from locality.skb.source import SkbSource
     from locality.stream import stream
     from locality.summary import Summary
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from locality.bpf.ladder import Footing
     from locality.machine.topology import Topology
     from locality.sinks.dashboard import AcceptDashboard, Header, SkbDashboard, UdpDashboard
-    from locality.skb_account import Interval
+    from locality.skb.accounting import Interval
     from locality.stream import Sink
     from locality.udp_account import UdpInterval
 

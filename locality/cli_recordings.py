@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from locality.recording.reader import Reader
     from locality.sinks.dashboard import Header
-    from locality.skb_account import Interval
+    from locality.skb.accounting import Interval
     from locality.udp_account import UdpInterval
 
 #: A slower replay is a mistake in the number.

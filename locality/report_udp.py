@@ -13,7 +13,7 @@ from locality.reporting.over_time import OverTime, udp_over_time
 from locality.reporting.page import Picture, Table
 from locality.sinks.text import percent
 from locality.sinks.udp_text import busiest
-from locality.skb_account import share
+from locality.skb.accounting import share
 from locality.udp_advice import concentration, cures, meaning
 from locality.udp_balance import arrivals, balances, effective_sockets, endpoint
 

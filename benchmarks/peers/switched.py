@@ -17,7 +17,7 @@ from locality.accept.source import AcceptSource
 from locality.accept.summary import AcceptSummary
 from locality.machine import topology
 from locality.sinks.text import TextAccept, TextSkb
-from locality.skb import SkbSource
+from locality.skb.source import SkbSource
 from locality.stream import stream
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from locality.dashboard.screen import Dashboard
 from locality.dashboard.sparkline import sparkline
 from locality.machine.distance import by_distance
 from locality.sinks.text import distance_words, duration, percent
-from locality.skb_account import share
+from locality.skb.accounting import share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from locality.dashboard.screen import Header
     from locality.machine.topology import Topology
-    from locality.skb_account import Array
+    from locality.skb.accounting import Array
 
 #: From this width on, workers and heat map stand side by side.
 WIDE = 120

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from locality.machine.topology import Topology
-    from locality.skb_account import Array
+    from locality.skb.accounting import Array
 
 _NAMES = {
     Distance.CPU: "CPU",

@@ -14,8 +14,8 @@ from locality.explain.remedies import Situation
 from locality.machine import topology
 from locality.reuseport.survey import find, of_one_server
 from locality.reuseport.workers import held_sockets
-from locality.skb import SkbSource
-from locality.skb_account import share
+from locality.skb.accounting import share
+from locality.skb.source import SkbSource
 from locality.steering.incoming_cpu import require_heeded
 from locality.steering.verify import watching
 

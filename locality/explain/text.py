@@ -8,7 +8,7 @@ from locality.doctor.text import wrapped, wrapped_command
 from locality.explain.causes import Cause, chosen
 from locality.machine.topology import format_cpu_list
 from locality.sinks.text import percent
-from locality.skb_account import share
+from locality.skb.accounting import share
 from locality.steering.preflight import describe
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from locality.accept.summary import AcceptSummary
 from locality.lab.demo import Measurement
 from locality.lab.nginx import PORT
 from locality.machine import topology
-from locality.skb import SkbSource
+from locality.skb.source import SkbSource
 from locality.summary import Summary
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from locality.lab.namespaces import Namespace
     from locality.lab.recordings import Recordings
     from locality.machine.topology import Topology
-    from locality.skb_account import Interval
+    from locality.skb.accounting import Interval
     from locality.stream import Sink
 
 

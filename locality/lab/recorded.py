@@ -20,7 +20,7 @@ from locality.untrusted import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from locality.skb_account import Interval
+    from locality.skb.accounting import Interval
 
 RECORDED = Path(__file__).parent / "recorded"
 PHASES = {

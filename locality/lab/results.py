@@ -9,13 +9,13 @@ from rich.table import Table
 from rich.text import Text
 
 from locality.sinks.text import percent
-from locality.skb_account import share
+from locality.skb.accounting import share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from locality.lab.demo import PhaseResult
-    from locality.skb_account import Flow
+    from locality.skb.accounting import Flow
 
 
 def phase_table(results: Sequence[PhaseResult]) -> Table:

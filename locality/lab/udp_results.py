@@ -16,7 +16,7 @@ from locality import __version__
 from locality.errors import LocalityError
 from locality.machine.topology import format_cpu_list
 from locality.sinks.text import percent
-from locality.skb_account import share
+from locality.skb.accounting import share
 from locality.untrusted import printable
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from locality.machine.topology import Distance
-from locality.skb_account import share
+from locality.skb.accounting import share
 
 if TYPE_CHECKING:
     from locality.machine.topology import Topology
-    from locality.skb_account import Array, Interval
+    from locality.skb.accounting import Array, Interval
 
 #: How many at each distance.
 Counts = dict[Distance, int]

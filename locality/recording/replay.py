@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.errors import LocalityError
-from locality.skb_account import RX, TX, Flow, Interval
+from locality.skb.accounting import RX, TX, Flow, Interval
 from locality.stream import interruptible
 from locality.udp_account import UdpInterval
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from locality.accept.source import Records
     from locality.recording.format import Meta
     from locality.recording.reader import Reader
-    from locality.skb_account import Array
+    from locality.skb.accounting import Array
     from locality.stream import Sink
 
 #: Seconds between the batches of a replay in its own time, as in a live run.

@@ -15,7 +15,7 @@ from locality.reporting import over_time as numbers
 from locality.reporting.blocks import picture
 from locality.reporting.page import Table
 from locality.sinks.text import duration, percent
-from locality.skb_account import share
+from locality.skb.accounting import share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TextIO
 
-from locality.skb_account import Flow, share
+from locality.skb.accounting import Flow, share
 
 if TYPE_CHECKING:
     from locality.accept.source import AcceptBatch
-    from locality.skb_account import Interval
+    from locality.skb.accounting import Interval
 
 
 class ClassicAccept:

@@ -12,7 +12,7 @@ from locality.untrusted import printable
 if TYPE_CHECKING:
     from locality.accept.source import AcceptBatch
     from locality.machine.topology import Topology
-    from locality.skb_account import Interval
+    from locality.skb.accounting import Interval
 
 
 class CsvAccept:

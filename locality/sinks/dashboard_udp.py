@@ -10,7 +10,7 @@ from locality.dashboard.screen import Dashboard
 from locality.dashboard.sparkline import Minute, sparkline
 from locality.sinks.text import percent
 from locality.sinks.udp_text import advice, block, busiest
-from locality.skb_account import share
+from locality.skb.accounting import share
 from locality.udp_advice import cures
 from locality.udp_balance import balances
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 from locality.accept.columns import NAMES, columns
 from locality.machine.distance import packets_by_distance
 from locality.machine.topology import Distance
-from locality.skb_account import RX, TX
+from locality.skb.accounting import RX, TX
 
 if TYPE_CHECKING:
     from locality.accept.source import AcceptBatch
     from locality.machine.distance import Counts
     from locality.machine.topology import Topology
-    from locality.skb_account import Flow, Interval
+    from locality.skb.accounting import Flow, Interval
 
 
 #: The columns that are strings.

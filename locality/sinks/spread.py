@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 
 from locality.sinks.text import PAGE, percent
-from locality.skb_account import share
+from locality.skb.accounting import share
 from locality.spread import FIGURES
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from locality.accept.columns import columns
 from locality.machine.distance import by_distance, packets_by_distance, shares, shown
-from locality.skb_account import RX, TX, Flow, share
+from locality.skb.accounting import RX, TX, Flow, share
 from locality.untrusted import printable
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from locality.accept.summary import AcceptSummary
     from locality.machine.distance import Counts
     from locality.machine.topology import Topology
-    from locality.skb_account import Array, Interval
+    from locality.skb.accounting import Array, Interval
     from locality.summary import Summary
 
 #: Matrices of more CPUs do not fit a terminal; JSON has them whole.

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from locality.sinks.text import WIDTH, percent
-from locality.skb_account import share
+from locality.skb.accounting import share
 from locality.udp_advice import concentration, cures, meaning
 from locality.udp_balance import balances
 from locality.untrusted import printable

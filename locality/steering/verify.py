@@ -14,7 +14,7 @@ from locality.accept.source import AcceptSource, Filter
 from locality.accept.summary import AcceptSummary
 from locality.machine.distance import by_distance
 from locality.sinks.text import distance_text, percent
-from locality.skb_account import share
+from locality.skb.accounting import share
 from locality.stream import interruptible, stream
 
 if TYPE_CHECKING:

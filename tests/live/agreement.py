@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from locality.bpf import btf
 from locality.errors import Unsupported
-from locality.skb import RUNGS, SkbSource
-from locality.skb_account import Flow, Interval, share
+from locality.skb.accounting import Flow, Interval, share
+from locality.skb.source import RUNGS, SkbSource
 from tests.live.networks import veth, virtio, virtio_nics
 from tests.live.traffic import (
     CPUS,

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import pytest
 
-from locality import skb, udp
+from locality import udp
 from locality.accept import source as accept
+from locality.skb import source as skb
 from tests.live.rungs import ASKED, limitation
 
 MEASUREMENTS = {

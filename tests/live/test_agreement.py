@@ -24,7 +24,7 @@ from tests.live.traffic import EMULATED
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from locality.skb import SkbSource
+    from locality.skb.source import SkbSource
     from tests.live.traffic import Network
 
 pytestmark = [

@@ -16,8 +16,8 @@ import pytest
 
 from locality.bpf import btf
 from locality.errors import Unsupported
-from locality.skb import RUNGS, SkbSource
-from locality.skb_account import RX, TX, Flow, share
+from locality.skb.accounting import RX, TX, Flow, share
+from locality.skb.source import RUNGS, SkbSource
 from tests.live.locality_stp import Count, LocalityStp
 from tests.live.rungs import parametrize, why_not
 from tests.live.traffic import (

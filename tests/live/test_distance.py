@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from locality import skb
 from locality.accept import source as accept
 from locality.accept.source import AcceptSource, Filter
 from locality.accept.summary import AcceptSummary
 from locality.machine import topology
 from locality.machine.distance import by_distance, packets_by_distance
 from locality.machine.topology import Distance
-from locality.skb import SkbSource
-from locality.skb_account import RX
+from locality.skb import source as skb
+from locality.skb.accounting import RX
+from locality.skb.source import SkbSource
 from tests.live.commands import tracing
 from tests.live.rungs import parametrize
 from tests.live.traffic import CPUS, HERE, PATIENCE, connect_and_accept, tcp_ping_pong

@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 
 from locality.bpf import btf
-from locality.skb import RUNGS, SkbSource
-from locality.skb_account import RX, TX, Interval, share
+from locality.skb.accounting import RX, TX, Interval, share
+from locality.skb.source import RUNGS, SkbSource
 from tests.live.rungs import ASKED, check_ladder, parametrize, stand_on, to_stand_on
 from tests.live.traffic import (
     EMULATED,

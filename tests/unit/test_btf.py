@@ -12,7 +12,7 @@ from locality.bpf import btf
 from locality.bpf.btf import check_layout
 from locality.bpf.object import Object
 from locality.errors import LocalityError
-from locality.skb_account import CELL, ROW
+from locality.skb.accounting import CELL, ROW
 
 OURS = np.dtype([("time", "u8"), ("cpu", "u4"), ("rxcpu", "i4"), ("comm", "S16")])
 

@@ -19,8 +19,8 @@ from locality.dashboard.sparkline import HEIGHTS, SECONDS, Minute, sparkline
 from locality.errors import LocalityError
 from locality.machine.topology import Distance, Topology
 from locality.sinks.dashboard import AcceptDashboard, Header, SkbDashboard
-from locality.sinks.dashboard_skb import worst_pairs
-from locality.skb_account import RX, TX, Flow, Interval
+from locality.skb.accounting import RX, TX, Flow, Interval
+from locality.skb.dashboard import worst_pairs
 
 if TYPE_CHECKING:
     from pathlib import Path

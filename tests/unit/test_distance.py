@@ -10,7 +10,7 @@ import pytest
 from locality.machine.distance import by_distance, packets_by_distance, shares, shown
 from locality.machine.topology import Distance
 from locality.sinks.text import distance_text, distance_words
-from locality.skb_account import RX, TX, Flow, Interval
+from locality.skb.accounting import RX, TX, Flow, Interval
 from tests.unit.sysfs import machine
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from locality.accept.source import RUNGS as ACCEPT_RUNGS
 from locality.bpf.ladder import Rung, climb
 from locality.bpf.object import Object
 from locality.errors import LocalityError, Unsupported
-from locality.skb import RUNGS as SKB_RUNGS
+from locality.skb.source import RUNGS as SKB_RUNGS
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -9,7 +9,7 @@ import pytest
 
 from locality.accept.source import ACCEPT, AcceptBatch
 from locality.sinks.classic import ClassicAccept, ClassicSkb
-from locality.skb_account import Flow, Interval
+from locality.skb.accounting import Flow, Interval
 
 
 class Pipe:

@@ -17,7 +17,7 @@ from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.machine.topology import Distance, Topology
 from locality.sinks.csv_rows import CsvAccept, CsvSkb
 from locality.sinks.json_lines import JsonAccept, JsonSkb
-from locality.skb_account import Flow, Interval
+from locality.skb.accounting import Flow, Interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

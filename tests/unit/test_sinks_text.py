@@ -23,7 +23,7 @@ from locality.sinks.text import (
     skb_summary_lines,
     summary_lines,
 )
-from locality.skb_account import Flow, Interval, share
+from locality.skb.accounting import Flow, Interval, share
 from locality.summary import Summary
 from locality.untrusted import printable
 

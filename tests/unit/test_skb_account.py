@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from locality.skb_account import (
+from locality.skb.accounting import (
     CELL,
     ROW,
     RX,
@@ -22,7 +22,7 @@ from locality.skb_account import (
 )
 
 if TYPE_CHECKING:
-    from locality.skb_account import Figures
+    from locality.skb.accounting import Figures
 
 CPUS = 3
 cpu_numbers = st.integers(0, CPUS - 1)

@@ -23,7 +23,7 @@ import pytest
 from locality.accept.source import AcceptSource, Filter
 from locality.machine import topology
 from locality.sinks.json_lines import JsonAccept
-from locality.skb import SkbSource
+from locality.skb.source import SkbSource
 from tests.live.agreement import (
     ATTEMPTS,
     PACKETS_MAY_DIFFER,

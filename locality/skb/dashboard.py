@@ -15,7 +15,7 @@ from locality.dashboard.sparkline import Minute, sparkline
 from locality.machine.distance import packets_by_distance
 from locality.machine.topology import Distance
 from locality.sinks.text import distance_words, percent
-from locality.skb_account import RX, TX, Flow, Interval, share
+from locality.skb.accounting import RX, TX, Flow, Interval, share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,7 +22,7 @@ from locality.bpf.engine import choose
 from locality.bpf.ladder import Footing, Rung, climb
 from locality.errors import LocalityError, Unsupported
 from locality.machine import topology
-from locality.skb_account import (
+from locality.skb.accounting import (
     CELL,
     ROW,
     Array,
