@@ -6,12 +6,12 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from locality import udp
 from locality.accept import source as accept
 from locality.bpf import engine
 from locality.errors import Unsupported
 from locality.machine.capabilities import PURPOSES
 from locality.skb import source as skb
+from locality.udp import source as udp
 from locality.untrusted import printable
 
 if TYPE_CHECKING:

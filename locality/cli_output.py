@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from locality.sinks.dashboard import AcceptDashboard, Header, SkbDashboard, UdpDashboard
     from locality.skb.accounting import Interval
     from locality.stream import Sink
-    from locality.udp_account import UdpInterval
+    from locality.udp.interval import UdpInterval
 
 D = TypeVar("D", "AcceptDashboard", "SkbDashboard", "UdpDashboard")
 
@@ -220,14 +220,14 @@ def udp_output(
         return
     match format_:
         case "json":
-            from locality.sinks.udp_records import JsonUdp
+            from locality.udp.records import JsonUdp
 
             yield JsonUdp(sys.stdout)
         case "csv":
-            from locality.sinks.udp_records import CsvUdp
+            from locality.udp.records import CsvUdp
 
             yield CsvUdp(sys.stdout)
         case _:
-            from locality.sinks.udp_text import TextUdp
+            from locality.udp.text import TextUdp
 
             yield TextUdp(sys.stdout)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from locality.recording.reader import Reader
     from locality.sinks.dashboard import Header
     from locality.skb.accounting import Interval
-    from locality.udp_account import UdpInterval
+    from locality.udp.interval import UdpInterval
 
 #: A slower replay is a mistake in the number.
 SLOWEST = 0.001
@@ -136,9 +136,9 @@ def _replay_datagrams(
     reader: Reader, speed: float, format_: str, live: Header | None, svg: Path | None
 ) -> Iterator[str]:
     from locality.recording.replay import play
-    from locality.replay_udp import timed_datagrams
-    from locality.sinks.udp_text import udp_summary_lines
     from locality.summary import Summary
+    from locality.udp.replay import timed_datagrams
+    from locality.udp.text import udp_summary_lines
 
     check_udp_format(format_)
     summary: Summary[UdpInterval] = Summary()

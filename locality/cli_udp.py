@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from locality.stream import Sink
-    from locality.udp_account import UdpInterval
+    from locality.udp.interval import UdpInterval
 
 
 @click.command()
@@ -66,10 +66,10 @@ def udp(
 ) -> None:
     """Show who gets the datagrams: by socket, reading thread, CPU and flow."""
     from locality.machine import topology
-    from locality.sinks.udp_text import udp_summary_lines
     from locality.stream import stream
     from locality.summary import Summary
-    from locality.udp import UdpFilter, UdpSource
+    from locality.udp.source import UdpFilter, UdpSource
+    from locality.udp.text import udp_summary_lines
 
     check_udp_format(format_)
     check_live(live=live, format_=format_, svg=svg)
@@ -82,7 +82,7 @@ def udp(
         sinks: list[Sink[UdpInterval]] = [summary]
         if record is not None:
             from locality.recording.format import Meta
-            from locality.sinks.udp_recorder import UdpRecorder
+            from locality.udp.recorder import UdpRecorder
 
             meta = Meta.here("udp", source.footing, machine, wanted=f"{wanted}", interval=interval)
             sinks.append(stack.enter_context(UdpRecorder(record, meta, force=force)))

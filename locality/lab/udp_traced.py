@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from locality.lab.udp_forwarder import PORT
-from locality.udp import UdpFilter, UdpSource
+from locality.udp.source import UdpFilter, UdpSource
 
 if TYPE_CHECKING:
     from contextlib import ExitStack

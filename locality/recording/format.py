@@ -22,7 +22,7 @@ import pyarrow as pa
 from locality import __version__
 from locality.errors import LocalityError
 from locality.machine.topology import Distance, Topology
-from locality.udp_account import READER_SUMS, SOCKET_OWN
+from locality.udp.interval import READER_SUMS, SOCKET_OWN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,7 +86,7 @@ SKB_SCHEMA = pa.schema(
 
 #: One batch an interval, of rows of several kinds: ``row`` says which, `UDP_ROWS` which columns
 #: it has; the others are null. time: the interval's end. The columns are those of
-#: `locality.udp_account`; laddr and lport are the receiver's end, raddr and rport the sender's.
+#: `locality.udp.interval`; laddr and lport are the receiver's end, raddr and rport the sender's.
 UDP_SCHEMA = pa.schema(
     [
         ("time", _TIME),

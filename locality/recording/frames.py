@@ -21,7 +21,7 @@ from locality.recording.format import (
     Meta,
 )
 from locality.recording.reader import Reader
-from locality.recording_udp import UdpFrames, name_texts, udp_frames
+from locality.udp.frames import UdpFrames, name_texts, udp_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +54,7 @@ class Recording:
             delivered_local (Int64, of rx only); apart, together (int64): packets whose CPUs
             are known to differ, or to be one, but not by number; lost (int64, since the
             start). NA is a figure that the rung cannot see.
-        udp: The frames of datagrams: see `locality.recording_udp.UdpFrames`.
+        udp: The frames of datagrams: see `locality.udp.frames.UdpFrames`.
         lost: The latest count of what was lost; also of a recording that was cut.
         torn: Bytes at the end that are no complete batch and were skipped.
         note: In words, what is wrong with the end; empty if nothing.

@@ -18,7 +18,7 @@ from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.errors import LocalityError
 from locality.skb.accounting import RX, TX, Flow, Interval
 from locality.stream import interruptible
-from locality.udp_account import UdpInterval
+from locality.udp.interval import UdpInterval
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from locality.report_udp import udp_over
-from locality.report_udp_change import udp_change_sections
 from locality.reporting import figures as draw
 from locality.reporting import over_time as numbers
 from locality.reporting.blocks import picture
@@ -13,6 +11,8 @@ from locality.reporting.page import Section, Table
 from locality.reporting.sections import packets_by_distance, share_columns
 from locality.reporting.statistics import compare
 from locality.sinks.text import percent
+from locality.udp.report import udp_over
+from locality.udp.report_change import udp_change_sections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

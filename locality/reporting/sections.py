@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from locality.machine.distance import shares, shown
-from locality.report_udp import udp_blocks, udp_cautions, udp_datagrams, udp_headline
 from locality.reporting import figures as draw
 from locality.reporting import over_time as numbers
 from locality.reporting.blocks import picture
 from locality.reporting.page import Table
 from locality.sinks.text import duration, percent
 from locality.skb.accounting import share
+from locality.udp.report import udp_blocks, udp_cautions, udp_datagrams, udp_headline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

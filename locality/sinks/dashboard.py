@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from locality.accept.dashboard import AcceptDashboard
 from locality.dashboard.screen import PERIOD, Header
-from locality.sinks.dashboard_udp import UdpDashboard
 from locality.skb.dashboard import SkbDashboard
+from locality.udp.dashboard import UdpDashboard
 
 __all__ = ["PERIOD", "AcceptDashboard", "Header", "SkbDashboard", "UdpDashboard"]

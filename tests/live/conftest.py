@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import pytest
 
-from locality import udp
 from locality.accept import source as accept
 from locality.skb import source as skb
+from locality.udp import source as udp
 from tests.live.rungs import ASKED, limitation
 
 MEASUREMENTS = {

@@ -11,13 +11,13 @@ import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from locality.udp import UdpFilter, UdpSource
+from locality.udp.source import UdpFilter, UdpSource
 from tests.live.traffic import PATIENCE, in_thread, pinned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from locality.udp_account import UdpInterval
+    from locality.udp.interval import UdpInterval
 
 LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 PAYLOAD = b"x" * 40

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from locality.accept.source import AcceptSource
     from locality.bpf.ladder import Footing, Rung
     from locality.skb.source import SkbSource
-    from locality.udp import UdpSource
+    from locality.udp.source import UdpSource
 
 Source = Callable[..., "AcceptSource | SkbSource | UdpSource"]
 

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from locality.bpf import btf
-from locality.udp import MAX_SOCKETS, RUNGS, UdpFilter, UdpSource
-from locality.udp_balance import Balance, balances
+from locality.udp.balance import Balance, balances
+from locality.udp.source import MAX_SOCKETS, RUNGS, UdpFilter, UdpSource
 from tests.live.datagrams import (
     PAYLOAD,
     WAYS,
@@ -49,7 +49,7 @@ from tests.live.rungs import (
 from tests.live.traffic import EMULATED, HERE, PATIENCE, THERE, in_thread
 
 if TYPE_CHECKING:
-    from locality.udp_account import UdpInterval
+    from locality.udp.interval import UdpInterval
 
 pytestmark = [pytest.mark.live]
 

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from locality import attach_cbpf, cbpf
-from locality.udp import RUNGS, UdpSource
-from locality.udp_advice import cures
-from locality.udp_balance import balances
+from locality.udp.advice import cures
+from locality.udp.balance import balances
+from locality.udp.source import RUNGS, UdpSource
 from tests.live.datagrams import PAYLOAD, drain, fill, group, of, receiver, sender, watching
 from tests.live.rungs import parametrize
 from tests.live.traffic import in_thread
 
 if TYPE_CHECKING:
-    from locality.udp_account import UdpInterval
+    from locality.udp.interval import UdpInterval
 
 pytestmark = [pytest.mark.live]
 

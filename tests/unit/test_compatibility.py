@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from locality import udp
 from locality.accept import source as accept
 from locality.skb import source as skb
+from locality.udp import source as udp
 from tests.vm.compatibility import ANY, ROWS, Cell, Column, cells, page, table
 
 CHECKOUT = Path(__file__).parents[2]

@@ -20,12 +20,12 @@ from locality.recording.export import export
 from locality.recording.frames import load
 from locality.recording.info import Info
 from locality.recording.reader import Reader
-from locality.replay_udp import timed_datagrams
-from locality.sinks.udp_recorder import UdpRecorder, udp_rows
-from locality.sinks.udp_records import CsvUdp, JsonUdp
-from locality.sinks.udp_text import TextUdp, udp_summary_lines
 from locality.summary import Summary
-from locality.udp_account import UdpGroup, UdpInterval
+from locality.udp.interval import UdpGroup, UdpInterval
+from locality.udp.recorder import UdpRecorder, udp_rows
+from locality.udp.records import CsvUdp, JsonUdp
+from locality.udp.replay import timed_datagrams
+from locality.udp.text import TextUdp, udp_summary_lines
 from tests.unit.recordings import CPUS, meta
 from tests.unit.test_recording import HOSTILE
 from tests.unit.udp_intervals import flows, interval, readers, sockets

@@ -10,9 +10,9 @@ import pytest
 
 from locality.recording.frames import load
 from locality.report import write_report
-from locality.report_udp import effective_of
-from locality.sinks.udp_recorder import UdpRecorder
-from locality.udp_account import UdpGroup
+from locality.udp.interval import UdpGroup
+from locality.udp.recorder import UdpRecorder
+from locality.udp.report import effective_of
 from tests.unit.recordings import CPUS, STARTED, accepts, meta
 from tests.unit.test_report_page import HOSTILE, report
 from tests.unit.udp_intervals import flows, interval, readers, sockets

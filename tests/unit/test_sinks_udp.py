@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from locality.sinks.udp_records import NAMES, CsvUdp, JsonUdp
-from locality.sinks.udp_text import MOST_BLOCKS, MOST_SOCKETS, TextUdp, udp_summary_lines
 from locality.summary import Summary
+from locality.udp.records import NAMES, CsvUdp, JsonUdp
+from locality.udp.text import MOST_BLOCKS, MOST_SOCKETS, TextUdp, udp_summary_lines
 from tests.unit.test_sinks_text import HOSTILE, WIDTH
 from tests.unit.udp_intervals import flows, interval, readers, sockets
 
 if TYPE_CHECKING:
-    from locality.udp_account import UdpInterval
+    from locality.udp.interval import UdpInterval
 
 
 def text_of(batch: UdpInterval) -> list[str]:

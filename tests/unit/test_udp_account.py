@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from locality.summary import Summary
-from locality.udp_account import MOST_FLOWS, UdpInterval
+from locality.udp.interval import MOST_FLOWS, UdpInterval
 from tests.unit.udp_intervals import flows, interval, readers, sockets
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from locality.udp_advice import ENOUGH_SAMPLES, concentration, cures, meaning
-from locality.udp_balance import arrivals, balances, effective_sockets, endpoint, imbalance
+from locality.udp.advice import ENOUGH_SAMPLES, concentration, cures, meaning
+from locality.udp.balance import arrivals, balances, effective_sockets, endpoint, imbalance
 from tests.unit.udp_intervals import ANY_ADDRESS, address, flows, interval, sockets
 
 

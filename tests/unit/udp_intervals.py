@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from locality.udp_account import FLOW, READER, SOCKET, Array, UdpGroup, UdpInterval
+from locality.udp.interval import FLOW, READER, SOCKET, Array, UdpGroup, UdpInterval
 
 ANY_ADDRESS = UdpGroup(4026531833, "0.0.0.0", 5000, 4, order_known=True, program="")
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from locality import udp
 from locality.accept import source as accept
 from locality.skb import source as skb
+from locality.udp import source as udp
 from locality.untrusted import printable
 
 if TYPE_CHECKING:

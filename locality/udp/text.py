@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from locality.sinks.text import WIDTH, percent
 from locality.skb.accounting import share
-from locality.udp_advice import concentration, cures, meaning
-from locality.udp_balance import balances
+from locality.udp.advice import concentration, cures, meaning
+from locality.udp.balance import balances
 from locality.untrusted import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from locality.summary import Summary
-    from locality.udp_account import UdpInterval
-    from locality.udp_balance import Balance
+    from locality.udp.balance import Balance
+    from locality.udp.interval import UdpInterval
 
 #: The busiest are shown; JSON and CSV have all.
 MOST_BLOCKS = 12

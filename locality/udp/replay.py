@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from locality.errors import LocalityError
 from locality.recording.format import UDP_ROWS, UDP_UNKNOWN
-from locality.udp_account import (
+from locality.udp.interval import (
     FLOW,
     READER,
     READER_SUMS,

@@ -6,16 +6,16 @@ import csv
 import json
 from typing import TYPE_CHECKING, Any, TextIO
 
-from locality.udp_account import READER_SUMS
-from locality.udp_advice import concentration, cures
-from locality.udp_balance import balances, endpoint
+from locality.udp.advice import concentration, cures
+from locality.udp.balance import balances, endpoint
+from locality.udp.interval import READER_SUMS
 from locality.untrusted import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from locality.udp_account import UdpInterval
-    from locality.udp_balance import Balance
+    from locality.udp.balance import Balance
+    from locality.udp.interval import UdpInterval
 
 _OF_SOCKET = ("drops", "refused", "queued", "queued_bytes", "rcvbuf", "peak")
 

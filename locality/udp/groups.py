@@ -16,7 +16,7 @@ from locality.machine.processes import pids_with_thread_named
 from locality.reuseport import survey as groups
 from locality.reuseport import workers
 from locality.steering.preflight import describe
-from locality.udp_account import UdpGroup
+from locality.udp.interval import UdpGroup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

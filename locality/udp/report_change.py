@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from locality import report_udp_figures as draw
-from locality.report_udp import places_of, shares_of
 from locality.reporting.blocks import picture
 from locality.reporting.page import Section, Table
 from locality.sinks.text import percent
-from locality.sinks.udp_text import busiest
-from locality.udp_balance import balances
+from locality.udp import figures as draw
+from locality.udp.balance import balances
+from locality.udp.report import places_of, shares_of
+from locality.udp.text import busiest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from locality.reporting.blocks import Named
     from locality.reporting.over_time import Array
-    from locality.udp_account import UdpInterval
-    from locality.udp_balance import Balance
+    from locality.udp.balance import Balance
+    from locality.udp.interval import UdpInterval
 
 
 def udp_change_sections(before: Sequence[Named], after: Sequence[Named]) -> Iterator[Section]:

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from locality import report_udp_figures as draw_udp
 from locality.reporting import figures as draw
 from locality.reporting.blocks import picture
 from locality.reporting.over_time import OverTime, udp_over_time
 from locality.reporting.page import Picture, Table
 from locality.sinks.text import percent
-from locality.sinks.udp_text import busiest
 from locality.skb.accounting import share
-from locality.udp_advice import concentration, cures, meaning
-from locality.udp_balance import arrivals, balances, effective_sockets, endpoint
+from locality.udp import figures as draw_udp
+from locality.udp.advice import concentration, cures, meaning
+from locality.udp.balance import arrivals, balances, effective_sockets, endpoint
+from locality.udp.text import busiest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from locality.recording.frames import Recording
     from locality.reporting.blocks import Block
     from locality.reporting.over_time import Array
-    from locality.udp_account import UdpInterval
-    from locality.udp_balance import Balance
+    from locality.udp.balance import Balance
+    from locality.udp.interval import UdpInterval
 
 #: The busiest have a figure of their own; the rest is counted in words.
 MOST_GROUPS = 6

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from locality.udp_account import Array, UdpGroup, UdpInterval
+    from locality.udp.interval import Array, UdpGroup, UdpInterval
 
 _IPV4 = 2
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from locality.udp_balance import Balance
+    from locality.udp.balance import Balance
 
 #: From this share, in per cent, no distribution by flow can be even over two sockets.
 CONCENTRATED = 50.0

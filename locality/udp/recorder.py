@@ -15,12 +15,12 @@ import pyarrow as pa
 
 from locality.recording.format import UDP_ROWS, UDP_SCHEMA
 from locality.recording.writer import Recorder, nanoseconds
-from locality.udp_account import READER_SUMS, SOCKET_OWN
+from locality.udp.interval import READER_SUMS, SOCKET_OWN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from locality.udp_account import Array, UdpInterval
+    from locality.udp.interval import Array, UdpInterval
 
 #: The IP version of an address family.
 VERSIONS = {socket.AF_INET: 4, socket.AF_INET6: 6}

@@ -10,13 +10,13 @@ import pandas as pd
 import pyarrow as pa
 
 from locality.recording.format import UDP_ROWS, UDP_SCHEMA, UDP_UNKNOWN
-from locality.replay_udp import udp_interval_of, udp_parts
+from locality.udp.replay import udp_interval_of, udp_parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from locality.recording.format import Meta
-    from locality.udp_account import UdpInterval
+    from locality.udp.interval import UdpInterval
 
 #: Integers that may be missing; pandas would make floats of them.
 _TYPES = {
@@ -31,7 +31,7 @@ _TYPES = {
 class UdpFrames:
     """What was recorded of datagrams; each frame has time (the interval's end) and seconds.
 
-    The columns are those of `locality.udp_account.READER`, `SOCKET` and `FLOW`; laddr and
+    The columns are those of `locality.udp.interval.READER`, `SOCKET` and `FLOW`; laddr and
     lport are the receiver's end, raddr and rport the sender's; family is 4 or 6. NA: not
     known, or of no group.
 

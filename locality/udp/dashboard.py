@@ -9,10 +9,10 @@ from locality.dashboard.heatmap import heat_map
 from locality.dashboard.screen import Dashboard
 from locality.dashboard.sparkline import Minute, sparkline
 from locality.sinks.text import percent
-from locality.sinks.udp_text import advice, block, busiest
 from locality.skb.accounting import share
-from locality.udp_advice import cures
-from locality.udp_balance import balances
+from locality.udp.advice import cures
+from locality.udp.balance import balances
+from locality.udp.text import advice, block, busiest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from locality.dashboard.screen import Header
     from locality.machine.topology import Topology
-    from locality.udp_account import UdpInterval
+    from locality.udp.interval import UdpInterval
 
 #: Lines that a heat map is worth drawing in.
 _LEAST_MAP = 5

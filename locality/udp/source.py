@@ -20,7 +20,8 @@ from locality.bpf.ladder import Footing, Rung, climb
 from locality.bpf.object import Object
 from locality.errors import Unsupported
 from locality.machine import topology
-from locality.udp_account import (
+from locality.udp.groups import Membership
+from locality.udp.interval import (
     FLOW,
     FLOW_KEY,
     GAUGES,
@@ -33,7 +34,6 @@ from locality.udp_account import (
     UdpInterval,
     in_order,
 )
-from locality.udp_groups import Membership
 from locality.wanted import Wanted
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Datagrams: which socket, thread and CPU reads them, and of which flow they are."""
