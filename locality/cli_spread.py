@@ -14,7 +14,7 @@ from locality.options import SECONDS, WRITABLE, json_options
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from locality.spread import Footing, Spread
+    from locality.spread.source import Footing, Spread
     from locality.stream import Sink
 
 WARNING = (
@@ -60,8 +60,8 @@ def spread(
     program away, with Ctrl-C or with this process.
     """
     from locality.bpf.xdp import Mode
-    from locality.sinks.spread import JsonSpread, TextSpread, summary_lines
-    from locality.spread import SpreadSource
+    from locality.spread.source import SpreadSource
+    from locality.spread.text import JsonSpread, TextSpread, summary_lines
     from locality.stream import stream
     from locality.summary import Summary
 
@@ -84,7 +84,7 @@ def spread(
 
 
 def _say_where_we_stand(footing: Footing, interface: str, ports: tuple[int, ...]) -> None:
-    from locality.spread import FIRST_PORT
+    from locality.spread.source import FIRST_PORT
     from locality.untrusted import printable
 
     why = "".join(f"; {one.rung}: {one.answer}" for one in footing.refused)

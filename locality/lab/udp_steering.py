@@ -90,7 +90,7 @@ def spreading(server: Namespace) -> Iterator[bool]:
     """
     # To be had once: it loads libbpf and a probe.
     from locality.bpf.xdp import Mode  # noqa: PLC0415
-    from locality.spread import SpreadSource  # noqa: PLC0415
+    from locality.spread.source import SpreadSource  # noqa: PLC0415
 
     with server.joined():
         source = SpreadSource(LINK, [PORT])

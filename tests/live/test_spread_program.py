@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from locality.bpf import run
 from locality.bpf.counters import Counters
 from locality.machine import topology
-from locality.spread import COUNTS, FIGURES, open_object
+from locality.spread.source import COUNTS, FIGURES, open_object
 from tests.live import spread_reference as reference
 from tests.live.rungs import ASKED
 

@@ -10,12 +10,12 @@ import numpy as np
 
 from locality.sinks.text import PAGE, percent
 from locality.skb.accounting import share
-from locality.spread import FIGURES
+from locality.spread.source import FIGURES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from locality.spread import Spread
+    from locality.spread.source import Spread
     from locality.summary import Summary
 
 #: CPUs named on a line; JSON has all.
