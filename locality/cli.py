@@ -15,8 +15,17 @@ from typing import TYPE_CHECKING
 import click
 
 from locality import __version__
-from locality.cli_lazy import LazyGroup
-from locality.cli_output import (
+from locality.commands.lazy import LazyGroup
+from locality.commands.options import (
+    AT_LEAST_ONE,
+    SECONDS,
+    comm_option,
+    engine_option,
+    pids_option,
+    ports_option,
+    tracing_options,
+)
+from locality.commands.output import (
     accept_output,
     check_live,
     check_matrix,
@@ -29,15 +38,6 @@ from locality.cli_output import (
     tell,
 )
 from locality.errors import LocalityError
-from locality.options import (
-    AT_LEAST_ONE,
-    SECONDS,
-    comm_option,
-    engine_option,
-    pids_option,
-    ports_option,
-    tracing_options,
-)
 
 if TYPE_CHECKING:
     from locality.accept.source import AcceptBatch
@@ -50,19 +50,19 @@ EXIT_INTERRUPTED = 128 + 2
 
 #: Where the other commands are.
 ELSEWHERE = {
-    "attach-cbpf": "locality.cli_attach",
-    "demo": "locality.cli_demo",
-    "doctor": "locality.cli_doctor",
-    "explain": "locality.cli_explain",
-    "export": "locality.cli_recordings",
-    "groups": "locality.cli_groups",
-    "info": "locality.cli_recordings",
-    "lab": "locality.cli_lab",
-    "replay": "locality.cli_recordings",
-    "report": "locality.cli_recordings",
-    "spread": "locality.cli_spread",
-    "udp": "locality.cli_udp",
-    "undo": "locality.cli_doctor",
+    "attach-cbpf": "locality.commands.attach",
+    "demo": "locality.commands.demo",
+    "doctor": "locality.commands.doctor",
+    "explain": "locality.commands.explain",
+    "export": "locality.commands.recordings",
+    "groups": "locality.commands.groups",
+    "info": "locality.commands.recordings",
+    "lab": "locality.commands.lab",
+    "replay": "locality.commands.recordings",
+    "report": "locality.commands.recordings",
+    "spread": "locality.commands.spread",
+    "udp": "locality.commands.udp",
+    "undo": "locality.commands.doctor",
 }
 
 

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from locality.cli_output import (
+from locality.commands.options import (
+    AT_LEAST_ONE,
+    SECONDS,
+    comm_option,
+    pids_option,
+    ports_option,
+    tracing_options,
+)
+from locality.commands.output import (
     check_live,
     check_udp_format,
     check_who,
@@ -15,14 +23,6 @@ from locality.cli_output import (
     header_of,
     say_where_we_stand,
     udp_output,
-)
-from locality.options import (
-    AT_LEAST_ONE,
-    SECONDS,
-    comm_option,
-    pids_option,
-    ports_option,
-    tracing_options,
 )
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from locality.cli_output import end, tell
+from locality.commands.options import SECONDS, WRITABLE, json_options
+from locality.commands.output import end, tell
 from locality.errors import LocalityError
-from locality.options import SECONDS, WRITABLE, json_options
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from locality.cli_steer import (
+from locality.commands.options import AT_LEAST_ONE, CPU_LIST, PORT, SECONDS, payload_options
+from locality.commands.steer import (
     AUTO,
     Wish,
     follow_groups,
@@ -16,7 +17,6 @@ from locality.cli_steer import (
     steer,
     unsteer,
 )
-from locality.options import AT_LEAST_ONE, CPU_LIST, PORT, SECONDS, payload_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable

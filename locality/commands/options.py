@@ -41,7 +41,7 @@ class CpuList(click.ParamType[frozenset[int]]):
         ctx: click.Context | None,
     ) -> frozenset[int]:
         """Read a list; an empty one is no answer."""
-        from locality.machine.topology import parse_cpu_list  # noqa: PLC0415 - not for --help
+        from locality.machine.topology import parse_cpu_list
 
         try:
             cpus = frozenset(parse_cpu_list(str(value)))

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from locality.cli_output import (
+from locality.commands.options import (
+    OUTPUT,
+    READABLE,
+    SPEED,
+    force_option,
+    format_options,
+    live_options,
+)
+from locality.commands.output import (
     accept_output,
     check_live,
     check_matrix,
@@ -18,7 +26,6 @@ from locality.cli_output import (
     tell,
     udp_output,
 )
-from locality.options import OUTPUT, READABLE, SPEED, force_option, format_options, live_options
 from locality.untrusted import printable
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from locality.cli_demo import demo
-from locality.cli_output import show, tell
-from locality.options import OUTPUT, SECONDS, json_options
+from locality.commands.demo import demo
+from locality.commands.options import OUTPUT, SECONDS, json_options
+from locality.commands.output import show, tell
 
 if TYPE_CHECKING:
     from locality.lab.udp_cases import Result

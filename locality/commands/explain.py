@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from locality.cli_doctor import put_back_from
-from locality.cli_output import show, tell
+from locality.commands.doctor import put_back_from
+from locality.commands.options import AT_LEAST_ONE, OUTPUT, PORT, SECONDS, json_options
+from locality.commands.output import show, tell
 from locality.errors import LocalityError
-from locality.options import AT_LEAST_ONE, OUTPUT, PORT, SECONDS, json_options
 
 if TYPE_CHECKING:
     from locality.explain.observe import Observation, Observer

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from locality.cli_output import show, tell
+from locality.commands.options import OUTPUT, SECONDS, WRITABLE, force_option
+from locality.commands.output import show, tell
 from locality.errors import LocalityError
-from locality.options import OUTPUT, SECONDS, WRITABLE, force_option
 
 if TYPE_CHECKING:
     from pathlib import Path

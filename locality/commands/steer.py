@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from locality.cli_output import show, tell
+from locality.commands.output import show, tell
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""The commands: options to a source and its sinks; no logic."""
