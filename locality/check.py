@@ -11,8 +11,8 @@ from locality.bpf import engine
 from locality.errors import Unsupported
 from locality.machine.capabilities import PURPOSES
 from locality.skb import source as skb
+from locality.text import printable
 from locality.udp import source as udp
-from locality.untrusted import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -22,7 +22,7 @@ from locality.reporting import figures as report_figures
 from locality.reporting.comparison import change_sections
 from locality.reporting.page import Page, Section, Table, html, markdown
 from locality.reporting.sections import blocks, cautions, events, facts, headline
-from locality.untrusted import printable
+from locality.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -19,7 +19,7 @@ from locality.bpf.engine import Engine, choose
 from locality.bpf.ladder import Footing, Rung, climb
 from locality.bpf.ring import Ring
 from locality.errors import Unsupported
-from locality.wanted import Wanted
+from locality.filter import Wanted
 
 if TYPE_CHECKING:
     from locality.bpf.object import Object

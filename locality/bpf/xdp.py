@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from locality.bpf.libbpf import lib
 from locality.errors import LocalityError, Unsupported
-from locality.untrusted import printable
+from locality.text import printable
 
 if TYPE_CHECKING:
     from locality.bpf.object import Object

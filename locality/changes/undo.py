@@ -19,7 +19,7 @@ from locality.cbpf import Program
 from locality.changes.kernel import FileChange, KernelFiles, TableChange
 from locality.changes.server import GroupPlace, OldAffinity, OldProgram
 from locality.errors import LocalityError
-from locality.untrusted import printable
+from locality.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -26,7 +26,7 @@ from locality.commands.output import (
     tell,
     udp_output,
 )
-from locality.untrusted import printable
+from locality.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -85,7 +85,7 @@ def spread(
 
 def _say_where_we_stand(footing: Footing, interface: str, ports: tuple[int, ...]) -> None:
     from locality.spread.source import FIRST_PORT
-    from locality.untrusted import printable
+    from locality.text import printable
 
     why = "".join(f"; {one.rung}: {one.answer}" for one in footing.refused)
     to = ", ".join(map(str, sorted(set(ports))))

@@ -15,7 +15,7 @@ from rich.segment import Segment
 
 from locality.dashboard.frame import BAD, DIM, STRONG, Line, fit, in_encoding, line, spread
 from locality.dashboard.svg import save_svg
-from locality.untrusted import printable
+from locality.text import printable
 
 if TYPE_CHECKING:
     from pathlib import Path

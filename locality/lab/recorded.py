@@ -15,7 +15,7 @@ from locality.recording.reader import Reader
 from locality.recording.replay import play, timed_accepts, timed_intervals
 from locality.sinks.text import skb_summary_lines, summary_lines
 from locality.summary import Summary
-from locality.untrusted import printable
+from locality.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ from locality.errors import LocalityError
 from locality.machine.topology import format_cpu_list
 from locality.sinks.text import percent
 from locality.skb.accounting import share
-from locality.untrusted import printable
+from locality.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

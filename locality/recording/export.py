@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from locality.errors import LocalityError
 from locality.recording.reader import Reader
 from locality.recording.writer import create
-from locality.untrusted import printable
+from locality.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from locality.untrusted import printable
+from locality.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

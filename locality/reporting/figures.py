@@ -16,7 +16,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
 
-from locality.untrusted import printable
+from locality.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

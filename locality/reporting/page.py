@@ -15,7 +15,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from locality.untrusted import printable
+from locality.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -11,7 +11,7 @@ from locality import cbpf
 from locality.errors import LocalityError
 from locality.machine.topology import format_cpu_list
 from locality.steering.preflight import describe
-from locality.untrusted import printable
+from locality.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

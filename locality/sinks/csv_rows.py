@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from locality.accept.columns import NAMES, columns
 from locality.sinks.json_lines import interval_record
-from locality.untrusted import printable
+from locality.text import printable
 
 if TYPE_CHECKING:
     from locality.accept.source import AcceptBatch

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 from locality.accept.columns import columns
 from locality.machine.distance import by_distance, packets_by_distance, shares, shown
 from locality.skb.accounting import RX, TX, Flow, share
-from locality.untrusted import printable
+from locality.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -26,7 +26,7 @@ from locality.bpf.xdp import Mode
 from locality.errors import LocalityError, Unsupported
 from locality.machine import topology
 from locality.machine.capabilities import held, missing_for_probes
-from locality.untrusted import printable
+from locality.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection

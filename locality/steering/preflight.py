@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from locality import cbpf
 from locality.machine.topology import format_cpu_list
-from locality.untrusted import printable
+from locality.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping

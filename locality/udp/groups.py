@@ -21,8 +21,8 @@ from locality.udp.interval import UdpGroup
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from locality.filter import Wanted
     from locality.reuseport.survey import FoundGroup
-    from locality.wanted import Wanted
 
 #: At most this share of the time goes into looking for groups; more if there are sockets that
 #: were never looked for.

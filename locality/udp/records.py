@@ -6,10 +6,10 @@ import csv
 import json
 from typing import TYPE_CHECKING, Any, TextIO
 
+from locality.text import printable
 from locality.udp.advice import concentration, cures
 from locality.udp.balance import balances, endpoint
 from locality.udp.interval import READER_SUMS
-from locality.untrusted import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,6 +19,7 @@ from locality.bpf.counters import Counters
 from locality.bpf.ladder import Footing, Rung, climb
 from locality.bpf.object import Object
 from locality.errors import Unsupported
+from locality.filter import Wanted
 from locality.machine import topology
 from locality.udp.groups import Membership
 from locality.udp.interval import (
@@ -34,7 +35,6 @@ from locality.udp.interval import (
     UdpInterval,
     in_order,
 )
-from locality.wanted import Wanted
 
 if TYPE_CHECKING:
     from locality.bpf.engine import Kernel

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from locality.sinks.text import WIDTH, percent
 from locality.skb.accounting import share
+from locality.text import printable
 from locality.udp.advice import concentration, cures, meaning
 from locality.udp.balance import balances
-from locality.untrusted import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

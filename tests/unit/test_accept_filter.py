@@ -7,7 +7,7 @@ import pytest
 from locality.accept.source import Filter
 from locality.bpf.object import Object
 from locality.errors import LocalityError
-from locality.wanted import MAX_CHOICES
+from locality.filter import MAX_CHOICES
 
 
 # No filter must be the probe's own idea of no filter: 0 is a CPU.

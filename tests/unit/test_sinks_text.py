@@ -25,7 +25,7 @@ from locality.sinks.text import (
 )
 from locality.skb.accounting import Flow, Interval, share
 from locality.summary import Summary
-from locality.untrusted import printable
+from locality.text import printable
 
 WIDTH = 80
 HOSTILE = [

@@ -13,8 +13,8 @@ from xml.etree import ElementTree as ET
 
 from locality.accept import source as accept
 from locality.skb import source as skb
+from locality.text import printable
 from locality.udp import source as udp
-from locality.untrusted import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
