@@ -1,4 +1,4 @@
-"""Which tasks and ports a measurement is about; decided in the kernel (probes/wanted.h)."""
+"""Which tasks and ports a measurement is about; decided in the kernel (probes/filter.h)."""
 
 from __future__ import annotations
 

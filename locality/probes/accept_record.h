@@ -12,7 +12,7 @@
 #define LOCALITY_ACCEPT_RECORD_H
 
 #include "dialect.h"
-#include "wanted.h"
+#include "filter.h"
 
 enum {
 	WAIT_KNOWN = 1,
@@ -38,7 +38,7 @@ struct accept_event {
 	__u8 pad[6];
 };
 
-/* Filters beside those of wanted.h; -1 and 0 for none. */
+/* Filters beside those of filter.h; -1 and 0 for none. */
 CONSTANT(__s32, only_cpu);
 CONSTANT(__u8, only_family);
 

@@ -14,7 +14,7 @@
 #define LOCALITY_UDP_COUNTERS_H
 
 #include "udp_types.h"
-#include "wanted.h"
+#include "filter.h"
 
 /* Readings for which something must have been idle to lose its row. */
 #define IDLE 3
