@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from locality.arrays import Array
     from locality.dashboard.screen import Header
     from locality.machine.topology import Topology
-    from locality.skb.accounting import Array
 
 #: From this width on, workers and heat map stand side by side.
 WIDE = 120

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from locality.accept.source import AcceptBatch, Records
-    from locality.skb.accounting import Array
+    from locality.arrays import Array
 
 #: Seconds that workers, heat map and queue wait look back.
 WINDOW = 10

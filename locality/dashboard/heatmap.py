@@ -19,8 +19,8 @@ from locality.machine.topology import Distance
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from locality.arrays import Array
     from locality.machine.topology import Topology
-    from locality.skb.accounting import Array
 
 _NAMES = {
     Distance.CPU: "CPU",

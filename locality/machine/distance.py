@@ -10,8 +10,9 @@ from locality.machine.topology import Distance
 from locality.skb.accounting import share
 
 if TYPE_CHECKING:
+    from locality.arrays import Array
     from locality.machine.topology import Topology
-    from locality.skb.accounting import Array, Interval
+    from locality.skb.accounting import Interval
 
 #: How many at each distance.
 Counts = dict[Distance, int]

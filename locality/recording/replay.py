@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from locality.accept.source import Records
+    from locality.arrays import Array
     from locality.recording.format import Meta
     from locality.recording.reader import Reader
-    from locality.skb.accounting import Array
     from locality.stream import Sink
 
 #: Seconds between the batches of a replay in its own time, as in a live run.

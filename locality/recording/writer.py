@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from locality.accept.source import AcceptBatch, Records
+    from locality.arrays import Array
     from locality.machine.topology import Topology
     from locality.recording.format import Meta
-    from locality.skb.accounting import Array, Interval
+    from locality.skb.accounting import Interval
 
 #: No connection waits longer than this to be written, in seconds ...
 FLUSH_S = 1.0

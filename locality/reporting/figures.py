@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from locality.arrays import Array
     from locality.machine.distance import Counts
-    from locality.reporting.over_time import Array, OverTime
+    from locality.reporting.over_time import OverTime
     from locality.reporting.statistics import Change
 
 LOCAL, REMOTE, GREY = "#2a7f62", "#d1603d", "#6b7280"

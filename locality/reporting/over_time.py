@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from locality.arrays import Array
     from locality.machine.distance import Counts
 
-Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
 Direction = Literal["rx", "tx"]
 
 #: Accepts are counted in bins of this many seconds, in more of them if a recording is

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,7 +31,8 @@ from locality.sinks.text import percent
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
+    from locality.arrays import Array
+
 
 LEVEL = 95.0
 RESAMPLES = 4000

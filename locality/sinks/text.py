@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
     from locality.accept.source import AcceptBatch
     from locality.accept.summary import AcceptSummary
+    from locality.arrays import Array
     from locality.machine.distance import Counts
     from locality.machine.topology import Topology
-    from locality.skb.accounting import Array, Interval
+    from locality.skb.accounting import Interval
     from locality.summary import Summary
 
 #: Matrices of more CPUs do not fit a terminal; JSON has them whole.

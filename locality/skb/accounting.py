@@ -8,9 +8,12 @@ rung cannot give is None, never a guess.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from locality.arrays import Array
 
 #: Index of a direction in every array.
 RX, TX = 0, 1
@@ -45,8 +48,6 @@ ROW = np.dtype(
         ("acked_to", "u8"),
     ]
 )
-
-Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
 
 @dataclass(frozen=True)

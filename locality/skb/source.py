@@ -25,7 +25,6 @@ from locality.machine import topology
 from locality.skb.accounting import (
     CELL,
     ROW,
-    Array,
     Difference,
     FunctionAccount,
     Interval,
@@ -35,6 +34,7 @@ from locality.skb.accounting import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from locality.arrays import Array
     from locality.bpf.engine import Kernel
     from locality.bpf.object import Object
 

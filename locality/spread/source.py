@@ -13,7 +13,7 @@ from __future__ import annotations
 import socket
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 
@@ -30,6 +30,8 @@ from locality.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+    from locality.arrays import Array
 
 #: `struct spread_counts`: one for each CPU, in packets.
 COUNTS = np.dtype(
@@ -49,8 +51,6 @@ FIGURES = ("seen", "rewritten", "passed", "malformed")
 FIRST_PORT, SOURCE_PORTS = 1024, 65536 - 1024
 
 _PORTS = 65536
-
-Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
 
 @dataclass(frozen=True)

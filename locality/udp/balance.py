@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from locality.udp.interval import Array, UdpGroup, UdpInterval
+    from locality.arrays import Array
+    from locality.udp.interval import UdpGroup, UdpInterval
 
 _IPV4 = 2
 

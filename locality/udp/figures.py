@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from locality.reporting.over_time import Array
+    from locality.arrays import Array
 
 #: Bars that can be told from each other.
 MOST_BARS = 64

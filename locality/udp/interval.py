@@ -7,14 +7,15 @@ several datagrams. The kernel side is described in probes/udp_counters.h.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
+    from locality.arrays import Array
+
 
 _ENDPOINT = [
     ("inode", "u8"),

@@ -20,7 +20,8 @@ from locality.udp.interval import READER_SUMS, SOCKET_OWN
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from locality.udp.interval import Array, UdpInterval
+    from locality.arrays import Array
+    from locality.udp.interval import UdpInterval
 
 #: The IP version of an address family.
 VERSIONS = {socket.AF_INET: 4, socket.AF_INET6: 6}

@@ -18,7 +18,6 @@ from locality.udp.interval import (
     READER_SUMS,
     SOCKET,
     SOCKET_OWN,
-    Array,
     UdpGroup,
     UdpInterval,
 )
@@ -26,6 +25,7 @@ from locality.udp.interval import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from locality.arrays import Array
     from locality.recording.format import Meta
     from locality.recording.reader import Reader
 

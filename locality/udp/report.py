@@ -20,9 +20,9 @@ from locality.udp.text import busiest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from locality.arrays import Array
     from locality.recording.frames import Recording
     from locality.reporting.blocks import Block
-    from locality.reporting.over_time import Array
     from locality.udp.balance import Balance
     from locality.udp.interval import UdpInterval
 

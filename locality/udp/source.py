@@ -31,12 +31,12 @@ from locality.udp.interval import (
     READER_SUMS,
     SOCKET,
     SOCKET_OWN,
-    Array,
     UdpInterval,
     in_order,
 )
 
 if TYPE_CHECKING:
+    from locality.arrays import Array
     from locality.bpf.engine import Kernel
 
 #: `struct udp_socket`.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from locality.udp.interval import FLOW, READER, SOCKET, Array, UdpGroup, UdpInterval
+from locality.udp.interval import FLOW, READER, SOCKET, UdpGroup, UdpInterval
+
+if TYPE_CHECKING:
+    from locality.arrays import Array
 
 ANY_ADDRESS = UdpGroup(4026531833, "0.0.0.0", 5000, 4, order_known=True, program="")
 
