@@ -15,9 +15,9 @@ from tempfile import TemporaryDirectory
 from benchmarks.programs import SOURCES, open_bpf
 from locality.accept.source import ACCEPT, DEFAULT_RING, AcceptBatch, AcceptSource
 from locality.accept.summary import AcceptSummary
+from locality.accept.text import TextAccept, summary_lines
 from locality.bpf.ring import Ring
 from locality.machine import topology
-from locality.sinks.text import TextAccept, summary_lines
 from locality.stream import stream
 
 

@@ -18,9 +18,10 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.measure import Figure, Goal
+from locality.accept.dashboard import AcceptDashboard
 from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
+from locality.dashboard.screen import Header
 from locality.machine.topology import Distance, Topology
-from locality.sinks.dashboard import AcceptDashboard, Header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

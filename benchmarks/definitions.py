@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from locality.errors import LocalityError, Unsupported
-from locality.sinks.text import percent
-from locality.skb.accounting import RX, share
+from locality.skb.interval import RX
 from locality.skb.source import SkbSource
+from locality.text import percent, share
 from tests.live.locality_stp import LocalityStp
 from tests.live.traffic import (
     HERE,

@@ -18,10 +18,10 @@ from benchmarks.measure import Figure, ratios, take_turns
 from benchmarks.programs import attached, detach
 from locality.accept.source import AcceptSource, Filter
 from locality.accept.summary import AcceptSummary
+from locality.accept.text import TextAccept
 from locality.lab.experiment import open_lab
 from locality.lab.nginx import PORT
 from locality.machine import topology
-from locality.sinks.text import TextAccept
 from locality.skb.source import SkbSource
 from locality.stream import stream
 

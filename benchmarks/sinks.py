@@ -15,13 +15,11 @@ import numpy as np
 
 from benchmarks.accepts import synthetic
 from benchmarks.measure import Figure, take_turns
+from locality.accept.records import CsvAccept, JsonAccept
 from locality.accept.source import AcceptBatch
 from locality.accept.summary import AcceptSummary
+from locality.accept.text import ClassicAccept, TextAccept
 from locality.machine import topology
-from locality.sinks.classic import ClassicAccept
-from locality.sinks.csv_rows import CsvAccept
-from locality.sinks.json_lines import JsonAccept
-from locality.sinks.text import TextAccept
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

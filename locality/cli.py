@@ -41,7 +41,7 @@ from locality.errors import LocalityError
 
 if TYPE_CHECKING:
     from locality.accept.source import AcceptBatch
-    from locality.skb.accounting import Interval
+    from locality.skb.interval import Interval
     from locality.stream import Sink
 
 #: What a shell reports for a program that SIGPIPE ended: `locality ... | head` is no error.
@@ -123,8 +123,8 @@ def accept(
     """Show for each accepted connection the CPU of the call and the CPU that received."""
     from locality.accept.source import AcceptSource, Filter
     from locality.accept.summary import AcceptSummary
+    from locality.accept.text import summary_lines
     from locality.machine import topology
-    from locality.sinks.text import summary_lines
     from locality.stream import stream
 
     check_live(live=live, format_=format_, svg=svg)
@@ -176,8 +176,8 @@ def skb(
 ) -> None:
     """Show the share of packets consumed on the CPU that allocated them."""
     from locality.machine import topology
-    from locality.sinks.text import skb_summary_lines
     from locality.skb.source import SkbSource
+    from locality.skb.text import skb_summary_lines
     from locality.stream import stream
     from locality.summary import Summary
 

@@ -1,10 +1,29 @@
-"""Text from outside is data.
+"""Text that people read: numbers with their units, lines of 80 columns, and names from outside.
 
 A process may call itself anything of 15 bytes, escape sequences included. What goes to
 a terminal or a file is made printable first, and nothing is ever taken for markup.
 """
 
 from __future__ import annotations
+
+import math
+import textwrap
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from locality.arrays import Array
+
+#: Columns of a line.
+WIDTH = 80
+#: Intervals between two headings.
+PAGE = 20
+#: Matrices of more CPUs do not fit a terminal; JSON has them whole.
+WIDEST_MATRIX = 8
+
+#: Below these a time is given in that unit: where rounding makes it 1000, it is 1 of the next.
+_UP_TO_NS, _UP_TO_US, _UP_TO_MS = 999.5, 999_950, 999_950_000
 
 
 def printable(raw: bytes | str) -> str:
@@ -18,3 +37,80 @@ def printable(raw: bytes | str) -> str:
         else character.encode("unicode_escape", "backslashreplace").decode()
         for character in text
     )
+
+
+def share(part: int | None, whole: int | None) -> float | None:
+    """A percentage, or None where a figure is missing or nothing was counted."""
+    return None if part is None or not whole else 100 * part / whole
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """``98.7%``, or ``?`` for a figure that could not be seen.
+
+    Cut, not rounded: 99.996 is not yet 100.
+    """
+    if value is None:
+        return "?"
+    scale = 10**digits
+    # 0.29 * 100 is a little less than 29 in binary; that is not what is to be cut.
+    return f"{math.floor(round(value * scale, 6)) / scale:.{digits}f}%"
+
+
+def duration(ns: float | None) -> str:
+    """A time with the unit that suits it: ``870ns``, ``12.3us``, ``4.5ms``, ``1.2s``."""
+    if ns is None:
+        return "?"
+    if ns < _UP_TO_NS:
+        return f"{ns:.0f}ns"
+    if ns < _UP_TO_US:
+        return f"{ns / 1e3:.1f}us"
+    if ns < _UP_TO_MS:
+        return f"{ns / 1e6:.1f}ms"
+    return f"{ns / 1e9:.1f}s"
+
+
+def kilo_rate(count: int, seconds: float) -> str:
+    """Thousands a second, with one digit after the point: ``12.3``."""
+    return f"{count / seconds / 1000:.1f}"
+
+
+def wrap(text: str, following: str = "", *, first: str = "", width: int = WIDTH) -> list[str]:
+    """Printable lines of at most `width` columns, broken at blanks only.
+
+    Args:
+        text: What to say.
+        following: What every line but the first begins with.
+        first: What the first line begins with.
+        width: A word that is longer stays whole.
+    """
+    return textwrap.TextWrapper(
+        width,
+        initial_indent=first,
+        subsequent_indent=following,
+        break_long_words=False,
+        break_on_hyphens=False,
+        replace_whitespace=False,
+    ).wrap(printable(text))
+
+
+def wrap_command(command: str, indent: int) -> Iterator[str]:
+    """A command, broken with backslashes where it must be: it stays a command."""
+    margin = " " * indent
+    parts = wrap(command, margin, first=margin, width=WIDTH - 2)
+    for place, part in enumerate(parts):
+        yield part if place == len(parts) - 1 else f"{part} \\"
+
+
+def matrix_lines(matrix: Array, row_name: str, column_name: str) -> Iterator[str]:
+    """A matrix with its CPU numbers; a column more than rows is headed ``?`` if it is used."""
+    size = len(matrix)
+    names = [f"#{cpu}" for cpu in range(size)]
+    if matrix.shape[1] > size:
+        matrix = matrix if matrix[:, size].any() else matrix[:, :size]
+        names += ["?"] * (matrix.shape[1] - size)
+    width = max(5, len(str(matrix.max())), *map(len, names)) + 1
+    label = f"{row_name}\\{column_name}"
+    yield label + "".join(f"{name:>{width}}" for name in names)
+    for cpu, row in enumerate(matrix.tolist()):
+        name = f"#{cpu}"
+        yield f"{name:>{len(label)}}" + "".join(f"{value:>{width}}" for value in row)

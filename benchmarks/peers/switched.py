@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from benchmarks.programs import detach
 from locality.accept.source import AcceptSource
 from locality.accept.summary import AcceptSummary
+from locality.accept.text import TextAccept
 from locality.machine import topology
-from locality.sinks.text import TextAccept, TextSkb
 from locality.skb.source import SkbSource
+from locality.skb.text import TextSkb
 from locality.stream import stream
 
 if TYPE_CHECKING:

@@ -24,9 +24,8 @@ from locality.dashboard.frame import (
 from locality.dashboard.heatmap import heat_map
 from locality.dashboard.screen import Dashboard
 from locality.dashboard.sparkline import sparkline
-from locality.machine.distance import by_distance
-from locality.sinks.text import distance_words, duration, percent
-from locality.skb.accounting import share
+from locality.machine.distance import by_distance, distance_words
+from locality.text import duration, percent, share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

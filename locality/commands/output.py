@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from locality.accept.dashboard import AcceptDashboard
     from locality.accept.source import AcceptBatch
     from locality.bpf.ladder import Footing
+    from locality.dashboard.screen import Header
     from locality.machine.topology import Topology
-    from locality.sinks.dashboard import AcceptDashboard, Header, SkbDashboard, UdpDashboard
-    from locality.skb.accounting import Interval
+    from locality.skb.dashboard import SkbDashboard
+    from locality.skb.interval import Interval
     from locality.stream import Sink
+    from locality.udp.dashboard import UdpDashboard
     from locality.udp.interval import UdpInterval
 
 D = TypeVar("D", "AcceptDashboard", "SkbDashboard", "UdpDashboard")
@@ -51,7 +54,7 @@ def say_where_we_stand(footing: Footing, what: str, comm: str | None = None) -> 
 
 def header_of(footing: Footing, wanted: str) -> Header:
     """The dashboard's header for a measurement of this machine."""
-    from locality.sinks.dashboard import Header
+    from locality.dashboard.screen import Header
 
     return Header(platform.node(), platform.release(), footing.name, wanted, footing.rung.note)
 
@@ -144,26 +147,26 @@ def accept_output(
     if live is not None:
         from rich.console import Console
 
-        from locality.sinks.dashboard import AcceptDashboard
+        from locality.accept.dashboard import AcceptDashboard
 
         with _drawing(AcceptDashboard(machine, live, Console()), svg) as dashboard:
             yield dashboard
         return
     match format_:
         case "classic":
-            from locality.sinks.classic import ClassicAccept
+            from locality.accept.text import ClassicAccept
 
             yield ClassicAccept(sys.stdout)
         case "json":
-            from locality.sinks.json_lines import JsonAccept
+            from locality.accept.records import JsonAccept
 
             yield JsonAccept(sys.stdout, machine)
         case "csv":
-            from locality.sinks.csv_rows import CsvAccept
+            from locality.accept.records import CsvAccept
 
             yield CsvAccept(sys.stdout, machine)
         case _:
-            from locality.sinks.text import TextAccept
+            from locality.accept.text import TextAccept
 
             yield TextAccept(sys.stdout, machine)
 
@@ -181,26 +184,26 @@ def skb_output(
     if live is not None:
         from rich.console import Console
 
-        from locality.sinks.dashboard import SkbDashboard
+        from locality.skb.dashboard import SkbDashboard
 
         with _drawing(SkbDashboard(machine, live, Console()), svg) as dashboard:
             yield dashboard
         return
     match format_:
         case "classic":
-            from locality.sinks.classic import ClassicSkb
+            from locality.skb.text import ClassicSkb
 
             yield ClassicSkb(sys.stdout)
         case "json":
-            from locality.sinks.json_lines import JsonSkb
+            from locality.skb.records import JsonSkb
 
             yield JsonSkb(sys.stdout, machine, matrix=matrix)
         case "csv":
-            from locality.sinks.csv_rows import CsvSkb
+            from locality.skb.records import CsvSkb
 
             yield CsvSkb(sys.stdout, machine)
         case _:
-            from locality.sinks.text import TextSkb
+            from locality.skb.text import TextSkb
 
             yield TextSkb(sys.stdout, matrix=matrix)
 
@@ -213,7 +216,7 @@ def udp_output(
     if live is not None:
         from rich.console import Console
 
-        from locality.sinks.dashboard import UdpDashboard
+        from locality.udp.dashboard import UdpDashboard
 
         with _drawing(UdpDashboard(machine, live, Console()), svg) as dashboard:
             yield dashboard

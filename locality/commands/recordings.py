@@ -31,9 +31,9 @@ from locality.text import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from locality.dashboard.screen import Header
     from locality.recording.reader import Reader
-    from locality.sinks.dashboard import Header
-    from locality.skb.accounting import Interval
+    from locality.skb.interval import Interval
     from locality.udp.interval import UdpInterval
 
 #: A slower replay is a mistake in the number.
@@ -81,8 +81,8 @@ def replay(
     *, recording: Path, speed: float, matrix: bool, live: bool, svg: Path | None, format_: str
 ) -> None:
     """Show a recording as it was seen when it was made."""
+    from locality.dashboard.screen import Header
     from locality.recording.reader import Reader
-    from locality.sinks.dashboard import Header
 
     check_live(live=live, format_=format_, svg=svg)
     check_matrix(matrix=matrix, live=live, format_=format_)
@@ -111,8 +111,8 @@ def _replay_accepts(
     reader: Reader, speed: float, format_: str, live: Header | None, svg: Path | None
 ) -> Iterator[str]:
     from locality.accept.summary import AcceptSummary
+    from locality.accept.text import summary_lines
     from locality.recording.replay import play, timed_accepts
-    from locality.sinks.text import summary_lines
 
     summary = AcceptSummary(reader.meta.machine)
     with accept_output(reader.meta.machine, format_, live, svg) as sink:
@@ -130,7 +130,7 @@ def _replay_packets(
     matrix: bool,
 ) -> Iterator[str]:
     from locality.recording.replay import play, timed_intervals
-    from locality.sinks.text import skb_summary_lines
+    from locality.skb.text import skb_summary_lines
     from locality.summary import Summary
 
     summary: Summary[Interval] = Summary()

@@ -14,10 +14,10 @@ from locality.explain.remedies import Situation
 from locality.machine import topology
 from locality.reuseport.survey import find, of_one_server
 from locality.reuseport.workers import held_sockets
-from locality.skb.accounting import share
 from locality.skb.source import SkbSource
 from locality.steering.incoming_cpu import require_heeded
 from locality.steering.verify import watching
+from locality.text import share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

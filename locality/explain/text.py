@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from locality.doctor.text import wrapped, wrapped_command
 from locality.explain.causes import Cause, chosen
 from locality.machine.topology import format_cpu_list
-from locality.sinks.text import percent
-from locality.skb.accounting import share
 from locality.steering.preflight import describe
+from locality.text import percent, share, wrap, wrap_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -47,19 +45,19 @@ def cause_lines(seen: Observation, remedies: Mapping[Cause, Remedy]) -> Iterator
         yield f"{parts[cause] / 10:{_INDENT - 3}.1f}%  {cause.value}"
         if remedy := remedies.get(cause):
             yield from _remedy(remedy, told.total)
-    yield from wrapped(_main(seen), 2)
+    yield from wrap(_main(seen), "  ")
 
 
 def _remedy(remedy: Remedy, total: int) -> Iterator[str]:
     lead = " " * _INDENT
     hidden = len(remedy.commands) - _SHOWN
     for command in remedy.commands[: _SHOWN if hidden > 0 else None]:
-        yield from wrapped_command(command, _INDENT)
+        yield from wrap_command(command, _INDENT)
     if hidden > 0:
         yield f"{lead}... {hidden} more: --format json"
     note = f" ({remedy.note})" if remedy.note else ""
     text = f"predicted: {percent(share_of(remedy, total), 2)} accept-local{note}"
-    yield from wrapped(f"{lead}{text}", _INDENT)
+    yield from wrap(f"{lead}{text}", " " * _INDENT)
 
 
 def share_of(remedy: Remedy, total: int) -> float:
@@ -139,13 +137,13 @@ def applied_lines(remedy: Remedy, before: Observation, after: Observation) -> It
     """What was done, and what was measured then, beside what was predicted."""
     yield ""
     for command in remedy.commands[:_SHOWN]:
-        yield from wrapped_command(f"done: {command}", 0)
+        yield from wrap_command(f"done: {command}", 0)
     yield from seen_lines("after", after)
     told = after.attribution
     predicted = percent(share_of(remedy, before.attribution.total), 2)
     yield f"predicted {predicted}, measured {percent(share(told.local, told.total), 2)}"
     if told.causes:
-        yield from wrapped(f"left: {_main(after)}", 2)
+        yield from wrap(f"left: {_main(after)}", "  ")
 
 
 def applied_object(remedy: Remedy, before: Observation, after: Observation) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from locality import cbpf
 from locality.attach_cbpf import attach, detach
-from locality.skb.accounting import share
+from locality.text import share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from locality.cbpf import Program
     from locality.lab.experiment import Lab
     from locality.lab.load import LoadResult
-    from locality.skb.accounting import Interval
+    from locality.skb.interval import Interval
 
 SECONDS = 3.0
 """How long each phase is measured."""

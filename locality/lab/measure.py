@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from locality.lab.namespaces import Namespace
     from locality.lab.recordings import Recordings
     from locality.machine.topology import Topology
-    from locality.skb.accounting import Interval
+    from locality.skb.interval import Interval
     from locality.stream import Sink
 
 

@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from locality.accept.summary import AcceptSummary
+from locality.accept.text import summary_lines
 from locality.recording.reader import Reader
 from locality.recording.replay import play, timed_accepts, timed_intervals
-from locality.sinks.text import skb_summary_lines, summary_lines
+from locality.skb.text import skb_summary_lines
 from locality.summary import Summary
 from locality.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from locality.skb.accounting import Interval
+    from locality.skb.interval import Interval
 
 RECORDED = Path(__file__).parent / "recorded"
 PHASES = {

@@ -8,14 +8,13 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from locality.sinks.text import percent
-from locality.skb.accounting import share
+from locality.text import percent, share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from locality.lab.demo import PhaseResult
-    from locality.skb.accounting import Flow
+    from locality.skb.interval import Flow
 
 
 def phase_table(results: Sequence[PhaseResult]) -> Table:

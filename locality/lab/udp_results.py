@@ -15,9 +15,7 @@ from rich.text import Text
 from locality import __version__
 from locality.errors import LocalityError
 from locality.machine.topology import format_cpu_list
-from locality.sinks.text import percent
-from locality.skb.accounting import share
-from locality.text import printable
+from locality.text import percent, printable, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

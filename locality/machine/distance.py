@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from locality.machine.topology import Distance
-from locality.skb.accounting import share
+from locality.text import (
+    percent,
+    share,
+)
 
 if TYPE_CHECKING:
     from locality.arrays import Array
     from locality.machine.topology import Topology
-    from locality.skb.accounting import Interval
 
 #: How many at each distance.
 Counts = dict[Distance, int]
@@ -31,23 +33,6 @@ def by_distance(matrix: Array, distances: Array) -> Counts:
     return {distance: int(counts[distance]) for distance in Distance}
 
 
-def packets_by_distance(interval: Interval, direction: int, machine: Topology) -> Counts | None:
-    """Packets of one direction by how far alloc CPU and consume CPU are apart.
-
-    They add up to the packets whose consume CPU is known, and those on the same CPU are the
-    local ones. Unknown are packets known to have left their CPU, but not for which.
-
-    Returns:
-        None where the rung does not see what is local.
-    """
-    if (interval.rx, interval.tx)[direction].local is None:
-        return None
-    counts = by_distance(interval.matrix[direction], machine.distances)
-    counts[Distance.CPU] += interval.together[direction]
-    counts[Distance.UNKNOWN] += interval.apart[direction]
-    return counts
-
-
 def shown(counts: Counts | None, machine: Topology) -> list[Distance]:
     """The distances worth a word, nearest first: those the machine has, and those that occur."""
     return [
@@ -64,3 +49,15 @@ def shares(counts: Counts | None) -> dict[Distance, float | None]:
         distance: share(None if counts is None else counts[distance], whole)
         for distance in Distance
     }
+
+
+def distance_text(counts: Counts | None, machine: Topology) -> str:
+    """The share at each distance that the machine has: ``same CPU 50.0%, same LLC 50.0%``."""
+    of = shares(counts)
+    return ", ".join(f"{one.phrase} {percent(of[one])}" for one in shown(counts, machine))
+
+
+def distance_words(counts: Counts | None, machine: Topology) -> str:
+    """The same in little room, in the words of the data: ``cpu 50.0% llc 50.0%``."""
+    of = shares(counts)
+    return " ".join(f"{one.word} {percent(of[one])}" for one in shown(counts, machine))

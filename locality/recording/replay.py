@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.errors import LocalityError
-from locality.skb.accounting import RX, TX, Flow, Interval
+from locality.skb.interval import RX, TX, Flow, Interval
 from locality.stream import interruptible
 from locality.udp.interval import UdpInterval
 

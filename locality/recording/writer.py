@@ -20,7 +20,7 @@ from locality.accept.source import WAIT_KNOWN
 from locality.errors import LocalityError
 from locality.machine.topology import WORDS
 from locality.recording.format import ACCEPT_SCHEMA, KEY, SKB_SCHEMA
-from locality.skb.accounting import RX, TX
+from locality.skb.interval import RX, TX
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from locality.arrays import Array
     from locality.machine.topology import Topology
     from locality.recording.format import Meta
-    from locality.skb.accounting import Interval
+    from locality.skb.interval import Interval
 
 #: No connection waits longer than this to be written, in seconds ...
 FLUSH_S = 1.0

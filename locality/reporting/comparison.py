@@ -10,7 +10,7 @@ from locality.reporting.blocks import picture
 from locality.reporting.page import Section, Table
 from locality.reporting.sections import packets_by_distance, share_columns
 from locality.reporting.statistics import compare
-from locality.sinks.text import percent
+from locality.text import percent
 from locality.udp.report import udp_over
 from locality.udp.report_change import udp_change_sections
 

@@ -13,8 +13,7 @@ from locality.reporting import figures as draw
 from locality.reporting import over_time as numbers
 from locality.reporting.blocks import picture
 from locality.reporting.page import Table
-from locality.sinks.text import duration, percent
-from locality.skb.accounting import share
+from locality.text import duration, percent, share
 from locality.udp.report import udp_blocks, udp_cautions, udp_datagrams, udp_headline
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from locality.sinks.text import percent
+from locality.text import percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from locality import cbpf
 from locality.errors import LocalityError
 from locality.machine.topology import format_cpu_list
 from locality.steering.preflight import describe
-from locality.text import printable
+from locality.text import printable, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from locality.reuseport.survey import FoundGroup, Survey
 
 NOT_KNOWN = "?"
-WIDTH = 80
 SHOWN_INSTRUCTIONS = 12
 """Of a longer program only the beginning is shown: a CPU map of 256 CPUs has 514."""
 
@@ -43,7 +41,7 @@ def table_lines(groups: Iterable[FoundGroup], cpus: Sequence[int]) -> Iterator[s
         sockets = "1 socket" if len(members) == 1 else f"{len(members)} sockets"
         where = f"netns {NOT_KNOWN if one.netns is None else one.netns}"
         how = one.group.how if one.group.order_known else "counted, in no order"
-        yield from _wrapped(printable(f"{one}, {sockets}, {where}, {how}"), "")
+        yield from wrap(f"{one}, {sockets}, {where}, {how}", "  ")
         yield _HEADING
         for index, member in enumerate(members):
             yield _row(f"{index}" if one.group.order_known else NOT_KNOWN, member)
@@ -103,12 +101,12 @@ def _program_lines(one: FoundGroup, cpus: Sequence[int]) -> Iterator[str]:
     else:
         # A long map is broken behind its commas, so that it can be copied.
         spaced = f"  program: {describe(group.program)}".replace(",", ", ")
-        yield from (line.replace(", ", ",") for line in _wrapped(spaced, "    "))
+        yield from (line.replace(", ", ",") for line in wrap(spaced, "    "))
         text = cbpf.disassemble(group.program)
         yield from (f"    {line}" for line in text[:SHOWN_INSTRUCTIONS])
         if text[SHOWN_INSTRUCTIONS:]:
             yield f"    ... {len(text) - SHOWN_INSTRUCTIONS} more, see --format json"
-        yield from _wrapped(f"  {answers(group, group.program, cpus)}", "    ")
+        yield from wrap(f"  {answers(group, group.program, cpus)}", "    ")
 
 
 def answers(group: Group, program: cbpf.Program, cpus: Sequence[int]) -> str:
@@ -163,11 +161,6 @@ def _object(one: FoundGroup) -> dict[str, Any]:
             for index, member in enumerate(group.members)
         ],
     }
-
-
-def _wrapped(text: str, indent: str) -> list[str]:
-    """Lines of `WIDTH`; those after the first begin with the indent."""
-    return textwrap.wrap(text, WIDTH, subsequent_indent=indent or "  ", break_on_hyphens=False)
 
 
 def _cut(text: str, width: int) -> str:

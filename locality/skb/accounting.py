@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from locality.skb.interval import RX, TX, Flow
+
 if TYPE_CHECKING:
     from locality.arrays import Array
 
-#: Index of a direction in every array.
-RX, TX = 0, 1
 
 #: `struct cell`: one for each (CPU, alloc CPU). Pairs are (RX, TX).
 CELL = np.dtype(
@@ -48,111 +48,6 @@ ROW = np.dtype(
         ("acked_to", "u8"),
     ]
 )
-
-
-@dataclass(frozen=True)
-class Flow:
-    """One direction during one interval, in packets (sk_buffs).
-
-    Attributes:
-        packets: All that ended, among them `unknown`.
-        local: Consumed on the CPU that allocated them; None where not seen.
-        freed_local: Their memory went back on the CPU that allocated them (the
-            definition of 2017); None where not seen.
-        deferred: Sent back to the alloc CPU to be freed there; None where not seen.
-        unknown: Seen, but not on which CPU they were consumed.
-    """
-
-    packets: int
-    local: int | None
-    freed_local: int | None
-    deferred: int | None
-    unknown: int
-
-    @property
-    def known(self) -> int:
-        """The packets of which it is known where they were consumed."""
-        return self.packets - self.unknown
-
-    def __add__(self, other: Flow) -> Flow:
-        """Both together; what one of them did not see, the sum has not seen."""
-        return Flow(
-            packets=self.packets + other.packets,
-            local=_sum(self.local, other.local),
-            freed_local=_sum(self.freed_local, other.freed_local),
-            deferred=_sum(self.deferred, other.deferred),
-            unknown=self.unknown + other.unknown,
-        )
-
-
-@dataclass(frozen=True)
-class Interval:
-    """What one interval showed.
-
-    Attributes:
-        time: Its end, UTC, seconds since the epoch.
-        seconds: Its length.
-        rung: The rung that saw it.
-        lost: Probe runs the kernel skipped, since the start: each may be a packet missed.
-        rx: Received packets.
-        tx: Sent packets.
-        delivered: Received packets that a reader took; None where not seen.
-        delivered_local: Of these, the ones taken on their alloc CPU.
-        matrix: (2, CPUs, CPUs) packets by direction, alloc CPU and consume CPU: those of
-            which both are known.
-        apart: Packets by direction whose two CPUs are known to differ, but not both by
-            number: in `packets`, not in the matrix.
-        together: Packets by direction known to be local, but not on which CPU: likewise.
-    """
-
-    time: float
-    seconds: float
-    rung: str
-    lost: int
-    rx: Flow
-    tx: Flow
-    delivered: int | None
-    delivered_local: int | None
-    matrix: Array
-    apart: tuple[int, int] = (0, 0)
-    together: tuple[int, int] = (0, 0)
-
-    def __len__(self) -> int:
-        """An interval is one event, however many packets it counted."""
-        return 1
-
-    def first(self, count: int) -> Interval:
-        """Itself: an interval cannot be cut."""
-        del count
-        return self
-
-    def __add__(self, later: Interval) -> Interval:
-        """This interval and the one after it, as one."""
-        return Interval(
-            time=later.time,
-            seconds=self.seconds + later.seconds,
-            rung=later.rung,
-            lost=later.lost,
-            rx=self.rx + later.rx,
-            tx=self.tx + later.tx,
-            delivered=_sum(self.delivered, later.delivered),
-            delivered_local=_sum(self.delivered_local, later.delivered_local),
-            matrix=self.matrix + later.matrix,
-            apart=(self.apart[RX] + later.apart[RX], self.apart[TX] + later.apart[TX]),
-            together=(
-                self.together[RX] + later.together[RX],
-                self.together[TX] + later.together[TX],
-            ),
-        )
-
-
-def _sum(one: int | None, other: int | None) -> int | None:
-    return None if one is None or other is None else one + other
-
-
-def share(part: int | None, whole: int | None) -> float | None:
-    """A percentage, or None where a figure is missing or nothing was counted."""
-    return None if part is None or not whole else 100 * part / whole
 
 
 @dataclass

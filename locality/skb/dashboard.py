@@ -12,10 +12,10 @@ from locality.dashboard.frame import DIM, STRONG, Line, amount, beside, grade, l
 from locality.dashboard.heatmap import heat_map
 from locality.dashboard.screen import Dashboard
 from locality.dashboard.sparkline import Minute, sparkline
-from locality.machine.distance import packets_by_distance
+from locality.machine.distance import distance_words
 from locality.machine.topology import Distance
-from locality.sinks.text import distance_words, percent
-from locality.skb.accounting import RX, TX, Flow, Interval, share
+from locality.skb.interval import RX, TX, Flow, Interval, packets_by_distance
+from locality.text import kilo_rate, percent, share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -221,7 +221,7 @@ def _flows(view: View) -> list[Line]:
             line(
                 f"{name:8} ",
                 (f"{_local(flow):>7}", grade(local)),
-                f" {_kpps(flow.packets, now.seconds):>9} {deliv:>7} {freed:>7} {defer:>7}"
+                f" {kilo_rate(flow.packets, now.seconds):>9} {deliv:>7} {freed:>7} {defer:>7}"
                 f"{'':6}{_local(since_start)} of {amount(since_start.packets)}",
             )
         )
@@ -232,10 +232,6 @@ def _flows(view: View) -> list[Line]:
 
 def _local(flow: Flow) -> str:
     return percent(share(flow.local, flow.known)) if flow.packets else "-"
-
-
-def _kpps(packets: int, seconds: float) -> str:
-    return f"{packets / seconds / 1000:.1f}"
 
 
 def _not_in_matrix(window: Interval) -> list[Line]:

@@ -22,14 +22,8 @@ from locality.bpf.engine import choose
 from locality.bpf.ladder import Footing, Rung, climb
 from locality.errors import LocalityError, Unsupported
 from locality.machine import topology
-from locality.skb.accounting import (
-    CELL,
-    ROW,
-    Difference,
-    FunctionAccount,
-    Interval,
-    TracepointAccount,
-)
+from locality.skb.accounting import CELL, ROW, Difference, FunctionAccount, TracepointAccount
+from locality.skb.interval import Interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable

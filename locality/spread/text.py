@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from locality.sinks.text import PAGE, percent
-from locality.skb.accounting import share
 from locality.spread.source import FIGURES
+from locality.text import PAGE, percent, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

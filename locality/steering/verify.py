@@ -12,10 +12,9 @@ import numpy as np
 
 from locality.accept.source import AcceptSource, Filter
 from locality.accept.summary import AcceptSummary
-from locality.machine.distance import by_distance
-from locality.sinks.text import distance_text, percent
-from locality.skb.accounting import share
+from locality.machine.distance import by_distance, distance_text
 from locality.stream import interruptible, stream
+from locality.text import percent, share
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence

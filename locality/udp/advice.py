@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from locality.text import percent
+
 if TYPE_CHECKING:
     from locality.udp.balance import Balance
 
@@ -33,17 +35,12 @@ class Cure:
     cost: str
 
 
-def cut(value: float) -> str:
-    """A percentage, cut and not rounded: 99.96 is not yet 100."""
-    return f"{int(value * 10 + 1e-6) / 10:.1f}%"
-
-
 def concentration(one: Balance) -> str | None:
     """The flow that carries most of the traffic, in words; None if there is none."""
     top = one.top_flow
     if top is None or top.of < ENOUGH_SAMPLES or top.share < CONCENTRATED:
         return None
-    return f"one flow carries {cut(top.share)}: {top.source} -> {top.target}"
+    return f"one flow carries {percent(top.share)}: {top.source} -> {top.target}"
 
 
 def meaning(one: Balance) -> str | None:

@@ -8,8 +8,7 @@ from locality.dashboard.frame import BAD, DIM, PLAIN, STRONG, Line, amount, grad
 from locality.dashboard.heatmap import heat_map
 from locality.dashboard.screen import Dashboard
 from locality.dashboard.sparkline import Minute, sparkline
-from locality.sinks.text import percent
-from locality.skb.accounting import share
+from locality.text import percent, share
 from locality.udp.advice import cures
 from locality.udp.balance import balances
 from locality.udp.text import advice, block, busiest

@@ -10,8 +10,7 @@ from locality.reporting import figures as draw
 from locality.reporting.blocks import picture
 from locality.reporting.over_time import OverTime, udp_over_time
 from locality.reporting.page import Picture, Table
-from locality.sinks.text import percent
-from locality.skb.accounting import share
+from locality.text import percent, share
 from locality.udp import figures as draw_udp
 from locality.udp.advice import concentration, cures, meaning
 from locality.udp.balance import arrivals, balances, effective_sockets, endpoint

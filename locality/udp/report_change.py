@@ -8,7 +8,7 @@ import numpy as np
 
 from locality.reporting.blocks import picture
 from locality.reporting.page import Section, Table
-from locality.sinks.text import percent
+from locality.text import percent
 from locality.udp import figures as draw
 from locality.udp.balance import balances
 from locality.udp.report import places_of, shares_of

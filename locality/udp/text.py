@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from locality.sinks.text import WIDTH, percent
-from locality.skb.accounting import share
-from locality.text import printable
+from locality.text import kilo_rate, percent, printable, share, wrap
 from locality.udp.advice import concentration, cures, meaning
 from locality.udp.balance import balances
 
@@ -95,15 +92,9 @@ def _blocks(found: list[Balance], interval: UdpInterval, clock: str) -> Iterator
     for one in busiest(found):
         yield from block(one, interval, f"{clock} ")
         if words := concentration(one):
-            yield from _wrapped(words)
+            yield from wrap(words, " " * 4, first="  ")
     if len(found) > MOST_BLOCKS:
         yield f"… and {len(found) - MOST_BLOCKS} more: use --port, or --format json"
-
-
-def _wrapped(text: str, indent: str = "  ") -> list[str]:
-    return textwrap.wrap(
-        text, WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False
-    )
 
 
 def advice(one: Balance) -> Iterator[str]:
@@ -113,17 +104,17 @@ def advice(one: Balance) -> Iterator[str]:
         return
     top = one.top_flow
     samples = f" ({top.samples} of {top.of} samples)" if top else ""
-    yield from _wrapped(words + samples)
+    yield from wrap(words + samples, " " * 4, first="  ")
     if (means := meaning(one)) is not None:
-        yield from _wrapped(means)
+        yield from wrap(means, " " * 4, first="  ")
     for cure in cures(one):
         yield f"  cure: {cure.command}"
-        yield from _wrapped(f"costs: {cure.cost}", "    ")
+        yield from wrap(f"costs: {cure.cost}", " " * 6, first=" " * 4)
 
 
 def block(one: Balance, interval: UdpInterval, clock: str) -> Iterator[str]:
     """A group, its sockets and their readers."""
-    yield from textwrap.wrap(f"{clock}{_title(one, interval)}", WIDTH, subsequent_indent="  ")
+    yield from wrap(f"{clock}{_title(one, interval)}", "  ")
     yield _line(_Row(*_HEADING))
     total = int(one.counts.sum())
     for socket, count in zip(one.sockets[:MOST_SOCKETS], one.counts.tolist(), strict=False):
@@ -154,7 +145,7 @@ def _title(one: Balance, interval: UdpInterval) -> str:
         shown = len(one.sockets)
         of = f"{shown} of {one.group.size}" if shown < one.group.size else f"{shown}"
         parts.append(f"{of} socket" + ("s" if one.group.size > 1 else ""))
-    parts.append(f"{_kpps(int(one.counts.sum()), interval)} kpps")
+    parts.append(f"{kilo_rate(int(one.counts.sum()), interval.seconds)} kpps")
     if len(one.sockets) > 1 and one.imbalance is not None and one.effective is not None:
         parts.append(f"max/mean {one.imbalance:.2f}, effective {one.effective:.2f}")
     return printable(", ".join(parts))
@@ -186,7 +177,7 @@ def _row(
     return _Row(
         place=place,
         worker=worker,
-        kpps=_kpps(datagrams, interval),
+        kpps=kilo_rate(datagrams, interval.seconds),
         share="-" if part is None else percent(part),
         mbits=f"{int(counted['bytes']) * 8 / interval.seconds / 1e6:.1f}",
         local="-" if not datagrams else percent(share(int(counted["local"]), known)),
@@ -203,10 +194,6 @@ def _line(row: _Row) -> str:
 
 def _pairs(row: _Row) -> Iterator[tuple[str, int]]:
     return zip(row, _WIDTHS, strict=True)
-
-
-def _kpps(datagrams: int, interval: UdpInterval) -> str:
-    return f"{datagrams / interval.seconds / 1000:.1f}"
 
 
 def _worker(reader: Any) -> str:  # noqa: ANN401 - numpy.void

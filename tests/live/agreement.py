@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from locality.bpf import btf
 from locality.errors import Unsupported
-from locality.skb.accounting import Flow, Interval, share
 from locality.skb.source import RUNGS, SkbSource
+from locality.text import share
 from tests.live.networks import veth, virtio, virtio_nics
 from tests.live.traffic import (
     CPUS,
@@ -37,6 +37,8 @@ from tests.live.traffic import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from locality.skb.interval import Flow, Interval
 
 ATTEMPTS = 3
 MESSAGES = 2 * ROUND_TRIPS

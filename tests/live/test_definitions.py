@@ -16,8 +16,9 @@ import pytest
 
 from locality.bpf import btf
 from locality.errors import Unsupported
-from locality.skb.accounting import RX, TX, Flow, share
+from locality.skb.interval import RX, TX, Flow
 from locality.skb.source import RUNGS, SkbSource
+from locality.text import share
 from tests.live.locality_stp import Count, LocalityStp
 from tests.live.rungs import parametrize, why_not
 from tests.live.traffic import (

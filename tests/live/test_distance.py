@@ -19,10 +19,10 @@ from locality.accept import source as accept
 from locality.accept.source import AcceptSource, Filter
 from locality.accept.summary import AcceptSummary
 from locality.machine import topology
-from locality.machine.distance import by_distance, packets_by_distance
+from locality.machine.distance import by_distance
 from locality.machine.topology import Distance
 from locality.skb import source as skb
-from locality.skb.accounting import RX
+from locality.skb.interval import RX, packets_by_distance
 from locality.skb.source import SkbSource
 from tests.live.commands import tracing
 from tests.live.rungs import parametrize

@@ -20,8 +20,9 @@ import numpy as np
 import pytest
 
 from locality.bpf import btf
-from locality.skb.accounting import RX, TX, Interval, share
+from locality.skb.interval import RX, TX, Interval
 from locality.skb.source import RUNGS, SkbSource
+from locality.text import share
 from tests.live.rungs import ASKED, check_ladder, parametrize, stand_on, to_stand_on
 from tests.live.traffic import (
     EMULATED,

@@ -11,7 +11,7 @@ from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.machine.topology import Distance
 from locality.recording.format import FORMAT_VERSION, Meta
 from locality.recording.writer import AcceptRecorder, SkbRecorder
-from locality.skb.accounting import RX, TX, Flow, Interval
+from locality.skb.interval import RX, TX, Flow, Interval
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -367,7 +367,7 @@ print("SLOW", *{"numpy", "rich", "pandas", "pyarrow", "matplotlib"} & set(sys.mo
 def test_measuring_imports_no_other_command() -> None:
     script = """
 import sys
-from locality import topology
+from locality.machine import topology
 from locality.cli import main
 topology.read()
 sys.argv = ["locality", "accept", "--help"]
@@ -375,7 +375,7 @@ try:
     main()
 except SystemExit as ended:
     assert ended.code == 0
-commands = {f"locality.cli_{name}" for name in "attach demo doctor explain lab udp".split()}
+commands = {f"locality.commands.{name}" for name in "attach demo doctor explain lab udp".split()}
 print("NEEDLESS", *({"numpy.ma", *commands} & set(sys.modules)))
 """
     done = run([sys.executable, "-c", script])

@@ -11,16 +11,17 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console, ConsoleDimensions
 
+from locality.accept.dashboard import AcceptDashboard
 from locality.accept.recent import WINDOW, RecentAccepts
 from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.dashboard.frame import amount, column
 from locality.dashboard.heatmap import figure, group_cpus, heat_map, label
+from locality.dashboard.screen import Header
 from locality.dashboard.sparkline import HEIGHTS, SECONDS, Minute, sparkline
 from locality.errors import LocalityError
 from locality.machine.topology import Distance, Topology
-from locality.sinks.dashboard import AcceptDashboard, Header, SkbDashboard
-from locality.skb.accounting import RX, TX, Flow, Interval
-from locality.skb.dashboard import worst_pairs
+from locality.skb.dashboard import SkbDashboard, worst_pairs
+from locality.skb.interval import RX, TX, Flow, Interval
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import ConsoleDimensions
 
-from locality.sinks.dashboard import Header, UdpDashboard
+from locality.dashboard.screen import Header
+from locality.udp.dashboard import UdpDashboard
 from tests.unit.test_dashboard import machine, screen, terminal
 from tests.unit.test_sinks_text import HOSTILE
 from tests.unit.udp_intervals import flows, interval, readers, sockets

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from locality.machine.distance import by_distance, packets_by_distance, shares, shown
+from locality.machine.distance import by_distance, distance_text, distance_words, shares, shown
 from locality.machine.topology import Distance
-from locality.sinks.text import distance_text, distance_words
-from locality.skb.accounting import RX, TX, Flow, Interval
+from locality.skb.interval import RX, TX, Flow, Interval, packets_by_distance
 from tests.unit.sysfs import machine
 
 if TYPE_CHECKING:

@@ -17,8 +17,9 @@ from locality.reuseport import survey as groups
 from locality.reuseport import workers
 from locality.reuseport.group import Group, Member
 from locality.reuseport.survey import FoundGroup, Survey
-from locality.reuseport.text import WIDTH, answers, json_lines, notes, table_lines
+from locality.reuseport.text import answers, json_lines, notes, table_lines
 from locality.reuseport.workers import Worker
+from locality.text import WIDTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

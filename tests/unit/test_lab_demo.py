@@ -8,7 +8,7 @@ import pytest
 from locality import cbpf
 from locality.lab.demo import Measurement, PhaseResult, phases, worker_map
 from locality.lab.load import LoadResult
-from locality.skb.accounting import Flow, Interval
+from locality.skb.interval import Flow, Interval
 
 
 def measured(accepts: int, accept_local: int) -> Measurement:

@@ -12,7 +12,7 @@ from rich.console import Console
 from locality.lab.demo import Measurement, PhaseResult, phases
 from locality.lab.load import LoadResult
 from locality.lab.results import change_line, phase_line, phase_table
-from locality.skb.accounting import Flow, Interval
+from locality.skb.interval import Flow, Interval
 
 WIDTH = 80
 

@@ -26,7 +26,7 @@ from locality.recording.frames import Recording, load
 from locality.recording.info import Info
 from locality.recording.reader import Reader
 from locality.recording.writer import AcceptRecorder, SkbRecorder
-from locality.skb.accounting import Flow, Interval
+from locality.skb.interval import Flow, Interval
 from tests.unit.recordings import META, OFFSET, SKB_META
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from locality.errors import LocalityError
 from locality.recording.reader import Reader
 from locality.recording.replay import TICK, play, timed_accepts, timed_intervals
 from locality.recording.writer import AcceptRecorder, SkbRecorder, interval_rows
-from locality.skb.accounting import Flow, Interval
+from locality.skb.interval import Flow, Interval
 from tests.unit.recordings import META, OFFSET, SKB_META
 
 if TYPE_CHECKING:

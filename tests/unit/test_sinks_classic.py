@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from locality.accept.source import ACCEPT, AcceptBatch
-from locality.sinks.classic import ClassicAccept, ClassicSkb
-from locality.skb.accounting import Flow, Interval
+from locality.accept.text import ClassicAccept
+from locality.skb.interval import Flow, Interval
+from locality.skb.text import ClassicSkb
 
 
 class Pipe:

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from locality.accept.records import CsvAccept, JsonAccept
 from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.machine.topology import Distance, Topology
-from locality.sinks.csv_rows import CsvAccept, CsvSkb
-from locality.sinks.json_lines import JsonAccept, JsonSkb
-from locality.skb.accounting import Flow, Interval
+from locality.skb.interval import Flow, Interval
+from locality.skb.records import CsvSkb, JsonSkb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,21 +11,12 @@ import pytest
 
 from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.accept.summary import AcceptSummary
+from locality.accept.text import MOST_WORKERS, TextAccept, summary_lines
 from locality.machine.topology import Distance, Topology
-from locality.sinks.text import (
-    MOST_WORKERS,
-    PAGE,
-    WIDEST_MATRIX,
-    TextAccept,
-    TextSkb,
-    duration,
-    percent,
-    skb_summary_lines,
-    summary_lines,
-)
-from locality.skb.accounting import Flow, Interval, share
+from locality.skb.interval import Flow, Interval
+from locality.skb.text import TextSkb, skb_summary_lines
 from locality.summary import Summary
-from locality.text import printable
+from locality.text import PAGE, WIDEST_MATRIX, duration, percent, printable, share
 
 WIDTH = 80
 HOSTILE = [

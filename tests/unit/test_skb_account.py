@@ -9,17 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from locality.skb.accounting import (
-    CELL,
-    ROW,
-    RX,
-    TX,
-    Debt,
-    Difference,
-    FunctionAccount,
-    TracepointAccount,
-    share,
-)
+from locality.skb.accounting import CELL, ROW, Debt, Difference, FunctionAccount, TracepointAccount
+from locality.skb.interval import RX, TX
+from locality.text import share
 
 if TYPE_CHECKING:
     from locality.skb.accounting import Figures

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from locality.skb.accounting import Flow, Interval
+from locality.skb.interval import Flow, Interval
 from locality.spread.source import COUNTS, FIGURES, Spread
 from locality.summary import Summary
 

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from locality.accept.records import JsonAccept
 from locality.accept.source import AcceptSource, Filter
 from locality.machine import topology
-from locality.sinks.json_lines import JsonAccept
 from locality.skb.source import SkbSource
 from tests.live.agreement import (
     ATTEMPTS,

@@ -25,8 +25,8 @@ from locality.lab.experiment import Lab
 from locality.lab.measure import measuring
 from locality.lab.namespaces import Namespace
 from locality.lab.results import change_line, phase_line, phase_table
-from locality.sinks.text import percent
-from locality.skb.accounting import RX, share
+from locality.skb.interval import RX
+from locality.text import percent, share
 from tests.vm.guest_nic import set_up
 from tests.vm.load_wire import RemoteLoad, wire_to_load
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from locality.skb.accounting import share
+from locality.text import share
 from tests.vm.demo_vm import experiment, phases_of
 from tests.vm.kernel_images import CannotBoot, kernel_image
 

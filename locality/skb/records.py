@@ -1,47 +1,18 @@
-"""One JSON object a line, for programs. JSON escapes whatever a name may contain."""
+"""Packets for programs: a JSON object or a row of CSV for each interval."""
 
 from __future__ import annotations
 
+import csv
 import json
 from typing import TYPE_CHECKING, Any, TextIO
 
-from locality.accept.columns import NAMES, columns
-from locality.machine.distance import packets_by_distance
 from locality.machine.topology import Distance
-from locality.skb.accounting import RX, TX
+from locality.skb.interval import RX, TX, packets_by_distance
 
 if TYPE_CHECKING:
-    from locality.accept.source import AcceptBatch
     from locality.machine.distance import Counts
     from locality.machine.topology import Topology
-    from locality.skb.accounting import Flow, Interval
-
-
-#: The columns that are strings.
-TEXTS = ("comm", "laddr", "raddr", "distance")
-
-#: A line, for numbers and encoded strings; a float's shortest form is what JSON wants.
-LINE = "{" + ", ".join(f'"{name}": %s' for name in NAMES) + "}\n"
-
-
-class JsonAccept:
-    """One object a connection, with the names of `locality.accept.columns.NAMES`."""
-
-    def __init__(self, out: TextIO, topology: Topology) -> None:
-        self._out = out
-        self._topology = topology
-
-    def write(self, batch: AcceptBatch) -> None:
-        """Write a batch."""
-        values = columns(batch, self._topology)
-        for name in TEXTS:
-            # Few are different, and encoding is what takes time.
-            encoded = {text: json.dumps(text) for text in set(values[name])}
-            values[name] = [encoded[text] for text in values[name]]
-        values["wait_ns"] = ["null" if wait is None else wait for wait in values["wait_ns"]]
-        rows = zip(*values.values(), strict=True)
-        self._out.write("".join([LINE % row for row in rows]))
-        self._out.flush()
+    from locality.skb.interval import Flow, Interval
 
 
 def _flow(direction: str, flow: Flow, counts: Counts | None) -> dict[str, Any]:
@@ -93,3 +64,34 @@ class JsonSkb:
             record["matrix"] = dict(zip(("rx", "tx"), batch.matrix.tolist(), strict=True))
         self._out.write(json.dumps(record) + "\n")
         self._out.flush()
+
+
+class CsvSkb:
+    """One row an interval; the columns of `locality.skb.records.interval_record`.
+
+    What is an object there is a column for each of its names: ``rx_by_distance_llc``.
+    """
+
+    def __init__(self, out: TextIO, machine: Topology) -> None:
+        self._out = out
+        self._machine = machine
+        self._writer: csv.DictWriter[str] | None = None
+
+    def write(self, batch: Interval) -> None:
+        """Write an interval."""
+        record = _flat(interval_record(batch, self._machine))
+        if self._writer is None:
+            self._writer = csv.DictWriter(self._out, list(record), lineterminator="\n")
+            self._writer.writeheader()
+        self._writer.writerow(record)
+        self._out.flush()
+
+
+def _flat(record: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}_{inner}": count for inner, count in value.items()}
+        else:
+            flat[name] = value
+    return flat

@@ -1,0 +1,104 @@
+"""Accepted connections as readable lines: one line each, the lines of 2017, and the summary."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, TextIO
+
+from locality.accept.columns import columns
+from locality.machine.distance import by_distance, distance_text
+from locality.text import (
+    WIDEST_MATRIX,
+    duration,
+    matrix_lines,
+    percent,
+    printable,
+    share,
+    wrap,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from locality.accept.source import AcceptBatch
+    from locality.accept.summary import AcceptSummary
+    from locality.machine.topology import Topology
+
+
+MOST_WORKERS = 20
+
+
+class TextAccept:
+    """One line a connection, under a heading."""
+
+    NAMES = (
+        *("time", "cpu", "rxcpu", "distance", "comm", "pid", "listen_fd", "fd"),
+        *("raddr", "rport", "wait_ns"),
+    )
+    LINE = "%s cpu=%d rxcpu=%d %s %s/%d %d->%d %s:%d %s\n"
+    HEADING = "time     cpu and rxcpu, how far apart, worker/pid, fds, client, time in queue\n"
+
+    def __init__(self, out: TextIO, topology: Topology) -> None:
+        self._out = out
+        self._topology = topology
+        out.write(self.HEADING)
+
+    def write(self, batch: AcceptBatch) -> None:
+        """Write a batch."""
+        values = columns(batch, self._topology, self.NAMES)
+        # Names, seconds and addresses repeat; making them readable is what takes time.
+        clocks = {
+            second: time.strftime("%H:%M:%S", time.localtime(second))
+            for second in set(map(int, values["time"]))
+        }
+        values["time"] = [clocks[int(seconds)] for seconds in values["time"]]
+        for name, readable in (
+            ("comm", printable),
+            ("distance", lambda word: f"{'local' if word == 'cpu' else word:<6}"),
+            ("raddr", lambda text: f"[{text}]" if ":" in text else text),
+        ):
+            texts = {text: readable(text) for text in set(values[name])}
+            values[name] = [texts[text] for text in values[name]]
+        values["wait_ns"] = [duration(wait) for wait in values["wait_ns"]]
+        rows = zip(*values.values(), strict=True)
+        self._out.write("".join([self.LINE % row for row in rows]))
+        self._out.flush()
+
+
+def summary_lines(summary: AcceptSummary) -> Iterator[str]:
+    """The summary of a run of `locality accept`."""
+    local = share(summary.local, summary.total)
+    yield f"{summary.total} accepted, {percent(local, 2)} accept-local, {summary.lost} lost"
+    if not summary.total:
+        return
+    counts = by_distance(summary.matrix, summary.topology.distances)
+    yield from wrap(distance_text(counts, summary.topology))
+    median, p99 = (duration(summary.waits.percentile(rank)) for rank in (50, 99))
+    yield f"queue wait: median {median}, p99 {p99}"
+    yield ""
+    yield f"{'worker':<16} {'pid':>8} {'cpu':>4} {'accepts':>10} {'local':>8}"
+    workers = sorted(summary.workers.values(), key=lambda worker: -worker.accepts)
+    for worker in workers[:MOST_WORKERS]:
+        yield (
+            f"{printable(worker.comm):<16} {worker.pid:>8} {worker.cpu:>4} "
+            f"{worker.accepts:>10} {percent(share(worker.local, worker.accepts)):>8}"
+        )
+    if len(workers) > MOST_WORKERS:
+        yield f"… and {len(workers) - MOST_WORKERS} more"
+    if summary.topology.possible <= WIDEST_MATRIX:
+        yield ""
+        yield from matrix_lines(summary.matrix, "accept", "RX")
+
+
+class ClassicAccept:
+    """accept.stp: ``cpu=#12 pid=29333 accept(3) -> fd=30 rxcpu=#19``."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def write(self, batch: AcceptBatch) -> None:
+        """One line a connection."""
+        fields = batch.records[["cpu", "pid", "listen_fd", "fd", "rxcpu"]].tolist()
+        line = "cpu=#%d pid=%d accept(%d) -> fd=%d rxcpu=#%d\n"
+        self._out.write("".join([line % values for values in fields]))
+        self._out.flush()
