@@ -9,12 +9,12 @@ import numpy as np
 
 from benchmarks.accepts import synthetic
 from benchmarks.measure import Figure, Goal, take_turns
+from locality.accept.recording import AcceptRecorder
 from locality.accept.source import RUNGS, AcceptBatch
 from locality.bpf.ladder import Footing
 from locality.machine import topology
 from locality.recording.format import Meta
 from locality.recording.frames import load
-from locality.recording.writer import AcceptRecorder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

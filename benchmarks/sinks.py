@@ -38,7 +38,7 @@ def run(scratch: Path) -> Iterator[Figure]:  # noqa: ARG001 - others need one
     with ExitStack() as stack:
         out = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123
         sinks: dict[str, Sink[AcceptBatch]] = {
-            "classic": ClassicAccept(out),
+            "classic": ClassicAccept(out, machine),
             "text": TextAccept(out, machine),
             "json": JsonAccept(out, machine),
             "csv": CsvAccept(out, machine),

@@ -1,9 +1,9 @@
 """`locality report`: recordings as one page with tables, figures, and before against after.
 
-Data flow one way here too: `recording.load` gives DataFrames, `report_numbers` numbers of
-them, `report_figures` draws these, `report_sections` says what they mean (of datagrams
-`report_udp`), `report_changes` what two sides differ by, and `report_page` turns all of it
-into HTML or Markdown. `compare` knows statistics only.
+Data flow one way here too: `recording.frames` gives DataFrames, each kind's `numbers` makes
+numbers of them, its `figures` draws these and its `report` says what they mean;
+`reporting.comparison` tells what two sides differ by, and `reporting.page` turns all of it into
+HTML or Markdown. `reporting.statistics` knows statistics only.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from locality.errors import LocalityError
+from locality.kinds import KINDS
 from locality.recording.frames import load
 from locality.reporting import figures as report_figures
 from locality.reporting.comparison import change_sections
 from locality.reporting.page import Page, Section, Table, html, markdown
-from locality.reporting.sections import blocks, cautions, events, facts, headline
+from locality.reporting.sections import cautions, events, facts, headline, report_of
 from locality.text import printable
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _read(paths: Sequence[Path]) -> Iterator[Recording]:
 
 def _page(runs: Sequence[Named]) -> Page:
     sections: list[Section] = []
-    for kind in ("accept", "skb", "udp"):
+    for kind in KINDS:
         of_kind = [run for run in runs if run[1].meta.kind == kind]
         if (sides := split_sides(of_kind)) is not None:
             sections += change_sections(*sides)
@@ -151,7 +152,9 @@ def _recording_section(number: int, name: str, recording: Recording) -> Section 
     """A recording's own section; none for one that is no measurement (its headline says so)."""
     if events(recording) < 2:  # noqa: PLR2004 - nothing and one event have no distribution
         return None
-    return Section(name, tuple(blocks(f"{number}-{recording.meta.kind}-", recording)))
+    return Section(
+        name, tuple(report_of(recording).blocks(f"{number}-{recording.kind}-", recording))
+    )
 
 
 def split_sides(runs: Sequence[Named]) -> tuple[list[Named], list[Named]] | None:

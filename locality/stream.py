@@ -13,14 +13,17 @@ import signal
 import socket
 import sys
 import time
+from abc import ABC, abstractmethod
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, Self, TextIO, TypeVar
 
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from locality.machine.topology import Topology
 
 
 class Batch(Protocol):
@@ -66,6 +69,23 @@ class Sink(Protocol[B_contra]):
     def write(self, batch: B_contra) -> None:
         """Take one batch."""
         ...
+
+
+class Output(ABC, Generic[B_contra]):
+    """A sink that prints: one format of one kind of measurement.
+
+    Args:
+        out: Where to.
+        machine: The CPUs that were measured.
+    """
+
+    def __init__(self, out: TextIO, machine: Topology) -> None:
+        self._out = out
+        self._machine = machine
+
+    @abstractmethod
+    def write(self, batch: B_contra) -> None:
+        """Print one batch, and flush."""
 
 
 @contextmanager

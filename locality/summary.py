@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
+
+if TYPE_CHECKING:
+    from locality.machine.topology import Topology
 
 
 class Addable(Protocol):
@@ -18,10 +21,12 @@ class Summary(Generic[A]):
     """A sink that adds intervals up.
 
     Attributes:
+        machine: The CPUs that were measured.
         total: All of them as one, or None before the first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, machine: Topology) -> None:
+        self.machine = machine
         self.total: A | None = None
 
     def write(self, batch: A) -> None:

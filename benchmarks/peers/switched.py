@@ -51,7 +51,7 @@ def main() -> None:
     if isinstance(source, AcceptSource):
         stream(source, (AcceptSummary(machine), TextAccept(sys.stdout, machine)))
     else:
-        stream(source, (TextSkb(sys.stdout),))
+        stream(source, (TextSkb(sys.stdout, machine),))
 
 
 if __name__ == "__main__":

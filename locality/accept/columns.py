@@ -1,4 +1,4 @@
-"""An accept batch as columns of Python values, in the units that users see.
+"""The columns of accepted connections, and their values in the units that users see.
 
 Conversions run over whole arrays; what is costly a piece (addresses, names) is done once
 for each distinct value.
@@ -14,61 +14,90 @@ import numpy as np
 
 from locality.accept.source import WAIT_KNOWN
 from locality.machine.topology import WORDS
+from locality.recording.columns import Column
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from locality.accept.source import AcceptBatch, Records
     from locality.machine.topology import Topology
 
-#: The columns, in output order. time: UTC, s. wait_ns: None where not known.
-#: distance: of cpu and rxcpu, a word of `locality.machine.topology.Distance`.
-NAMES = (
-    "time",
-    "cpu",
-    "rxcpu",
-    "pid",
-    "tid",
-    "comm",
-    "listen_fd",
-    "fd",
-    "family",
-    "laddr",
-    "lport",
-    "raddr",
-    "rport",
-    "wait_ns",
-    "netns",
-    "distance",
+#: The columns, in output order: one row a connection.
+COLUMNS = (
+    Column("time", "time", "of the accept; in JSON and CSV UTC in seconds", "time"),
+    Column("cpu", "int32", "CPU that ran accept()", lowest_cpu=0),
+    Column("rxcpu", "int32", "CPU that received; -1: the stack noted none", lowest_cpu=-1),
+    Column("pid", "int32", "process that accepted"),
+    Column("tid", "int32", "its thread"),
+    Column("comm", "name", "the thread's name", "name"),
+    Column("listen_fd", "int32", "descriptor of the listening socket; -1: not known"),
+    Column("fd", "int32", "descriptor of the connection; -1: it got none"),
+    Column("family", "uint8", "IP version of the packets: 4 or 6"),
+    Column("laddr", "text", "local address", "address"),
+    Column("lport", "uint16", "local port"),
+    Column("raddr", "text", "the client's address", "address"),
+    Column("rport", "uint16", "the client's port"),
+    Column("wait_ns", "int64", "ns in the accept queue; NA: not known", "wait", nullable=True),
+    Column("netns", "uint32", "inode number of the network namespace"),
+    Column(
+        "distance", "word", "of the two CPUs: cpu, core, llc, node, remote, unknown", "distance"
+    ),
 )
+NAMES = tuple(column.name for column in COLUMNS)
+#: The columns that are strings.
+TEXTS = tuple(column.name for column in COLUMNS if column.type in {"name", "text", "word"})
+
+_FORMS = {column.name: column.form for column in COLUMNS}
 
 
 def columns(
-    batch: AcceptBatch, topology: Topology, names: Sequence[str] = NAMES
+    batch: AcceptBatch, machine: Topology, names: Sequence[str] = NAMES
 ) -> dict[str, list[Any]]:
-    """The columns of these names, as lists of equal length."""
-    return {name: _column(name, batch, topology) for name in names}
+    """The columns of these names, as lists of equal length; None where not known."""
+    return {name: _VALUES[_FORMS[name]](batch, machine, name) for name in names}
 
 
-def _column(name: str, batch: AcceptBatch, topology: Topology) -> list[Any]:
-    records = batch.records
-    values: list[Any]
-    match name:
-        case "time":
-            values = ((records["time"] + batch.clock_offset) / 1e9).tolist()
-        case "comm":
-            values = _each_distinct(records["comm"].tolist(), _decoded)
-        case "laddr" | "raddr":
-            values = _addresses(records, name)
-        case "wait_ns":
-            waits = records["wait"].astype(object)
-            waits[(records["flags"] & WAIT_KNOWN) == 0] = None
-            values = waits.tolist()
-        case "distance":
-            values = WORDS[topology.distance(records["cpu"], records["rxcpu"])].tolist()
-        case _:
-            values = records[name].tolist()
+def _times(batch: AcceptBatch, _machine: Topology, name: str) -> list[float]:
+    seconds: list[float] = ((batch.records[name] + batch.clock_offset) / 1e9).tolist()
+    return seconds
+
+
+def _numbers(batch: AcceptBatch, _machine: Topology, name: str) -> list[int]:
+    numbers: list[int] = batch.records[name].tolist()
+    return numbers
+
+
+def _names(batch: AcceptBatch, _machine: Topology, name: str) -> list[str]:
+    return _each_distinct(
+        batch.records[name].tolist(), lambda raw: raw.decode(errors="backslashreplace")
+    )
+
+
+def _addresses(batch: AcceptBatch, _machine: Topology, name: str) -> list[str]:
+    return _each_distinct(address_keys(batch.records, name).view("V17").tolist(), address)
+
+
+def _waits(batch: AcceptBatch, _machine: Topology, _name: str) -> list[int | None]:
+    waits = batch.records["wait"].astype(object)
+    waits[(batch.records["flags"] & WAIT_KNOWN) == 0] = None
+    values: list[int | None] = waits.tolist()
     return values
+
+
+def _distances(batch: AcceptBatch, machine: Topology, _name: str) -> list[str]:
+    apart = machine.distance(batch.records["cpu"], batch.records["rxcpu"])
+    words: list[str] = WORDS[apart].tolist()
+    return words
+
+
+_VALUES: Mapping[str, Callable[[AcceptBatch, Topology, str], list[Any]]] = {
+    "time": _times,
+    "number": _numbers,
+    "name": _names,
+    "address": _addresses,
+    "wait": _waits,
+    "distance": _distances,
+}
 
 
 def _each_distinct(values: list[bytes], convert: Callable[[bytes], str]) -> list[str]:
@@ -76,16 +105,13 @@ def _each_distinct(values: list[bytes], convert: Callable[[bytes], str]) -> list
     return [texts[value] for value in values]
 
 
-def _decoded(raw: bytes) -> str:
-    return raw.decode(errors="backslashreplace")
-
-
-def _addresses(records: Records, field: str) -> list[str]:
+def address_keys(records: Records, name: str) -> np.ndarray[tuple[int], np.dtype[np.void]]:
+    """What `address` takes, for each record: an IP version and 16 bytes of address."""
     # 'V' and not 'S': numpy drops trailing zero bytes of byte strings.
     keys = np.empty(len(records), dtype=[("family", "u1"), ("address", "V16")])
     keys["family"] = records["family"]
-    keys["address"] = np.ascontiguousarray(records[field]).view("V16").reshape(-1)
-    return _each_distinct(keys.view("V17").tolist(), address)
+    keys["address"] = np.ascontiguousarray(records[name]).view("V16").reshape(-1)
+    return keys
 
 
 # Clients come again: most of them stand in an earlier batch, too.

@@ -6,7 +6,8 @@ import csv
 import json
 from typing import TYPE_CHECKING, TextIO
 
-from locality.accept.columns import NAMES, columns
+from locality.accept.columns import NAMES, TEXTS, columns
+from locality.stream import Output
 from locality.text import printable
 
 if TYPE_CHECKING:
@@ -14,24 +15,16 @@ if TYPE_CHECKING:
     from locality.machine.topology import Topology
 
 
-#: The columns that are strings.
-TEXTS = ("comm", "laddr", "raddr", "distance")
-
-
 #: A line, for numbers and encoded strings; a float's shortest form is what JSON wants.
 LINE = "{" + ", ".join(f'"{name}": %s' for name in NAMES) + "}\n"
 
 
-class JsonAccept:
+class JsonAccept(Output["AcceptBatch"]):
     """One object a connection, with the names of `locality.accept.columns.NAMES`."""
-
-    def __init__(self, out: TextIO, topology: Topology) -> None:
-        self._out = out
-        self._topology = topology
 
     def write(self, batch: AcceptBatch) -> None:
         """Write a batch."""
-        values = columns(batch, self._topology)
+        values = columns(batch, self._machine)
         for name in TEXTS:
             # Few are different, and encoding is what takes time.
             encoded = {text: json.dumps(text) for text in set(values[name])}
@@ -42,18 +35,17 @@ class JsonAccept:
         self._out.flush()
 
 
-class CsvAccept:
+class CsvAccept(Output["AcceptBatch"]):
     """One row a connection; the columns of `locality.accept.columns.NAMES`. None is empty."""
 
-    def __init__(self, out: TextIO, topology: Topology) -> None:
-        self._out = out
-        self._topology = topology
+    def __init__(self, out: TextIO, machine: Topology) -> None:
+        super().__init__(out, machine)
         self._writer = csv.writer(out, lineterminator="\n")
         self._writer.writerow(NAMES)
 
     def write(self, batch: AcceptBatch) -> None:
         """Write a batch."""
-        values = columns(batch, self._topology)
+        values = columns(batch, self._machine)
         # Rows are read by people and spreadsheets too: no control characters in a name.
         values["comm"] = [printable(comm) for comm in values["comm"]]
         self._writer.writerows(zip(*values.values(), strict=True))

@@ -48,7 +48,7 @@ class AcceptSummary:
         waits: Times in the accept queue, ns.
     """
 
-    topology: Topology
+    machine: Topology
     total: int = 0
     local: int = 0
     lost: int = 0
@@ -56,7 +56,7 @@ class AcceptSummary:
     waits: LogHistogram = field(default_factory=LogHistogram)
 
     def __post_init__(self) -> None:
-        cpus = self.topology.possible
+        cpus = self.machine.possible
         self.matrix = np.zeros((cpus, cpus + 1), np.int64)
 
     def write(self, batch: AcceptBatch) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from locality.accept.columns import columns
 from locality.machine.distance import by_distance, distance_text
+from locality.stream import Output
 from locality.text import (
     WIDEST_MATRIX,
     duration,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 MOST_WORKERS = 20
 
 
-class TextAccept:
+class TextAccept(Output["AcceptBatch"]):
     """One line a connection, under a heading."""
 
     NAMES = (
@@ -38,14 +39,13 @@ class TextAccept:
     LINE = "%s cpu=%d rxcpu=%d %s %s/%d %d->%d %s:%d %s\n"
     HEADING = "time     cpu and rxcpu, how far apart, worker/pid, fds, client, time in queue\n"
 
-    def __init__(self, out: TextIO, topology: Topology) -> None:
-        self._out = out
-        self._topology = topology
+    def __init__(self, out: TextIO, machine: Topology) -> None:
+        super().__init__(out, machine)
         out.write(self.HEADING)
 
     def write(self, batch: AcceptBatch) -> None:
         """Write a batch."""
-        values = columns(batch, self._topology, self.NAMES)
+        values = columns(batch, self._machine, self.NAMES)
         # Names, seconds and addresses repeat; making them readable is what takes time.
         clocks = {
             second: time.strftime("%H:%M:%S", time.localtime(second))
@@ -71,8 +71,8 @@ def summary_lines(summary: AcceptSummary) -> Iterator[str]:
     yield f"{summary.total} accepted, {percent(local, 2)} accept-local, {summary.lost} lost"
     if not summary.total:
         return
-    counts = by_distance(summary.matrix, summary.topology.distances)
-    yield from wrap(distance_text(counts, summary.topology))
+    counts = by_distance(summary.matrix, summary.machine.distances)
+    yield from wrap(distance_text(counts, summary.machine))
     median, p99 = (duration(summary.waits.percentile(rank)) for rank in (50, 99))
     yield f"queue wait: median {median}, p99 {p99}"
     yield ""
@@ -85,16 +85,13 @@ def summary_lines(summary: AcceptSummary) -> Iterator[str]:
         )
     if len(workers) > MOST_WORKERS:
         yield f"… and {len(workers) - MOST_WORKERS} more"
-    if summary.topology.possible <= WIDEST_MATRIX:
+    if summary.machine.possible <= WIDEST_MATRIX:
         yield ""
         yield from matrix_lines(summary.matrix, "accept", "RX")
 
 
-class ClassicAccept:
+class ClassicAccept(Output["AcceptBatch"]):
     """accept.stp: ``cpu=#12 pid=29333 accept(3) -> fd=30 rxcpu=#19``."""
-
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
 
     def write(self, batch: AcceptBatch) -> None:
         """One line a connection."""

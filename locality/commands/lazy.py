@@ -19,23 +19,23 @@ class LazyGroup(click.Group):
     """A group that also has commands of modules not imported yet.
 
     Args:
-        elsewhere: By command name, the module that defines the command. Its variable there
+        modules: By command name, the module that defines the command. Its variable there
             is the name with underscores.
         attributes: As for every `click.Group`.
     """
 
-    def __init__(self, *, elsewhere: Mapping[str, str], **attributes: Any) -> None:  # noqa: ANN401
+    def __init__(self, *, modules: Mapping[str, str], **attributes: Any) -> None:  # noqa: ANN401
         super().__init__(**attributes)
-        self._elsewhere = elsewhere
+        self._modules = modules
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every command's name, in order."""
-        return sorted({*super().list_commands(ctx), *self._elsewhere})
+        return sorted({*super().list_commands(ctx), *self._modules})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """A command, imported if need be; None if there is none of this name."""
-        if cmd_name not in self._elsewhere:
+        if cmd_name not in self._modules:
             return super().get_command(ctx, cmd_name)
-        module = import_module(self._elsewhere[cmd_name])
+        module = import_module(self._modules[cmd_name])
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command

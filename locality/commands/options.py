@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -100,19 +101,76 @@ ports_option = partial(click.option, "--port", "ports", type=PORT, multiple=True
 pids_option = partial(click.option, "--pid", "pids", type=AT_LEAST_ONE, multiple=True)
 comm_option = partial(click.option, "--comm", metavar="NAME")
 
-#: How to print.
-format_options = _with(
-    click.option("--json", "format_", flag_value="json", help="Same as --format json."),
-    click.option("--csv", "format_", flag_value="csv", help="Same as --format csv."),
-    click.option(
-        "--format",
-        "format_",
-        type=click.Choice(["text", "classic", "json", "csv"]),
-        default="text",
-        show_default=True,
-        help="classic: the lines of the 2017 scripts.",
-    ),
-)
+
+@dataclass(frozen=True)
+class Shown:
+    """How to print: the options of `shown_options`.
+
+    Attributes:
+        format: text, classic, json or csv.
+        live: Draw a dashboard instead.
+        svg: Keep its last picture there.
+    """
+
+    format: str
+    live: bool
+    svg: Path | None
+
+
+@dataclass(frozen=True)
+class Traced:
+    """What every tracing command is asked for: the options of `tracing_options`.
+
+    Attributes:
+        shown: How to print.
+        record: Record to this file.
+        force: Replace it.
+        rung: Use this kind of probe or fail.
+        ready_file: Written once every probe is attached.
+        duration: End after so many seconds.
+    """
+
+    shown: Shown
+    record: Path | None
+    force: bool
+    rung: str | None
+    ready_file: Path | None
+    duration: float | None
+
+
+def shown_options(outputs: Collection[str]) -> Callable[[C], C]:
+    """How to print: the command is given one argument, ``shown``.
+
+    Args:
+        outputs: The formats.
+    """
+
+    def add(command: C) -> C:
+        @wraps(command)
+        def call(
+            *args: Any,  # noqa: ANN401 - the command's own
+            format_: str,
+            live: bool,
+            svg: Path | None,
+            **rest: Any,  # noqa: ANN401 - the command's own
+        ) -> Any:  # noqa: ANN401 - what the command returns
+            return command(*args, shown=Shown(format_, live, svg), **rest)
+
+        formats = [
+            click.option(f"--{name}", "format_", flag_value=name, help=f"Same as --format {name}.")
+            for name in ("json", "csv")
+        ]
+        choice = click.option(
+            "--format",
+            "format_",
+            type=click.Choice(list(outputs)),
+            default="text",
+            show_default=True,
+            help="classic: the lines of the 2017 scripts." if "classic" in outputs else None,
+        )
+        return cast("C", _with(*live_options, *formats, choice)(call))
+
+    return add
 
 
 def json_options(text: str = "text", help_: str | None = None) -> Callable[[C], C]:
@@ -136,28 +194,57 @@ def json_options(text: str = "text", help_: str | None = None) -> Callable[[C], 
 
 
 #: How to draw.
-live_options = _with(
+live_options = (
     click.option("--svg", type=WRITABLE, help="With --live: keep its last picture."),
     click.option("--live", is_flag=True, help="Draw what happens now, on the whole terminal."),
 )
 
 force_option = click.option("--force", is_flag=True, help="Replace a file of that name.")
 
-#: The options that every tracing command has.
-tracing_options = _with(
-    force_option,
-    click.option("--record", type=OUTPUT, metavar="FILE", help="Record; see locality info."),
-    live_options,
-    format_options,
-    click.option(
-        "--rung",
-        envvar="LOCALITY_RUNG",
-        metavar="NAME",
-        help="Kind of probe to use; see locality check. Default: the best allowed.",
-    ),
-    click.option("--ready-file", type=WRITABLE, help="Written once every probe is attached."),
-    click.option("--duration", type=SECONDS, metavar="S", help="End after S seconds."),
-)
+
+def tracing_options(outputs: Collection[str]) -> Callable[[C], C]:
+    """The options that every tracing command has: it is given one argument, ``traced``.
+
+    Args:
+        outputs: The formats.
+    """
+
+    def add(command: C) -> C:
+        @wraps(command)
+        def call(
+            *args: Any,  # noqa: ANN401 - the command's own
+            shown: Shown,
+            record: Path | None,
+            force: bool,
+            rung: str | None,
+            ready_file: Path | None,
+            duration: float | None,
+            **rest: Any,  # noqa: ANN401 - the command's own
+        ) -> Any:  # noqa: ANN401 - what the command returns
+            traced = Traced(shown, record, force, rung, ready_file, duration)
+            return command(*args, traced=traced, **rest)
+
+        options = _with(
+            force_option,
+            click.option(
+                "--record", type=OUTPUT, metavar="FILE", help="Record; see locality info."
+            ),
+            shown_options(outputs),
+            click.option(
+                "--rung",
+                envvar="LOCALITY_RUNG",
+                metavar="NAME",
+                help="Kind of probe to use; see locality check. Default: the best allowed.",
+            ),
+            click.option(
+                "--ready-file", type=WRITABLE, help="Written once every probe is attached."
+            ),
+            click.option("--duration", type=SECONDS, metavar="S", help="End after S seconds."),
+        )
+        return cast("C", options(call))
+
+    return add
+
 
 engine_option = click.option(
     "--engine",

@@ -7,34 +7,16 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from locality.commands.options import (
-    OUTPUT,
-    READABLE,
-    SPEED,
-    force_option,
-    format_options,
-    live_options,
-)
-from locality.commands.output import (
-    accept_output,
-    check_live,
-    check_matrix,
-    check_udp_format,
-    end,
-    show,
-    skb_output,
-    tell,
-    udp_output,
-)
+from locality.commands.options import OUTPUT, READABLE, SPEED, force_option, shown_options
+from locality.commands.output import end, show, tell
+from locality.kinds import KINDS, SKB
 from locality.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from locality.commands.options import Shown
 
-    from locality.dashboard.screen import Header
-    from locality.recording.reader import Reader
-    from locality.skb.interval import Interval
-    from locality.udp.interval import UdpInterval
+#: The formats of all kinds; which of them a recording has is known when it is read.
+OUTPUTS = tuple(dict.fromkeys(name for kind in KINDS.values() for name in kind.outputs))
 
 #: A slower replay is a mistake in the number.
 SLOWEST = 0.001
@@ -75,83 +57,41 @@ def export(*, recording: Path, out: Path, force: bool) -> None:
     help="How many times faster than it was; 0 does not wait at all.",
 )
 @click.option("--matrix", is_flag=True, help="Packets: add them by alloc CPU and consume CPU.")
-@live_options
-@format_options
-def replay(
-    *, recording: Path, speed: float, matrix: bool, live: bool, svg: Path | None, format_: str
-) -> None:
+@shown_options(OUTPUTS)
+def replay(*, recording: Path, speed: float, matrix: bool, shown: Shown) -> None:
     """Show a recording as it was seen when it was made."""
+    from locality.commands.measure import check_shown, output
     from locality.dashboard.screen import Header
     from locality.recording.reader import Reader
+    from locality.recording.replay import play
 
-    check_live(live=live, format_=format_, svg=svg)
-    check_matrix(matrix=matrix, live=live, format_=format_)
+    check_shown(OUTPUTS, shown, matrix=matrix)
     if 0 < speed < SLOWEST:
         raise click.UsageError(f"--speed {speed:g} is too slow: 0, or {SLOWEST:g} and more")
     with Reader(recording) as reader:
         meta = reader.meta
+        kind = KINDS[meta.kind]
+        if matrix and kind is not SKB:
+            raise click.UsageError("--matrix is for recordings of packets")
+        if shown.format not in kind.outputs:
+            raise click.UsageError(
+                f"--format {shown.format} is not for a recording of {kind.name}: use "
+                f"{', '.join(kind.outputs)}"
+            )
         what = f"a recording of {meta.host}, kernel {meta.kernel}, rung {meta.rung}: {meta.filter}"
         tell(printable(what))
-        header = Header(meta.host, meta.kernel, meta.rung, meta.filter, f"recording {recording}")
-        shown = header if live else None
-        if matrix and meta.kind != "skb":
-            raise click.UsageError("--matrix is for recordings of packets")
-        if meta.kind == "accept":
-            lines = _replay_accepts(reader, speed, format_, shown, svg)
-        elif meta.kind == "udp":
-            lines = _replay_datagrams(reader, speed, format_, shown, svg)
-        else:
-            lines = _replay_packets(reader, speed, format_, shown, svg, matrix=matrix)
-    end(lines, format_)
+
+        def header() -> Header:
+            note = f"recording {recording}"
+            return Header(meta.host, meta.kernel, meta.rung, meta.filter, note)
+
+        summary = kind.summary.get()(meta.machine)
+        options = {"matrix": True} if matrix else {}
+        with output(kind, meta.machine, shown, header, **options) as sink:
+            play(kind.timed.get()(reader, speed), [summary, sink], speed)
+    end(kind.summary_lines.get()(summary), shown.format)
     if reader.note:
         tell(reader.note)
-
-
-def _replay_accepts(
-    reader: Reader, speed: float, format_: str, live: Header | None, svg: Path | None
-) -> Iterator[str]:
-    from locality.accept.summary import AcceptSummary
-    from locality.accept.text import summary_lines
-    from locality.recording.replay import play, timed_accepts
-
-    summary = AcceptSummary(reader.meta.machine)
-    with accept_output(reader.meta.machine, format_, live, svg) as sink:
-        play(timed_accepts(reader, speed), [summary, sink], speed)
-    return summary_lines(summary)
-
-
-def _replay_packets(
-    reader: Reader,
-    speed: float,
-    format_: str,
-    live: Header | None,
-    svg: Path | None,
-    *,
-    matrix: bool,
-) -> Iterator[str]:
-    from locality.recording.replay import play, timed_intervals
-    from locality.skb.text import skb_summary_lines
-    from locality.summary import Summary
-
-    summary: Summary[Interval] = Summary()
-    with skb_output(reader.meta.machine, format_, live, svg, matrix=matrix) as sink:
-        play(timed_intervals(reader), [summary, sink], speed)
-    return skb_summary_lines(summary, reader.meta.machine)
-
-
-def _replay_datagrams(
-    reader: Reader, speed: float, format_: str, live: Header | None, svg: Path | None
-) -> Iterator[str]:
-    from locality.recording.replay import play
-    from locality.summary import Summary
-    from locality.udp.replay import timed_datagrams
-    from locality.udp.text import udp_summary_lines
-
-    check_udp_format(format_)
-    summary: Summary[UdpInterval] = Summary()
-    with udp_output(reader.meta.machine, format_, live, svg) as sink:
-        play(timed_datagrams(reader), [summary, sink], speed)
-    return udp_summary_lines(summary)
 
 
 @click.command()

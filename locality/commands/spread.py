@@ -60,13 +60,14 @@ def spread(
     program away, with Ctrl-C or with this process.
     """
     from locality.bpf.xdp import Mode
+    from locality.machine import topology
     from locality.spread.source import SpreadSource
     from locality.spread.text import JsonSpread, TextSpread, summary_lines
     from locality.stream import stream
     from locality.summary import Summary
 
     only = None if mode == "auto" else Mode(mode)
-    summary: Summary[Spread] = Summary()
+    summary: Summary[Spread] = Summary(topology.read())
     with SpreadSource(interface, ports, interval, only) as source:
         _say_where_we_stand(source.footing, interface, ports)
         shown: Sink[Spread] = (

@@ -47,7 +47,7 @@ class Meter:
     def measure(self, phase: Phase, seconds: float) -> Measurement:
         """Count for so many seconds."""
         accepts = AcceptSummary(self.machine)
-        packets: Summary[Interval] = Summary()
+        packets: Summary[Interval] = Summary(self.machine)
         with ExitStack() as stack:
             accept_sinks: list[Sink[AcceptBatch]] = [accepts]
             packet_sinks: list[Sink[Interval]] = [packets]

@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from locality.accept.recording import timed_accepts
 from locality.accept.summary import AcceptSummary
 from locality.accept.text import summary_lines
 from locality.recording.reader import Reader
-from locality.recording.replay import play, timed_accepts, timed_intervals
-from locality.skb.text import skb_summary_lines
+from locality.recording.replay import play
+from locality.skb import text as skb_text
+from locality.skb.recording import timed_intervals
 from locality.summary import Summary
 from locality.text import printable
 
@@ -44,7 +46,7 @@ def recorded_lines() -> Iterator[str]:
         yield f"[recording] {where}, rung {printable(meta.rung)}"
         yield from summary_lines(accepts)
         with Reader(RECORDED / f"{phase}.skb.arrows") as reader:
-            packets: Summary[Interval] = Summary()
+            packets: Summary[Interval] = Summary(meta.machine)
             play(timed_intervals(reader), [packets])
         yield ""
-        yield from skb_summary_lines(packets, meta.machine)
+        yield from skb_text.summary_lines(packets)

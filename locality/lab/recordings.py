@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from locality.accept.recording import AcceptRecorder
 from locality.errors import LocalityError
 from locality.recording.format import Meta
-from locality.recording.writer import AcceptRecorder, SkbRecorder
+from locality.skb.recording import SkbRecorder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

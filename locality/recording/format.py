@@ -14,132 +14,77 @@ import json
 import platform
 import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
 
 from locality import __version__
 from locality.errors import LocalityError
+from locality.kinds import KINDS
 from locality.machine.topology import Distance, Topology
-from locality.udp.interval import READER_SUMS, SOCKET_OWN
+from locality.recording.columns import of_row
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from locality.bpf.ladder import Footing
+    from locality.recording.columns import Column
 
 #: Raised when a reader of the older format would misunderstand the newer.
 FORMAT_VERSION = 1
 KEY = b"locality"
 
-Kind = Literal["accept", "skb", "udp"]
-
-_TIME = pa.timestamp("ns", "UTC")
-_ADDRESS = pa.dictionary(pa.int32(), pa.utf8())
-
-#: One row a connection, with the columns of `locality.accept.columns.NAMES`. time: of the
-#: accept. comm: bytes, as the kernel gave them. wait_ns: null where not known.
-ACCEPT_SCHEMA = pa.schema(
-    [
-        ("time", _TIME),
-        ("cpu", pa.int32()),
-        ("rxcpu", pa.int32()),
-        ("pid", pa.int32()),
-        ("tid", pa.int32()),
-        ("comm", pa.dictionary(pa.int32(), pa.binary())),
-        ("listen_fd", pa.int32()),
-        ("fd", pa.int32()),
-        ("family", pa.uint8()),
-        ("laddr", _ADDRESS),
-        ("lport", pa.uint16()),
-        ("raddr", _ADDRESS),
-        ("rport", pa.uint16()),
-        ("wait_ns", pa.int64()),
-        ("netns", pa.uint32()),
-        ("distance", pa.dictionary(pa.int8(), pa.utf8())),
-    ]
-)
-
-#: One batch an interval. Its first two rows are the totals of rx and tx: no CPUs. The others
-#: are the pairs of CPUs that had packets: packets only. time: the interval's end.
-#: Null is a figure that was not seen, or does not belong to the row.
-SKB_SCHEMA = pa.schema(
-    [
-        ("time", _TIME),
-        ("seconds", pa.float64()),
-        ("direction", pa.dictionary(pa.int8(), pa.utf8())),
-        ("alloc_cpu", pa.int32()),
-        ("consume_cpu", pa.int32()),
-        ("packets", pa.int64()),
-        ("local", pa.int64()),
-        ("freed_local", pa.int64()),
-        ("deferred", pa.int64()),
-        ("unknown", pa.int64()),
-        ("delivered", pa.int64()),
-        ("delivered_local", pa.int64()),
-        ("apart", pa.int64()),
-        ("together", pa.int64()),
-        ("lost", pa.int64()),
-    ]
-)
-
-#: One batch an interval, of rows of several kinds: ``row`` says which, `UDP_ROWS` which columns
-#: it has; the others are null. time: the interval's end. The columns are those of
-#: `locality.udp.interval`; laddr and lport are the receiver's end, raddr and rport the sender's.
-UDP_SCHEMA = pa.schema(
-    [
-        ("time", _TIME),
-        ("seconds", pa.float64()),
-        ("row", pa.dictionary(pa.int32(), pa.utf8())),
-        ("group", pa.int32()),
-        ("index", pa.int32()),
-        ("inode", pa.int64()),
-        ("netns", pa.uint32()),
-        ("family", pa.uint8()),
-        ("laddr", _ADDRESS),
-        ("lport", pa.uint16()),
-        ("raddr", _ADDRESS),
-        ("rport", pa.uint16()),
-        ("size", pa.int32()),
-        ("order_known", pa.bool_()),
-        ("program", pa.dictionary(pa.int32(), pa.utf8())),
-        ("pid", pa.int32()),
-        ("tid", pa.int32()),
-        ("comm", pa.dictionary(pa.int32(), pa.binary())),
-        ("alloc_cpu", pa.int32()),
-        ("reader_cpu", pa.int32()),
-        *((name, pa.int64()) for name in (*READER_SUMS, *SOCKET_OWN)),
-        ("samples", pa.int64()),
-        ("sample_one_in", pa.int64()),
-        ("flows_lost", pa.int64()),
-        ("batches_seen", pa.bool_()),
-        ("lost", pa.int64()),
-    ]
-)
-
-_ENDPOINT = ("group", "index", "inode", "netns", "family", "laddr", "lport")
-
-#: What each kind of row has beside time and seconds; there is one of ``interval`` in a batch.
-UDP_ROWS: Mapping[str, tuple[str, ...]] = {
-    "interval": ("lost", "flows_lost", "sample_one_in", "batches_seen"),
-    "group": ("group", "netns", "laddr", "lport", "size", "order_known", "program"),
-    "socket": (*_ENDPOINT, *READER_SUMS, *SOCKET_OWN),
-    "reader": (*_ENDPOINT, "pid", "tid", "comm", *READER_SUMS),
-    "flow": ("netns", "family", "laddr", "lport", "raddr", "rport", "samples"),
-    "cell": ("alloc_cpu", "reader_cpu", "datagrams"),
+#: The types of columns, by the names that `locality.recording.columns.Column` has for them.
+TYPES = {
+    "time": pa.timestamp("ns", "UTC"),
+    "text": pa.dictionary(pa.int32(), pa.utf8()),
+    "name": pa.dictionary(pa.int32(), pa.binary()),
+    "word": pa.dictionary(pa.int8(), pa.utf8()),
+    "bool": pa.bool_(),
+    "float64": pa.float64(),
+    "uint8": pa.uint8(),
+    "uint16": pa.uint16(),
+    "uint32": pa.uint32(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
 }
 
-#: Null in a row that has the column: not known, or of no group.
-UDP_UNKNOWN = frozenset(
-    {"group", "index", "netns", "family", "laddr", "raddr", "program", "batches", "batched"}
-)
 
-SCHEMAS: Mapping[Kind, pa.Schema] = {
-    "accept": ACCEPT_SCHEMA,
-    "skb": SKB_SCHEMA,
-    "udp": UDP_SCHEMA,
-}
+def schema_of(columns: Sequence[Column]) -> pa.Schema:
+    """The Arrow schema of these columns, without metadata."""
+    return pa.schema([(column.name, TYPES[column.type]) for column in columns])
+
+
+def nanoseconds(time_s: float) -> int:
+    """Seconds as whole nanoseconds: exact, which the product of a float is not."""
+    whole = int(time_s)
+    return whole * 10**9 + round((time_s - whole) * 10**9)
+
+
+def seconds_of(times: pa.Array) -> float:
+    """The first of some times in seconds: the float that `nanoseconds` was given."""
+    # Division of whole numbers gives the float that is nearest, which is what was recorded.
+    return float(times.cast(pa.int64())[0].as_py() / 10**9)
+
+
+def damaged(what: str) -> LocalityError:
+    """The error for contents that no recorder writes."""
+    return LocalityError(f"the recording is damaged: {what}")
+
+
+def require_values(rows: pa.RecordBatch, columns: Sequence[Column], row: str) -> None:
+    """Check that rows of one kind have a value wherever they must.
+
+    Raises:
+        LocalityError: One has none.
+    """
+    for column in of_row(columns, row):
+        if column.may_be_null(row) or column.name not in rows.schema.names:
+            continue
+        if rows[column.name].null_count:
+            raise damaged(f"a row of kind {row} lacks a value: {column.name}")
 
 
 @dataclass(frozen=True)
@@ -151,7 +96,7 @@ class Meta:
         tool: Version of locality that recorded.
         host: Name of the machine.
         kernel: Its release, as of ``uname -r``.
-        kind: accept, skb or udp.
+        kind: The kind of measurement: a key of `locality.kinds.KINDS`.
         rung: The kind of probe that saw it.
         refused: The rungs refused before, each with the kernel's answer.
         unseen: What this rung does not show, in words; empty if nothing.
@@ -172,7 +117,7 @@ class Meta:
     tool: str
     host: str
     kernel: str
-    kind: Kind
+    kind: str
     rung: str
     refused: tuple[str, ...]
     unseen: str
@@ -191,7 +136,7 @@ class Meta:
     @classmethod
     def here(
         cls,
-        kind: Kind,
+        kind: str,
         footing: Footing,
         machine: Topology,
         *,
@@ -232,14 +177,19 @@ class Meta:
             interval=interval,
         )
 
-    @property
+    @cached_property
     def machine(self) -> Topology:
         """The CPUs of the machine that was recorded."""
         return Topology(self.possible, self.online, np.array(self.distances, np.uint8))
 
+    @property
+    def columns(self) -> Sequence[Column]:
+        """The columns of a recording of this kind."""
+        return KINDS[self.kind].columns.get()
+
     def schema(self) -> pa.Schema:
         """The schema of a recording with these metadata."""
-        return SCHEMAS[self.kind].with_metadata({KEY: json.dumps(asdict(self)).encode()})
+        return schema_of(self.columns).with_metadata({KEY: json.dumps(asdict(self)).encode()})
 
     @classmethod
     def from_schema(cls, schema: pa.Schema) -> Self:
@@ -265,15 +215,16 @@ class Meta:
             meta = cls._checked(said)
         except (KeyError, TypeError, ValueError, OverflowError):
             raise LocalityError("its metadata are damaged") from None
-        if not schema.equals(SCHEMAS[meta.kind]):
+        if not schema.equals(schema_of(meta.columns)):
             raise LocalityError(f"its columns are not those of a recording of {meta.kind}")
         return meta
 
     @classmethod
     def _checked(cls, said: dict[str, Any]) -> Self:
         """From JSON that anybody may have written; what this version does not know is left out."""
-        if said["kind"] not in SCHEMAS:
-            raise ValueError(said["kind"])
+        kind = str(said["kind"])
+        if kind not in KINDS:
+            raise ValueError(kind)
         possible = int(said["possible"])
         distances = np.array(said["distances"], np.uint8)
         if distances.shape != (possible + 1,) * 2 or distances.max() > max(Distance):
@@ -290,7 +241,7 @@ class Meta:
             label=str(said["label"]),
             clock_offset=int(said["clock_offset"]),
             started=int(said["started"]),
-            kind=said["kind"],
+            kind=kind,
             refused=tuple(map(str, said["refused"])),
             possible=possible,
             online=tuple(map(int, said["online"])),

@@ -8,71 +8,69 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from locality.recording.format import (
-    ACCEPT_SCHEMA,
-    FORMAT_VERSION,
-    SKB_SCHEMA,
-    Meta,
-)
+from locality.kinds import KINDS
+from locality.recording.format import FORMAT_VERSION, Meta, schema_of
 from locality.recording.reader import Reader
-from locality.udp.frames import UdpFrames, name_texts, udp_frames
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
+
+    from locality.recording.columns import Column
 
 __all__ = ["FORMAT_VERSION", "Meta", "Recording", "load"]
 
-#: What an interval's pair of CPUs says; the other columns of SKB_SCHEMA are those of totals.
-CELL_COLUMNS = ("time", "seconds", "direction", "alloc_cpu", "consume_cpu", "packets")
-TOTAL_COLUMNS = tuple(name for name in SKB_SCHEMA.names if name not in CELL_COLUMNS[3:5])
-
 #: Integers that may be missing; pandas would make floats of them.
-_TYPES = {pa.int64(): pd.Int64Dtype()}
+_NULLABLE = {
+    pa.int64(): pd.Int64Dtype(),
+    pa.int32(): pd.Int32Dtype(),
+    pa.uint32(): pd.UInt32Dtype(),
+    pa.uint8(): pd.UInt8Dtype(),
+}
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What `load` gives. Frames of the other kinds are there, with their columns and no rows.
+    """What `load` gives. Its frames are attributes; NA is a figure that was not seen.
+
+    Of every kind of measurement the frames are there, with their columns; those of the kinds
+    that were not recorded have no rows. docs/recordings.md lists the columns of each.
+
+    ``accepts``: one row a connection. ``skb``: one row for each interval, direction and pair
+    of CPUs that had packets. ``skb_totals``: one row for each interval and direction. ``udp``:
+    the frames of datagrams, see `locality.udp.frames.UdpFrames`.
 
     Attributes:
         meta: Where, on which rung and with which filter; how it ended.
-        accepts: One row a connection. time (datetime64[ns, UTC]); cpu, rxcpu (-1: none),
-            pid, tid, listen_fd, fd (int32); comm, laddr, raddr, distance (category of str);
-            family (uint8: 4 or 6); lport, rport (uint16); wait_ns (Int64, ns in the accept
-            queue, NA where not known); netns (uint32, inode number).
-        skb: One row for each interval, direction and pair of CPUs that had packets. time (of
-            the interval's end), seconds, direction (category: rx, tx), alloc_cpu,
-            consume_cpu (int32), packets (int64).
-        skb_totals: One row for each interval and direction. time, seconds, direction,
-            packets (int64); local, freed_local, deferred, unknown (Int64); delivered,
-            delivered_local (Int64, of rx only); apart, together (int64): packets whose CPUs
-            are known to differ, or to be one, but not by number; lost (int64, since the
-            start). NA is a figure that the rung cannot see.
-        udp: The frames of datagrams: see `locality.udp.frames.UdpFrames`.
+        frames: The frames by name.
         lost: The latest count of what was lost; also of a recording that was cut.
         torn: Bytes at the end that are no complete batch and were skipped.
         note: In words, what is wrong with the end; empty if nothing.
     """
 
     meta: Meta
-    accepts: pd.DataFrame
-    skb: pd.DataFrame
-    skb_totals: pd.DataFrame
-    udp: UdpFrames
+    frames: Mapping[str, Any]
     lost: int
     torn: int
     note: str
 
     @property
     def kind(self) -> str:
-        """accept, skb or udp."""
+        """The kind of measurement: a key of `locality.kinds.KINDS`."""
         return self.meta.kind
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a frame, or what holds frames
+        """A frame by its name."""
+        # Not self.frames: while a copy is unpickled, that is not there yet.
+        frames = self.__dict__.get("frames", {})
+        if name not in frames:
+            raise AttributeError(f"a recording has no {name!r}")
+        return frames[name]
 
 
 def load(path: str | Path, progress: Callable[[int, int], object] | None = None) -> Recording:
@@ -84,7 +82,7 @@ def load(path: str | Path, progress: Callable[[int, int], object] | None = None)
 
     Raises:
         LocalityError: It cannot be read, is no recording, or of a newer format, or an
-            interval of datagrams is not what a recorder writes.
+            interval is not what a recorder writes.
     """
     batches = []
     with Reader(Path(path)) as reader:
@@ -92,37 +90,48 @@ def load(path: str | Path, progress: Callable[[int, int], object] | None = None)
             batches.append(batch)
             if progress is not None:
                 progress(reader.read, reader.size)
-    kind = reader.meta.kind
-    skb = pa.Table.from_batches(batches if kind == "skb" else [], SKB_SCHEMA)
-    is_total = pc.is_null(skb["alloc_cpu"])
+    frames: dict[str, Any] = {}
+    for kind in KINDS.values():
+        own = batches if kind.name == reader.meta.kind else []
+        frames |= kind.frames.get()(own, reader.meta)
     return Recording(
         meta=reader.meta,
-        accepts=_accepts(pa.Table.from_batches(batches if kind == "accept" else [], ACCEPT_SCHEMA)),
-        skb=_cells(skb.filter(pc.invert(is_total))),
-        skb_totals=_totals(skb.filter(is_total)),
-        udp=udp_frames(batches if kind == "udp" else [], reader.meta),
+        frames=frames,
         lost=reader.lost,
         torn=reader.torn,
         note=reader.note,
     )
 
 
-def _frame(table: pa.Table) -> pd.DataFrame:
-    frame: pd.DataFrame = table.unify_dictionaries().to_pandas(types_mapper=_TYPES.get)
+def frame_of(
+    batches: Sequence[pa.RecordBatch], columns: Sequence[Column], row: str = ""
+) -> pd.DataFrame:
+    """Batches as one DataFrame.
+
+    Args:
+        batches: They have these columns, among others.
+        columns: Those of the frame.
+        row: The kind of rows, where there are several.
+    """
+    schema = schema_of(columns)
+    names = [column.name for column in columns]
+    table = pa.Table.from_batches([batch.select(names) for batch in batches], schema)
+    table = table.unify_dictionaries()
+    nullable = [column.name for column in columns if column.may_be_null(row)]
+    frame: pd.DataFrame = table.drop_columns(nullable).to_pandas()
+    for place, name in enumerate(names):
+        if name in nullable:
+            frame.insert(
+                place, name, table.select([name]).to_pandas(types_mapper=_NULLABLE.get)[name]
+            )
     return frame
 
 
-def _accepts(table: pa.Table) -> pd.DataFrame:
-    frame = _frame(table)
-    frame["comm"] = name_texts(frame["comm"])
-    return frame
-
-
-def _cells(table: pa.Table) -> pd.DataFrame:
-    frame = _frame(table.select(CELL_COLUMNS))
-    return frame.astype({"packets": "int64", "alloc_cpu": "int32", "consume_cpu": "int32"})
-
-
-def _totals(table: pa.Table) -> pd.DataFrame:
-    frame = _frame(table.select(TOTAL_COLUMNS))
-    return frame.astype(dict.fromkeys(("packets", "apart", "together", "lost"), "int64"))
+def name_texts(names: pd.Series[str]) -> pd.Categorical:
+    """Names of threads, which are bytes, as text."""
+    texts = [name.decode(errors="backslashreplace") for name in names.cat.categories]
+    # Two different ones may read the same, and a category is there once.
+    distinct = list(dict.fromkeys(texts))
+    place = np.array([distinct.index(text) for text in texts], np.int32)
+    codes = place[names.cat.codes.to_numpy()] if len(names) else np.empty(0, np.int32)
+    return pd.Categorical.from_codes(codes, categories=pd.Index(distinct, dtype="str"))

@@ -7,19 +7,13 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from locality.kinds import KINDS
 from locality.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from locality.recording.reader import Reader
-
-#: What is counted in a recording of each kind.
-WHAT = {
-    "accept": "accepted connections",
-    "skb": "intervals of packet counts",
-    "udp": "intervals of datagram counts",
-}
 
 
 class Info:
@@ -37,8 +31,9 @@ class Info:
     def lines(self) -> Iterator[str]:
         """For people."""
         meta, reader = self.meta, self._reader
-        count = self.rows if meta.kind == "accept" else reader.batches
-        what = WHAT[meta.kind]
+        kind = KINDS[meta.kind]
+        count = self.rows if kind.row_is_event else reader.batches
+        what = kind.recorded
         ended = "not known: the recorder was killed" if meta.ended is None else _clock(meta.ended)
         facts = {
             "recording": f"{what}, format {meta.format}, by locality {meta.tool}",

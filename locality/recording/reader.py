@@ -10,20 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from locality.errors import LocalityError
-from locality.recording.format import KEY, SKB_SCHEMA, UDP_SCHEMA, Meta
+from locality.recording.format import KEY, Meta
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-#: Columns in which a row may have nothing to say, by kind of recording.
-NULLABLE = {
-    "accept": frozenset({"wait_ns"}),
-    "skb": frozenset({*SKB_SCHEMA.names} - {"time", "seconds", "direction", "packets"}),
-    "udp": frozenset({*UDP_SCHEMA.names} - {"time", "seconds", "row"}),
-}
-#: Columns of CPU numbers, which become indices, and the lowest there can be: -1 is "no CPU".
-LOWEST_CPU = {"cpu": 0, "rxcpu": -1, "alloc_cpu": 0, "consume_cpu": 0, "reader_cpu": 0}
 
 
 class Reader:
@@ -95,16 +86,16 @@ class Reader:
 
     def _check(self, batch: pa.RecordBatch) -> None:
         """Find values that no recorder writes, before they are used as indices."""
-        for field in self.schema:
-            column = batch[field.name]
-            if column.null_count and field.name not in NULLABLE[self.meta.kind]:
-                raise ValueError(field.name)
-            if pa.types.is_dictionary(field.type) and column.dictionary.null_count:
-                raise ValueError(field.name)
-            if field.name in LOWEST_CPU and column.null_count < len(column):
-                found = pc.min_max(column).as_py()
-                if found["min"] < LOWEST_CPU[field.name] or found["max"] >= self.meta.possible:
-                    raise ValueError(field.name)
+        for column in self.meta.columns:
+            values = batch[column.name]
+            if values.null_count and not column.may_be_null():
+                raise ValueError(column.name)
+            if pa.types.is_dictionary(values.type) and values.dictionary.null_count:
+                raise ValueError(column.name)
+            if column.lowest_cpu is not None and values.null_count < len(values):
+                found = pc.min_max(values).as_py()
+                if found["min"] < column.lowest_cpu or found["max"] >= self.meta.possible:
+                    raise ValueError(column.name)
 
     def _note(self, said: dict[str, Any]) -> None:
         self.lost = int(said["lost"])

@@ -7,7 +7,9 @@ import json
 from typing import TYPE_CHECKING, Any, TextIO
 
 from locality.machine.topology import Distance
+from locality.skb.columns import OF_DIRECTION
 from locality.skb.interval import RX, TX, packets_by_distance
+from locality.stream import Output
 
 if TYPE_CHECKING:
     from locality.machine.distance import Counts
@@ -17,11 +19,7 @@ if TYPE_CHECKING:
 
 def _flow(direction: str, flow: Flow, counts: Counts | None) -> dict[str, Any]:
     return {
-        f"{direction}_packets": flow.packets,
-        f"{direction}_local": flow.local,
-        f"{direction}_freed_local": flow.freed_local,
-        f"{direction}_deferred": flow.deferred,
-        f"{direction}_unknown": flow.unknown,
+        **{f"{direction}_{name}": getattr(flow, name) for name in OF_DIRECTION},
         f"{direction}_by_distance": {
             distance.word: None if counts is None else counts[distance] for distance in Distance
         },
@@ -43,7 +41,7 @@ def interval_record(interval: Interval, machine: Topology) -> dict[str, Any]:
     }
 
 
-class JsonSkb:
+class JsonSkb(Output["Interval"]):
     """One object an interval: packets as integers, null where the rung cannot see them.
 
     Args:
@@ -53,8 +51,7 @@ class JsonSkb:
     """
 
     def __init__(self, out: TextIO, machine: Topology, *, matrix: bool = False) -> None:
-        self._out = out
-        self._machine = machine
+        super().__init__(out, machine)
         self._matrix = matrix
 
     def write(self, batch: Interval) -> None:
@@ -66,15 +63,14 @@ class JsonSkb:
         self._out.flush()
 
 
-class CsvSkb:
+class CsvSkb(Output["Interval"]):
     """One row an interval; the columns of `locality.skb.records.interval_record`.
 
     What is an object there is a column for each of its names: ``rx_by_distance_llc``.
     """
 
     def __init__(self, out: TextIO, machine: Topology) -> None:
-        self._out = out
-        self._machine = machine
+        super().__init__(out, machine)
         self._writer: csv.DictWriter[str] | None = None
 
     def write(self, batch: Interval) -> None:

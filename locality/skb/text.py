@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from locality.machine.distance import distance_text
 from locality.skb.interval import RX, TX, Flow, packets_by_distance
+from locality.stream import Output
 from locality.text import (
     PAGE,
     WIDEST_MATRIX,
@@ -25,11 +26,12 @@ if TYPE_CHECKING:
     from locality.summary import Summary
 
 
-class TextSkb:
+class TextSkb(Output["Interval"]):
     """One line an interval, under a heading that comes again each page.
 
     Args:
         out: Where to.
+        machine: The CPUs that were measured.
         matrix: Print the packets by alloc CPU and consume CPU below each line.
     """
 
@@ -39,8 +41,8 @@ class TextSkb:
         f"{'local':>6} {'kpps':>7} {'freed':>6} {'defer':>6} lost\n"
     )
 
-    def __init__(self, out: TextIO, *, matrix: bool = False) -> None:
-        self._out = out
+    def __init__(self, out: TextIO, machine: Topology, *, matrix: bool = False) -> None:
+        super().__init__(out, machine)
         self._matrix = matrix
         self._written = 0
 
@@ -88,7 +90,7 @@ class TextSkb:
                 yield f"and {together} on one CPU, not known which"
 
 
-def skb_summary_lines(summary: Summary[Interval], machine: Topology) -> Iterator[str]:
+def summary_lines(summary: Summary[Interval]) -> Iterator[str]:
     """The summary of a run of `locality skb` on this machine, or of a recording's."""
     total = summary.total
     if total is None:
@@ -103,8 +105,8 @@ def skb_summary_lines(summary: Summary[Interval], machine: Topology) -> Iterator
                 f"{percent(share(flow.freed_local, flow.packets), 2)} freed-local, "
                 f"{percent(share(flow.deferred, flow.packets), 2)} deferred"
             )
-            counts = packets_by_distance(total, direction, machine)
-            yield from wrap(distance_text(counts, machine), "  ", first="  ")
+            counts = packets_by_distance(total, direction, summary.machine)
+            yield from wrap(distance_text(counts, summary.machine), "  ", first="  ")
         if flow.unknown:
             yield f"  {flow.unknown} of them consumed on a CPU not known"
     if total.delivered:
@@ -112,15 +114,12 @@ def skb_summary_lines(summary: Summary[Interval], machine: Topology) -> Iterator
         yield f"delivered to readers: {total.delivered} packets, {local} consumed-local"
 
 
-class ClassicSkb:
+class ClassicSkb(Output["Interval"]):
     """locality.stp: ``rx= 10%  130kpps tx=  8% 127kpps``.
 
     The percentages are consumed-local. Where the rung cannot see one it is ``?``, and
     ``-`` when there was no packet to speak of.
     """
-
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
 
     def write(self, batch: Interval) -> None:
         """One line an interval."""

@@ -100,7 +100,7 @@ def receiving_cpus(counted: AcceptSummary) -> frozenset[int]:
     """The CPUs that received, or every online one where too few connections tell."""
     received = counted.matrix[:, :-1].sum(axis=0)
     seen = [int(cpu) for cpu in np.flatnonzero(received)]
-    return believed(seen, counted.total, counted.topology.online)
+    return believed(seen, counted.total, counted.machine.online)
 
 
 def believed(seen: Collection[int], total: int, online: Collection[int]) -> frozenset[int]:
@@ -123,7 +123,7 @@ def verdict(before: AcceptSummary, after: AcceptSummary, seconds: float) -> tupl
             f"{one.total} accepted in {seconds:g} s, {one.lost} lost"
         )
         if one.total:
-            lines.append(f"  {distance_text(_apart(one), one.topology)}")
+            lines.append(f"  {distance_text(_apart(one), one.machine)}")
     if not before.total or not after.total:
         return lines, False
     was, now = _nearness(before), _nearness(after)
@@ -131,7 +131,7 @@ def verdict(before: AcceptSummary, after: AcceptSummary, seconds: float) -> tupl
 
 
 def _apart(counted: AcceptSummary) -> Counts:
-    return by_distance(counted.matrix, counted.topology.distances)
+    return by_distance(counted.matrix, counted.machine.distances)
 
 
 def _nearness(counted: AcceptSummary) -> list[float]:

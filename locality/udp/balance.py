@@ -145,6 +145,16 @@ def _top_flow(flows: Array, socket: Any) -> TopFlow | None:  # noqa: ANN401 - nu
     )
 
 
+def shares_of(one: Balance) -> Array:
+    """(sockets,) per cent of the datagrams that were meant for the group."""
+    return np.asarray(100 * one.counts / max(1, int(one.counts.sum())))
+
+
+def places_of(one: Balance) -> list[str]:
+    """(sockets,) the index of each in its group; ``-`` where not known."""
+    return [str(index) if index >= 0 else "-" for index in one.sockets["index"].tolist()]
+
+
 def endpoint(row: Any) -> str:  # noqa: ANN401 - numpy.void
     """Address and port a socket is bound to: ``0.0.0.0:53``."""
     return _host(row["address"], row["family"], row["port"])

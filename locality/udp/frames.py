@@ -5,26 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
-import pyarrow as pa
-
-from locality.recording.format import UDP_ROWS, UDP_SCHEMA, UDP_UNKNOWN
-from locality.udp.replay import udp_interval_of, udp_parts
+from locality.recording.columns import of_row
+from locality.recording.frames import frame_of, name_texts
+from locality.udp.columns import COLUMNS, ROWS
+from locality.udp.recording import interval_of, rows_by_kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
+    import pyarrow as pa
+
     from locality.recording.format import Meta
     from locality.udp.interval import UdpInterval
-
-#: Integers that may be missing; pandas would make floats of them.
-_TYPES = {
-    pa.int64(): pd.Int64Dtype(),
-    pa.int32(): pd.Int32Dtype(),
-    pa.uint32(): pd.UInt32Dtype(),
-    pa.uint8(): pd.UInt8Dtype(),
-}
 
 
 @dataclass(frozen=True)
@@ -56,20 +49,20 @@ class UdpFrames:
     total: UdpInterval | None
 
 
-def udp_frames(batches: Sequence[pa.RecordBatch], meta: Meta) -> UdpFrames:
-    """The frames of a recording.
+def frames(batches: Sequence[pa.RecordBatch], meta: Meta) -> dict[str, UdpFrames]:
+    """``udp``: the frames of a recording.
 
     Args:
-        batches: Of `UDP_SCHEMA`, an interval each; none for a recording of another kind.
+        batches: An interval each; none for a recording of another kind.
         meta: Of the recording.
 
     Raises:
         LocalityError: A batch is not what a recorder writes.
     """
-    parts = [udp_parts(batch) for batch in batches]
-    intervals = [udp_interval_of(part, meta) for part in parts]
-    frames = {kind: _frame(kind, [part[kind] for part in parts]) for kind in UDP_ROWS}
-    return UdpFrames(**{f"{kind}s": frame for kind, frame in frames.items()}, total=_sum(intervals))
+    parts = [rows_by_kind(batch) for batch in batches]
+    by_row = {f"{row}s": _frame([part[row] for part in parts], row) for row in ROWS}
+    total = _sum([interval_of(part, meta) for part in parts])
+    return {"udp": UdpFrames(**by_row, total=total)}
 
 
 def _sum(intervals: list[UdpInterval]) -> UdpInterval | None:
@@ -81,23 +74,9 @@ def _sum(intervals: list[UdpInterval]) -> UdpInterval | None:
     return intervals[0] if intervals else None
 
 
-def _frame(kind: str, parts: Sequence[pa.RecordBatch]) -> pd.DataFrame:
-    names = ("time", "seconds", *UDP_ROWS[kind])
-    schema = pa.schema([UDP_SCHEMA.field(name) for name in names])
-    table = pa.Table.from_batches(parts, schema).unify_dictionaries()
-    frame: pd.DataFrame = table.to_pandas(types_mapper=_TYPES.get)
-    if "comm" in names:
+def _frame(parts: Sequence[pa.RecordBatch], row: str) -> pd.DataFrame:
+    columns = [column for column in of_row(COLUMNS, row) if column.name != "row"]
+    frame = frame_of(parts, columns, row)
+    if "comm" in frame:
         frame["comm"] = name_texts(frame["comm"])
-    known = (field for field in schema if field.name not in UDP_UNKNOWN)
-    whole = {field.name: field.type.to_pandas_dtype() for field in known if field.type in _TYPES}
-    return frame.astype(whole)
-
-
-def name_texts(names: pd.Series[str]) -> pd.Categorical:
-    """Names of threads, which are bytes, as text."""
-    texts = [name.decode(errors="backslashreplace") for name in names.cat.categories]
-    # Two different ones may read the same, and a category is there once.
-    distinct = list(dict.fromkeys(texts))
-    place = np.array([distinct.index(text) for text in texts], np.int32)
-    codes = place[names.cat.codes.to_numpy()] if len(names) else np.empty(0, np.int32)
-    return pd.Categorical.from_codes(codes, categories=pd.Index(distinct, dtype="str"))
+    return frame

@@ -6,6 +6,7 @@ import csv
 import json
 from typing import TYPE_CHECKING, Any, TextIO
 
+from locality.stream import Output
 from locality.text import printable
 from locality.udp.advice import concentration, cures
 from locality.udp.balance import balances, endpoint
@@ -14,20 +15,18 @@ from locality.udp.interval import READER_SUMS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from locality.machine.topology import Topology
     from locality.udp.balance import Balance
     from locality.udp.interval import UdpInterval
 
 _OF_SOCKET = ("drops", "refused", "queued", "queued_bytes", "rcvbuf", "peak")
 
 
-class JsonUdp:
+class JsonUdp(Output["UdpInterval"]):
     """One object an interval, with ``groups``; the names are those of the dtypes.
 
     A socket of no group is a group without ``size``. What is not known is null.
     """
-
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
 
     def write(self, batch: UdpInterval) -> None:
         """Write an interval."""
@@ -105,14 +104,14 @@ def _socket(one: Balance, number: int, interval: UdpInterval) -> dict[str, Any]:
     }
 
 
-class CsvUdp:
+class CsvUdp(Output["UdpInterval"]):
     """One row a reader, and one for each socket without; None is empty.
 
     What is the socket's own (``socket_…``) is repeated for each of its readers.
     """
 
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
+    def __init__(self, out: TextIO, machine: Topology) -> None:
+        super().__init__(out, machine)
         self._writer: csv.DictWriter[str] = csv.DictWriter(out, NAMES, lineterminator="\n")
         self._writer.writeheader()
 

@@ -7,21 +7,34 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from locality.reporting import figures as draw
-from locality.reporting.blocks import picture
-from locality.reporting.over_time import OverTime, udp_over_time
+from locality.reporting.blocks import Measure, picture
+from locality.reporting.over_time import OverTime
 from locality.reporting.page import Picture, Table
+from locality.reporting.sections import lost_runs
+from locality.reporting.statistics import Series
 from locality.text import percent, share
 from locality.udp import figures as draw_udp
+from locality.udp import report_change
 from locality.udp.advice import concentration, cures, meaning
-from locality.udp.balance import arrivals, balances, effective_sockets, endpoint
+from locality.udp.balance import (
+    arrivals,
+    balances,
+    effective_sockets,
+    endpoint,
+    places_of,
+    shares_of,
+)
 from locality.udp.text import busiest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import pandas as pd
+
     from locality.arrays import Array
     from locality.recording.frames import Recording
-    from locality.reporting.blocks import Block
+    from locality.reporting.blocks import Block, Named
+    from locality.reporting.page import Section
     from locality.udp.balance import Balance
     from locality.udp.interval import UdpInterval
 
@@ -36,16 +49,16 @@ def udp_over(recording: Recording) -> OverTime:
     return udp_over_time(recording.udp.intervals, recording.udp.sockets)
 
 
-def udp_datagrams(recording: Recording) -> int:
+def events(recording: Recording) -> int:
     """Datagrams that were read or dropped."""
     total = recording.udp.total
     return 0 if total is None else int(arrivals(total.sockets).sum())
 
 
-def udp_headline(recording: Recording) -> str:
+def headline(recording: Recording) -> str:
     """What was read where, and the single flow if there is one."""
     total = recording.udp.total
-    if total is None or not (counted := udp_datagrams(recording)):
+    if total is None or not (counted := events(recording)):
         return "0 datagrams"
     sockets = total.sockets
     known, local, read = (int(sockets[name].sum()) for name in ("known", "local", "datagrams"))
@@ -59,8 +72,9 @@ def udp_headline(recording: Recording) -> str:
     return sentence
 
 
-def udp_cautions(recording: Recording) -> Iterator[str]:
-    """What must be known of the figures: unknown CPUs and lost samples."""
+def cautions(recording: Recording) -> Iterator[str]:
+    """What must be known of the figures: lost runs, unknown CPUs and lost samples."""
+    yield from lost_runs(recording, "datagram")
     total = recording.udp.total
     if total is None:
         return
@@ -74,7 +88,7 @@ def udp_cautions(recording: Recording) -> Iterator[str]:
         )
 
 
-def udp_blocks(prefix: str, recording: Recording) -> Iterator[Block]:
+def blocks(prefix: str, recording: Recording) -> Iterator[Block]:
     """Figures and tables of a recording of datagrams."""
     total = recording.udp.total
     if total is None:
@@ -149,16 +163,6 @@ def _evenness(one: Balance) -> str:
     return f"{counted}, max/mean {one.imbalance:.2f}, effective sockets {one.effective:.2f}"
 
 
-def shares_of(one: Balance) -> Array:
-    """(sockets,) per cent of the datagrams that were meant for the group."""
-    return np.asarray(100 * one.counts / max(1, int(one.counts.sum())))
-
-
-def places_of(one: Balance) -> list[str]:
-    """(sockets,) the index of each in its group; ``-`` where not known."""
-    return [str(index) if index >= 0 else "-" for index in one.sockets["index"].tolist()]
-
-
 def _readers_table(one: Balance, total: UdpInterval) -> Table:
     """A row a reader, and one for each socket without; what is the socket's own is there once."""
     rows: list[tuple[str, ...]] = []
@@ -219,3 +223,25 @@ def effective_of(recording: Recording, group: int) -> tuple[Array, Array]:
     effective = by_time.apply(lambda some: effective_sockets(some.to_numpy()) or np.nan)
     at = udp_over(recording).at
     return at, effective.reindex(times).to_numpy(np.float64)
+
+
+def udp_over_time(intervals: pd.DataFrame, sockets: pd.DataFrame) -> OverTime:
+    """Datagrams that were read, and how many on their alloc CPU, interval by interval.
+
+    Args:
+        intervals: `UdpFrames.intervals`.
+        sockets: `UdpFrames.sockets`.
+    """
+    seconds = intervals["seconds"].to_numpy(np.float64)
+    names = ["datagrams", "known", "local"]
+    sums = sockets.groupby("time")[names].sum().reindex(intervals["time"], fill_value=0)
+    datagrams, known, local = (sums[name].to_numpy(np.int64) for name in names)
+    return OverTime(np.cumsum(seconds) - seconds / 2, seconds, datagrams, Series(local, known))
+
+
+MEASURES = (Measure("datagrams, read on their alloc CPU", "udp", udp_over),)
+
+
+def change_sections(before: Sequence[Named], after: Sequence[Named]) -> Iterator[Section]:
+    """How evenly the sockets share the datagrams, before and after."""
+    yield from report_change.change_sections(before, after)

@@ -10,8 +10,7 @@ from locality.reporting.blocks import picture
 from locality.reporting.page import Section, Table
 from locality.text import percent
 from locality.udp import figures as draw
-from locality.udp.balance import balances
-from locality.udp.report import places_of, shares_of
+from locality.udp.balance import balances, places_of, shares_of
 from locality.udp.text import busiest
 
 if TYPE_CHECKING:
@@ -20,10 +19,9 @@ if TYPE_CHECKING:
     from locality.arrays import Array
     from locality.reporting.blocks import Named
     from locality.udp.balance import Balance
-    from locality.udp.interval import UdpInterval
 
 
-def udp_change_sections(before: Sequence[Named], after: Sequence[Named]) -> Iterator[Section]:
+def change_sections(before: Sequence[Named], after: Sequence[Named]) -> Iterator[Section]:
     """How evenly the busiest group that is in every recording was shared, before and after."""
     sides = {"before": before, "after": after}
     groups = [
@@ -73,11 +71,6 @@ def udp_change_sections(before: Sequence[Named], after: Sequence[Named]) -> Iter
             _change_table(sides, by_side),
         ),
     )
-
-
-def _groups(total: UdpInterval) -> dict[str, Balance]:
-    """The groups that got datagrams, by name, the busiest first."""
-    return {one.name: one for one in busiest(balances(total)) if one.group and one.counts.any()}
 
 
 def _padded(shares: Array, length: int) -> Array:

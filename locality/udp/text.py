@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from locality.stream import Output
 from locality.text import kilo_rate, percent, printable, share, wrap
 from locality.udp.advice import concentration, cures, meaning
 from locality.udp.balance import balances
@@ -26,11 +27,8 @@ _WIDTHS = (3, -WORKER_WIDTH, 8, 6, 8, 6, 7, 6, 5)
 _HEADING = ("idx", "worker/tid", "kpps", "share", "Mbit/s", "local", "drops", "peak", "batch")
 
 
-class TextUdp:
+class TextUdp(Output["UdpInterval"]):
     """The blocks of each interval."""
-
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
 
     def write(self, batch: UdpInterval) -> None:
         """Write an interval."""
@@ -46,7 +44,7 @@ class TextUdp:
         self._out.flush()
 
 
-def udp_summary_lines(summary: Summary[UdpInterval]) -> Iterator[str]:
+def summary_lines(summary: Summary[UdpInterval]) -> Iterator[str]:
     """The summary of a run of `locality udp`."""
     total = summary.total
     if total is None:

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from locality.accept.recording import AcceptRecorder
 from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.machine.topology import Distance
 from locality.recording.format import FORMAT_VERSION, Meta
-from locality.recording.writer import AcceptRecorder, SkbRecorder
 from locality.skb.interval import RX, TX, Flow, Interval
+from locality.skb.recording import SkbRecorder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from locality.recording.format import Kind
 
 STARTED = 1_790_000_000 * 10**9
 CPUS = 4
@@ -51,7 +51,7 @@ META = Meta(
 SKB_META = replace(META, kind="skb", interval=0.5)
 
 
-def meta(kind: Kind, *, host: str = "web1", label: str = "", filter_: str = "everything") -> Meta:
+def meta(kind: str, *, host: str = "web1", label: str = "", filter_: str = "everything") -> Meta:
     """Of a machine with four CPUs, two to a last-level cache."""
     distances = np.full((CPUS + 1, CPUS + 1), Distance.UNKNOWN, np.uint8)
     distances[:CPUS, :CPUS] = Distance.NODE

@@ -43,7 +43,7 @@ def test_a_notebook_runs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A warning in a story is a question that the reader cannot answer.
     assert not [output["text"] for output in outputs if output.get("name") == "stderr"]
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
-    drawn = [cell for cell in notebook.cells if "report_figures." in cell.source]
+    drawn = [cell for cell in notebook.cells if "figures." in cell.source]
     assert len(pictures) == len(drawn) > 0
 
 

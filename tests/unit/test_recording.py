@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import locality
+from locality.accept.recording import AcceptRecorder
 from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.errors import LocalityError
 from locality.recording.export import export
@@ -25,8 +26,8 @@ from locality.recording.format import FORMAT_VERSION, KEY
 from locality.recording.frames import Recording, load
 from locality.recording.info import Info
 from locality.recording.reader import Reader
-from locality.recording.writer import AcceptRecorder, SkbRecorder
 from locality.skb.interval import Flow, Interval
+from locality.skb.recording import SkbRecorder
 from tests.unit.recordings import META, OFFSET, SKB_META
 
 if TYPE_CHECKING:

@@ -22,11 +22,11 @@ from locality.recording.info import Info
 from locality.recording.reader import Reader
 from locality.summary import Summary
 from locality.udp.interval import UdpGroup, UdpInterval
-from locality.udp.recorder import UdpRecorder, udp_rows
+from locality.udp.recording import UdpRecorder, timed_datagrams, udp_rows
 from locality.udp.records import CsvUdp, JsonUdp
-from locality.udp.replay import timed_datagrams
-from locality.udp.text import TextUdp, udp_summary_lines
-from tests.unit.recordings import CPUS, meta
+from locality.udp.text import TextUdp
+from locality.udp.text import summary_lines as udp_summary_lines
+from tests.unit.recordings import CPUS, META, meta
 from tests.unit.test_recording import HOSTILE
 from tests.unit.udp_intervals import flows, interval, readers, sockets
 
@@ -98,8 +98,13 @@ def replayed(path: Path) -> list[UdpInterval]:
 def shown(intervals: list[UdpInterval]) -> str:
     """All that a run shows of these: lines, summary, JSON, CSV."""
     out = io.StringIO()
-    summary = Summary[UdpInterval]()
-    for sink in (TextUdp(out), summary, JsonUdp(out), CsvUdp(out)):
+    summary = Summary[UdpInterval](META.machine)
+    for sink in (
+        TextUdp(out, META.machine),
+        summary,
+        JsonUdp(out, META.machine),
+        CsvUdp(out, META.machine),
+    ):
         for one in intervals:
             sink.write(one)
     return out.getvalue() + "\n".join(udp_summary_lines(summary))

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from locality.accept.recording import TICK, AcceptRecorder, timed_accepts
 from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.errors import LocalityError
 from locality.recording.reader import Reader
-from locality.recording.replay import TICK, play, timed_accepts, timed_intervals
-from locality.recording.writer import AcceptRecorder, SkbRecorder, interval_rows
+from locality.recording.replay import play
 from locality.skb.interval import Flow, Interval
+from locality.skb.recording import SkbRecorder, interval_rows, timed_intervals
 from tests.unit.recordings import META, OFFSET, SKB_META
 
 if TYPE_CHECKING:

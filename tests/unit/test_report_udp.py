@@ -11,7 +11,7 @@ import pytest
 from locality.recording.frames import load
 from locality.report import write_report
 from locality.udp.interval import UdpGroup
-from locality.udp.recorder import UdpRecorder
+from locality.udp.recording import UdpRecorder
 from locality.udp.report import effective_of
 from tests.unit.recordings import CPUS, STARTED, accepts, meta
 from tests.unit.test_report_page import HOSTILE, report

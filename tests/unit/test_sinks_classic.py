@@ -11,6 +11,7 @@ from locality.accept.source import ACCEPT, AcceptBatch
 from locality.accept.text import ClassicAccept
 from locality.skb.interval import Flow, Interval
 from locality.skb.text import ClassicSkb
+from tests.unit.recordings import META
 
 
 class Pipe:
@@ -43,7 +44,7 @@ def interval(rx: Flow, tx: Flow, seconds: float = 1.0) -> Interval:
 
 def skb_line(rx: Flow, tx: Flow, seconds: float = 1.0) -> str:
     pipe = Pipe()
-    ClassicSkb(pipe.text).write(interval(rx, tx, seconds))
+    ClassicSkb(pipe.text, META.machine).write(interval(rx, tx, seconds))
     return pipe.arrived.decode("ascii")
 
 
@@ -51,7 +52,7 @@ def skb_line(rx: Flow, tx: Flow, seconds: float = 1.0) -> str:
 # a line stays in the buffer until 8 KiB are full and `| grep` shows nothing for minutes.
 def test_accept_lines_arrive_at_once_and_exact() -> None:
     pipe = Pipe()
-    ClassicAccept(pipe.text).write(
+    ClassicAccept(pipe.text, META.machine).write(
         accepted(
             {"cpu": 12, "pid": 29333, "tid": 29334, "listen_fd": 3, "fd": 30, "rxcpu": 19},
             {"cpu": 0, "pid": 1, "tid": 1, "listen_fd": 0, "fd": 1023, "rxcpu": -1},
@@ -66,7 +67,7 @@ def test_accept_lines_arrive_at_once_and_exact() -> None:
 # Bug: an empty reading of the ring prints an empty line twenty times a second.
 def test_nothing_accepted_prints_nothing() -> None:
     pipe = Pipe()
-    ClassicAccept(pipe.text).write(accepted())
+    ClassicAccept(pipe.text, META.machine).write(accepted())
     assert pipe.arrived == b""
 
 

@@ -14,7 +14,8 @@ from locality.accept.summary import AcceptSummary
 from locality.accept.text import MOST_WORKERS, TextAccept, summary_lines
 from locality.machine.topology import Distance, Topology
 from locality.skb.interval import Flow, Interval
-from locality.skb.text import TextSkb, skb_summary_lines
+from locality.skb.text import TextSkb
+from locality.skb.text import summary_lines as skb_summary_lines
 from locality.summary import Summary
 from locality.text import PAGE, WIDEST_MATRIX, duration, percent, printable, share
 
@@ -277,7 +278,7 @@ def interval(cpus: int = 2, **changes: Any) -> Interval:  # noqa: ANN401 - any f
 def skb_text(*intervals: Interval, matrix: bool = False) -> list[str]:
     raw = io.BytesIO()
     out = io.TextIOWrapper(raw, encoding="utf-8", newline="")
-    sink = TextSkb(out, matrix=matrix)
+    sink = TextSkb(out, machine(2), matrix=matrix)
     for one in intervals:
         sink.write(one)
     lines = raw.getvalue().decode().splitlines()
@@ -361,7 +362,7 @@ def test_wide_matrices() -> None:
 
 # Bugs: averages of percentages instead of sums; what is not known unsaid.
 def test_a_known_skb_summary() -> None:
-    summary = Summary[Interval]()
+    summary = Summary[Interval](machine(2))
     summary.write(interval(matrix=np.array([[[2_500, 7_500], [0, 0]]] * 2)))
     one_more = Flow(packets=10_000, local=10_000, freed_local=10_000, deferred=0, unknown=0)
     other = Flow(packets=0, local=None, freed_local=None, deferred=None, unknown=0)
@@ -376,7 +377,7 @@ def test_a_known_skb_summary() -> None:
             matrix=diagonal,
         )
     )
-    words = " ".join(" ".join(skb_summary_lines(summary, machine(2))).split())
+    words = " ".join(" ".join(skb_summary_lines(summary)).split())
     for expected in (
         "4.0 s on rung fentry, 2 probe runs lost",
         "received: 20000 packets 62.50% consumed-local, 95.00% freed-local, 37.50% deferred",
@@ -389,22 +390,22 @@ def test_a_known_skb_summary() -> None:
 
 # Bug: the lines at the end of a busy run wrap.
 def test_the_skb_summary_fits_80_columns() -> None:
-    summary = Summary[Interval]()
+    summary = Summary[Interval](machine(2))
     busy = Flow(packets=24_690_000, local=24_690_000, freed_local=0, deferred=0, unknown=0)
     summary.write(interval(rx=busy, tx=busy, delivered=24_690_000, delivered_local=24_690_000))
-    assert max(map(len, skb_summary_lines(summary, machine(2)))) <= WIDTH
+    assert max(map(len, skb_summary_lines(summary))) <= WIDTH
 
 
 # Bug: packets of unknown CPU disappear from the summary.
 def test_the_skb_summary_names_the_unknown() -> None:
-    summary = Summary[Interval]()
+    summary = Summary[Interval](machine(2))
     some = Flow(packets=10, local=5, freed_local=None, deferred=None, unknown=4)
     summary.write(interval(rx=some, delivered=None, delivered_local=None))
-    lines = list(skb_summary_lines(summary, machine(2)))
+    lines = list(skb_summary_lines(summary))
     assert "  4 of them consumed on a CPU not known" in lines
     assert not any("delivered" in line for line in lines)
 
 
 # Bug: stopped before the first interval, the summary is a traceback or a line of zeros.
 def test_no_interval() -> None:
-    assert list(skb_summary_lines(Summary[Interval](), machine(2))) == ["no interval was over"]
+    assert list(skb_summary_lines(Summary[Interval](machine(2)))) == ["no interval was over"]

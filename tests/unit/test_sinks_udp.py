@@ -13,7 +13,9 @@ import pytest
 
 from locality.summary import Summary
 from locality.udp.records import NAMES, CsvUdp, JsonUdp
-from locality.udp.text import MOST_BLOCKS, MOST_SOCKETS, TextUdp, udp_summary_lines
+from locality.udp.text import MOST_BLOCKS, MOST_SOCKETS, TextUdp
+from locality.udp.text import summary_lines as udp_summary_lines
+from tests.unit.recordings import META
 from tests.unit.test_sinks_text import HOSTILE, WIDTH
 from tests.unit.udp_intervals import flows, interval, readers, sockets
 
@@ -23,12 +25,12 @@ if TYPE_CHECKING:
 
 def text_of(batch: UdpInterval) -> list[str]:
     out = io.StringIO()
-    TextUdp(out).write(batch)
+    TextUdp(out, META.machine).write(batch)
     return out.getvalue().splitlines()
 
 
 def summary_of(*batches: UdpInterval) -> list[str]:
-    summary: Summary[UdpInterval] = Summary()
+    summary: Summary[UdpInterval] = Summary(META.machine)
     for batch in batches:
         summary.write(batch)
     return list(udp_summary_lines(summary))
@@ -84,7 +86,7 @@ def test_hostile_and_long_names(comm: bytes) -> None:
     shown = [*text_of(batch), *summary_of(batch)]
     assert all(line.isprintable() for line in shown)
     out = io.StringIO()
-    CsvUdp(out).write(batch)
+    CsvUdp(out, META.machine).write(batch)
     assert all(line.isprintable() for line in out.getvalue().split("\n"))
     assert len(out.getvalue().splitlines()) == 3
     small = interval(sockets(10**6, 10**6), flows=flows(99, 1))
@@ -131,8 +133,10 @@ def test_nothing_and_lost() -> None:
 def test_json() -> None:
     rows = sockets(30, 0, index=[1, -1])
     out = io.StringIO()
-    JsonUdp(out).write(interval(rows, flows=flows(30), readers=readers(rows, comm=b"\x1b\xff")))
-    JsonUdp(out).write(interval(rows, batches_seen=False))
+    JsonUdp(out, META.machine).write(
+        interval(rows, flows=flows(30), readers=readers(rows, comm=b"\x1b\xff"))
+    )
+    JsonUdp(out, META.machine).write(interval(rows, batches_seen=False))
     first, second = map(json.loads, out.getvalue().splitlines())
     (group,) = first["groups"]
     assert (group["size"], group["imbalance"], group["effective_sockets"]) == (4, 2.0, 1.0)
@@ -149,7 +153,7 @@ def test_json() -> None:
 # Bugs: a socket without a reader has no row; a column is not declared.
 def test_csv() -> None:
     out = io.StringIO()
-    CsvUdp(out).write(interval(sockets(30, 0), flows=flows(3)))
+    CsvUdp(out, META.machine).write(interval(sockets(30, 0), flows=flows(3)))
     heading, *rows = csv.reader(io.StringIO(out.getvalue()))
     assert tuple(heading) == NAMES
     first, second = (dict(zip(heading, row, strict=True)) for row in rows)

@@ -115,7 +115,7 @@ def test_nearer_is_better_too() -> None:
     cores[0, 1] = cores[1, 0] = cores[2, 3] = cores[3, 2] = Distance.CORE
     machine = Topology(CPUS, tuple(range(CPUS)), cores)
     before, after = counted({(0, 1): 5, (0, 3): 5}), counted({(0, 1): 5, (2, 3): 5})
-    before.topology = after.topology = machine
+    before.machine = after.machine = machine
     lines, better = verdict(before, after, 1.0)
     assert better
     assert lines[1::2] == [

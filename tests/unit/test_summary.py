@@ -7,6 +7,7 @@ import numpy as np
 from locality.skb.interval import Flow, Interval
 from locality.spread.source import COUNTS, FIGURES, Spread
 from locality.summary import Summary
+from tests.unit.recordings import META
 
 
 def interval(time: float, lost: int, rx: Flow, delivered: int | None) -> Interval:
@@ -17,13 +18,13 @@ def interval(time: float, lost: int, rx: Flow, delivered: int | None) -> Interva
 
 # Bug: a run without an interval shows zeros as if they had been measured.
 def test_nothing_yet() -> None:
-    assert Summary[Interval]().total is None
+    assert Summary[Interval](META.machine).total is None
 
 
 # Bugs: a figure is left out of the sum or taken from the last interval; lost, which counts from
 # the start, is added up; a figure not seen in one interval appears as the sum of the others.
 def test_intervals_add_up() -> None:
-    summary = Summary[Interval]()
+    summary = Summary[Interval](META.machine)
     summary.write(interval(10.0, 2, Flow(100, 60, 90, 40, 5), 50))
     summary.write(interval(10.5, 3, Flow(10, 6, None, 4, 1), None))
     total = summary.total
@@ -38,7 +39,7 @@ def test_intervals_add_up() -> None:
 
 # Bug: adding up changes the interval that the other sinks were given too.
 def test_the_intervals_stay_as_they_are() -> None:
-    summary = Summary[Interval]()
+    summary = Summary[Interval](META.machine)
     first = interval(10.0, 0, Flow(1, 1, 1, 0, 0), 1)
     for _ in range(3):
         summary.write(first)
@@ -48,7 +49,7 @@ def test_the_intervals_stay_as_they_are() -> None:
 
 # Bugs: a figure is left out of the sum; CPUs are added to each other; the time is of the first.
 def test_spread_intervals_add_up() -> None:
-    summary = Summary[Spread]()
+    summary = Summary[Spread](META.machine)
     for time in (10.0, 10.5):
         counts = np.zeros(2, COUNTS)
         for row, name in enumerate(FIGURES):

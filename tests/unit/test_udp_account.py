@@ -6,6 +6,7 @@ import numpy as np
 
 from locality.summary import Summary
 from locality.udp.interval import MOST_FLOWS, UdpInterval
+from tests.unit.recordings import META
 from tests.unit.udp_intervals import flows, interval, readers, sockets
 
 
@@ -28,7 +29,7 @@ def test_intervals_add_up() -> None:
     assert both.matrix.sum() == 2
     other_thread = interval(first, readers=readers(first, tid=5))
     assert sorted((one + other_thread).readers["datagrams"].tolist()) == [10, 10, 20, 20]
-    summary = Summary[UdpInterval]()
+    summary = Summary[UdpInterval](META.machine)
     for each in (one, two):
         summary.write(each)
     assert summary.total is not None

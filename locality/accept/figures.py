@@ -1,0 +1,76 @@
+"""The report's figures of accepted connections: see `locality.reporting.figures`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.ticker import EngFormatter
+
+from locality.reporting.figures import (
+    COLOURS,
+    HATCH,
+    LOCAL,
+    MOST_WORKERS,
+    REMOTE,
+    figure_of,
+    legend,
+    percent_axis,
+    plain,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from locality.arrays import Array
+
+
+def workers_bars(workers: pd.DataFrame) -> Figure:
+    """The busiest workers: accepts, and which part local.
+
+    Args:
+        workers: As `report_numbers.workers` gives them.
+    """
+    shown = workers.head(MOST_WORKERS).iloc[::-1]
+    figure, axis = figure_of(height=1.2 + 0.28 * len(shown))
+    places = np.arange(len(shown))
+    accepts, local = (shown[name].to_numpy(np.int64) for name in ("accepts", "local"))
+    axis.barh(places, local, color=LOCAL, label="local")
+    axis.barh(places, accepts - local, left=local, color=REMOTE, hatch=HATCH, label="elsewhere")
+    names = [
+        f"{plain(comm)}/{pid} on CPU {cpu}"
+        for comm, pid, cpu in zip(shown["comm"], shown["pid"], shown["cpu"], strict=True)
+    ]
+    axis.set_yticks(places, names, parse_math=False)
+    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axis.set_xlabel("accepts")
+    legend(figure, axis)
+    return figure
+
+
+def wait_distribution(waits: Mapping[str, Array]) -> Figure:
+    """How many connections waited how long in the accept queue, cumulated.
+
+    Args:
+        waits: By legend: ns, ascending.
+    """
+    figure, axis = figure_of()
+    for (name, times), colour in zip(waits.items(), COLOURS, strict=False):
+        # A thousand points draw the same curve as ten million.
+        rank = np.unique(np.linspace(0, len(times) - 1, 1000).astype(np.int64))
+        share = 100 * (rank + 1) / len(times)
+        axis.step(
+            np.maximum(times[rank], 1) / 1e9, share, where="post", color=colour, label=plain(name)
+        )
+        for percentile in (50, 99):
+            axis.axvline(np.percentile(times, percentile) / 1e9, color=colour, ls=":", lw=1)
+    axis.set_xscale("log")
+    axis.xaxis.set_major_formatter(EngFormatter("s", sep=""))
+    percent_axis(axis, "connections, %")
+    axis.set_xlabel("waited in the queue for at most (dotted: median, p99)")
+    if len(waits) > 1:
+        legend(figure, axis)
+    return figure

@@ -1,0 +1,221 @@
+"""Recordings of accepted connections: rows made from records, and the same records from rows."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from locality.accept.columns import COLUMNS, address, address_keys
+from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
+from locality.errors import LocalityError
+from locality.machine.topology import WORDS
+from locality.recording.format import schema_of
+from locality.recording.writer import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from locality.accept.source import Records
+    from locality.arrays import Array
+    from locality.recording.format import Meta
+    from locality.recording.reader import Reader
+
+#: No connection waits longer than this to be written, in seconds ...
+FLUSH_S = 1.0
+#: ... and no more of them than this at once.
+FLUSH_ROWS = 1 << 17
+
+#: Seconds between the batches of a replay in its own time, as in a live run.
+TICK = 0.05
+
+_SCHEMA = schema_of(COLUMNS)
+
+
+class AcceptRecorder(Recorder):
+    """A sink that records connections: a batch a second, or more often if they are many."""
+
+    def __init__(self, path: Path, meta: Meta, *, force: bool = False) -> None:
+        self._kept: list[Records] = []
+        self._rows = 0
+        self._due = time.monotonic() + FLUSH_S
+        super().__init__(path, meta, force=force)
+
+    def write(self, batch: AcceptBatch) -> None:
+        """Take a batch."""
+        if not self._open:
+            return
+        self._lost = batch.lost
+        if len(batch):
+            self._kept.append(batch.records)
+            self._rows += len(batch)
+        if self._rows >= FLUSH_ROWS or time.monotonic() >= self._due:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._due = time.monotonic() + FLUSH_S
+        if not self._rows:
+            return
+        records = np.concatenate(self._kept)
+        self._kept.clear()
+        self._rows = 0
+        self._append(accept_rows(records, self._meta))
+        self._count += len(records)
+
+    def close(self) -> None:
+        """Write what is left and how it ended."""
+        if self._open:
+            self._flush()
+        super().close()
+
+
+def accept_rows(records: Records, meta: Meta) -> pa.RecordBatch:
+    """Records as rows of `COLUMNS`; addresses and names once for each distinct one."""
+    arrays = [
+        _FORMS[column.form].rows(records, column.name, meta).cast(field.type)
+        for column, field in zip(COLUMNS, _SCHEMA, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=_SCHEMA)
+
+
+def records_of(rows: pa.RecordBatch, meta: Meta) -> Records:
+    """The records behind rows of `COLUMNS`.
+
+    Raises:
+        LocalityError: An address is none.
+    """
+    records = np.zeros(len(rows), ACCEPT)
+    for column in COLUMNS:
+        _FORMS[column.form].restore(rows[column.name], records, column.name, meta)
+    return records
+
+
+def timed_accepts(reader: Reader, speed: float = 0) -> Iterator[tuple[float, AcceptBatch]]:
+    """The connections of a recording.
+
+    A recorder writes once a second. A replay in time cuts what it wrote into pieces as they
+    were read then, and gives an empty one where nothing came.
+
+    Args:
+        reader: Of a recording of accepts.
+        speed: As of `locality.recording.replay.play`; 0 gives the batches as they were written.
+    """
+    tick = TICK * speed
+    before = -1
+    for rows in reader:
+        batch = AcceptBatch(records_of(rows, reader.meta), reader.meta.clock_offset, reader.lost)
+        if not speed:
+            yield 0.0, batch
+            continue
+        ages = batch.records["time"].astype(np.int64) + (batch.clock_offset - reader.meta.started)
+        # CPUs write side by side: a record may be a little older than the one before it.
+        ticks = np.maximum.accumulate((ages / (tick * 10**9)).astype(np.int64).clip(min=before))
+        numbers, first = np.unique(ticks.clip(min=0), return_index=True)
+        pieces = np.split(batch.records, first[1:])
+        for number, records in zip(numbers.tolist(), pieces, strict=True):
+            for idle in range(before + 1, number):
+                yield (idle + 1) * tick, batch.first(0)
+            yield (number + 1) * tick, AcceptBatch(records, batch.clock_offset, batch.lost)
+            before = number
+
+
+# --- each form of a column: from records to rows, and back ---------------------------------------
+
+
+def _number_rows(records: Records, name: str, _meta: Meta) -> pa.Array:
+    return pa.array(np.ascontiguousarray(records[name]))
+
+
+def _restore_number(rows: pa.Array, records: Records, name: str, _meta: Meta) -> None:
+    records[name] = rows.to_numpy()
+
+
+def _time_rows(records: Records, name: str, meta: Meta) -> pa.Array:
+    return pa.array((records[name] + np.uint64(meta.clock_offset)).astype(np.int64))
+
+
+def _restore_time(rows: pa.Array, records: Records, name: str, meta: Meta) -> None:
+    times = rows.cast(pa.int64()).to_numpy()
+    records[name] = (times - meta.clock_offset).astype(np.uint64)
+
+
+def _name_rows(records: Records, name: str, _meta: Meta) -> pa.Array:
+    encoded = _distinct(records[name])
+    names = [raw.rstrip(b"\0") for raw in encoded.dictionary.to_pylist()]
+    return pa.DictionaryArray.from_arrays(encoded.indices, pa.array(names, pa.binary()))
+
+
+def _restore_name(rows: pa.Array, records: Records, name: str, _meta: Meta) -> None:
+    records[name] = _each(rows, np.array(rows.dictionary.to_pylist(), records.dtype[name]))
+
+
+def _address_rows(records: Records, name: str, _meta: Meta) -> pa.Array:
+    encoded = _distinct(address_keys(records, name))
+    texts = [address(key) for key in encoded.dictionary.to_pylist()]
+    return pa.DictionaryArray.from_arrays(encoded.indices, pa.array(texts, pa.utf8()))
+
+
+def _restore_address(rows: pa.Array, records: Records, name: str, _meta: Meta) -> None:
+    try:
+        raw = [_packed(text) for text in rows.dictionary.to_pylist()]
+    except (OSError, ValueError):
+        raise LocalityError("the recording is damaged: an address is none") from None
+    packed = np.frombuffer(b"".join(raw), np.uint8).reshape(-1, 16)
+    records[name] = _each(rows, packed)
+
+
+def _wait_rows(records: Records, _name: str, _meta: Meta) -> pa.Array:
+    waits = records["wait"].astype(np.int64)
+    return pa.array(waits, mask=(records["flags"] & WAIT_KNOWN) == 0)
+
+
+def _restore_wait(rows: pa.Array, records: Records, _name: str, _meta: Meta) -> None:
+    records["wait"] = rows.fill_null(0).to_numpy()
+    known = rows.is_valid().to_numpy(zero_copy_only=False)
+    records["flags"] = np.where(known, WAIT_KNOWN, 0)
+
+
+def _distance_rows(records: Records, _name: str, meta: Meta) -> pa.Array:
+    apart = meta.machine.distance(records["cpu"], records["rxcpu"])
+    return pa.DictionaryArray.from_arrays(pa.array(apart.astype(np.int8)), pa.array(WORDS))
+
+
+def _restore_distance(rows: pa.Array, records: Records, name: str, meta: Meta) -> None:
+    """Nothing: a distance follows from the two CPUs."""
+
+
+class _Form(NamedTuple):
+    rows: Callable[[Records, str, Meta], pa.Array]
+    restore: Callable[[Any, Records, str, Meta], None]
+
+
+_FORMS: Mapping[str, _Form] = {
+    "number": _Form(_number_rows, _restore_number),
+    "time": _Form(_time_rows, _restore_time),
+    "name": _Form(_name_rows, _restore_name),
+    "address": _Form(_address_rows, _restore_address),
+    "wait": _Form(_wait_rows, _restore_wait),
+    "distance": _Form(_distance_rows, _restore_distance),
+}
+
+
+def _distinct(keys: Array) -> pa.DictionaryArray:
+    """Numbers for the distinct ones among keys of fixed size."""
+    size = keys.dtype.itemsize
+    return pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(size), len(keys), [None, pa.py_buffer(keys.tobytes())]
+    ).dictionary_encode()
+
+
+def _each(column: pa.DictionaryArray, values: Array) -> Array:
+    """What each row of a column refers to."""
+    return np.asarray(values[column.indices.to_numpy()])
+
+
+def _packed(text: str) -> bytes:
+    family = socket.AF_INET6 if ":" in text else socket.AF_INET
+    return socket.inet_pton(family, text).ljust(16, b"\0")

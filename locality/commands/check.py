@@ -1,0 +1,25 @@
+"""`locality check`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from locality.commands.output import show
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def check(*, as_json: bool) -> None:
+    """Show what this kernel allows: the rung each measurement takes, and why not others."""
+    from locality.check import attempts, check_json, check_lines, engines
+    from locality.machine.capabilities import held as capabilities_held
+
+    found = attempts()
+    answers = found, engines(), capabilities_held()
+    show([check_json(*answers)] if as_json else check_lines(*answers))
+    if not all(
+        any(one.chosen for one in found if one.measurement == name) for name in ("accept", "skb")
+    ):
+        sys.exit(1)

@@ -1,0 +1,175 @@
+"""One run of any kind of measurement: from a source, or a recording, to what the user asked for."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import click
+
+from locality.commands.output import end, tell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+    from locality.bpf.ladder import Footing
+    from locality.commands.options import Shown, Traced
+    from locality.dashboard.screen import Header
+    from locality.kinds import Kind
+    from locality.machine.topology import Topology
+    from locality.stream import Sink, Source
+
+    class MeasuringSource(Source[Any], Protocol):
+        """A source whose probes are attached."""
+
+        footing: Footing
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a run measures, for people and for the recording.
+
+    Attributes:
+        title: ``accepts of port 80``.
+        filter: What was asked for, in words; ``everything``.
+        comm: The threads it looks at; said if there are none yet.
+        interval: Seconds between readings of the counters; None for events.
+        clock_offset: The source's own, if it has one; see `locality.recording.format.Meta`.
+    """
+
+    title: str
+    filter: str = "everything"
+    comm: str | None = None
+    interval: float | None = None
+    clock_offset: int | None = None
+
+
+def measure(
+    kind: Kind,
+    source: MeasuringSource,
+    machine: Topology,
+    subject: Subject,
+    traced: Traced,
+    *,
+    count: int | None = None,
+    **options: Any,  # noqa: ANN401 - of the kind's outputs
+) -> None:
+    """Hand a source's batches to all that was asked for, then print the summary.
+
+    Args:
+        kind: What is measured.
+        source: Its probes are attached.
+        machine: This machine's CPUs.
+        subject: What is measured, in words.
+        traced: How to print and record, and when to end.
+        count: End after so many events.
+        options: More arguments for the kind's output.
+    """
+    from locality.stream import stream
+
+    say_where_we_stand(source.footing, subject.title, subject.comm)
+    summary = kind.summary.get()(machine)
+    sinks: list[Sink[Any]] = [summary]
+    with ExitStack() as stack:
+        if traced.record is not None:
+            from locality.recording.format import Meta
+
+            meta = Meta.here(
+                *(kind.name, source.footing, machine),
+                wanted=subject.filter,
+                clock_offset=subject.clock_offset,
+                interval=subject.interval,
+            )
+            recorder = kind.recorder.get()(traced.record, meta, force=traced.force)
+            sinks.append(stack.enter_context(recorder))
+
+        def header() -> Header:
+            return header_of(source.footing, subject.filter)
+
+        sinks.append(stack.enter_context(output(kind, machine, traced.shown, header, **options)))
+        stream(source, sinks, duration=traced.duration, count=count, ready_file=traced.ready_file)
+    end(kind.summary_lines.get()(summary), traced.shown.format)
+
+
+@contextmanager
+def output(
+    kind: Kind,
+    machine: Topology,
+    shown: Shown,
+    header: Callable[[], Header],
+    **options: Any,  # noqa: ANN401 - of the kind's outputs
+) -> Iterator[Sink[Any]]:
+    """The sink that the user asked for: a dashboard, or one of the kind's formats.
+
+    Args:
+        kind: Whose batches.
+        machine: The CPUs that were measured.
+        shown: How to print.
+        header: The dashboard's, made if there is one.
+        options: More arguments for the kind's output.
+    """
+    if not shown.live:
+        yield kind.outputs[shown.format].get()(sys.stdout, machine, **options)
+        return
+    from rich.console import Console
+
+    with kind.dashboard.get()(machine, header(), Console()) as dashboard:
+        yield dashboard
+    if shown.svg is not None:
+        dashboard.save_svg(shown.svg)
+
+
+def header_of(footing: Footing, wanted: str) -> Header:
+    """The dashboard's header for a measurement of this machine."""
+    from locality.dashboard.screen import Header
+
+    return Header(platform.node(), platform.release(), footing.name, wanted, footing.rung.note)
+
+
+def say_where_we_stand(footing: Footing, what: str, comm: str | None = None) -> None:
+    """What is measured, on which rung, by which engine, and why not on a better rung.
+
+    Args:
+        footing: Where the source stands.
+        what: What it measures.
+        comm: The threads it looks at; said if there are none yet.
+    """
+    engine = f" by engine {footing.engine} ({footing.why})" if footing.why else ""
+    why = "".join(f"; {refusal.rung}: {refusal.answer}" for refusal in footing.refused)
+    tell(f"{what}, on rung {footing.rung.name}{engine}{why}")
+    if footing.rung.note:
+        tell(footing.rung.note)
+    if comm is not None:
+        from locality.machine.processes import has_thread_named
+
+        if not has_thread_named(comm):
+            tell(f"no thread is called {comm!r} yet: waiting for one")
+
+
+def check_shown(outputs: Collection[str], shown: Shown, *, matrix: bool = False) -> None:
+    """Whether what was asked for fits together, and the terminal.
+
+    Args:
+        outputs: The formats there are.
+        shown: How to print.
+        matrix: Print a matrix.
+
+    Raises:
+        click.UsageError: It does not; says what does.
+    """
+    if shown.svg is not None and not shown.live:
+        raise click.UsageError("--svg keeps the last picture of --live: give both")
+    if shown.live and shown.format != "text":
+        raise click.UsageError(f"--live and --format {shown.format} are two outputs: choose one")
+    if shown.live and not sys.stdout.isatty():
+        *most, last = outputs
+        raise click.UsageError(
+            "--live draws on a terminal, and standard output is none: use --format "
+            f"{', '.join(most)} or {last}"
+        )
+    if matrix and (shown.live or shown.format in {"classic", "csv"}):
+        where = "--live" if shown.live else f"--format {shown.format}"
+        raise click.UsageError(f"--matrix has no place in {where}: use --format text or json")

@@ -1,0 +1,153 @@
+"""The kinds of measurement, and where each has its parts.
+
+A kind is a folder and an entry in `KINDS`; an output format is a class and an entry in the kind's
+`outputs`. What the kinds share (recording, reporting, dashboard, the commands) finds the parts
+here. Nothing is imported before it is called for: a command that prints text pays for no other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    import pyarrow as pa
+    from rich.console import Console
+
+    from locality.bpf.ladder import Rung
+    from locality.dashboard.screen import Dashboard, Header
+    from locality.machine.topology import Topology
+    from locality.recording.columns import Column
+    from locality.recording.format import Meta
+    from locality.recording.reader import Reader
+    from locality.recording.writer import Recorder
+    from locality.reporting.blocks import KindReport
+    from locality.stream import Output
+
+T = TypeVar("T")
+
+
+class Lazy(Generic[T]):
+    """Something in a module of this package that is imported when it is called for.
+
+    Args:
+        place: ``accept.text:TextAccept``: the module below `locality`, and the name in it. A
+            module alone is what is meant.
+    """
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+
+    def get(self) -> T:
+        """It."""
+        module, _, name = self.place.partition(":")
+        found: Any = import_module(f"locality.{module}")
+        value: T = getattr(found, name) if name else found
+        return value
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of measurement.
+
+    Attributes:
+        name: The command's, and the word for it in recordings.
+        rungs: The kinds of probe that can be used, best first.
+        source: Opens the source; with a rung's name, on that rung alone.
+        summary: A sink that adds a run up; made for a machine (`Topology`).
+        summary_lines: What a summary says.
+        outputs: By ``--format``, what prints batches; made for a file and a machine.
+        dashboard: ``--live``; made for a machine, a header and a console.
+        columns: Of a recording.
+        recorder: Writes a recording.
+        timed: Plays one: its batches, each with the seconds after the start at which it came.
+        frames: Its DataFrames by name.
+        report: What `locality report` says of one.
+        recorded: What a recording holds, in words.
+        row_is_event: Whether each row of a recording is an event, and not each batch.
+    """
+
+    name: str
+    rungs: Lazy[Sequence[Rung]]
+    source: Lazy[Callable[..., Any]]
+    summary: Lazy[Callable[[Topology], Any]]
+    summary_lines: Lazy[Callable[[Any], Iterator[str]]]
+    outputs: Mapping[str, Lazy[type[Output[Any]]]]
+    dashboard: Lazy[Callable[[Topology, Header, Console], Dashboard[Any]]]
+    columns: Lazy[Sequence[Column]]
+    recorder: Lazy[type[Recorder]]
+    timed: Lazy[Callable[[Reader, float], Iterable[tuple[float, Any]]]]
+    frames: Lazy[Callable[[Sequence[pa.RecordBatch], Meta], Mapping[str, Any]]]
+    report: Lazy[KindReport]
+    recorded: str
+    row_is_event: bool = False
+
+
+ACCEPT = Kind(
+    name="accept",
+    summary=Lazy("accept.summary:AcceptSummary"),
+    summary_lines=Lazy("accept.text:summary_lines"),
+    outputs={
+        "text": Lazy("accept.text:TextAccept"),
+        "classic": Lazy("accept.text:ClassicAccept"),
+        "json": Lazy("accept.records:JsonAccept"),
+        "csv": Lazy("accept.records:CsvAccept"),
+    },
+    rungs=Lazy("accept.source:RUNGS"),
+    source=Lazy("accept.source:AcceptSource"),
+    dashboard=Lazy("accept.dashboard:AcceptDashboard"),
+    columns=Lazy("accept.columns:COLUMNS"),
+    recorder=Lazy("accept.recording:AcceptRecorder"),
+    timed=Lazy("accept.recording:timed_accepts"),
+    frames=Lazy("accept.frames:frames"),
+    report=Lazy("accept.report"),
+    recorded="accepted connections",
+    row_is_event=True,
+)
+
+SKB = Kind(
+    name="skb",
+    summary=Lazy("summary:Summary"),
+    summary_lines=Lazy("skb.text:summary_lines"),
+    outputs={
+        "text": Lazy("skb.text:TextSkb"),
+        "classic": Lazy("skb.text:ClassicSkb"),
+        "json": Lazy("skb.records:JsonSkb"),
+        "csv": Lazy("skb.records:CsvSkb"),
+    },
+    rungs=Lazy("skb.source:RUNGS"),
+    source=Lazy("skb.source:SkbSource"),
+    dashboard=Lazy("skb.dashboard:SkbDashboard"),
+    columns=Lazy("skb.columns:COLUMNS"),
+    recorder=Lazy("skb.recording:SkbRecorder"),
+    timed=Lazy("skb.recording:timed_intervals"),
+    frames=Lazy("skb.frames:frames"),
+    report=Lazy("skb.report"),
+    recorded="intervals of packet counts",
+)
+
+UDP = Kind(
+    name="udp",
+    summary=Lazy("summary:Summary"),
+    summary_lines=Lazy("udp.text:summary_lines"),
+    outputs={
+        "text": Lazy("udp.text:TextUdp"),
+        "json": Lazy("udp.records:JsonUdp"),
+        "csv": Lazy("udp.records:CsvUdp"),
+    },
+    rungs=Lazy("udp.source:RUNGS"),
+    source=Lazy("udp.source:UdpSource"),
+    dashboard=Lazy("udp.dashboard:UdpDashboard"),
+    columns=Lazy("udp.columns:COLUMNS"),
+    recorder=Lazy("udp.recording:UdpRecorder"),
+    timed=Lazy("udp.recording:timed_datagrams"),
+    frames=Lazy("udp.frames:frames"),
+    report=Lazy("udp.report"),
+    recorded="intervals of datagram counts",
+)
+
+#: `locality spread` is none of them: it acts, and counts what it did.
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (ACCEPT, SKB, UDP)}

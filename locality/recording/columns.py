@@ -1,0 +1,75 @@
+"""The columns of a recording: each is described once, in the `columns` module of its kind.
+
+Whoever writes, reads, plays, prints or documents a recording reads that table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+#: What a column's type is called in pandas: where every row has a value, and where one may not.
+_PANDAS = {
+    "time": ("datetime64[ns, UTC]",) * 2,
+    "text": ("category",) * 2,
+    "name": ("category",) * 2,
+    "word": ("category",) * 2,
+    "bool": ("bool", "object"),
+    "float64": ("float64", "float64"),
+    "uint8": ("uint8", "UInt8"),
+    "uint16": ("uint16", "UInt16"),
+    "uint32": ("uint32", "UInt32"),
+    "int32": ("int32", "Int32"),
+    "int64": ("int64", "Int64"),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes:
+        name: In files, JSON, CSV and DataFrames.
+        type: A key of `locality.recording.format.TYPES`: an Arrow type.
+        meaning: What it says, with its unit.
+        form: How its values are made from what was measured, and back: a key of a table in
+            the kind's `recording` module.
+        nullable: Whether a row that has the column may have no value there: a figure that was
+            not seen.
+        rows: In recordings with several kinds of rows: the kinds that have the column; empty
+            for all. It is null in the others.
+        always_in: Kinds of rows that always have a value, of a column that is else `nullable`.
+        lowest_cpu: For CPU numbers: the lowest there can be. -1 stands for "no CPU".
+    """
+
+    name: str
+    type: str
+    meaning: str
+    form: str = "number"
+    nullable: bool = False
+    rows: tuple[str, ...] = ()
+    always_in: tuple[str, ...] = ()
+    lowest_cpu: int | None = None
+
+    def may_be_null(self, row: str = "") -> bool:
+        """Whether rows of this kind may have no value; of any kind, if none is given."""
+        if not row:
+            return self.nullable or bool(self.rows)
+        return self.nullable and row not in self.always_in
+
+
+def of_row(columns: Sequence[Column], row: str) -> tuple[Column, ...]:
+    """The columns that rows of one kind have."""
+    return tuple(column for column in columns if not column.rows or row in column.rows)
+
+
+def markdown(columns: Sequence[Column], row: str = "") -> Iterator[str]:
+    """The columns of the rows of one kind, or of all, as a table for the documentation."""
+    yield "| column | dtype | meaning |"
+    yield "|---|---|---|"
+    for column in of_row(columns, row) if row else columns:
+        dtype = _PANDAS[column.type][column.may_be_null(row)]
+        yield f"| `{column.name}` | {dtype} | {column.meaning} |"
