@@ -6,18 +6,16 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from locality.accept import source as accept
 from locality.bpf import engine
 from locality.errors import Unsupported
+from locality.kinds import KINDS
 from locality.machine.capabilities import PURPOSES
-from locality.skb import source as skb
 from locality.text import printable
-from locality.udp import source as udp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from locality.bpf.ladder import Rung
+    from locality.kinds import Kind
 
 
 @dataclass(frozen=True)
@@ -69,29 +67,21 @@ def engines() -> list[EngineAnswer]:
 
 def attempts() -> list[Attempt]:
     """Load and attach every rung of every measurement for a moment."""
-    return [
-        *_try("accept", accept.RUNGS, lambda rung: accept.AcceptSource(rung=rung)),
-        *_try("skb", skb.RUNGS, lambda rung: skb.SkbSource(rung=rung)),
-        *_try("udp", udp.RUNGS, lambda rung: udp.UdpSource(rung=rung)),
-    ]
+    return [attempt for kind in KINDS.values() for attempt in _try(kind)]
 
 
-def _try(
-    measurement: str,
-    rungs: Sequence[Rung],
-    open_source: Callable[[str], accept.AcceptSource | skb.SkbSource | udp.UdpSource],
-) -> list[Attempt]:
+def _try(kind: Kind) -> list[Attempt]:
     tried: list[Attempt] = []
-    for rung in rungs:
+    for rung in kind.rungs.get():
         refusal, note = None, ""
         try:
-            source = open_source(rung.name)
+            source = kind.source.get()(rung=rung.name)
             note = source.footing.rung.note
             source.close()
         except Unsupported as error:
             refusal = str(error).rpartition(f"{rung.name}: ")[2]
         chosen = refusal is None and not any(attempt.chosen for attempt in tried)
-        tried.append(Attempt(measurement, rung.name, refusal, chosen, note))
+        tried.append(Attempt(kind.name, rung.name, refusal, chosen, note))
     return tried
 
 

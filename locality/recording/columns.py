@@ -67,9 +67,18 @@ def of_row(columns: Sequence[Column], row: str) -> tuple[Column, ...]:
 
 
 def markdown(columns: Sequence[Column], row: str = "") -> Iterator[str]:
-    """The columns of the rows of one kind, or of all, as a table for the documentation."""
-    yield "| column | dtype | meaning |"
-    yield "|---|---|---|"
+    """The columns as a table for the documentation, a line each.
+
+    Args:
+        columns: Those of a kind.
+        row: Only those of one kind of rows; if none is given and there are several, the table
+            says which rows have a column.
+    """
+    several = not row and any(column.rows for column in columns)
+    heading = ["column", "dtype", *(["of"] if several else []), "meaning"]
+    yield f"| {' | '.join(heading)} |"
+    yield f"|{'---|' * len(heading)}"
     for column in of_row(columns, row) if row else columns:
-        dtype = _PANDAS[column.type][column.may_be_null(row)]
-        yield f"| `{column.name}` | {dtype} | {column.meaning} |"
+        dtype = _PANDAS[column.type][column.nullable if several else column.may_be_null(row)]
+        of = [", ".join(column.rows) or "all"] if several else []
+        yield f"| {' | '.join([f'`{column.name}`', dtype, *of, column.meaning])} |"
