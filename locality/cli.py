@@ -15,6 +15,7 @@ import click
 from locality import __version__
 from locality.commands.lazy import LazyGroup
 from locality.errors import LocalityError
+from locality.text import printable
 
 #: What a shell reports for a program that SIGPIPE ended: `locality ... | head` is no error.
 EXIT_BROKEN_PIPE = 128 + 13
@@ -60,7 +61,8 @@ def cli(context: click.Context) -> None:
 
 
 def _tell(line: str) -> None:
-    click.echo(f"locality: {line}", err=True)
+    # Names of files and the like come from outside.
+    click.echo(f"locality: {printable(line)}", err=True)
 
 
 def _give_up_stdout() -> None:

@@ -63,6 +63,7 @@ class Kind:
         dashboard: ``--live``; made for a machine, a header and a console.
         columns: Of a recording.
         recorder: Writes a recording.
+        require: Raises LocalityError for a batch of a recording that no recorder writes.
         timed: Plays one: its batches, each with the seconds after the start at which it came.
         frames: Its DataFrames by name.
         report: What `locality report` says of one.
@@ -79,6 +80,7 @@ class Kind:
     dashboard: Lazy[Callable[[Topology, Header, Console], Dashboard[Any]]]
     columns: Lazy[Sequence[Column]]
     recorder: Lazy[type[Recorder]]
+    require: Lazy[Callable[[pa.RecordBatch], Any]]
     timed: Lazy[Callable[[Reader, float], Iterable[tuple[float, Any]]]]
     frames: Lazy[Callable[[Sequence[pa.RecordBatch], Meta], Mapping[str, Any]]]
     report: Lazy[KindReport]
@@ -101,6 +103,7 @@ ACCEPT = Kind(
     dashboard=Lazy("accept.dashboard:AcceptDashboard"),
     columns=Lazy("accept.columns:COLUMNS"),
     recorder=Lazy("accept.recording:AcceptRecorder"),
+    require=Lazy("accept.recording:require"),
     timed=Lazy("accept.recording:timed_accepts"),
     frames=Lazy("accept.frames:frames"),
     report=Lazy("accept.report"),
@@ -123,6 +126,7 @@ SKB = Kind(
     dashboard=Lazy("skb.dashboard:SkbDashboard"),
     columns=Lazy("skb.columns:COLUMNS"),
     recorder=Lazy("skb.recording:SkbRecorder"),
+    require=Lazy("skb.recording:rows_by_kind"),
     timed=Lazy("skb.recording:timed_intervals"),
     frames=Lazy("skb.frames:frames"),
     report=Lazy("skb.report"),
@@ -143,6 +147,7 @@ UDP = Kind(
     dashboard=Lazy("udp.dashboard:UdpDashboard"),
     columns=Lazy("udp.columns:COLUMNS"),
     recorder=Lazy("udp.recording:UdpRecorder"),
+    require=Lazy("udp.recording:rows_by_kind"),
     timed=Lazy("udp.recording:timed_datagrams"),
     frames=Lazy("udp.frames:frames"),
     report=Lazy("udp.report"),

@@ -9,6 +9,7 @@ HTML or Markdown. `reporting.statistics` knows statistics only.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -17,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from locality.errors import LocalityError
+from locality.files import new_file
 from locality.kinds import KINDS
 from locality.recording.frames import load
 from locality.reporting import figures as report_figures
@@ -65,6 +67,7 @@ def write_report(
     *,
     format: Literal["html", "md"] = "html",  # noqa: A002 - what the option is called
     figures: Path | None = None,
+    force: bool = False,
 ) -> None:
     """Write a report of one or more recordings.
 
@@ -76,24 +79,27 @@ def write_report(
 
     Args:
         recordings: At least one file.
-        out: Where to.
+        out: Where to; ``-`` is standard output.
         format: html: one page that needs nothing else. md: Markdown; it has pictures only
             if there are `figures` to refer to.
         figures: Also write every figure to this directory, as SVG and as PNG.
+        force: Replace files of these names. A new file has mode 0600.
 
     Raises:
         LocalityError: A recording cannot be read, or a file not written.
     """
-    if any(out.resolve() == path.resolve() for path in recordings):
-        raise LocalityError(f"{out} is one of the recordings: give another -o", exit_code=2)
+    to_stdout = str(out) == "-"
+    if not to_stdout and any(out.resolve() == path.resolve() for path in recordings):
+        name = printable(str(out))
+        raise LocalityError(f"{name} is one of the recordings: give another -o", exit_code=2)
     page = _page(list(zip(_names(recordings), _read(recordings), strict=True)))
-    try:
-        files = _save_figures(page, figures, out) if figures else {}
-        text = html(page) if format == "html" else markdown(page, files)
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        where = error.filename or out
-        raise LocalityError(f"cannot write {where}: {error.strerror}") from None
+    files = _save_figures(page, figures, out, force=force) if figures else {}
+    text = html(page) if format == "html" else markdown(page, files)
+    if to_stdout:
+        sys.stdout.write(text)
+        return
+    with new_file(out, force=force) as file:
+        file.write(text.encode())
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
@@ -172,13 +178,21 @@ def split_sides(runs: Sequence[Named]) -> tuple[list[Named], list[Named]] | None
     return list(runs[:half]), list(runs[half:])
 
 
-def _save_figures(page: Page, directory: Path, out: Path) -> dict[str, str]:
+def _save_figures(page: Page, directory: Path, out: Path, *, force: bool) -> dict[str, str]:
     """Write the figures; gives their addresses as seen from the report, by name."""
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        name = printable(str(directory))
+        raise LocalityError(f"cannot make {name}: {error.strerror}") from None
     files = {}
     for picture in page.pictures():
         path = directory / f"{picture.name}.svg"
-        path.write_text(picture.svg, encoding="utf-8")
-        path.with_suffix(".png").write_bytes(report_figures.png(picture.figure))
+        for place, drawn in (
+            (path, picture.svg.encode()),
+            (path.with_suffix(".png"), report_figures.png(picture.figure)),
+        ):
+            with new_file(place, force=force) as file:
+                file.write(drawn)
         files[picture.name] = os.path.relpath(path, out.parent)
     return files

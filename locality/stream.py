@@ -7,10 +7,12 @@ output has gone.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
 import socket
+import stat
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -18,6 +20,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, Self, TextIO, TypeVar
 
 from locality.errors import LocalityError
+from locality.files import new_file
+from locality.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +42,8 @@ class Batch(Protocol):
 
 #: epoll takes no more than 2^31 ms.
 LONGEST_SLEEP = 3600.0
+#: How long to wait before trying again to write to a full FIFO.
+FULL_FIFO_S = 0.05
 _GONE = select.EPOLLERR | select.EPOLLHUP
 
 B_co = TypeVar("B_co", bound=Batch, covariant=True)
@@ -148,17 +154,51 @@ def interruptible(fd: int | None = None) -> Iterator[Callable[[float], Awakened]
         yield wait
 
 
-def _announce(ready_file: Path) -> None:
-    """Tell whoever waits that every probe is attached; the file is whole once it is there."""
-    unfinished = ready_file.with_name(f"{ready_file.name}.{os.getpid()}")
+def _announce(ready_file: Path, wait: Callable[[float], Awakened]) -> None:
+    """Tell whoever waits that every probe is attached; the file is whole once it is there.
+
+    A FIFO that is full is waited for with `wait`, until a signal asks to end.
+
+    Raises:
+        LocalityError: It cannot be written, or it is a FIFO that nobody reads.
+    """
+    text = f"{os.getpid()}\n".encode()
     try:
-        if ready_file.exists() and not ready_file.is_file():  # a FIFO, a terminal
-            ready_file.write_text(f"{os.getpid()}\n")
+        if _waits_for_a_reader(ready_file):
+            _write_to_a_reader(ready_file, text, wait)
             return
-        unfinished.write_text(f"{os.getpid()}\n")
+        unfinished = ready_file.with_name(f"{ready_file.name}.{os.getpid()}")
+        with new_file(unfinished) as file:
+            file.write(text)
+        # This takes the place of a link that lies there; it is not written through.
         unfinished.replace(ready_file)
     except OSError as error:
-        raise LocalityError(f"cannot write {ready_file}: {error.strerror}") from None
+        why = "nobody reads this FIFO" if error.errno == errno.ENXIO else error.strerror
+        raise LocalityError(f"cannot write {printable(str(ready_file))}: {why}") from None
+
+
+def _write_to_a_reader(path: Path, text: bytes, wait: Callable[[float], Awakened]) -> None:
+    # Without blocking: a FIFO that nobody reads would hold us up for ever.
+    descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    try:
+        written = False
+        while not written and not wait(0).stop:
+            try:
+                os.write(descriptor, text)
+                written = True
+            except BlockingIOError:
+                wait(FULL_FIFO_S)
+    finally:
+        os.close(descriptor)
+
+
+def _waits_for_a_reader(path: Path) -> bool:
+    """Whether there is a FIFO, or a device, of this name."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
 
 
 def stream(
@@ -189,7 +229,7 @@ def stream(
     left = count
     with interruptible(source.fd) as wait:
         if ready_file is not None:
-            _announce(ready_file)
+            _announce(ready_file, wait)
         ended = False
         while not ended:
             wake = due if end is None else min(due, end)

@@ -39,6 +39,12 @@ def printable(raw: bytes | str) -> str:
     )
 
 
+def spreadsheet_text(raw: bytes | str) -> str:
+    """Printable text that no spreadsheet takes for a formula: an apostrophe goes before one."""
+    text = printable(raw)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
 def share(part: int | None, whole: int | None) -> float | None:
     """A percentage, or None where a figure is missing or nothing was counted."""
     return None if part is None or not whole else 100 * part / whole

@@ -11,9 +11,8 @@ import pyarrow as pa
 
 from locality.accept.columns import COLUMNS, address, address_keys
 from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
-from locality.errors import LocalityError
 from locality.machine.topology import WORDS
-from locality.recording.format import schema_of
+from locality.recording.format import damaged, schema_of
 from locality.recording.writer import Recorder
 
 if TYPE_CHECKING:
@@ -80,6 +79,17 @@ def accept_rows(records: Records, meta: Meta) -> pa.RecordBatch:
         for column, field in zip(COLUMNS, _SCHEMA, strict=True)
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=_SCHEMA)
+
+
+def require(rows: pa.RecordBatch) -> None:
+    """Check what the table of columns cannot say.
+
+    Raises:
+        LocalityError: An address is none.
+    """
+    for column in COLUMNS:
+        if column.form == "address":
+            _packed_all(rows[column.name])
 
 
 def records_of(rows: pa.RecordBatch, meta: Meta) -> Records:
@@ -160,12 +170,7 @@ def _address_rows(records: Records, name: str, _meta: Meta) -> pa.Array:
 
 
 def _restore_address(rows: pa.Array, records: Records, name: str, _meta: Meta) -> None:
-    try:
-        raw = [_packed(text) for text in rows.dictionary.to_pylist()]
-    except (OSError, ValueError):
-        raise LocalityError("the recording is damaged: an address is none") from None
-    packed = np.frombuffer(b"".join(raw), np.uint8).reshape(-1, 16)
-    records[name] = _each(rows, packed)
+    records[name] = _each(rows, _packed_all(rows))
 
 
 def _wait_rows(records: Records, _name: str, _meta: Meta) -> pa.Array:
@@ -214,6 +219,19 @@ def _distinct(keys: Array) -> pa.DictionaryArray:
 def _each(column: pa.DictionaryArray, values: Array) -> Array:
     """What each row of a column refers to."""
     return np.asarray(values[column.indices.to_numpy()])
+
+
+def _packed_all(column: pa.DictionaryArray) -> Array:
+    """The distinct addresses of a column, 16 bytes each.
+
+    Raises:
+        LocalityError: One is none.
+    """
+    try:
+        raw = [_packed(text) for text in column.dictionary.to_pylist()]
+    except (OSError, ValueError):
+        raise damaged("an address is none") from None
+    return np.frombuffer(b"".join(raw), np.uint8).reshape(-1, 16)
 
 
 def _packed(text: str) -> bytes:

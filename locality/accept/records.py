@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from locality.accept.columns import NAMES, TEXTS, columns
 from locality.stream import Output
-from locality.text import printable
+from locality.text import spreadsheet_text
 
 if TYPE_CHECKING:
     from locality.accept.source import AcceptBatch
@@ -47,6 +47,6 @@ class CsvAccept(Output["AcceptBatch"]):
         """Write a batch."""
         values = columns(batch, self._machine)
         # Rows are read by people and spreadsheets too: no control characters in a name.
-        values["comm"] = [printable(comm) for comm in values["comm"]]
+        values["comm"] = [spreadsheet_text(comm) for comm in values["comm"]]
         self._writer.writerows(zip(*values.values(), strict=True))
         self._out.flush()

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from locality.text import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
 def tell(line: str) -> None:
     """A line beside the results."""
-    click.echo(f"locality: {line}", err=True)
+    click.echo(f"locality: {printable(line)}", err=True)
 
 
 def show(lines: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -38,12 +39,27 @@ def info(*, recording: Path, as_json: bool) -> None:
 @click.command()
 @click.argument("recording", type=READABLE)
 @click.argument("out", type=OUTPUT)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["csv", "json", "parquet"]),
+    help="With OUT -: what to write.  [default: csv]",
+)
 @force_option
-def export(*, recording: Path, out: Path, force: bool) -> None:
-    """Turn a recording into OUT: .parquet, .csv or .json (an object a line)."""
-    from locality.recording.export import export as write
+def export(*, recording: Path, out: Path, format_: str | None, force: bool) -> None:
+    """Turn a recording into OUT: .parquet, .csv or .json (an object a line).
 
-    show([f"{write(recording, out, force=force)} rows written to {out}"])
+    With - for OUT it goes to standard output.
+    """
+    from locality.recording.export import export as write
+    from locality.recording.export import export_to
+
+    if str(out) == "-":
+        export_to(recording, sys.stdout.buffer, format_ or "csv")
+        return
+    if format_ not in {None, out.suffix[1:]}:
+        raise click.UsageError("--format goes with OUT -: the name of a file says its format")
+    show([f"{write(recording, out, force=force)} rows written to {printable(str(out))}"])
 
 
 @click.command()
@@ -96,7 +112,14 @@ def replay(*, recording: Path, speed: float, matrix: bool, shown: Shown) -> None
 
 @click.command()
 @click.argument("recordings", type=READABLE, nargs=-1, required=True, metavar="RECORDING...")
-@click.option("-o", "--output", "out", type=OUTPUT, required=True, help="The page to write.")
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    type=OUTPUT,
+    required=True,
+    help="The page to write; - is standard output.",
+)
 @click.option(
     "--format", "format_", type=click.Choice(["html", "md"]), help="Default: as the page is called."
 )
@@ -106,8 +129,14 @@ def replay(*, recording: Path, speed: float, matrix: bool, shown: Shown) -> None
     metavar="DIR",
     help="Write the figures there, too: PNG and SVG.",
 )
+@force_option
 def report(
-    *, recordings: tuple[Path, ...], out: Path, format_: str | None, figures: Path | None
+    *,
+    recordings: tuple[Path, ...],
+    out: Path,
+    format_: str | None,
+    figures: Path | None,
+    force: bool,
 ) -> None:
     """Write a page about one recording, or about before and after.
 
@@ -117,5 +146,6 @@ def report(
     from locality.report import write_report
 
     kind: Literal["html", "md"] = "md" if (format_ or out.suffix[1:]) == "md" else "html"
-    write_report(recordings, out, format=kind, figures=figures)
-    show([f"report written to {out}"])
+    write_report(recordings, out, format=kind, figures=figures, force=force)
+    if str(out) != "-":
+        show([f"report written to {printable(str(out))}"])

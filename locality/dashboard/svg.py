@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from locality.errors import LocalityError
+from locality.files import new_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,6 @@ def save_svg(console: Console, path: Path, title: str) -> None:
     picture = console.export_svg(title=title)
     # Rich would have the viewer fetch a font from the network; any monospaced one will do.
     picture = re.sub(r"@font-face \{.*?\}", "", picture, flags=re.DOTALL)
-    try:
-        path.write_text(picture, encoding="utf-8")
-    except OSError as error:
-        raise LocalityError(f"cannot write {path}: {error.strerror}") from None
+    # The last picture of a run is that of the last run: an older one is replaced.
+    with new_file(path, force=True) as file:
+        file.write(picture.encode())

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from locality.errors import LocalityError
+from locality.files import new_file
 from locality.lab.udp_account import gigabits
 from locality.reporting.figures import COLOURS, png, svg
 
@@ -133,10 +133,6 @@ def save(figure: Figure, path: Path) -> None:
     Raises:
         LocalityError: The file cannot be written.
     """
-    try:
-        if path.suffix == ".png":
-            path.write_bytes(png(figure))
-        else:
-            path.write_text(svg(figure), encoding="utf-8")
-    except OSError as error:
-        raise LocalityError(f"cannot write {path}: {error.strerror}") from None
+    drawn = png(figure) if path.suffix == ".png" else svg(figure).encode()
+    with new_file(path, force=True) as file:
+        file.write(drawn)

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from locality import __version__
-from locality.errors import LocalityError
+from locality.files import new_file
 from locality.machine.topology import format_cpu_list
 from locality.text import percent, printable, share
 
@@ -196,10 +196,8 @@ def write_json(found: dict[str, Any], path: Path) -> None:
     Raises:
         LocalityError: The file cannot be written.
     """
-    try:
-        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise LocalityError(f"cannot write {path}: {error.strerror}") from None
+    with new_file(path, force=True) as file:
+        file.write((json.dumps(found, indent=1) + "\n").encode())
 
 
 def to_json(

@@ -11,6 +11,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+#: The length of an interval, in seconds: more than nothing, and no longer than one can wait.
+SHORTEST, LONGEST = 1e-9, 1e9
+#: The highest count that a float holds exactly, so that sums and shares of counts are right.
+MOST = 1 << 53
+
 #: What a column's type is called in pandas: where every row has a value, and where one may not.
 _PANDAS = {
     "time": ("datetime64[ns, UTC]",) * 2,
@@ -42,7 +47,9 @@ class Column:
         rows: In recordings with several kinds of rows: the kinds that have the column; empty
             for all. It is null in the others.
         always_in: Kinds of rows that always have a value, of a column that is else `nullable`.
-        lowest_cpu: For CPU numbers: the lowest there can be. -1 stands for "no CPU".
+        least: The lowest number there can be; -1 stands for "none" where that is known.
+        most: The highest; None for all that the type can hold.
+        is_cpu: Whether it is the number of a CPU, which becomes an index.
     """
 
     name: str
@@ -52,7 +59,9 @@ class Column:
     nullable: bool = False
     rows: tuple[str, ...] = ()
     always_in: tuple[str, ...] = ()
-    lowest_cpu: int | None = None
+    least: float = 0
+    most: float | None = None
+    is_cpu: bool = False
 
     def may_be_null(self, row: str = "") -> bool:
         """Whether rows of this kind may have no value; of any kind, if none is given."""

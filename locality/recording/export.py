@@ -8,23 +8,23 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from locality.errors import LocalityError
+from locality.files import new_file
 from locality.recording.reader import Reader
-from locality.recording.writer import create
-from locality.text import printable
+from locality.text import printable, spreadsheet_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
-    from typing import BinaryIO
+    from typing import BinaryIO, TextIO
 
-SUFFIXES = (".parquet", ".csv", ".json")
+FORMATS = ("parquet", "csv", "json")
 
 
 def export(path: Path, out: Path, *, force: bool = False) -> int:
@@ -41,22 +41,19 @@ def export(path: Path, out: Path, *, force: bool = False) -> int:
     Raises:
         LocalityError: One cannot be read or the other not written; no half of it is left.
     """
-    if out.suffix not in SUFFIXES:
+    if out.suffix[1:] not in FORMATS:
+        endings = ", ".join(f".{name}" for name in FORMATS)
         raise LocalityError(
-            f"cannot export to {out}: its name must end in {', '.join(SUFFIXES)}", exit_code=2
+            f"cannot export to {printable(str(out))}: its name must end in {endings}", exit_code=2
         )
-    write = {".parquet": _parquet, ".csv": _csv, ".json": _json}[out.suffix]
+    with Reader(path) as reader, new_file(out, force=force) as file:
+        return _WRITERS[out.suffix[1:]](reader, file)
+
+
+def export_to(path: Path, file: BinaryIO, format_: str) -> int:
+    """Write a recording to an open file; as `export` otherwise."""
     with Reader(path) as reader:
-        descriptor = create(out, force=force)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                return write(reader, file)
-        except OSError as error:
-            out.unlink(missing_ok=True)
-            raise LocalityError(f"cannot write {out}: {os.strerror(error.errno or 0)}") from None
-        except BaseException:
-            out.unlink(missing_ok=True)
-            raise
+        return _WRITERS[format_](reader, file)
 
 
 def _plain(batch: pa.RecordBatch, text: Callable[[bytes | str], str]) -> pa.RecordBatch:
@@ -88,12 +85,12 @@ def _parquet(reader: Reader, file: BinaryIO) -> int:
 
 def _csv(reader: Reader, file: BinaryIO) -> int:
     rows = 0
-    with io.TextIOWrapper(file, encoding="utf-8", newline="") as out:
+    with _text(file) as out:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(reader.schema.names)
         for batch in reader:
             # Rows are read by people and spreadsheets too: no control characters in a name.
-            writer.writerows(zip(*_columns(batch, printable), strict=True))
+            writer.writerows(zip(*_columns(batch, spreadsheet_text), strict=True))
             rows += len(batch)
     return rows
 
@@ -101,12 +98,25 @@ def _csv(reader: Reader, file: BinaryIO) -> int:
 def _json(reader: Reader, file: BinaryIO) -> int:
     rows = 0
     names = reader.schema.names
-    with io.TextIOWrapper(file, encoding="utf-8") as out:
+    with _text(file) as out:
         for batch in reader:
             for values in zip(*_columns(batch, _decoded), strict=True):
                 out.write(json.dumps(dict(zip(names, values, strict=True))) + "\n")
             rows += len(batch)
     return rows
+
+
+@contextmanager
+def _text(file: BinaryIO) -> Iterator[TextIO]:
+    """A file to write text to; it stays open."""
+    out = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    try:
+        yield out
+    finally:
+        out.detach()
+
+
+_WRITERS = {"parquet": _parquet, "csv": _csv, "json": _json}
 
 
 def _columns(batch: pa.RecordBatch, text: Callable[[bytes | str], str]) -> list[list[object]]:

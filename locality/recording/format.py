@@ -11,6 +11,7 @@ schema's metadata (`Meta`) and in each batch's.
 from __future__ import annotations
 
 import json
+import math
 import platform
 import time
 from dataclasses import asdict, dataclass
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 #: Raised when a reader of the older format would misunderstand the newer.
 FORMAT_VERSION = 1
 KEY = b"locality"
+
+#: No kernel has more CPUs: NR_CPUS of x86 and arm64 ends at 8192.
+_MOST_CPUS = 1 << 14
 
 #: The types of columns, by the names that `locality.recording.columns.Column` has for them.
 TYPES = {
@@ -67,6 +71,33 @@ def seconds_of(times: pa.Array) -> float:
     """The first of some times in seconds: the float that `nanoseconds` was given."""
     # Division of whole numbers gives the float that is nearest, which is what was recorded.
     return float(times.cast(pa.int64())[0].as_py() / 10**9)
+
+
+#: What reading JSON that somebody else wrote may raise, where it is not what it should be.
+NOT_OURS = (KeyError, TypeError, ValueError, OverflowError)
+
+
+def parse_json(raw: bytes) -> Any:  # noqa: ANN401 - whatever is in it
+    """JSON as the standard has it: without the infinities that Python's reader knows.
+
+    Raises:
+        ValueError: It is none, or is nested too deeply to be read.
+    """
+
+    def refuse(word: str) -> None:
+        raise ValueError(f"{word} is no JSON")
+
+    try:
+        return json.loads(raw, parse_constant=refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _number(value: Any, least: int, most: int = (1 << 63) - 1) -> int:  # noqa: ANN401 - from JSON
+    """A whole number in a range, or ValueError."""
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(value)
+    return value
 
 
 def damaged(what: str) -> LocalityError:
@@ -200,11 +231,11 @@ class Meta:
         """
         said: Any = None
         try:
-            said = json.loads((schema.metadata or {})[KEY])
-            version = int(said["format"])
+            said = parse_json((schema.metadata or {})[KEY])
+            version = _number(said["format"], 1)
         except KeyError:
             raise LocalityError("it was not recorded by locality") from None
-        except (TypeError, ValueError):
+        except NOT_OURS:
             raise LocalityError("its metadata are damaged") from None
         if version > FORMAT_VERSION:
             raise LocalityError(
@@ -213,7 +244,7 @@ class Meta:
             )
         try:
             meta = cls._checked(said)
-        except (KeyError, TypeError, ValueError, OverflowError):
+        except NOT_OURS:
             raise LocalityError("its metadata are damaged") from None
         if not schema.equals(schema_of(meta.columns)):
             raise LocalityError(f"its columns are not those of a recording of {meta.kind}")
@@ -225,13 +256,15 @@ class Meta:
         kind = str(said["kind"])
         if kind not in KINDS:
             raise ValueError(kind)
-        possible = int(said["possible"])
+        possible = _number(said["possible"], 1, _MOST_CPUS)
         distances = np.array(said["distances"], np.uint8)
         if distances.shape != (possible + 1,) * 2 or distances.max() > max(Distance):
             raise ValueError(distances.shape)
         interval = said["interval"]
+        if interval is not None and not 0 < float(interval) < math.inf:
+            raise ValueError(interval)
         return cls(
-            format=int(said["format"]),
+            format=_number(said["format"], 1),
             tool=str(said["tool"]),
             host=str(said["host"]),
             kernel=str(said["kernel"]),
@@ -239,12 +272,12 @@ class Meta:
             unseen=str(said["unseen"]),
             filter=str(said["filter"]),
             label=str(said["label"]),
-            clock_offset=int(said["clock_offset"]),
-            started=int(said["started"]),
+            clock_offset=_number(said["clock_offset"], -(1 << 63)),
+            started=_number(said["started"], 0),
             kind=kind,
             refused=tuple(map(str, said["refused"])),
             possible=possible,
-            online=tuple(map(int, said["online"])),
+            online=tuple(_number(cpu, 0, possible - 1) for cpu in said["online"]),
             distances=distances.tolist(),
             interval=None if interval is None else float(interval),
         )

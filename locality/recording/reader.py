@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import os
+import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,11 +11,29 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from locality.errors import LocalityError
-from locality.recording.format import KEY, Meta
+from locality.files import reason
+from locality.kinds import KINDS
+from locality.recording.format import KEY, NOT_OURS, Meta, damaged, parse_json
+from locality.recording.message import MOST_GROWTH, SMALL_BATCH, next_batch_grows
+from locality.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+def _open_regular(path: Path) -> int:
+    """Open a regular file to read; a FIFO or a device could keep us waiting for ever.
+
+    Raises:
+        LocalityError: It is something else.
+        OSError: It cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise LocalityError(f"cannot read {printable(str(path))}: it is no regular file")
+    return descriptor
 
 
 class Reader:
@@ -39,20 +58,21 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._file = pa.OSFile(str(path))
-            self.size = self._file.size()
-        except OSError as error:
-            reason = "No such file" if isinstance(error, FileNotFoundError) else str(error)
-            raise LocalityError(f"cannot read {path}: {reason}") from None
+            self._descriptor = _open_regular(path)
+        except (OSError, ValueError) as error:
+            raise LocalityError(f"cannot read {printable(str(path))}: {reason(error)}") from None
+        self.size = os.fstat(self._descriptor).st_size
+        self._file = pa.PythonFile(os.fdopen(self._descriptor, "rb", buffering=0), mode="r")
         try:
             self._stream = pa.ipc.open_stream(self._file)
-        except (pa.ArrowException, OSError, MemoryError):
-            found = "is empty" if not self.size else "is no recording, or was cut at its very start"
-            raise LocalityError(f"cannot read {path}: it {found}") from None
-        try:
             self.meta = Meta.from_schema(self._stream.schema)
+        except (pa.ArrowException, OSError, MemoryError):
+            self._file.close()
+            what = "is empty" if not self.size else "is no recording, or was cut at its very start"
+            raise LocalityError(f"cannot read {printable(str(path))}: it {what}") from None
         except LocalityError as error:
-            raise LocalityError(f"cannot read {path}: {error}") from None
+            self._file.close()
+            raise LocalityError(f"cannot read {printable(str(path))}: {error}") from None
         self.schema = self._stream.schema
         self.read = self._file.tell()
         self.batches = 0
@@ -68,34 +88,62 @@ class Reader:
     def _next(self) -> pa.RecordBatch | None:
         """The next complete batch, perhaps empty; None at the end, wherever that is."""
         try:
+            self._bound()
             batch, said = self._stream.read_next_batch_with_custom_metadata()
             # A file that lies about its lengths or indices must not be walked through in C.
             batch.validate(full=True)
-            self._check(batch)
-            self._note(json.loads(said[KEY]))
+            if batch.num_rows:
+                self._check(batch)
+            self._note(parse_json(said[KEY]))
         except StopIteration:
             # Between two batches the stream may end with its eight bytes of end, or without.
             ended = self.meta.ended is not None
             self.torn = self.size - (self._file.tell() if ended else self.read)
             return None
-        except (pa.ArrowException, OSError, MemoryError, KeyError, TypeError, ValueError):
+        except (pa.ArrowException, OSError, MemoryError, *NOT_OURS):
             self.torn = self.size - self.read
             return None
         self.read = self._file.tell()
         return batch
 
     def _check(self, batch: pa.RecordBatch) -> None:
-        """Find values that no recorder writes, before they are used as indices."""
+        """Find values that no recorder writes, before they are used.
+
+        Raises:
+            LocalityError: There is one.
+        """
         for column in self.meta.columns:
             values = batch[column.name]
             if values.null_count and not column.may_be_null():
-                raise ValueError(column.name)
-            if pa.types.is_dictionary(values.type) and values.dictionary.null_count:
-                raise ValueError(column.name)
-            if column.lowest_cpu is not None and values.null_count < len(values):
-                found = pc.min_max(values).as_py()
-                if found["min"] < column.lowest_cpu or found["max"] >= self.meta.possible:
-                    raise ValueError(column.name)
+                raise damaged(f"a value is missing: {column.name}")
+            if pa.types.is_dictionary(values.type):
+                if values.dictionary.null_count:
+                    raise damaged(f"a value is missing: {column.name}")
+                continue
+            if pa.types.is_boolean(values.type) or values.null_count == len(values):
+                continue
+            numbers = values.cast(pa.int64()) if column.type == "time" else values
+            if pa.types.is_floating(values.type) and not pc.all(pc.is_finite(values)).as_py():
+                raise damaged(f"not a finite number: {column.name}")
+            found = pc.min_max(numbers).as_py()
+            most = self.meta.possible - 1 if column.is_cpu else column.most
+            if found["min"] < column.least or (most is not None and found["max"] > most):
+                raise damaged(f"a value out of range: {column.name}")
+        KINDS[self.meta.kind].require.get()(batch)
+
+    def _bound(self) -> None:
+        """See that the next batch does not grow beyond what a recorder can have compressed.
+
+        Raises:
+            LocalityError: It would.
+            ValueError: What follows is no batch.
+        """
+        stored, grown = next_batch_grows(self._descriptor, self._file.tell())
+        if grown > SMALL_BATCH + MOST_GROWTH * stored:
+            raise damaged(
+                f"a batch of {stored} bytes grows to {grown}, beyond the {MOST_GROWTH}-fold "
+                "that a recorder's compression can reach"
+            )
 
     def _note(self, said: dict[str, Any]) -> None:
         self.lost = int(said["lost"])

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import stat
 import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Self
@@ -16,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 
 from locality.errors import LocalityError
+from locality.files import create
 from locality.recording.format import KEY
+from locality.text import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,37 +26,6 @@ if TYPE_CHECKING:
 
 #: Batches are compressed: half the size, and a disk is slower than LZ4.
 OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
-
-
-def create(path: Path, *, force: bool = False) -> int:
-    """Make a new file that only its owner may read.
-
-    Args:
-        path: Where.
-        force: Replace a regular file of that name.
-
-    Returns:
-        A descriptor to write to.
-
-    Raises:
-        LocalityError: There is something of that name, or no file can be made there.
-    """
-    try:
-        if force and _is_regular(path):
-            # A new file, not the old one emptied: who reads the old one may finish.
-            path.unlink()
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        if _is_regular(path):
-            raise LocalityError(f"{path} exists: --force replaces it", exit_code=2) from None
-        raise LocalityError(f"cannot write {path}: it is no regular file", exit_code=2) from None
-    except OSError as error:
-        raise LocalityError(f"cannot write {path}: {error.strerror}") from None
-
-
-def _is_regular(path: Path) -> bool:
-    """Whether a file of this name, not a link to one, is there."""
-    return path.exists() and stat.S_ISREG(path.lstat().st_mode)
 
 
 class _Pending(io.RawIOBase):
@@ -134,8 +104,8 @@ class Recorder(ABC):
             os.close(self._fd)
             self._open = False
             raise LocalityError(
-                f"cannot record to {self._path}: {error.strerror}; what was recorded before can "
-                "be read"
+                f"cannot record to {printable(str(self._path))}: {error.strerror}; what was "
+                "recorded before can be read"
             ) from None
         self._written += len(data)
 

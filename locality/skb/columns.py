@@ -6,27 +6,29 @@ says of what the figure is.
 
 from __future__ import annotations
 
-from locality.recording.columns import Column
+from locality.recording.columns import LONGEST, MOST, SHORTEST, Column
 
 #: The kinds of rows. A batch is an interval: two totals, received and sent, then its pairs.
 TOTAL, PAIR = "total", "pair"
 
 
 def _figure(name: str, form: str, meaning: str, *, nullable: bool = False) -> Column:
-    return Column(name, "int64", meaning, form, nullable=nullable, rows=(TOTAL,))
+    return Column(name, "int64", meaning, form, nullable=nullable, rows=(TOTAL,), most=MOST)
 
 
 #: Forms of figures: "direction": one for each direction; "received": of received packets only;
 #: "split": a pair for the two directions; "interval": one for both.
 COLUMNS = (
     Column("time", "time", "end of the interval", "time"),
-    Column("seconds", "float64", "its length", "interval"),
+    Column("seconds", "float64", "its length", "interval", least=SHORTEST, most=LONGEST),
     Column("direction", "word", "rx or tx", "word"),
     Column(
-        "alloc_cpu", "int32", "CPU that allocated the packets", "cpu", rows=(PAIR,), lowest_cpu=0
+        "alloc_cpu", "int32", "CPU that allocated the packets", "cpu", rows=(PAIR,), is_cpu=True
     ),
-    Column("consume_cpu", "int32", "CPU that consumed them", "cpu", rows=(PAIR,), lowest_cpu=0),
-    Column("packets", "int64", "all that ended, those of `unknown` among them", "direction"),
+    Column("consume_cpu", "int32", "CPU that consumed them", "cpu", rows=(PAIR,), is_cpu=True),
+    Column(
+        "packets", "int64", "all that ended, those of `unknown` among them", "direction", most=MOST
+    ),
     _figure("local", "direction", "consumed on the CPU that allocated them", nullable=True),
     _figure("freed_local", "direction", "freed on the CPU that allocated them", nullable=True),
     _figure("deferred", "direction", "sent back to the alloc CPU to be freed", nullable=True),

@@ -89,6 +89,8 @@ def rows_by_kind(rows: pa.RecordBatch) -> dict[str, pa.RecordBatch]:
     Raises:
         LocalityError: It is not what a recorder writes.
     """
+    if not {*rows["direction"].dictionary.to_pylist()} <= {"rx", "tx"}:
+        raise damaged("a direction is none")
     is_total = pc.is_null(rows["alloc_cpu"])
     parts = {TOTAL: rows.filter(is_total), PAIR: rows.filter(pc.invert(is_total))}
     for row, part in parts.items():

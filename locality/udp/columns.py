@@ -6,7 +6,7 @@ rport the sender's.
 
 from __future__ import annotations
 
-from locality.recording.columns import Column
+from locality.recording.columns import LONGEST, MOST, SHORTEST, Column
 from locality.udp.interval import READER_SUMS, SOCKET_OWN
 
 #: The kinds of rows, in the order in which a batch has them; there is one ``interval``.
@@ -37,16 +37,19 @@ def _sum(name: str) -> Column:
     batched = name in {"batches", "batched"}
     rows = (*_OF_ENDPOINT, "cell") if name == "datagrams" else _OF_ENDPOINT
     form = "batches" if batched else "count"
-    return Column(name, "int64", _MEANINGS[name], form, nullable=batched, rows=rows)
+    return Column(name, "int64", _MEANINGS[name], form, nullable=batched, rows=rows, most=MOST)
 
 
-def _of(row: str, name: str, type_: str, meaning: str, form: str = "number") -> Column:
-    return Column(name, type_, meaning, form, rows=(row,))
+def _of(  # noqa: PLR0917 - as `Column`
+    row: str, name: str, type_: str, meaning: str, form: str = "number", least: int = 0
+) -> Column:
+    most = MOST if type_ == "int64" else None
+    return Column(name, type_, meaning, form, rows=(row,), least=least, most=most)
 
 
 COLUMNS = (
     Column("time", "time", "end of the interval", "time"),
-    Column("seconds", "float64", "its length"),
+    Column("seconds", "float64", "its length", least=SHORTEST, most=LONGEST),
     Column("row", "text", "interval, group, socket, reader, flow or cell", "row"),
     Column(
         "group",
@@ -74,12 +77,21 @@ COLUMNS = (
         nullable=True,
         rows=_ADDRESSED,
     ),
-    Column("family", "uint8", "IP version: 4 or 6", "version", nullable=True, rows=_ADDRESSED[1:]),
+    Column(
+        "family",
+        "uint8",
+        "IP version: 4 or 6",
+        "version",
+        nullable=True,
+        rows=_ADDRESSED[1:],
+        least=4,
+        most=6,
+    ),
     Column("laddr", "text", "the receiver's address", "address", nullable=True, rows=_ADDRESSED),
     Column("lport", "uint16", "the receiver's port", rows=_ADDRESSED),
     Column("raddr", "text", "the sender's address", "address", nullable=True, rows=("flow",)),
     _of("flow", "rport", "uint16", "the sender's port"),
-    _of("group", "size", "int32", "its sockets, also those that were not asked for"),
+    _of("group", "size", "int32", "its sockets, also those that were not asked for", least=1),
     _of("group", "order_known", "bool", "whether index is what a program would answer"),
     Column(
         "program",
@@ -91,12 +103,12 @@ COLUMNS = (
     _of("reader", "pid", "int32", "process that reads"),
     _of("reader", "tid", "int32", "its thread"),
     _of("reader", "comm", "name", "the thread's name", "name"),
-    Column("alloc_cpu", "int32", "CPU that allocated", rows=("cell",), lowest_cpu=0),
-    Column("reader_cpu", "int32", "CPU that read", rows=("cell",), lowest_cpu=0),
+    Column("alloc_cpu", "int32", "CPU that allocated", rows=("cell",), is_cpu=True),
+    Column("reader_cpu", "int32", "CPU that read", rows=("cell",), is_cpu=True),
     *map(_sum, READER_SUMS),
     *(_of("socket", name, "int64", _MEANINGS[name], "count") for name in SOCKET_OWN),
-    _of("flow", "samples", "int64", "sampled datagrams of the flow", "count"),
-    _of("interval", "sample_one_in", "int64", "of so many datagrams one is sampled"),
+    _of("flow", "samples", "int64", "sampled datagrams of the flow", "count", 1),
+    _of("interval", "sample_one_in", "int64", "of so many datagrams one is sampled", least=1),
     _of("interval", "flows_lost", "int64", "samples that found no room"),
     _of("interval", "batches_seen", "bool", "whether recvmmsg() calls can be seen"),
     _of("interval", "lost", "int64", "events that were missed, since the start"),

@@ -103,6 +103,8 @@ def rows_by_kind(rows: pa.RecordBatch) -> dict[str, pa.RecordBatch]:
     lengths = parts["interval"]["seconds"].to_pylist()
     if len(lengths) != 1 or not 0 < lengths[0] < math.inf:
         raise damaged("an interval has no totals")
+    if not {*rows["row"].dictionary.to_pylist()} <= {*ROWS}:
+        raise damaged("a row is of no kind")
     return parts
 
 

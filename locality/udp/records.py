@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any, TextIO
 
 from locality.stream import Output
-from locality.text import printable
+from locality.text import spreadsheet_text
 from locality.udp.advice import concentration, cures
 from locality.udp.balance import balances, endpoint
 from locality.udp.interval import READER_SUMS
@@ -137,7 +137,7 @@ def _rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
             whole = {name: record[name] for name in ("time", "interval_s", "rung", "lost")}
             whole |= {name: group[name] for name in ("netns", "port", "imbalance")}
             whole |= {
-                "group": printable(group["name"]),
+                "group": spreadsheet_text(group["name"]),
                 "effective_sockets": group["effective_sockets"],
                 "top_flow": top and top["source"],
                 "top_flow_share": top and top["share"],
@@ -146,7 +146,7 @@ def _rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 **{f"socket_{name}": socket[name] for name in (*READER_SUMS, *_OF_SOCKET)},
             }
             readers = [
-                {**reader, "comm": printable(reader["comm"])} for reader in socket["readers"]
+                {**reader, "comm": spreadsheet_text(reader["comm"])} for reader in socket["readers"]
             ]
             for reader in readers or [{}]:
                 yield whole | reader

@@ -1,0 +1,214 @@
+"""Recordings that no recorder wrote: damaged, or made to do harm. One line says so, and no more."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from locality.errors import LocalityError
+from locality.kinds import KINDS
+from locality.recording.format import KEY, schema_of
+from locality.recording.frames import load
+from locality.recording.message import next_batch_grows
+from locality.recording.reader import Reader
+from tests.unit.recordings import SKB_META, accepts, packets
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: A row of packets in memory, at least.
+BYTES_OF_A_ROW = 80
+NUMBERS = {"uint8", "uint16", "uint32", "int32", "int64"}
+
+
+def rewritten(path: Path, changes: dict[str, Any]) -> None:
+    """Write a recording again with other metadata."""
+    with pa.OSFile(str(path)) as file:
+        reader = pa.ipc.open_stream(file)
+        said = json.loads(reader.schema.metadata[KEY])
+        batches = []
+        try:
+            while True:
+                batches.append(reader.read_next_batch_with_custom_metadata())
+        except StopIteration:
+            pass
+    said |= changes
+    schema = reader.schema.with_metadata({KEY: json.dumps(said).encode()})
+    with pa.ipc.new_stream(str(path), schema) as writer:
+        for batch, custom in batches:
+            writer.write_batch(batch, custom_metadata=custom)
+
+
+def recorded(path: Path, kind: str) -> Path:
+    """A recording made by the real recorder."""
+    if kind == "accept":
+        return accepts(path, 8, 0.5)
+    return packets(path, 2, 0.5)
+
+
+# Bugs: an infinity, a negative number, one of a thousand digits, text where a number belongs or a
+# number where text does, is a traceback; CPUs that no machine has ask for gigabytes.
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"format": math.inf},
+        {"format": 1.5},
+        {"format": True},
+        {"possible": 10**30},
+        {"possible": 0},
+        {"possible": -1},
+        {"possible": "4"},
+        {"started": math.nan},
+        {"started": -1},
+        {"started": 1 << 63},
+        {"clock_offset": 1 << 64},
+        {"clock_offset": None},
+        {"online": [99]},
+        {"online": 3},
+        {"interval": math.inf},
+        {"interval": 0},
+        {"interval": "soon"},
+        {"distances": [[0]]},
+        {"distances": [[0, 1], [2]]},
+        {"distances": 5},
+        {"kind": "spread"},
+        {"kind": ["accept"]},
+        {"refused": 7},
+    ],
+    ids=str,
+)
+def test_damaged_metadata_are_one_line(tmp_path: Path, changes: dict[str, Any]) -> None:
+    path = recorded(tmp_path / "x.arrows", "accept")
+    rewritten(path, changes)
+    with pytest.raises(LocalityError, match="damaged"):
+        load(path)
+
+
+# Bug: JSON of ten thousand brackets ends Python's reader with a RecursionError.
+def test_metadata_nested_too_deeply(tmp_path: Path) -> None:
+    schema = schema_of(KINDS["accept"].columns.get()).with_metadata({KEY: b"[" * 100_000})
+    with pa.ipc.new_stream(str(tmp_path / "x"), schema):
+        pass
+    with pytest.raises(LocalityError, match="damaged"):
+        Reader(tmp_path / "x")
+
+
+def values(kind: str, tmp_path: Path) -> tuple[pa.Schema, list[dict[str, Any]]]:
+    """The first rows of a real recording."""
+    with Reader(recorded(tmp_path / "real", kind)) as reader:
+        batch = next(iter(reader))
+        return reader.schema, batch.to_pylist()
+
+
+def hostile() -> list[tuple[str, str, Any]]:
+    """Every number of every kind beyond its range, and nothing where something must be."""
+    cases: list[tuple[str, str, Any]] = []
+    for kind in ("accept", "skb"):
+        for column in KINDS[kind].columns.get():
+            if not column.may_be_null():
+                cases.append((kind, column.name, None))
+            if column.type in NUMBERS and not column.type.startswith("u"):
+                cases.append((kind, column.name, column.least - 1))
+            if column.is_cpu:
+                cases.append((kind, column.name, 10_000))
+            if column.most is not None and column.type == "int64":
+                cases.append((kind, column.name, column.most + 1))
+            if column.type == "float64":
+                cases += [(kind, column.name, value) for value in (0.0, math.inf, math.nan, -1.0)]
+    return cases
+
+
+# Bugs: a traceback; memory beyond a matrix is written to; a sum wraps round; a share of nothing.
+@pytest.mark.parametrize(("kind", "column", "value"), hostile())
+def test_a_value_that_no_recorder_writes(
+    tmp_path: Path, kind: str, column: str, value: object
+) -> None:
+    schema, rows = values(kind, tmp_path)
+    rows[0][column] = value
+    path = tmp_path / "x.arrows"
+    batch = pa.RecordBatch.from_pylist(rows, schema=schema)
+    with pa.ipc.new_stream(str(path), schema) as writer:
+        writer.write_batch(batch, custom_metadata={KEY: b'{"lost": 0}'})
+    with pytest.raises(LocalityError, match="damaged"):
+        load(path)
+    with Reader(path) as reader, pytest.raises(LocalityError, match="damaged"):
+        list(reader)
+
+
+# Bug: some kilobytes of zeros, compressed, take gigabytes of memory before anything is checked.
+def test_a_batch_that_grows_without_measure(tmp_path: Path) -> None:
+    schema = SKB_META.schema()
+    rows = 3_000_000
+    arrays = [
+        pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, "i1")), pa.array(["rx"]))
+        if pa.types.is_dictionary(field.type)
+        else pa.array(np.zeros(rows, "i8")).cast(field.type)
+        for field in schema
+    ]
+    path = tmp_path / "bomb.arrows"
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
+    with pa.ipc.new_stream(str(path), schema, options=options) as writer:
+        writer.write_batch(batch, custom_metadata={KEY: b'{"lost": 0}'})
+    del batch, arrays
+    script = """
+import sys
+from pathlib import Path
+from locality.errors import LocalityError
+from locality.recording.reader import Reader
+try:
+    print(sum(len(batch) for batch in Reader(Path(sys.argv[1]))))
+except LocalityError as error:
+    print(error)
+(peak,) = (line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(peak.split()[1])
+"""
+    command = [sys.executable, "-c", script, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    said, memory = done.stdout.splitlines()
+    assert "damaged" in said
+    assert int(memory) * 1024 < rows * BYTES_OF_A_ROW
+
+
+# Bug: the bound is derived from what the file says of itself, and not from what is there.
+def test_the_size_of_a_batch_is_what_arrow_makes_of_it(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "x.arrows", "skb")
+    descriptor = os.open(path, os.O_RDONLY)
+    with pa.OSFile(str(path)) as file:
+        reader = pa.ipc.open_stream(file)
+        while True:
+            stored, grown = next_batch_grows(descriptor, file.tell())
+            before = file.tell()
+            try:
+                batch = reader.read_next_batch()
+            except StopIteration:
+                break
+            whole = batch.nbytes
+            # Padding of each buffer is all that may differ.
+            assert abs(grown - whole) <= 64 * len(batch.columns) or not len(batch)
+            assert 0 <= stored <= file.tell() - before
+    os.close(descriptor)
+
+
+# Bugs: a FIFO under the name of a recording holds the program up until it is killed; a device is
+# read for ever.
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "fifo", tmp_path, "/dev/zero"):
+        with pytest.raises(LocalityError, match="no regular file"):
+            load(path)
+
+
+# Bug: a recording whose name is no UTF-8 cannot be read.
+def test_a_name_of_any_bytes(tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"caf\xe9\x1b.arrows")
+    recorded(tmp_path / "x.arrows", "accept").rename(odd)
+    assert len(load(odd).accepts) == 8
