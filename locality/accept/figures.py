@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+import locality.reporting.settings  # noqa: F401 - before matplotlib: see there
+
+# isort: split
 from matplotlib.ticker import EngFormatter
 
 from locality.reporting.figures import (

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from locality.errors import LocalityError
-from locality.lab.programs import children, failure, run
+from locality.lab.programs import ENVIRONMENT, children, failure, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,6 +133,7 @@ class Namespace:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                env=ENVIRONMENT,
             ) as entry,
         ):
             # nsenter itself, until it has started the program: there is always one to end.
@@ -181,6 +182,7 @@ def namespace() -> Iterator[Namespace]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        env=ENVIRONMENT,
     ) as holder:
         assert holder.stdin  # noqa: S101 - for the type checker, here and below
         assert holder.stdout  # noqa: S101

@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,20 @@ PACKAGES = {
 """Program to the Debian package that has it."""
 
 
+#: Where the lab's programs are looked for: the system's directories, whatever PATH says.
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#: The environment of the lab's programs. Root's own may come from somebody else.
+ENVIRONMENT = {
+    "PATH": SYSTEM_PATH,
+    "LC_ALL": "C.UTF-8",
+    # This package for the lab's Python programs, wherever it was installed.
+    "PYTHONPATH": str(Path(__file__).parents[2]),
+    "OPENBLAS_NUM_THREADS": "1",
+}
+#: Runs a module of this package; -P keeps the current directory out of the module search path.
+PYTHON = (sys.executable, "-P", "-m")
+
+
 def require(packages: Mapping[str, str] = PACKAGES) -> None:
     """Check, before anything is made, that the lab can be made.
 
@@ -37,7 +52,7 @@ def require(packages: Mapping[str, str] = PACKAGES) -> None:
     Raises:
         LocalityError: A program is missing (names every one), or this is not root.
     """
-    missing = [program for program in packages if shutil.which(program) is None]
+    missing = [program for program in packages if shutil.which(program, path=SYSTEM_PATH) is None]
     if missing:
         names = " ".join(sorted({packages[program] for program in missing}))
         raise LocalityError(
@@ -63,7 +78,12 @@ def run(argv: Sequence[str], *, inside: Sequence[str] = (), stdin: str = "") -> 
     """
     try:
         done = subprocess.run(
-            [*inside, *argv], input=stdin, text=True, capture_output=True, check=False
+            [*inside, *argv],
+            input=stdin,
+            text=True,
+            capture_output=True,
+            check=False,
+            env=ENVIRONMENT,
         )
     except OSError as error:
         raise LocalityError(f"{shlex.join(argv)}: {error.strerror}") from error

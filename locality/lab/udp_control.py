@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import socket
-import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from locality.errors import LocalityError
 from locality.lab.network import CLIENT_ADDRESS, SERVER_ADDRESS
+from locality.lab.programs import PYTHON
 from locality.lab.udp_forwarder import CONTROL, DATA, PORT
 from locality.lab.udp_steering import steering
 
@@ -95,7 +95,7 @@ def hold_session(client: Namespace, forwarder: Forwarder, steering: str) -> Cont
         LocalityError: The session's program failed.
     """
     before = forwarder.rows["control"].copy()
-    argv = (sys.executable, "-m", "locality.lab.udp_control")
+    argv = (*PYTHON, "locality.lab.udp_control")
     said = json.loads(client.run(*argv, own_mounts=False))
     deadline = time.monotonic() + PATIENCE_S
     # A worker counts a keep-alive a moment after it has answered it.

@@ -7,6 +7,10 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+import locality.reporting.settings  # noqa: F401 - before matplotlib: see there
+
+# isort: split
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator

@@ -24,7 +24,7 @@ from locality.lab.messages import Batch, connected
 from locality.lab.namespaces import POLL_S
 from locality.lab.network import CLIENT_ADDRESS, SERVER_ADDRESS
 from locality.lab.pinned import run_pinned
-from locality.lab.programs import children
+from locality.lab.programs import PYTHON, children
 from locality.lab.shared_rows import Rows, layout, open_rows
 from locality.reuseport.workers import held_sockets
 
@@ -109,8 +109,8 @@ def run_forwarder(
     """
     rows = counted.rows[: len(cpus)]
     rows["ready"] = 0
-    argv = ("-m", "locality.lab.udp_forwarder", counted.path, ",".join(map(str, cpus)))
-    with server.start(sys.executable, *argv, own_mounts=False) as process:
+    argv = (*PYTHON, "locality.lab.udp_forwarder", counted.path, ",".join(map(str, cpus)))
+    with server.start(*argv, own_mounts=False) as process:
         wait_until_ready(process, rows)
         yield Forwarder(process, tuple(cpus), rows, tuple(children(process.pid)))
 

@@ -31,6 +31,7 @@ from locality.lab.messages import Batch, connected
 from locality.lab.namespaces import POLL_S, START_S
 from locality.lab.network import CLIENT_ADDRESS, SERVER_ADDRESS
 from locality.lab.pinned import run_pinned
+from locality.lab.programs import PYTHON
 from locality.lab.shared_rows import Rows, layout, open_rows, shared_rows
 from locality.lab.udp_forwarder import PORT, SINK_PORT, WORKER, wait_until_ready
 
@@ -124,8 +125,8 @@ def run_sender(client: Namespace, cpus: Sequence[int], workers: SharedRows) -> I
     """
     with shared_rows(ORDER, 1) as order, shared_rows(SENDER, len(cpus)) as done:
         paths = (order.path, done.path, workers.path)
-        argv = ("-m", "locality.lab.udp_sender", *paths, ",".join(map(str, cpus)))
-        with client.start(sys.executable, *argv, own_mounts=False) as process:
+        argv = (*PYTHON, "locality.lab.udp_sender", *paths, ",".join(map(str, cpus)))
+        with client.start(*argv, own_mounts=False) as process:
             wait_until_ready(process, done.rows)
             yield Sender(process, done.rows, order.rows)
 

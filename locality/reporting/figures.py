@@ -11,6 +11,10 @@ import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+import locality.reporting.settings  # noqa: F401 - before matplotlib: see there
+
+# isort: split
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure

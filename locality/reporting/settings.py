@@ -1,0 +1,21 @@
+"""matplotlib with its own settings, whatever the current directory holds.
+
+When it is first imported, matplotlib reads a ``matplotlibrc`` from the current directory before any
+other (`matplotlib.matplotlib_fname`). Such a file can make it run LaTeX, or be a FIFO that nobody
+writes to. Root may well stand in a directory of somebody else, so the import happens in ``/``.
+
+Import this module before matplotlib.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+
+_here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+try:
+    os.chdir("/")
+    import_module("matplotlib")
+finally:
+    os.fchdir(_here)
+    os.close(_here)
