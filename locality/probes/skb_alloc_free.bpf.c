@@ -86,9 +86,10 @@ static __always_inline void freed(struct sk_buff *skb, struct packet packet)
 }
 
 /* Within NAPI, and nobody else holds it: its memory will go to softirq's cache. */
-static __always_inline bool ends_in_napi_cache(int budget, __u8 fclone, int users)
+static __always_inline bool ends_in_napi_cache(struct sk_buff *skb, int budget, bool loads)
 {
-	return budget && fclone == SKB_FCLONE_UNAVAILABLE && users == 1;
+	return skb && budget && BITS(skb, fclone) == SKB_FCLONE_UNAVAILABLE &&
+	       FIELD(skb, users.refs.counter) == 1;
 }
 
 /* A reader, or the driver's completion, lets go of an sk_buff. */
@@ -134,98 +135,49 @@ static __always_inline void merged(struct sk_buff *skb, unsigned int len, bool h
 		handle(skb, MERGED);
 }
 
-/* fentry */
+/*
+ * A function's entry, as fentry and as kprobe. The arguments come last. In the statement,
+ * `loads` says whether their fields can be loaded, as the verifier lets fentry do.
+ */
+#define ON_ENTRY(function, statement, ...)      \
+	FENTRY(function, ##__VA_ARGS__)         \
+	{                                       \
+		const bool loads = true;        \
+						\
+		statement;                      \
+		return 0;                       \
+	}                                       \
+	KPROBE(function, ##__VA_ARGS__)         \
+	{                                       \
+		const bool loads = false;       \
+						\
+		statement;                      \
+		return 0;                       \
+	}
 
-FENTRY(kfree_skbmem, struct sk_buff *skb)
-{
-	freed(skb, typed_packet(skb));
-	return 0;
-}
+ON_ENTRY(kfree_skbmem, freed(skb, packet_from(skb, loads)), struct sk_buff *skb)
 
-FENTRY(napi_skb_cache_put, struct sk_buff *skb)
-{
-	freed(skb, typed_packet(skb));
-	return 0;
-}
+ON_ENTRY(napi_skb_cache_put, freed(skb, packet_from(skb, loads)), struct sk_buff *skb)
 
-FENTRY(napi_consume_skb, struct sk_buff *skb, int budget)
-{
-	if (skb && ends_in_napi_cache(budget, BPF_CORE_READ_BITFIELD(skb, fclone),
-				      skb->users.refs.counter))
-		freed(skb, typed_packet(skb));
-	return 0;
-}
+ON_ENTRY(napi_consume_skb,
+	 if (ends_in_napi_cache(skb, budget, loads)) freed(skb, packet_from(skb, loads)),
+	 struct sk_buff *skb, int budget)
 
-FENTRY(__kfree_skb_defer, struct sk_buff *skb)
-{
-	freed(skb, typed_packet(skb));
-	return 0;
-}
+ON_ENTRY(__kfree_skb_defer, freed(skb, packet_from(skb, loads)), struct sk_buff *skb)
 
-FENTRY(skb_attempt_defer_free, struct sk_buff *skb)
-{
-	let_go(skb, typed_packet(skb));
-	return 0;
-}
+ON_ENTRY(skb_attempt_defer_free, let_go(skb, packet_from(skb, loads)), struct sk_buff *skb)
+
+ON_ENTRY(skb_consume_udp, udp_let_go(skb, packet_from(skb, loads)), struct sock *sk,
+	 struct sk_buff *skb)
+
+/* head_stolen is a bool, and of a bool argument only the low byte is defined. */
+ON_ENTRY(kfree_skb_partial, merged(skb, FIELD(skb, len), head_stolen & 1), struct sk_buff *skb,
+	 unsigned long head_stolen)
 
 /* Not freed within: it lies on the list, and its address may come back for another packet. */
 FEXIT(skb_attempt_defer_free, struct sk_buff *skb)
 {
 	handle(NULL, 0);
-	return 0;
-}
-
-FENTRY(skb_consume_udp, struct sock *sk, struct sk_buff *skb)
-{
-	udp_let_go(skb, typed_packet(skb));
-	return 0;
-}
-
-FENTRY(kfree_skb_partial, struct sk_buff *skb)
-{
-	/* Of a bool argument only the low byte is defined. */
-	merged(skb, skb->len, ctx[1] & 1);
-	return 0;
-}
-
-TYPED_TRACEPOINT(fentry_flush, consume_skb, struct sk_buff *skb)
-{
-	if (is_flush(ctx))
-		handle(skb, FLUSHED);
-	return 0;
-}
-
-/* kprobe */
-
-KPROBE(kfree_skbmem, struct sk_buff *skb)
-{
-	freed(skb, packet_at(skb));
-	return 0;
-}
-
-KPROBE(napi_skb_cache_put, struct sk_buff *skb)
-{
-	freed(skb, packet_at(skb));
-	return 0;
-}
-
-KPROBE(napi_consume_skb, struct sk_buff *skb, int budget)
-{
-	if (skb && ends_in_napi_cache(budget, BPF_CORE_READ_BITFIELD_PROBED(skb, fclone),
-				      BPF_CORE_READ(skb, users.refs.counter)))
-		freed(skb, packet_at(skb));
-	return 0;
-}
-
-KPROBE(__kfree_skb_defer, struct sk_buff *skb)
-{
-	freed(skb, packet_at(skb));
-	return 0;
-}
-
-KPROBE(skb_attempt_defer_free, struct sk_buff *skb)
-{
-	let_go(skb, packet_at(skb));
 	return 0;
 }
 
@@ -235,15 +187,10 @@ KRETPROBE(skb_attempt_defer_free)
 	return 0;
 }
 
-KPROBE(skb_consume_udp, struct sock *sk, struct sk_buff *skb)
+TYPED_TRACEPOINT(fentry_flush, consume_skb, struct sk_buff *skb)
 {
-	udp_let_go(skb, packet_at(skb));
-	return 0;
-}
-
-KPROBE(kfree_skb_partial, struct sk_buff *skb, unsigned long head_stolen)
-{
-	merged(skb, BPF_CORE_READ(skb, len), head_stolen & 1);
+	if (is_flush(ctx))
+		handle(skb, FLUSHED);
 	return 0;
 }
 

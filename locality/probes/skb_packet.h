@@ -38,19 +38,11 @@ struct packet {
 /* CPUs this machine can have: the size of every per-CPU table. */
 CONSTANT(__u32, possible_cpus);
 
-/*
- * A member, by a load where that is allowed, else by a helper call. bcc's programs always
- * have a copy to load from.
- */
-#ifdef LOCALITY_BCC
-#define FIELD(skb, member) ((skb)->member)
-#define BITS(skb, member) ((skb)->member)
-#else
+/* A member, by a load where that is allowed (`loads`), else by a helper call. */
 #define FIELD(skb, member) (loads ? (skb)->member : BPF_CORE_READ(skb, member))
 #define BITS(skb, member)                               \
 	(loads ? BPF_CORE_READ_BITFIELD(skb, member)    \
 	       : BPF_CORE_READ_BITFIELD_PROBED(skb, member))
-#endif
 
 /* Each member is read once it is asked for: of what was received, one. */
 static __always_inline enum kind kind_of(struct sk_buff *skb, bool loads)
@@ -108,6 +100,11 @@ static __always_inline struct packet packet_at(struct sk_buff *skb)
 		return typed_packet(typed(skb, struct sk_buff));
 	return packet_of(skb, skb, false);
 #endif
+}
+
+static __always_inline struct packet packet_from(struct sk_buff *skb, bool loads)
+{
+	return loads ? typed_packet(skb) : packet_at(skb);
 }
 
 #endif
