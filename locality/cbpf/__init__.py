@@ -10,6 +10,7 @@ encoding   instructions, their codes, a whole program
 programs   by CPU, queue, hash, chance; tables from CPU to index
 control    control traffic to one socket, everything else to others
 text       a program in the words of bpf_asm
+describe   a program in a few words: ``cpu % 4``; the options that make it
 evaluation what a program answers for a packet
 ========== ==================================================================
 """

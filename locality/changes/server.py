@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from locality import attach_cbpf
+from locality.cbpf.describe import describe, option_for
 from locality.errors import LocalityError
 from locality.machine.topology import format_cpu_list
-from locality.steering.preflight import describe, option_for
 
 if TYPE_CHECKING:
     from locality.cbpf import Program

@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from locality import cbpf
+from locality.cbpf.describe import describe, option_for
 from locality.doctor import placement
 from locality.doctor.findings import Finding, Level
 from locality.doctor.values import Unread, Value
 from locality.machine.topology import format_cpu_list
-from locality.steering.preflight import describe, fitting_map, option_for
+from locality.steering.preflight import fitting_map
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator

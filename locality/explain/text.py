@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from locality.cbpf.describe import describe
 from locality.explain.causes import Cause, chosen
 from locality.machine.topology import format_cpu_list
-from locality.steering.preflight import describe
 from locality.text import percent, share, wrap, wrap_command
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from locality import cbpf
+from locality.cbpf.describe import describe
 from locality.errors import LocalityError
 from locality.machine.topology import format_cpu_list
-from locality.steering.preflight import describe
 from locality.text import printable, wrap
 
 if TYPE_CHECKING:

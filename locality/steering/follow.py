@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from locality import attach_cbpf
+from locality.cbpf.describe import describe
 from locality.errors import LocalityError
-from locality.steering.preflight import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

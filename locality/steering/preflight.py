@@ -12,6 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from locality import cbpf
+from locality.cbpf.describe import describe, others_go
 from locality.machine.topology import format_cpu_list
 from locality.text import printable
 
@@ -88,35 +89,6 @@ def fitting_map(group: Group, cpus: Iterable[int]) -> dict[int, int]:
     return indexes
 
 
-def describe(program: cbpf.Program) -> str:
-    """A program in a few words: ``cpu % 4``, ``map 0:1,1:0``, or its length."""
-    if control := cbpf.recognise(program):
-        return f"{control} -> 0, others {_spread(program, control)}"
-    size = program.group
-    for name, build in cbpf.BUILDERS.items():
-        if 1 <= size <= cbpf.MAX_GROUP and build(size) == program:
-            return f"{name} % {size}"
-    pairs = zip(program.instructions[1::2], program.instructions[2::2], strict=False)
-    indexes = {compare.k: answer.k for compare, answer in pairs}
-    if indexes and max(indexes.values()) < cbpf.MAX_GROUP and cbpf.table(indexes) == program:
-        return f"map {cbpf.format_map(indexes)}"
-    return f"a program of {len(program)} instructions"
-
-
-def option_for(program: cbpf.Program) -> str:
-    """The options of attach-cbpf that make a program; empty if none do."""
-    if control := cbpf.recognise(program):
-        group = f" --group {program.group}" if control.others != "hash" else ""
-        return (
-            f"--program payload --payload-offset {control.offset} --mask {control.mask:#x} "
-            f"--value {control.value:#x} --others {control.others}{group}"
-        )
-    name, _, rest = describe(program).partition(" ")
-    if name == "map":
-        return f"--map {rest}"
-    return f"--program {name} --group {program.group}" if name in cbpf.BUILDERS else ""
-
-
 def dry_run(program: cbpf.Program, cpus: Iterable[int]) -> list[str]:
     """The lines to show instead of attaching: the program, and the index for each CPU."""
     return [*cbpf.disassemble(program), "", *_answers(program, sorted(cpus))]
@@ -133,7 +105,9 @@ def explain(target: Target, program: cbpf.Program, cpus: Collection[int]) -> lis
         before = describe(group.program) if group.program else "an eBPF program"
         lines.append(f"{describe(program)} replaces {before}")
     if control := cbpf.recognise(program):
-        lines.append(f"datagrams with {control} go to index 0, others {_spread(program, control)}")
+        lines.append(
+            f"datagrams with {control} go to index 0, others {others_go(program, control)}"
+        )
     elif program.reads != {"cpu"}:
         lines.append(
             f"{describe(program)} does not look at the CPU: it spreads, wherever workers run"
@@ -283,13 +257,7 @@ def _served_on(group: Group, program: cbpf.Program, cpu: int) -> frozenset[int]:
     return group.members[index].cpus if index < len(group.members) else frozenset()
 
 
-# --- text ---------------------------------------------------------------------------------
-
-
-def _spread(program: cbpf.Program, control: cbpf.Control) -> str:
-    """Where what is not control traffic goes."""
-    by_hash = control.others == "hash"
-    return "by hash" if by_hash else f"{control.others} % {program.group - 1} + 1"
+# --- the dry run -------------------------------------------------------------------------
 
 
 def _answers(program: cbpf.Program, cpus: list[int]) -> Iterator[str]:

@@ -12,10 +12,10 @@ import socket
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from locality.cbpf.describe import describe
 from locality.machine.processes import pids_with_thread_named
 from locality.reuseport import survey as groups
 from locality.reuseport import workers
-from locality.steering.preflight import describe
 from locality.udp.interval import UdpGroup
 
 if TYPE_CHECKING:

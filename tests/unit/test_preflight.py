@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from locality import cbpf
+from locality.cbpf.describe import describe, option_for
 from locality.reuseport.group import Group, Member
 from locality.reuseport.target import Target
 from locality.reuseport.workers import Worker
@@ -12,11 +13,9 @@ from locality.steering.preflight import (
     Finding,
     Level,
     decide,
-    describe,
     dry_run,
     explain,
     fitting_map,
-    option_for,
 )
 
 
