@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from locality.attach_cbpf import borrowed_socket
 from locality.bpf.btf import check_layout
 from locality.bpf.counters import Counters
 from locality.bpf.libbpf import lib
 from locality.bpf.object import Object
 from locality.errors import Unsupported
 from locality.machine import topology
+from locality.reuseport.borrow import borrowed_socket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

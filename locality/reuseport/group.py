@@ -19,10 +19,10 @@ from itertools import islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from locality.attach_cbpf import borrowed_socket
 from locality.cbpf import Program
 from locality.errors import LocalityError
 from locality.reuseport import workers
+from locality.reuseport.borrow import borrowed_socket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -20,10 +20,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from locality.attach_cbpf import borrowed_socket
 from locality.errors import LocalityError
 from locality.machine.processes import pids_with_thread_named
 from locality.reuseport import workers
+from locality.reuseport.borrow import borrowed_socket
 from locality.reuseport.group import (
     BoundSocket,
     Group,

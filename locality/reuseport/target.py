@@ -9,7 +9,7 @@ import socket
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from locality.attach_cbpf import borrowed_socket
+from locality.reuseport.borrow import borrowed_socket
 from locality.reuseport.group import Group, bound_sockets, read_group
 from locality.reuseport.workers import held_sockets
 

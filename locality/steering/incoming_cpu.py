@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from locality.attach_cbpf import borrowed_socket
 from locality.errors import LocalityError, Unsupported
+from locality.reuseport.borrow import borrowed_socket
 from locality.reuseport.workers import descriptors
 from locality.steering.plan import unpinned
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from locality import cbpf
-from locality.attach_cbpf import attach, attached_line, borrowed_socket, detach, detached_line
+from locality.attach_cbpf import attach, attached_line, detach, detached_line
 from locality.errors import LocalityError
+from locality.reuseport.borrow import borrowed_socket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,129 @@
+"""Use another process's socket for a moment: `pidfd_open`, then `pidfd_getfd`.
+
+The kernel hands out a duplicate of the other process's descriptor, so what is asked of it
+or set on it is asked of or set on that process's socket. The duplicate is closed at once:
+while it lives, the socket stays in its reuseport group even after its owner closes it, and
+connections sent to it wait for a reader forever.
+
+Permission is ptrace's: root or CAP_SYS_PTRACE, or the same user where the target is
+dumpable and Yama allows it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import socket
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from locality.errors import LocalityError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_PIDFD_GETFD_NUMBER = 438  # the same number on every architecture we build for
+_INT_MAX = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A system call on another process's socket, and what helps when the kernel refuses it.
+
+    Attributes:
+        text: The call as messages show it.
+        advice: What to do next, for each errno that the call is known to give.
+
+    In both, ``{pid}`` and ``{fd}`` are filled in.
+    """
+
+    text: str
+    advice: Mapping[int, str]
+
+    @contextmanager
+    def explained(self, pid: int, fd: int) -> Iterator[None]:
+        """Turn the kernel's refusal of this call, made in the block, into one line.
+
+        Raises:
+            LocalityError: The call, the error, and the advice there is for it.
+        """
+        try:
+            yield
+        except OSError as refusal:
+            number = refusal.errno or 0
+            name = errno.errorcode.get(number, f"errno {number}")
+            line = f"{self.text.format(pid=pid, fd=fd)}: {name} ({os.strerror(number)})"
+            if advice := self.advice.get(number):
+                line += f"; {advice.format(pid=pid, fd=fd)}"
+            raise LocalityError(line) from refusal
+
+
+# Their errors: sys_pidfd_open, sys_pidfd_getfd, and getsockopt of what is no socket.
+_PIDFD_OPEN = Call(
+    "pidfd_open({pid})",
+    {
+        errno.ESRCH: "pgrep -a NAME finds the pid",
+        errno.EINVAL: "a pid is 1 or more, and a process, not one of its threads",
+        errno.ENOENT: "{pid} is a thread; give the pid of its process",
+    },
+)
+_PIDFD_GETFD = Call(
+    "pidfd_getfd({pid}, {fd})",
+    {
+        errno.EBADF: "ls -l /proc/{pid}/fd lists what the process has open",
+        errno.ESRCH: "the process has ended; pgrep -a NAME finds its successor",
+        errno.EPERM: "reaching into the process needs root or CAP_SYS_PTRACE",
+    },
+)
+_SOCKET = Call(
+    "getsockopt({pid}:{fd}, SO_DOMAIN)",
+    {errno.ENOTSOCK: "ls -l /proc/{pid}/fd shows what fd {fd} is; give a socket"},
+)
+
+
+@contextmanager
+def borrowed_socket(pid: int, fd: int) -> Iterator[socket.socket]:
+    """Another process's socket, for as long as the block runs. Keep it short.
+
+    Raises:
+        LocalityError: No such process or fd, no permission, or not a socket.
+    """
+    pidfd = _pidfd_open(pid, fd)
+    try:
+        duplicate = _pidfd_getfd(pidfd, pid, fd)
+    finally:
+        os.close(pidfd)
+    try:
+        with _SOCKET.explained(pid, fd):
+            borrowed = socket.socket(fileno=duplicate)
+    except LocalityError:
+        os.close(duplicate)
+        raise
+    with borrowed:
+        yield borrowed
+
+
+def _pidfd_open(pid: int, fd: int) -> int:
+    with _PIDFD_OPEN.explained(pid, fd):
+        # A number too big for pid_t is as unknown to the kernel as the biggest that fits.
+        return os.pidfd_open(max(-1, min(pid, _INT_MAX)))
+
+
+def _pidfd_getfd(pidfd: int, pid: int, fd: int) -> int:
+    libc = ctypes.CDLL(None, use_errno=True)
+    with _PIDFD_GETFD.explained(pid, fd):
+        if not 0 <= fd <= _INT_MAX:
+            # The kernel reads 32 bits; a larger number must not wrap round to another fd.
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        duplicate: int = libc.syscall(
+            ctypes.c_long(_PIDFD_GETFD_NUMBER),
+            ctypes.c_int(pidfd),
+            ctypes.c_int(fd),
+            ctypes.c_uint(0),
+        )
+        if duplicate < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+    return duplicate
