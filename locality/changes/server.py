@@ -96,7 +96,7 @@ class ProgramChange:
 
     def make(self) -> None:
         """Attach; LocalityError says what was refused."""
-        attach_cbpf.attach(*self.place.find().lender, self.new)
+        attach_cbpf.attach(*self.place.find().holder, self.new)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +115,9 @@ class OldProgram:
         if one.group.program == self.program:
             return False
         if self.program is None:
-            attach_cbpf.detach(*one.lender)
+            attach_cbpf.detach(*one.holder)
         else:
-            attach_cbpf.attach(*one.lender, self.program)
+            attach_cbpf.attach(*one.holder, self.program)
         return True
 
 

@@ -134,7 +134,7 @@ def attach_cbpf(
     if places is None:
         found = find()
         # Whoever follows may wait for a server to start.
-        places = [one.lender for one in (found if follow and not found else some(found))]
+        places = [one.holder for one in (found if follow and not found else some(found))]
         netns = netns or (found[0].netns if found else None)
     wish = Wish(group, name or "cpu", control, map_, rx_cpus, verify, dry_run, force)
     plan = steer(places, machine, wish)

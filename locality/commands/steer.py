@@ -177,7 +177,7 @@ def unsteer(
             incoming_cpu.apply(incoming_cpu.clearing(one))
             show([f"{one}: SO_INCOMING_CPU taken away from {len(one.group.members)} sockets"])
         return
-    for pid, fd in places or [one.lender for one in some(find())]:
+    for pid, fd in places or [one.holder for one in some(find())]:
         act.detach(pid, fd)
         show([act.detached_line(pid, fd)])
 
@@ -191,7 +191,7 @@ def set_incoming_cpus(found: list[FoundGroup], machine: Topology, verify: float 
     with ExitStack() as stack:
         watch = before = None
         if verify:
-            watch = _watch(stack, [one.lender for one in found], machine, needed=True)
+            watch = _watch(stack, [one.holder for one in found], machine, needed=True)
             before = watch.count(verify) if watch else None
         for one, chosen in zip(found, settings, strict=True):
             incoming_cpu.apply(chosen)

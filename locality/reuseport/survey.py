@@ -1,8 +1,8 @@
 """Every reuseport group of the machine, in every network namespace that has a process.
 
 /proc/PID/net tells which sockets listen or take datagrams, /proc/PID/fd who holds them.
-One holder lends a socket for the moment it takes to read its group (`reuseport`); that
-covers all the group's sockets. A socket that nobody lends, and all of them where BPF is
+A holder's socket is borrowed for the moment it takes to read its group (`reuseport`); that
+covers all the group's sockets. A socket that cannot be borrowed, and all of them where BPF is
 refused, are put together by their address. Each file is read once, however many groups
 there are. Not found: sockets in a namespace in which no process lives, and UDP groups
 whose sockets are all connected.
@@ -50,12 +50,13 @@ class FoundGroup:
     """A group, and where it is.
 
     Attributes:
-        protocol: ``tcp``, ``udp``, or ``mptcp`` where every socket that is lent is MPTCP: the
+        protocol: ``tcp``, ``udp``, or ``mptcp`` where every borrowed socket is MPTCP: the
             group is that of the TCP listeners behind them, and takes no program through them.
         address: ``127.0.0.1`` or ``[::]``; with ``%eth0`` if bound to an interface.
         port: The port.
         netns: Inode of the network namespace, or None if it may not be seen.
-        pid: A process that lends a socket of the group, or None if nobody does.
+        pid: A process that holds a socket of the group and can be reached, or None if there is
+            none.
         fd: The socket's number there, or None.
         group: Its sockets, program and workers.
     """
@@ -72,11 +73,11 @@ class FoundGroup:
         return f"{self.protocol} {self.address}:{self.port}"
 
     @property
-    def lender(self) -> tuple[int, int]:
+    def holder(self) -> tuple[int, int]:
         """A process and its descriptor of one of the sockets.
 
         Raises:
-            LocalityError: Nobody lends one.
+            LocalityError: No process that holds one can be reached.
         """
         if self.pid is None or self.fd is None:
             raise LocalityError(
@@ -90,7 +91,7 @@ class Survey(NamedTuple):
 
     Attributes:
         groups: By namespace, protocol, port and address.
-        unasked: Sockets alone on their address that nobody lends: whether they have
+        unasked: Sockets alone on their address that cannot be borrowed: whether they have
             SO_REUSEPORT is not known.
     """
 
@@ -119,7 +120,7 @@ class _Asked(NamedTuple):
     member: Member
     shares: bool | None = None
     group: Group | None = None
-    lender: tuple[int, int] | None = None
+    holder: tuple[int, int] | None = None
     interface: str = ""
     mptcp: bool = False
 
@@ -230,8 +231,8 @@ class _Search:
         return found, unasked
 
     def _open(self, place: _Place, asked: _Asked) -> bool:
-        """Whether a socket that nobody lends was not closed after it was seen in /proc."""
-        return bool(asked.lender) or asked.member.inode in self._open_now(place.pid, place.table)
+        """Whether a socket that cannot be borrowed was not closed after it was seen in /proc."""
+        return bool(asked.holder) or asked.member.inode in self._open_now(place.pid, place.table)
 
     def _look_at(self, one: BoundSocket) -> _Asked:
         """Whether a socket shares its port, and its group if it can be read."""
@@ -249,11 +250,11 @@ class _Search:
         # Held a moment ago and not now: it was closed, and is of no group any more.
         return _Asked(unknown, shares=False if holders and not refused else None)
 
-    def _examine(self, borrowed: socket.socket, lender: tuple[int, int]) -> _Asked:
+    def _examine(self, borrowed: socket.socket, holder: tuple[int, int]) -> _Asked:
         asked = _Asked(
             _member(borrowed),
             shares=bool(borrowed.getsockopt(socket.SOL_SOCKET, _SO_REUSEPORT)),
-            lender=lender,
+            holder=holder,
             interface=_interface(borrowed),
             mptcp=borrowed.proto == _IPPROTO_MPTCP,
         )
@@ -269,18 +270,18 @@ class _Search:
 
     def _counted(self, place: _Place, sockets: list[_Asked]) -> FoundGroup:
         """A group put together by its address."""
-        lender = next((asked for asked in sockets if asked.lender), sockets[0])
+        held = next((asked for asked in sockets if asked.holder), sockets[0])
         reason = "nobody lends its sockets; whether they have SO_REUSEPORT was not seen"
-        if lender.lender:
+        if held.holder:
             reason = f"BPF was refused: {self._refusal}"
         members = sorted((asked.member for asked in sockets), key=lambda member: member.inode)
         how = f"counted in /proc, for {reason}"
-        return _found(place, lender, Group(tuple(members), False, None, None, how))
+        return _found(place, held, Group(tuple(members), False, None, None, how))
 
 
 def _found(place: _Place, asked: _Asked, group: Group) -> FoundGroup:
     bound = BoundSocket(place.local, 0, 0, 0)
-    pid, fd = asked.lender or (None, None)
+    pid, fd = asked.holder or (None, None)
     return FoundGroup(
         protocol="mptcp" if asked.mptcp else place.protocol,
         address=bound.host + (f"%{asked.interface}" if asked.interface else ""),

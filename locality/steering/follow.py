@@ -62,7 +62,7 @@ class Follower:
                 elif _sockets(one) != _sockets(self._known[key]):
                     yield f"{one}: {self._what_happened(key, one)}; {describe(program)} still fits"
                 return
-            attach_cbpf.attach(*one.lender, program)
+            attach_cbpf.attach(*one.holder, program)
         except LocalityError as error:
             # Said once: the next look finds the same, or that it has passed.
             if self._trouble.get(key) != str(error):
@@ -95,7 +95,7 @@ class Follower:
             try:
                 if one.group.program != self.plan(one.group):
                     continue
-                attach_cbpf.detach(*one.lender)
+                attach_cbpf.detach(*one.holder)
             except LocalityError as error:
                 yield f"{one}: {error}"
             else:
