@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from locality.bpf.abi import ProgramInfo, info_of
 from locality.bpf.libbpf import lib
 from locality.errors import Unsupported
 
@@ -15,19 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _BPF_STATS_RUN_TIME = 0
-
-
-class _ProgramInfo(ctypes.Structure):
-    """struct bpf_prog_info of include/uapi/linux/bpf.h, up to the last field used."""
-
-    _fields_ = (
-        ("type", ctypes.c_uint32),
-        ("until_name", ctypes.c_uint8 * 60),
-        ("name", ctypes.c_char * 16),
-        ("until_run_time", ctypes.c_uint8 * 112),
-        ("run_time_ns", ctypes.c_uint64),
-        ("run_cnt", ctypes.c_uint64),
-    )
 
 
 @dataclass(frozen=True)
@@ -55,11 +43,9 @@ def programs() -> dict[int, Runs]:
         fd = lib.bpf_prog_get_fd_by_id(number)
         if fd < 0:  # gone already
             continue
-        info = _ProgramInfo()
-        size = ctypes.c_uint32(ctypes.sizeof(info))
-        failed = lib.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size))
+        info = info_of(fd, ProgramInfo)
         os.close(fd)
-        if not failed:
+        if info is not None:
             found[number.value] = Runs(
                 info.name.decode(), info.type, info.run_time_ns, info.run_cnt
             )

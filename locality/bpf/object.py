@@ -17,6 +17,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from locality.bpf import libbpf, run, tracefs, trial
+from locality.bpf.abi import (
+    LINK_TYPE_PERF_EVENT,
+    PERF_EVENT_KPROBES,
+    LinkInfo,
+    ProgramInfo,
+    info_of,
+)
 from locality.bpf.btf import Btf
 from locality.bpf.libbpf import lib
 from locality.errors import LocalityError, Unsupported
@@ -29,34 +36,6 @@ if TYPE_CHECKING:
 KPROBE_EVENTS = Path("/sys/bus/event_source/devices/kprobe")
 
 PROBES = Path(__file__).parent.parent / "probes"
-
-
-class _ProgramInfo(ctypes.Structure):
-    """struct bpf_prog_info of include/uapi/linux/bpf.h, up to the last field used."""
-
-    _fields_ = (
-        ("until_run_time", ctypes.c_uint8 * 192),
-        ("run_time_ns", ctypes.c_uint64),
-        ("run_cnt", ctypes.c_uint64),
-        ("recursion_misses", ctypes.c_uint64),
-    )
-
-
-class _LinkInfo(ctypes.Structure):
-    """struct bpf_link_info of include/uapi/linux/bpf.h, as it is for a kprobe's link."""
-
-    _fields_ = (
-        ("link_type", ctypes.c_uint32),
-        ("until_event_type", ctypes.c_uint32 * 3),
-        ("event_type", ctypes.c_uint32),
-        ("until_missed", ctypes.c_uint8 * 28),
-        ("missed", ctypes.c_uint64),
-        ("cookie", ctypes.c_uint64),
-    )
-
-
-_LINK_OF_PERF_EVENT = 7
-_EVENT_IS_KPROBE = (3, 4)  # entry, return
 
 
 class Object:
@@ -214,17 +193,10 @@ class Object:
             raise _failure(f"the kernel refused to run {program}")
         return int(options.retval)
 
-    def info(self, program: str) -> _ProgramInfo:
-        """What the kernel counts of a loaded program.
-
-        run_time_ns and run_cnt grow only while kernel.bpf_stats_enabled is 1;
-        recursion_misses are runs it skipped because the program, or for kprobes any
-        program, was running on that CPU already.
-        """
-        info = _ProgramInfo()
-        size = ctypes.c_uint32(ctypes.sizeof(info))
-        fd = self._program_fd(program)
-        if lib.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)):
+    def info(self, program: str) -> ProgramInfo:
+        """What the kernel counts of a loaded program."""
+        info = info_of(self._program_fd(program), ProgramInfo)
+        if info is None:
             raise _failure(f"the kernel tells nothing of the program {program}")
         return info
 
@@ -307,14 +279,13 @@ class Object:
 
 
 def _missed(link: int) -> int:
-    """How often a kprobe's link was hit in vain; 0 for others, and where it is not told."""
-    info = _LinkInfo()
-    size = ctypes.c_uint32(ctypes.sizeof(info))
-    if lib.bpf_obj_get_info_by_fd(lib.bpf_link__fd(link), ctypes.byref(info), ctypes.byref(size)):
+    """How many hits of a kprobe's link never got to its program; 0 for others, or if not told."""
+    info = info_of(lib.bpf_link__fd(link), LinkInfo)
+    if info is None:
         return 0  # before 5.15 a kprobe has no link
-    if info.link_type != _LINK_OF_PERF_EVENT or info.event_type not in _EVENT_IS_KPROBE:
+    if info.type != LINK_TYPE_PERF_EVENT or info.perf_event.type not in PERF_EVENT_KPROBES:
         return 0
-    return int(info.missed)
+    return int(info.perf_event.missed)
 
 
 def _failure(what: str) -> Unsupported:

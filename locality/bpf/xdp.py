@@ -13,6 +13,7 @@ import os
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
+from locality.bpf.abi import LinkInfo, ProgramInfo, info_of
 from locality.bpf.libbpf import lib
 from locality.errors import LocalityError, Unsupported
 from locality.text import printable
@@ -55,24 +56,6 @@ class _Query(ctypes.Structure):
     )
 
 
-class _LinkInfo(ctypes.Structure):
-    """struct bpf_link_info of include/uapi/linux/bpf.h, as it is for XDP."""
-
-    _fields_ = (
-        ("link_type", ctypes.c_uint32),
-        ("link_id", ctypes.c_uint32),
-        ("prog_id", ctypes.c_uint32),
-        ("zero", ctypes.c_uint32),
-        ("ifindex", ctypes.c_uint32),
-    )
-
-
-class _ProgramInfo(ctypes.Structure):
-    """struct bpf_prog_info of include/uapi/linux/bpf.h, up to the last field used."""
-
-    _fields_ = (("until_name", ctypes.c_uint8 * 64), ("name", ctypes.c_char * 16))
-
-
 class Attached(NamedTuple):
     """A program of an interface."""
 
@@ -95,11 +78,8 @@ class Link:
     @property
     def holds(self) -> bool:
         """Whether the program is still there: not when the interface has gone."""
-        info = _LinkInfo()
-        size = ctypes.c_uint32(ctypes.sizeof(info))
-        if lib.bpf_obj_get_info_by_fd(self._fd, ctypes.byref(info), ctypes.byref(size)):
-            return False
-        return bool(info.ifindex)
+        info = info_of(self._fd, LinkInfo)
+        return info is not None and bool(info.xdp.ifindex)
 
     def close(self) -> None:
         """Take the program away. Safe to call twice."""
@@ -147,10 +127,7 @@ def _name(program_id: int) -> str:
     if fd < 0:
         return ""
     try:
-        info = _ProgramInfo()
-        size = ctypes.c_uint32(ctypes.sizeof(info))
-        if lib.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)):
-            return ""
-        return printable(info.name)
+        info = info_of(fd, ProgramInfo)
+        return "" if info is None else printable(info.name)
     finally:
         os.close(fd)
