@@ -1,27 +1,19 @@
-"""Changes of the running system that can be taken back exactly.
-
-A change is a new content for one file, a new RSS indirection table for one device, or one of
-`server_changes`. What was there before goes into an undo file first; see `undo`.
-"""
+"""Changes of the kernel's settings: a new content for a file, a new RSS indirection table."""
 
 from __future__ import annotations
 
-import os
-import re
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-from locality.changes.server import AffinityChange, ProgramChange
+from locality.changes.entry import queue, text
 from locality.errors import LocalityError
+from locality.text import printable
 
-# What a change may write to, and so what an undo file may name.
-_ALLOWED = re.compile(
-    r"/proc/sys/net/core/[a-z0-9_]+"
-    r"|/proc/irq/\d+/smp_affinity_list"
-    r"|/sys/class/net/(?!\.)[^/\s]+/queues/[rt]x-\d+/(rps_cpus|rps_flow_cnt|xps_cpus)"
-)
-_INTERRUPT = re.compile(r"/proc/irq/(\d+)/")
-_DEVICE = re.compile(r"/sys/class/net/([^/]+)/")
+if TYPE_CHECKING:
+    from typing import Self
+
+    from locality.changes.entry import Entry
+    from locality.changes.system import System, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +33,71 @@ class FileChange:
     def undo_command(self) -> str:
         """What takes it back by hand."""
         return f"echo {self.old.strip()} > {self.path}"
+
+    def save(self, system: System) -> SavedFile:
+        """What the file says now."""
+        files, path = system.files, self.path
+        return SavedFile(path, files.read(path), files.owner(path), files.arrives_on(path))
+
+    def make(self, system: System) -> None:
+        """Write the file."""
+        system.files.write(self.path, self.new)
+
+
+@dataclass(frozen=True, slots=True)
+class SavedFile:
+    """A file as it was.
+
+    Attributes:
+        path: The file.
+        content: All of it.
+        owner: What it belonged to; see `KernelFiles.owner`.
+        arrived_on: For an interrupt's affinity: the CPU it arrived on, which a mask of
+            many CPUs does not tell.
+    """
+
+    KEY: ClassVar = "path"
+
+    path: str
+    content: str
+    owner: str
+    arrived_on: str | None
+
+    def __str__(self) -> str:
+        return self.path
+
+    def restore(self, system: System) -> bool:
+        """Put it back, and say whether it had changed."""
+        files = system.files
+        if files.owner(self.path) != self.owner:
+            now = printable(files.owner(self.path)) or "gone"
+            raise LocalityError(
+                f"belonged to {printable(self.owner)}, which is now {now}: left alone"
+            )
+        if (files.read(self.path), files.arrives_on(self.path)) == (self.content, self.arrived_on):
+            return False
+        if self.arrived_on is not None:
+            files.write(self.path, self.arrived_on)
+        files.write(self.path, self.content)
+        if files.read(self.path) != self.content:
+            raise LocalityError(f"written, but reads {printable(files.read(self.path).strip())}")
+        if self.arrived_on and (arrives := files.arrives_on(self.path)) != self.arrived_on:
+            raise LocalityError(
+                f"as it was, but the kernel lets the interrupt arrive on CPU {arrives}, before on "
+                f"{printable(self.arrived_on)}"
+            )
+        return True
+
+    def to_json(self) -> Entry:
+        """Its members, as they are."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, entry: Entry) -> Self:
+        """Read what `to_json` gave, with every type checked."""
+        path, content, owner = (text(entry[name]) for name in ("path", "content", "owner"))
+        arrived = entry["arrived_on"]
+        return cls(path, content, owner, None if arrived is None else text(arrived))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,78 +124,39 @@ class TableChange:
         weights = [self.old.count(queue) for queue in range(max(self.old) + 1)]
         return f"ethtool -X {self.device} weight {' '.join(map(str, weights))}"
 
+    def save(self, system: System) -> SavedTable:
+        """The table that is there now."""
+        return SavedTable(self.device, system.read_table(self.device))
 
-Change = FileChange | TableChange | ProgramChange | AffinityChange
+    def make(self, system: System) -> None:
+        """Set the table."""
+        system.write_table(self.device, self.new)
 
 
-class KernelFiles:
-    """The files of the kernel that a change may touch.
+@dataclass(frozen=True, slots=True)
+class SavedTable:
+    """An RSS indirection table as it was."""
 
-    Args:
-        root: The root directory; another one in tests.
-    """
+    KEY: ClassVar = "device"
 
-    def __init__(self, root: Path = Path("/")) -> None:
-        self._root = root
+    device: str
+    table: Table
 
-    def _place(self, path: str) -> Path:
-        """Where a path really is.
+    def __str__(self) -> str:
+        return f"RSS table of {self.device}"
 
-        Raises:
-            LocalityError: It is, or leads to, something that no change of ours writes to.
-        """
-        place = (self._root / path.lstrip("/")).resolve()
-        inside = place.is_relative_to(self._root.resolve())
-        # Names in /sys/class/net are links into /sys/devices; nothing else here is a link.
-        real = f"/{place.relative_to(self._root.resolve())}" if inside else ""
-        if not _ALLOWED.fullmatch(path) or not (
-            real == path or (real.startswith("/sys/devices/") and path.startswith("/sys/"))
-        ):
-            raise LocalityError(f"{path} is no file that this command changes: left alone")
-        return place
+    def restore(self, system: System) -> bool:
+        """Put it back, and say whether it was another one."""
+        if system.read_table(self.device) == self.table:
+            return False
+        system.write_table(self.device, self.table)
+        return True
 
-    def read(self, path: str) -> str:
-        """Read a file; see `_place` for errors.
+    def to_json(self) -> Entry:
+        """Its members, as they are."""
+        return asdict(self)
 
-        Raises:
-            OSError: It cannot be read.
-        """
-        return self._place(path).read_bytes().decode("ascii")
-
-    def write(self, path: str, content: str) -> None:
-        """Write a file in one call, as the kernel wants it; see `_place` for errors.
-
-        Raises:
-            OSError: It cannot be written, or the kernel refuses the content.
-        """
-        descriptor = os.open(self._place(path), os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW)
-        try:
-            os.write(descriptor, content.encode("ascii"))
-        finally:
-            os.close(descriptor)
-
-    def arrives_on(self, path: str) -> str | None:
-        """Where the interrupt of an affinity file arrives now; None for another file."""
-        if not _INTERRUPT.match(path):
-            return None
-        effective = self._place(path).with_name("effective_affinity_list")
-        try:
-            return effective.read_text("ascii").strip() or None
-        except OSError:
-            return None  # older kernels, other architectures
-
-    def owner(self, path: str) -> str:
-        """What a file belongs to, so that it is known when that is another thing by then.
-
-        Interrupt numbers and device names are given out anew.
-        """
-        if match := _INTERRUPT.match(path):
-            owner = f"/sys/kernel/irq/{match[1]}/actions"
-        elif match := _DEVICE.match(path):
-            owner = f"/sys/class/net/{match[1]}/ifindex"
-        else:
-            return ""
-        try:
-            return (self._root / owner.lstrip("/")).read_text("ascii", "replace").strip()
-        except OSError:
-            return ""
+    @classmethod
+    def from_json(cls, entry: Entry) -> Self:
+        """Read what `to_json` gave, with every type checked."""
+        return cls(text(entry["device"]), tuple(map(queue, entry["table"])))

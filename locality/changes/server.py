@@ -7,17 +7,22 @@ its sockets is still there, and a thread only if it began when it did then.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from locality import attach_cbpf
+from locality.cbpf import Program
 from locality.cbpf.describe import describe, option_for
+from locality.changes.entry import number, text
 from locality.errors import LocalityError
 from locality.machine.topology import format_cpu_list
 
 if TYPE_CHECKING:
-    from locality.cbpf import Program
+    from typing import Self
+
+    from locality.changes.entry import Entry
+    from locality.changes.system import System
     from locality.reuseport.survey import FoundGroup
 
 _START_TIME = 19
@@ -35,10 +40,21 @@ class GroupPlace:
     inodes: tuple[int, ...]
 
     @classmethod
-    def of(cls, one: FoundGroup) -> GroupPlace:
+    def of(cls, group: FoundGroup) -> GroupPlace:
         """Where a group is."""
-        inodes = tuple(member.inode for member in one.group.members)
-        return cls(one.netns, one.protocol, one.address, one.port, inodes)
+        inodes = tuple(member.inode for member in group.group.members)
+        return cls(group.netns, group.protocol, group.address, group.port, inodes)
+
+    @classmethod
+    def from_json(cls, entry: Entry) -> Self:
+        """Read the members of an undo file's entry, with every type checked."""
+        return cls(
+            None if entry["netns"] is None else number(entry["netns"]),
+            text(entry["protocol"]),
+            text(entry["address"]),
+            number(entry["port"]),
+            tuple(map(number, entry["inodes"])),
+        )
 
     def find(self) -> FoundGroup:
         """The group now.
@@ -49,14 +65,15 @@ class GroupPlace:
         from locality.reuseport import survey as groups  # noqa: PLC0415 - loads libbpf
 
         where = (self.netns, self.protocol, self.address)
-        for one in groups.find(ports=[self.port]):
-            same = {member.inode for member in one.group.members} & {*self.inodes}
-            if same and (one.netns, one.protocol, one.address) == where:
-                if one.group.attached is None:
-                    raise LocalityError(f"{one}: its program is not known ({one.group.how})")
-                if one.group.attached and one.group.program is None:
-                    raise LocalityError(f"{one}: has an eBPF program, which cannot be put back")
-                return one
+        for found in groups.find(ports=[self.port]):
+            group = found.group
+            same = {member.inode for member in group.members} & {*self.inodes}
+            if same and (found.netns, found.protocol, found.address) == where:
+                if group.attached is None:
+                    raise LocalityError(f"{found}: its program is not known ({group.how})")
+                if group.attached and group.program is None:
+                    raise LocalityError(f"{found}: has an eBPF program, which cannot be put back")
+                return found
         raise LocalityError(
             f"{self.protocol} {self.address}:{self.port}: the group has gone, its server was "
             "stopped or started anew: left alone"
@@ -90,18 +107,20 @@ class ProgramChange:
         where = "" if self.place.netns is None else f" --netns {self.place.netns}"
         return f"locality attach-cbpf --port {self.place.port}{where}"
 
-    def remember(self) -> OldProgram:
+    def save(self, _system: System) -> SavedProgram:
         """The program that is there now; see `GroupPlace.find` for errors."""
-        return OldProgram(self.place, self.place.find().group.program)
+        return SavedProgram(self.place, self.place.find().group.program)
 
-    def make(self) -> None:
+    def make(self, _system: System) -> None:
         """Attach; LocalityError says what was refused."""
         attach_cbpf.attach(*self.place.find().holder, self.new)
 
 
 @dataclass(frozen=True, slots=True)
-class OldProgram:
+class SavedProgram:
     """The program of a group as it was; None for none."""
+
+    KEY: ClassVar = "instructions"
 
     place: GroupPlace
     program: Program | None
@@ -109,16 +128,27 @@ class OldProgram:
     def __str__(self) -> str:
         return f"program of {self.place.protocol} {self.place.address}:{self.place.port}"
 
-    def restore(self) -> bool:
+    def restore(self, _system: System) -> bool:
         """Put it back, and say whether another one was there."""
-        one = self.place.find()
-        if one.group.program == self.program:
+        found = self.place.find()
+        if found.group.program == self.program:
             return False
         if self.program is None:
-            attach_cbpf.detach(*one.holder)
+            attach_cbpf.detach(*found.holder)
         else:
-            attach_cbpf.attach(*one.holder, self.program)
+            attach_cbpf.attach(*found.holder, self.program)
         return True
+
+    def to_json(self) -> Entry:
+        """The group's place, and the program's instructions in hexadecimal."""
+        instructions = None if self.program is None else self.program.assemble().hex()
+        return {**asdict(self.place), "instructions": instructions}
+
+    @classmethod
+    def from_json(cls, entry: Entry) -> Self:
+        """Read what `to_json` gave, with every type checked."""
+        place, code = GroupPlace.from_json(entry), entry["instructions"]
+        return cls(place, None if code is None else Program.from_bytes(bytes.fromhex(text(code))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,20 +169,22 @@ class AffinityChange:
         """What takes it back by hand."""
         return f"taskset -pc {format_cpu_list(self.old)} {self.tid}"
 
-    def remember(self) -> OldAffinity:
+    def save(self, _system: System) -> SavedAffinity:
         """The CPUs it may run on now; OSError if it has ended."""
-        return OldAffinity(
+        return SavedAffinity(
             self.tid, start_time(self.tid), frozenset(os.sched_getaffinity(self.tid))
         )
 
-    def make(self) -> None:
+    def make(self, _system: System) -> None:
         """Set them; OSError says what the kernel refused."""
         os.sched_setaffinity(self.tid, self.new)
 
 
 @dataclass(frozen=True, slots=True)
-class OldAffinity:
+class SavedAffinity:
     """The CPUs of a thread as they were, and when it began (clock ticks since boot)."""
+
+    KEY: ClassVar = "tid"
 
     tid: int
     started: int
@@ -161,7 +193,7 @@ class OldAffinity:
     def __str__(self) -> str:
         return f"CPUs of thread {self.tid}"
 
-    def restore(self) -> bool:
+    def restore(self, _system: System) -> bool:
         """Put them back, and say whether they were others.
 
         Raises:
@@ -177,6 +209,16 @@ class OldAffinity:
             return False
         os.sched_setaffinity(self.tid, self.cpus)
         return True
+
+    def to_json(self) -> Entry:
+        """Its members, the CPUs in order."""
+        return {**asdict(self), "cpus": sorted(self.cpus)}
+
+    @classmethod
+    def from_json(cls, entry: Entry) -> Self:
+        """Read what `to_json` gave, with every type checked."""
+        cpus = frozenset(map(number, entry["cpus"]))
+        return cls(number(entry["tid"]), number(entry["started"]), cpus)
 
 
 def start_time(tid: int) -> int:

@@ -75,7 +75,9 @@ def doctor(
 
 
 def _apply(undo_file: Path | None, diagnosis: Diagnosis) -> None:
-    from locality.changes.undo import apply, default_undo_file, this_system
+    from locality.changes.system import this_system
+    from locality.changes.undo import apply
+    from locality.changes.undo_file import default_undo_file
 
     undo_file = undo_file or default_undo_file()
     failed = apply(diagnosis.changes, undo_file, this_system())
@@ -95,7 +97,7 @@ def undo(*, file: Path) -> None:
 
 def put_back_from(file: Path) -> None:
     """Put back what an undo file says, and say what was."""
-    from locality.changes.undo import this_system
+    from locality.changes.system import this_system
     from locality.changes.undo import undo as put_back
 
     done, failed = put_back(file, this_system())

@@ -93,7 +93,9 @@ def _try(
     observer: Observer, remedy: Remedy, seconds: float, undo_file: Path | None, *, back: bool
 ) -> Observation:
     """Apply a remedy, and measure again."""
-    from locality.changes.undo import apply, default_undo_file, this_system
+    from locality.changes.system import this_system
+    from locality.changes.undo import apply
+    from locality.changes.undo_file import default_undo_file
 
     file = undo_file or default_undo_file()
     failed = apply(remedy.changes, file, this_system())

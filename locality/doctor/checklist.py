@@ -12,7 +12,7 @@ from locality.doctor.values import Unread
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from locality.changes.kernel import Change
+    from locality.changes.protocol import Change
     from locality.doctor.facts import Device, Machine
     from locality.reuseport.survey import FoundGroup
 

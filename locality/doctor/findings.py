@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from locality.changes.kernel import Change
+    from locality.changes.protocol import Change
     from locality.doctor.values import Value
 
 

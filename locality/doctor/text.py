@@ -11,7 +11,7 @@ from locality.text import wrap, wrap_command
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from locality.changes.kernel import Change
+    from locality.changes.protocol import Change
     from locality.doctor.checklist import Diagnosis
     from locality.doctor.findings import Finding
 

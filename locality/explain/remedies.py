@@ -21,7 +21,8 @@ from locality.steering.verify import believed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from locality.changes.kernel import Change, FileChange
+    from locality.changes.kernel import FileChange
+    from locality.changes.protocol import Change
     from locality.explain.causes import Attribution, Share
     from locality.machine.topology import Topology
     from locality.reuseport.group import Group

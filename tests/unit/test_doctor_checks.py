@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from locality import cbpf
-from locality.changes.kernel import FileChange
+from locality.changes.kernel import FileChange, TableChange
 from locality.doctor import check_groups, facts, placement
 from locality.doctor.checklist import Diagnosis, diagnose
 from locality.doctor.findings import Finding, Level
@@ -186,6 +186,7 @@ def test_rss_tables(card: Machine) -> None:
     finding = found(diagnose(with_link(card, indirection=table)), "eth0 RSS table")
     assert (finding.level, finding.what) == (Level.COSTS, "queues 2-3 get nothing")
     (change,) = finding.changes
+    assert isinstance(change, TableChange)
     assert change.command == "ethtool -X eth0 equal 4"
     assert change.undo_command == "ethtool -X eth0 weight 64 64"
     assert change.new == tuple(index % 4 for index in range(128))

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from locality import cbpf
-from locality.changes.kernel import FileChange, KernelFiles, TableChange
+from locality.changes.kernel import FileChange, TableChange
 from locality.changes.server import AffinityChange, GroupPlace, ProgramChange
-from locality.changes.undo import System, apply, undo
+from locality.changes.system import KernelFiles, System
+from locality.changes.undo import apply, undo
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from locality.changes.kernel import Change
+    from locality.changes.protocol import Change
 
 MASK = "/sys/class/net/eth0/queues/rx-0/rps_cpus"
 SYSCTL = "/proc/sys/net/core/skb_defer_max"
