@@ -1,215 +1,280 @@
-"""What `attach-cbpf` does once it is known on what. Like `locality.cli`: imports on use."""
+"""What attach-cbpf does with a request that fits together. Like `locality.cli`: imports on use."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
 
 from locality.commands.output import show, tell
+from locality.commands.steering_request import AUTO, INCOMING_CPU, Request
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from locality.accept.summary import AcceptSummary
-    from locality.cbpf import Control, Program
+    from locality.cbpf import Program
     from locality.machine.topology import Topology
     from locality.reuseport.survey import FoundGroup
     from locality.reuseport.target import Target
     from locality.steering.plan import Plan
     from locality.steering.verify import Watch
 
-AUTO = "auto"
-SAMPLE_S = 1.0
-"""How long to look which CPUs receive, unless told or verified."""
+    #: Processes and their descriptors: for each group, a socket by which to reach it.
+    Sockets = list[tuple[int, int]]
 
 
-def some(found: list[FoundGroup]) -> list[FoundGroup]:
-    """The groups, if there are any and they are of one server."""
+def steer(request: Request) -> None:
+    """Do what was asked for.
+
+    Raises:
+        LocalityError: What kept it from being done, or that it improved nothing.
+        UsageError: A CPU of --rx-cpus is not online.
+    """
+    if request.detach and request.means == INCOMING_CPU:
+        clear_incoming_cpus(request)
+    elif request.detach:
+        detach_programs(request)
+    elif request.means == INCOMING_CPU:
+        set_incoming_cpus(request, _machine(request))
+    else:
+        attach_programs(request, _machine(request))
+
+
+# --- which groups -----------------------------------------------------------------------
+
+
+def find_groups(request: Request) -> list[FoundGroup]:
+    """The groups that the request names now; servers come and go."""
+    from locality.machine.processes import require_pids
+    from locality.reuseport.survey import find
+
+    pids = () if request.pid is None else (request.pid,)
+    require_pids(pids)
+    ports = () if request.port is None else (request.port,)
+    return [
+        group
+        for group in find(ports=ports, pids=pids, comm=request.comm)
+        if group.protocol != "mptcp" and request.netns in {None, group.netns}
+    ]
+
+
+def _groups_of_one_server(request: Request) -> list[FoundGroup]:
     from locality.reuseport.survey import of_one_server
 
-    return of_one_server(found)
+    return of_one_server(find_groups(request))
 
 
-@dataclass(frozen=True)
-class Wish:
-    """What program is asked for, and how."""
+def _machine(request: Request) -> Topology:
+    """This machine, which has the CPUs that were named."""
+    from locality.machine import topology
 
-    group: int | None
-    name: str
-    control: Control | None
-    map_: str | None
-    rx_cpus: frozenset[int] | None
-    verify: float | None
-    dry_run: bool
-    force: bool
-
-    @property
-    def build(self) -> Callable[[int], Program]:
-        """Makes the program for a size of group."""
-        from locality import cbpf
-
-        if self.control is None:
-            return cbpf.BUILDERS[self.name]
-        return partial(cbpf.payload, control=self.control)
-
-    @property
-    def sample(self) -> float | None:
-        """How long to look before acting, if at all."""
-        measured = self.map_ == AUTO and self.rx_cpus is None
-        return self.verify or (SAMPLE_S if measured else None)
+    machine = topology.read()
+    if request.rx_cpus and not request.rx_cpus <= set(machine.online):
+        online = topology.format_cpu_list(machine.online)
+        raise click.UsageError(f"--rx-cpus: the online CPUs are {online}")
+    return machine
 
 
-def steer(places: list[tuple[int, int]], machine: Topology, wish: Wish) -> Plan:
-    """Attach to every place what is wished for; what was planned is returned."""
-    from locality import attach_cbpf as act
+# --- programs ---------------------------------------------------------------------------
+
+
+def attach_programs(request: Request, machine: Topology) -> None:
+    """Attach a program to each group; with --follow, keep it there."""
+    from locality.reuseport.survey import of_one_server
+
+    if request.socket:
+        attach_to([request.socket], request, machine)
+        return
+    groups = find_groups(request)
+    if groups or not request.follow:  # who follows may wait for a server to start
+        groups = of_one_server(groups)
+    plan = attach_to([group.holder for group in groups], request, machine)
+    if request.follow and not request.dry_run:
+        netns = request.netns or (groups[0].netns if groups else None)
+        netns = netns or Path("/proc/self/ns/net").stat().st_ino
+        follow_groups(replace(request, netns=netns), plan)
+
+
+def attach_to(sockets: Sockets, request: Request, machine: Topology) -> Plan:
+    """Attach a program to the group of each socket, and return the plan it came from."""
     from locality.reuseport.target import inspect
 
     with ExitStack() as stack:
-        watch = before = None
-        if wish.sample and places:
-            watch = _watch(stack, places, machine, needed=wish.verify is not None)
-            before = watch.count(wish.sample) if watch else None
-        plan = _plan(wish, machine, before)
-        targets = [inspect(*place) for place in places]
+        before = None
+        if request.sample_s and sockets:
+            verify = request.verify is not None
+            before = _count(stack, sockets, machine, request.sample_s, needed=verify)
+        plan = _plan(request, machine, before.counted if before else None)
+        targets = [inspect(*socket) for socket in sockets]
         programs = [plan(target.group) for target in targets]
-        meaning = [
-            _look(target, program, machine, wish)
+        explanations = [
+            _preflight(target, program, machine, request)
             for target, program in zip(targets, programs, strict=True)
         ]
-        if wish.dry_run or wish.map_ == AUTO:  # made here: shown before it acts
-            show(line for lines in meaning for line in lines)
-        if wish.dry_run:
+        if request.dry_run or request.table == AUTO:  # made here: shown before it acts
+            show(line for lines in explanations for line in lines)
+        if request.dry_run:
             return plan
-        for target, program, lines in zip(targets, programs, meaning, strict=True):
-            act.attach(target.pid, target.fd, program)
-            size = wish.group if wish.group is not None else len(target.group.members)
-            show([act.attached_line(target.pid, target.fd, size)])
-            show(lines if wish.map_ != AUTO else [])
-        if watch and before and wish.verify:
-            _compare(before, watch, wish.verify)
+        for target, program, lines in zip(targets, programs, explanations, strict=True):
+            _attach(target, program, request)
+            show(lines if request.table != AUTO else [])
+        if before and request.verify:
+            _compare(before, request.verify)
     return plan
 
 
-def _plan(wish: Wish, machine: Topology, before: AcceptSummary | None) -> Plan:
+def _plan(request: Request, machine: Topology, before: AcceptSummary | None) -> Plan:
+    """What program each group shall have, as asked for."""
     from locality import cbpf
+    from locality.steering import plan
+
+    if request.table == AUTO:
+        receiving = request.rx_cpus or _receiving(machine, before)
+        return plan.AutoMap(machine, receiving, request.force)
+    if request.table is not None:
+        return plan.fixed(cbpf.table(cbpf.parse_map(request.table)))
+    if request.group is not None:
+        return plan.fixed(request.build(request.group))
+    return plan.by_size(request.build)
+
+
+def _receiving(machine: Topology, before: AcceptSummary | None) -> frozenset[int]:
+    """The CPUs that receive, as far as was seen; says what that rests on."""
     from locality.machine.topology import format_cpu_list
-    from locality.steering import plan as steering
     from locality.steering.verify import receiving_cpus
 
-    if wish.map_ == AUTO:
-        receiving = wish.rx_cpus
-        if receiving is None:
-            receiving = receiving_cpus(before) if before else frozenset(machine.online)
-            where = f"{before.total} connections were seen" if before else "none could be seen"
-            tell(f"RX CPUs {format_cpu_list(receiving)}: {where}")
-        return steering.AutoMap(machine, receiving, wish.force)
-    if wish.map_ is not None:
-        return steering.fixed(cbpf.table(cbpf.parse_map(wish.map_)))
-    if wish.group is not None:
-        return steering.fixed(wish.build(wish.group))
-    return steering.by_size(wish.build)
+    receiving = receiving_cpus(before) if before else frozenset(machine.online)
+    where = f"{before.total} connections were seen" if before else "none could be seen"
+    tell(f"RX CPUs {format_cpu_list(receiving)}: {where}")
+    return receiving
 
 
-def _look(target: Target, program: Program, machine: Topology, wish: Wish) -> list[str]:
+def _preflight(target: Target, program: Program, machine: Topology, request: Request) -> list[str]:
     """What a program would do, in words; what speaks against it is said, or refuses."""
     from locality.steering import preflight
 
     # A program made for the size that was found claims that size; only a map claims none.
-    size = wish.group or len(target.group.members) if wish.map_ is None else None
+    size = None
+    if request.table is None:
+        size = request.group or len(target.group.members)
     findings = preflight.decide(target, program, size, machine.online)
     refusals = [finding for finding in findings if finding.level is preflight.Level.REFUSE]
     for finding in findings:
-        if wish.force or wish.dry_run or finding not in refusals:
+        if request.force or request.dry_run or finding not in refusals:
             tell(f"{finding.level.value}: {finding.text}")
     explanation = preflight.explain(target, program, machine.online)
-    if wish.dry_run:
+    if request.dry_run:
         return [*preflight.dry_run(program, machine.online), "", *explanation]
-    if refusals and not wish.force:
+    if refusals and not request.force:
         raise LocalityError(f"{refusals[0].text} (--force attaches it all the same)")
     return explanation
 
 
-def _watch(
-    stack: ExitStack, places: list[tuple[int, int]], machine: Topology, *, needed: bool
-) -> Watch | None:
-    """Watch the accepts of some sockets; None where that cannot be and need not."""
+def _attach(target: Target, program: Program, request: Request) -> None:
+    from locality import attach_cbpf
+
+    attach_cbpf.attach(target.pid, target.fd, program)
+    size = len(target.group.members) if request.group is None else request.group
+    show([attach_cbpf.attached_line(target.pid, target.fd, size)])
+
+
+def detach_programs(request: Request) -> None:
+    """Take the program away from the named socket's group, or from each group found."""
+    from locality import attach_cbpf
+
+    sockets = [request.socket] if request.socket else None
+    for pid, fd in sockets or [group.holder for group in _groups_of_one_server(request)]:
+        attach_cbpf.detach(pid, fd)
+        show([attach_cbpf.detached_line(pid, fd)])
+
+
+def follow_groups(request: Request, plan: Plan) -> None:
+    """Keep the groups on their programs until a signal asks to end."""
+    from locality.steering.follow import Follower, follow
+    from locality.stream import interruptible
+
+    follower = Follower(partial(find_groups, request), plan)
+    with interruptible() as wait:
+        follow(follower, wait, lambda line: show([line]))
+        if request.detach_on_exit:
+            show(follower.detach())
+
+
+# --- SO_INCOMING_CPU --------------------------------------------------------------------
+
+
+def set_incoming_cpus(request: Request, machine: Topology) -> None:
+    """Set SO_INCOMING_CPU of each socket to its worker's CPU."""
+    from locality.steering import incoming_cpu
+
+    groups = _groups_of_one_server(request)
+    incoming_cpu.require_heeded()
+    settings = [incoming_cpu.settings_for(group, machine.online) for group in groups]
+    with ExitStack() as stack:
+        before = None
+        if request.verify:
+            sockets = [group.holder for group in groups]
+            before = _count(stack, sockets, machine, request.verify, needed=True)
+        for group, chosen in zip(groups, settings, strict=True):
+            incoming_cpu.apply(chosen)
+            cpus = ", ".join(f"index {setting.index}: CPU {setting.cpu}" for setting in chosen)
+            show([f"{group}: SO_INCOMING_CPU set ({cpus})"])
+        if before and request.verify:
+            _compare(before, request.verify)
+
+
+def clear_incoming_cpus(request: Request) -> None:
+    """Take SO_INCOMING_CPU away from each socket."""
+    from locality.steering import incoming_cpu
+
+    for group in _groups_of_one_server(request):
+        incoming_cpu.apply(incoming_cpu.clearing(group))
+        show([f"{group}: SO_INCOMING_CPU taken away from {len(group.group.members)} sockets"])
+
+
+# --- before and after -------------------------------------------------------------------
+
+
+class Before(NamedTuple):
+    """The accepts of some sockets as they were counted, and what counts them again."""
+
+    watch: Watch
+    counted: AcceptSummary
+
+
+def _count(
+    stack: ExitStack, sockets: Sockets, machine: Topology, seconds: float, *, needed: bool
+) -> Before | None:
+    """Count what some sockets accept; None where that cannot be and need not."""
     from locality.reuseport.target import inspect
     from locality.steering.verify import watching
 
-    targets = [inspect(*place) for place in places]
+    targets = [inspect(*socket) for socket in sockets]
     ports = {target.listeners.get(target.fd, 0) for target in targets}
     if any(target.kind != "tcp" for target in targets) or 0 in ports:
         if needed:
             raise LocalityError("only what TCP listeners accept can be verified")
         return None
     try:
-        namespaces = {Path(f"/proc/{pid}/ns/net").stat().st_ino for pid, _ in places}
-        return stack.enter_context(watching(machine, ports, namespaces))
+        namespaces = {Path(f"/proc/{pid}/ns/net").stat().st_ino for pid, _ in sockets}
+        watch = stack.enter_context(watching(machine, ports, namespaces))
     except LocalityError:
         if needed:
             raise
         return None
+    return Before(watch, watch.count(seconds))
 
 
-def _compare(before: AcceptSummary, watch: Watch, seconds: float) -> None:
+def _compare(before: Before, seconds: float) -> None:
+    """Measure again and show both; LocalityError with exit status 3 if nothing improved."""
     from locality.steering.verify import verdict
 
-    watch.settle()
-    lines, better = verdict(before, watch.count(seconds), seconds)
+    before.watch.settle()
+    lines, better = verdict(before.counted, before.watch.count(seconds), seconds)
     show(lines)
     if not better:
         raise LocalityError("accept-local did not improve", exit_code=3)
-
-
-def unsteer(
-    places: list[tuple[int, int]] | None, find: Callable[[], list[FoundGroup]], means: str
-) -> None:
-    """Take away what steers, from these places or else from the groups found."""
-    from locality import attach_cbpf as act
-    from locality.steering import incoming_cpu
-
-    if means == "incoming-cpu":
-        for one in some(find()):
-            incoming_cpu.apply(incoming_cpu.clearing(one))
-            show([f"{one}: SO_INCOMING_CPU taken away from {len(one.group.members)} sockets"])
-        return
-    for pid, fd in places or [one.holder for one in some(find())]:
-        act.detach(pid, fd)
-        show([act.detached_line(pid, fd)])
-
-
-def set_incoming_cpus(found: list[FoundGroup], machine: Topology, verify: float | None) -> None:
-    """Set SO_INCOMING_CPU of each socket to its worker's CPU."""
-    from locality.steering import incoming_cpu
-
-    incoming_cpu.require_heeded()
-    settings = [incoming_cpu.settings_for(one, machine.online) for one in found]
-    with ExitStack() as stack:
-        watch = before = None
-        if verify:
-            watch = _watch(stack, [one.holder for one in found], machine, needed=True)
-            before = watch.count(verify) if watch else None
-        for one, chosen in zip(found, settings, strict=True):
-            incoming_cpu.apply(chosen)
-            cpus = ", ".join(f"index {each.index}: CPU {each.cpu}" for each in chosen)
-            show([f"{one}: SO_INCOMING_CPU set ({cpus})"])
-        if watch and before and verify:
-            _compare(before, watch, verify)
-
-
-def follow_groups(
-    find: Callable[[], list[FoundGroup]], plan: Plan, *, detach_on_exit: bool
-) -> None:
-    """Keep the groups on their programs until a signal asks to end."""
-    from locality.steering.follow import Follower, follow
-    from locality.stream import interruptible
-
-    follower = Follower(find, plan)
-    with interruptible() as wait:
-        follow(follower, wait, lambda line: show([line]))
-        if detach_on_exit:
-            show(follower.detach())
