@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from locality.machine.topology import Distance
-
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
@@ -49,16 +47,6 @@ def nearest_map(
     if len(cpus) >= len(served):
         _feed_the_starved(apart, chosen)
     return {cpu: served[column] for cpu, column in zip(cpus, chosen, strict=True)}
-
-
-def expected_distances(
-    mapped: dict[int, int], workers: Sequence[frozenset[int]], machine: Topology
-) -> dict[int, Distance]:
-    """How far what each CPU receives will be from its worker, at worst, by CPU."""
-    return {
-        cpu: Distance(int(_distances([cpu], [workers[index]], machine)[0, 0]))
-        for cpu, index in mapped.items()
-    }
 
 
 def _distances(

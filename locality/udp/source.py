@@ -78,7 +78,6 @@ MAX_SOCKETS = 4096
 MAX_READERS = 8192
 #: One datagram in so many is sampled for its flow.
 SAMPLE = 16
-MAX_SAMPLE = 1 << 20
 
 UdpFilter = Wanted
 
