@@ -124,8 +124,8 @@ def climb(
     if engine.name == "core":
         btf.require_kernel_types()
     by_reason: dict[str, list[str]] = {}
-    for one in refused:
-        by_reason.setdefault(one.reason, []).append(one.rung)
+    for rejected in refused:
+        by_reason.setdefault(rejected.reason, []).append(rejected.rung)
     reasons = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
     raise Unsupported(f"this kernel allows no probe for it: {reasons}")
 

@@ -288,11 +288,11 @@ def _missed(link: int) -> int:
     return int(info.perf_event.missed)
 
 
-def _failure(what: str) -> Unsupported:
+def _failure(refused: str) -> Unsupported:
     """An error from errno and the last thing libbpf said, in one line."""
     code = ctypes.get_errno()
     answer = os.strerror(code) if code else None
-    return Unsupported(f"{what}: {_answer()}", answer=answer)
+    return Unsupported(f"{refused}: {_answer()}", answer=answer)
 
 
 def _answer() -> str:

@@ -65,15 +65,17 @@ class GroupPlace:
         from locality.reuseport import survey as groups  # noqa: PLC0415 - loads libbpf
 
         where = (self.netns, self.protocol, self.address)
-        for found in groups.find(ports=[self.port]):
-            group = found.group
+        for candidate in groups.find(ports=[self.port]):
+            group = candidate.group
             same = {member.inode for member in group.members} & {*self.inodes}
-            if same and (found.netns, found.protocol, found.address) == where:
+            if same and (candidate.netns, candidate.protocol, candidate.address) == where:
                 if group.attached is None:
-                    raise LocalityError(f"{found}: its program is not known ({group.how})")
+                    raise LocalityError(f"{candidate}: its program is not known ({group.how})")
                 if group.attached and group.program is None:
-                    raise LocalityError(f"{found}: has an eBPF program, which cannot be put back")
-                return found
+                    raise LocalityError(
+                        f"{candidate}: has an eBPF program, which cannot be put back"
+                    )
+                return candidate
         raise LocalityError(
             f"{self.protocol} {self.address}:{self.port}: the group has gone, its server was "
             "stopped or started anew: left alone"
@@ -130,13 +132,13 @@ class SavedProgram:
 
     def restore(self, _system: System) -> bool:
         """Put it back, and say whether another one was there."""
-        found = self.place.find()
-        if found.group.program == self.program:
+        present = self.place.find()
+        if present.group.program == self.program:
             return False
         if self.program is None:
-            attach_cbpf.detach(*found.holder)
+            attach_cbpf.detach(*present.holder)
         else:
-            attach_cbpf.attach(*found.holder, self.program)
+            attach_cbpf.attach(*present.holder, self.program)
         return True
 
     def to_json(self) -> Entry:

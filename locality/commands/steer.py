@@ -212,7 +212,7 @@ def set_incoming_cpus(request: Request, machine: Topology) -> None:
     from locality.steering import incoming_cpu
 
     groups = _groups_of_one_server(request)
-    incoming_cpu.require_heeded()
+    incoming_cpu.require_effective()
     settings = [incoming_cpu.settings_for(group, machine.online) for group in groups]
     with ExitStack() as stack:
         before = None

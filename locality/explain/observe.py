@@ -15,7 +15,7 @@ from locality.machine import topology
 from locality.reuseport.survey import find, of_one_server
 from locality.reuseport.workers import held_sockets
 from locality.skb.source import SkbSource
-from locality.steering.incoming_cpu import require_heeded
+from locality.steering.incoming_cpu import require_effective
 from locality.steering.verify import watching
 from locality.text import share
 
@@ -131,7 +131,7 @@ def groups_on(port: int, netns: int | None) -> list[FoundGroup]:
     found = of_one_server([one for one in found if netns in {None, one.netns}])
     if any(member.incoming_cpu is not None for one in found for member in one.group.members):
         try:
-            require_heeded()
+            require_effective()
         except LocalityError:
             return [_unheeded(one) for one in found]
     return found

@@ -16,7 +16,7 @@ from locality.errors import LocalityError
 from locality.explain.causes import Cause
 from locality.machine.topology import format_cpu_list
 from locality.steering.plan import AutoMap
-from locality.steering.verify import believed
+from locality.steering.verify import likely_rx_cpus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -202,7 +202,7 @@ def _more_workers(now: Situation) -> Remedy:
 
 def _receiving(share: Share, machine: Topology) -> frozenset[int]:
     received = share.received
-    return believed(received.keys(), received.total(), machine.online)
+    return likely_rx_cpus(received.keys(), received.total(), machine.online)
 
 
 def _program(

@@ -44,62 +44,65 @@ class Follower:
 
     def look(self) -> Iterator[str]:
         """Look once, and put right what is not; one line for each thing that happened."""
-        found = {_key(one): one for one in self.find()}
-        for key in self._known.keys() - found.keys():
+        groups = {_key(group): group for group in self.find()}
+        for key in self._known.keys() - groups.keys():
             yield f"{self._known[key]}: the group has gone; waiting for it"
-        for key, one in found.items():
-            yield from self._keep(key, one)
-        self._known = found
-        self._trouble = {key: why for key, why in self._trouble.items() if key in found}
+        for key, group in groups.items():
+            yield from self._keep(key, group)
+        self._known = groups
+        self._trouble = {key: why for key, why in self._trouble.items() if key in groups}
 
-    def _keep(self, key: _Key, one: FoundGroup) -> Iterator[str]:
+    def _keep(self, key: _Key, group: FoundGroup) -> Iterator[str]:
         try:
-            program = self.plan(one.group)
-            if one.group.program == program:
+            program = self.plan(group.group)
+            if group.group.program == program:
                 self._trouble.pop(key, None)
                 if key not in self._known:
-                    yield f"{one}: a group of {len(one.group.members)} has {describe(program)}"
-                elif _sockets(one) != _sockets(self._known[key]):
-                    yield f"{one}: {self._what_happened(key, one)}; {describe(program)} still fits"
+                    yield f"{group}: a group of {len(group.group.members)} has {describe(program)}"
+                elif _sockets(group) != _sockets(self._known[key]):
+                    happened = self._what_happened(key, group)
+                    yield f"{group}: {happened}; {describe(program)} still fits"
                 return
-            attach_cbpf.attach(*one.holder, program)
+            attach_cbpf.attach(*group.holder, program)
         except LocalityError as error:
             # Said once: the next look finds the same, or that it has passed.
             if self._trouble.get(key) != str(error):
                 self._trouble[key] = str(error)
-                yield f"{one}: {error}"
+                yield f"{group}: {error}"
             return
         self._trouble.pop(key, None)
-        yield f"{one}: {self._what_happened(key, one)}; attached {describe(program)}"
+        yield f"{group}: {self._what_happened(key, group)}; attached {describe(program)}"
 
-    def _what_happened(self, key: _Key, one: FoundGroup) -> str:
+    def _what_happened(self, key: _Key, group: FoundGroup) -> str:
         """How the group differs from what was seen of it before."""
-        size = len(one.group.members)
+        size = len(group.group.members)
         before = self._known.get(key)
         if before is None:
             return f"a group of {size}"
-        sockets, were = _sockets(one), _sockets(before)
+        sockets, were = _sockets(group), _sockets(before)
         changes = {
             f"a new group of {size}": not set(sockets) & set(were),
             f"{size} sockets, were {len(were)}": size != len(were),
             "its sockets are in another order": sockets != were,
-            "the program was taken away": one.group.attached is False,
-            "its workers are on other CPUs": [member.cpus for member in one.group.members]
+            "the program was taken away": group.group.attached is False,
+            "its workers are on other CPUs": [member.cpus for member in group.group.members]
             != [member.cpus for member in before.group.members],
         }
-        return next((what for what, so in changes.items() if so), "another program was attached")
+        return next(
+            (change for change, seen in changes.items() if seen), "another program was attached"
+        )
 
     def detach(self) -> Iterator[str]:
         """Take the program away from the groups that still have the one of the plan."""
-        for one in self.find():
+        for group in self.find():
             try:
-                if one.group.program != self.plan(one.group):
+                if group.group.program != self.plan(group.group):
                     continue
-                attach_cbpf.detach(*one.holder)
+                attach_cbpf.detach(*group.holder)
             except LocalityError as error:
-                yield f"{one}: {error}"
+                yield f"{group}: {error}"
             else:
-                yield f"{one}: detached"
+                yield f"{group}: detached"
 
 
 def follow(
@@ -121,10 +124,10 @@ def follow(
             return
 
 
-def _key(one: FoundGroup) -> _Key:
-    return one.netns, one.protocol, one.address, one.port
+def _key(group: FoundGroup) -> _Key:
+    return group.netns, group.protocol, group.address, group.port
 
 
-def _sockets(one: FoundGroup) -> list[int]:
+def _sockets(group: FoundGroup) -> list[int]:
     """Its sockets in order."""
-    return [member.inode for member in one.group.members]
+    return [member.inode for member in group.group.members]

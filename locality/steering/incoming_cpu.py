@@ -70,15 +70,15 @@ def settings_for(group: FoundGroup, cpus: Collection[int]) -> list[Setting]:
             f"{group}: the workers of {len(roaming)} of {len(members)} sockets may run on every "
             "CPU: pin them first (nginx: worker_cpu_affinity auto)"
         )
-    found = []
+    settings = []
     for index, member in enumerate(members):
         if len(member.cpus) != 1:
             raise LocalityError(
                 f"{group}: socket {member.inode} needs a worker on one CPU, its workers may run "
                 f"on {len(member.cpus)}"
             )
-        found.append(Setting(index, member.inode, min(member.cpus)))
-    return found
+        settings.append(Setting(index, member.inode, min(member.cpus)))
+    return settings
 
 
 def clearing(group: FoundGroup) -> list[Setting]:
@@ -109,7 +109,7 @@ def apply(settings: Collection[Setting]) -> None:
                 ) from None
 
 
-def require_heeded() -> None:
+def require_effective() -> None:
     """Try on sockets of our own whether the kernel prefers by SO_INCOMING_CPU.
 
     Two listeners, each with a CPU; over loopback a SYN is processed where the client runs.
@@ -122,15 +122,16 @@ def require_heeded() -> None:
         raise Unsupported("SO_INCOMING_CPU cannot be tried: this process may use one CPU only")
     cpus = sorted(allowed)[:2]
     with (
-        socket.create_server(("127.0.0.1", 0), reuse_port=True) as one,
-        socket.create_server(one.getsockname(), reuse_port=True) as other,
+        socket.create_server(("127.0.0.1", 0), reuse_port=True) as first,
+        socket.create_server(first.getsockname(), reuse_port=True) as second,
     ):
-        for listener, cpu in zip((one, other), cpus, strict=True):
+        listeners = first, second
+        for listener, cpu in zip(listeners, cpus, strict=True):
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_INCOMING_CPU, cpu)
             listener.setblocking(False)
         right = all(
-            _arrives((one, other), listener, cpu)
-            for listener, cpu in zip((one, other), cpus, strict=True)
+            _arrives(listeners, listener, cpu)
+            for listener, cpu in zip(listeners, cpus, strict=True)
         )
     if not right:
         raise Unsupported(
@@ -145,8 +146,8 @@ def _arrives(group: Sequence[socket.socket], listener: socket.socket, cpu: int) 
         with _running_on(cpu), socket.create_connection(listener.getsockname(), PATIENCE_S):
             # The client is done when it has sent its ACK, which may still be on its way.
             ready, _, _ = select.select(group, (), (), PATIENCE_S)
-            for one in ready:
-                one.accept()[0].close()
+            for reached in ready:
+                reached.accept()[0].close()
             if ready != [listener]:
                 return False
     return True

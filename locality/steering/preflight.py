@@ -118,7 +118,7 @@ def explain(target: Target, program: cbpf.Program, cpus: Collection[int]) -> lis
         lines.append(f"packets of {which} go to a worker that may run there")
     for index, member in enumerate(group.members if group.order_known else ()):
         served = (
-            ", ".join(f"pid {one.pid} {printable(one.comm)}" for one in member.workers)
+            ", ".join(f"pid {worker.pid} {printable(worker.comm)}" for worker in member.workers)
             or "nobody seen"
         )
         lines.append(f"index {index}: {served}, CPUs {format_cpu_list(member.cpus)}")
@@ -179,12 +179,14 @@ def _inputs(program: cbpf.Program, cpus: Collection[int]) -> list[cbpf.Packet]:
     control = cbpf.recognise(program)
     payloads = [b"", control.shortest] if control else [b""]
     if program.reads <= {"cpu", "payload"}:
-        return [cbpf.Packet(cpu=cpu, payload=one) for cpu in sorted(cpus) for one in payloads]
+        return [
+            cbpf.Packet(cpu=cpu, payload=payload) for cpu in sorted(cpus) for payload in payloads
+        ]
     size = program.group
     return [
-        cbpf.Packet(random=n, queue=n + 1, rxhash=n + size, payload=one)
+        cbpf.Packet(random=n, queue=n + 1, rxhash=n + size, payload=payload)
         for n in range(size)
-        for one in payloads
+        for payload in payloads
     ]
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from locality.accept.source import AcceptBatch
     from locality.machine.distance import Counts
-    from locality.machine.topology import Topology
+    from locality.machine.machine import Topology
     from locality.stream import Sink
 
 SETTLE_S = 0.5
@@ -100,10 +100,10 @@ def receiving_cpus(counted: AcceptSummary) -> frozenset[int]:
     """The CPUs that received, or every online one where too few connections tell."""
     received = counted.matrix[:, :-1].sum(axis=0)
     seen = [int(cpu) for cpu in np.flatnonzero(received)]
-    return believed(seen, counted.total, counted.machine.online)
+    return likely_rx_cpus(seen, counted.total, counted.machine.online)
 
 
-def believed(seen: Collection[int], total: int, online: Collection[int]) -> frozenset[int]:
+def likely_rx_cpus(seen: Collection[int], total: int, online: Collection[int]) -> frozenset[int]:
     """The CPUs that so many connections were seen to arrive on, or all where they are few."""
     return frozenset(online if total < ENOUGH * len(online) else seen)
 
@@ -117,13 +117,13 @@ def verdict(before: AcceptSummary, after: AcceptSummary, seconds: float) -> tupl
         it is the same, as without a worker on any RX CPU, the share on the same core, and so on.
     """
     lines = []
-    for when, one in (("before", before), ("after", after)):
+    for when, counted in (("before", before), ("after", after)):
         lines.append(
-            f"{when}: {percent(share(one.local, one.total), 2)} accept-local, "
-            f"{one.total} accepted in {seconds:g} s, {one.lost} lost"
+            f"{when}: {percent(share(counted.local, counted.total), 2)} accept-local, "
+            f"{counted.total} accepted in {seconds:g} s, {counted.lost} lost"
         )
-        if one.total:
-            lines.append(f"  {distance_text(_apart(one), one.machine)}")
+        if counted.total:
+            lines.append(f"  {distance_text(_apart(counted), counted.machine)}")
     if not before.total or not after.total:
         return lines, False
     was, now = _nearness(before), _nearness(after)

@@ -24,7 +24,7 @@ from locality.lab.nginx import PORT, PREFIX, render
 from locality.lab.programs import children
 from locality.machine import topology
 from locality.reuseport.survey import FoundGroup, find
-from locality.steering.incoming_cpu import require_heeded
+from locality.steering.incoming_cpu import require_effective
 from locality.steering.verify import watching
 from tests.live.rungs import ASKED
 from tests.live.traffic import HERE, PATIENCE, THERE
@@ -120,7 +120,7 @@ def test_workers_that_are_not_pinned_are_refused(lab: LocalLab) -> None:
 # Bug: the other way steers to the wrong worker, or cannot be taken back.
 def test_incoming_cpu_steers_too_and_is_taken_away(lab: LocalLab) -> None:
     try:
-        require_heeded()
+        require_effective()
     except Exception as reason:  # noqa: BLE001 - whatever it says
         pytest.skip(f"limitation: {reason}")
     lab.serve(reverse=True)
