@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from locality import cbpf
 from locality.cbpf.describe import describe, option_for
 from locality.doctor import placement
+from locality.doctor import alike, placement
 from locality.doctor.findings import Finding, Level
 from locality.doctor.values import Unread, Value
 from locality.machine.topology import format_cpu_list
@@ -23,21 +25,34 @@ if TYPE_CHECKING:
 
 
 def rx_cpus(machine: Machine) -> tuple[int, ...]:
-    """The CPUs that process packets: of RPS masks, else of interrupts, else every CPU."""
-    cpus = {cpu for device in machine.devices for cpu in device.rx_cpus}
-    return tuple(sorted(cpus & set(machine.online))) or machine.online
+    """The CPUs that process packets: those of each queue's RPS mask, or of its interrupt.
+
+    Where that is not known of a card, any CPU may, other than those that are isolated.
+    """
+    cpus: set[int] = set()
+    for device in machine.devices:
+        if not device.down and not device.takes_over:
+            known = device.rx_cpus(machine.online)
+            cpus.update(machine.housekeeping if device.real and not known else known)
+    return tuple(sorted(cpus & set(machine.online))) or machine.housekeeping
 
 
 def groups(machine: Machine, found: Iterable[FoundGroup]) -> Iterator[Finding | Unread]:
-    """Every group of this network namespace."""
-    for one in found:
-        loopback = one.address.startswith(("127.", "[::1]"))
-        cpus = machine.online if loopback else rx_cpus(machine)
-        read = (Value(f"group {one}", _in_words(one.group)),)
-        yield from _workers(one, cpus, machine.online, read)
-        yield from _choice(one, cpus, read)
-        if not loopback:
-            yield from _nodes(one, machine, read)
+    """Every group of this network namespace; what is the same of groups of a port is said once."""
+    judged = ((one, answer) for one in found for answer in _judge(machine, one))
+    return alike.together(judged)
+
+
+def _judge(machine: Machine, one: FoundGroup) -> Iterator[Finding | Unread]:
+    loopback = one.address.startswith(("127.", "[::1]"))
+    cpus = machine.online if loopback else rx_cpus(machine)
+    read = (Value(f"group {one}", _in_words(one.group)),)
+    yield from _workers(one, cpus, machine.online, read)
+    for answer in _choice(one, cpus, read):
+        in_order = isinstance(answer, Finding) and answer.level is Level.OK
+        yield _in_vain(one, cpus, read) or answer if in_order else answer
+    if not loopback:
+        yield from _nodes(one, machine, read)
 
 
 def _workers(
@@ -51,17 +66,18 @@ def _workers(
         yield Unread(subject, f"nobody was seen waiting for {len(unserved)} of {len(members)}")
     if not serving or len(online) == 1:
         return
-    roaming = [worker for worker in serving if worker.cpus.issuperset(online)]
+    roaming = _roaming(one, cpus)
     served = frozenset().union(*(worker.cpus for worker in serving))
     idle = set(cpus) - served
     if roaming:
         yield Finding(
             Level.COSTS,
             subject,
-            f"{len(roaming)} of {len(serving)} may run on every CPU",
+            f"{len(roaming)} of {len(serving)} may run on several of the CPUs that receive "
+            f"({format_cpu_list(cpus)})",
             "The scheduler moves a worker about, so no choice of worker can be a choice of CPU.",
             read,
-            by_hand=tuple(_pin(roaming, sorted(cpus))),
+            by_hand=tuple(_pin(serving, roaming, cpus)),
             by_hand_undo=tuple(
                 f"taskset -pc {format_cpu_list(worker.cpus)} {worker.tid}" for worker in roaming
             ),
@@ -81,9 +97,37 @@ def _workers(
         yield Finding(Level.OK, subject, what, read=read)
 
 
-def _pin(workers: Iterable[Worker], cpus: list[int]) -> Iterator[str]:
-    for place, worker in enumerate(workers):
-        yield f"taskset -pc {cpus[place % len(cpus)]} {worker.tid}"
+def _roaming(one: FoundGroup, cpus: Collection[int]) -> list[Worker]:
+    """Workers that may run on more than one of these CPUs."""
+    serving = (worker for member in one.group.members for worker in member.workers)
+    return [worker for worker in serving if len(worker.cpus.intersection(cpus)) > 1]
+
+
+def _pin(
+    serving: Iterable[Worker], roaming: Iterable[Worker], cpus: Collection[int]
+) -> Iterator[str]:
+    """Commands that put each roaming worker on one of the CPUs that it may run on."""
+    load = Counter(cpu for worker in serving if len(worker.cpus) == 1 for cpu in worker.cpus)
+    for worker in roaming:
+        cpu = min(worker.cpus.intersection(cpus), key=lambda cpu: (load[cpu], cpu))
+        load[cpu] += 1
+        yield f"taskset -pc {cpu} {worker.tid}"
+
+
+def _in_vain(one: FoundGroup, cpus: Collection[int], read: tuple[Value, ...]) -> Finding | None:
+    """A choice by CPU among workers that are not on one CPU, if there are such workers."""
+    roaming = _roaming(one, cpus)
+    if not roaming or len(one.group.members) <= 1:
+        return None
+    many = max(len(worker.cpus.intersection(cpus)) for worker in roaming)
+    return Finding(
+        Level.COSTS,
+        f"{one} choice",
+        f"chooses by CPU, but {len(roaming)} workers may run on up to {many} of the CPUs that "
+        f"receive: about 1 in {many} connections is local",
+        "The worker is on the RX CPU only when the scheduler happens to have put it there.",
+        read,
+    )
 
 
 def _choice(

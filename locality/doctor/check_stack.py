@@ -11,7 +11,8 @@ from locality.doctor.values import Value
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from locality.doctor.facts import Device, Machine
+    from locality.doctor.device import Device
+    from locality.doctor.facts import Machine
 
 #: What net.core.skb_defer_max was when it came, in 5.19.
 _DEFER_MAX = 64

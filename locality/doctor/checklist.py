@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from locality.doctor import check_groups, check_queues, check_stack, check_steering
+from locality.doctor import check_groups, check_queues, check_stack, check_steering, check_xps
 from locality.doctor.findings import Finding, Level
 from locality.doctor.values import Unread
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from locality.changes.protocol import Change
     from locality.doctor.facts import Device, Machine
+    from locality.doctor.device import Device
+    from locality.doctor.facts import Machine
     from locality.reuseport.survey import FoundGroup
 
 _OF_A_DEVICE = (
@@ -24,7 +26,7 @@ _OF_A_DEVICE = (
     check_steering.rps,
     check_steering.threaded_veth,
     check_steering.rfs,
-    check_steering.xps,
+    check_xps.xps,
     check_stack.offloads,
 )
 _OF_THE_MACHINE = (
@@ -82,8 +84,8 @@ def _answers(machine: Machine) -> Iterator[Finding | Unread]:
 
 
 def _worth_a_look(device: Device, machine: Machine) -> bool:
-    """Real devices and veths that are up; the one that was asked for in any case."""
-    if len(machine.devices) == 1:
+    """Devices that are up and whose settings count, or seem to; all if one was asked for."""
+    if machine.asked is not None:
         return True
-    down = device.state is not None and device.state.text == "down"
-    return (device.real or device.veth) and not down
+    seems_to_count = device.real or device.veth or device.takes_over or device.kind == "bridge"
+    return (seems_to_count or len(machine.devices) == 1) and not device.down

@@ -10,7 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from locality.doctor.interrupts import Interrupt, bears_name, by_queue, kind, parse_interrupts
+from locality.doctor.device import NET, read_device
+from locality.doctor.interrupts import parse_interrupts
 from locality.doctor.values import Files, Unread, Value
 from locality.errors import LocalityError
 from locality.machine.topology import parse_cpu_list
@@ -19,71 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from locality.doctor.device import Device
     from locality.machine.ethtool import Link
 
-NET = "/sys/class/net"
+CPUS = "/sys/devices/system/cpu"
 CORE = "/proc/sys/net/core"
 NODES = "/sys/devices/system/node"
+CGROUPS = "/sys/fs/cgroup"
 SYSCTLS = ("rps_sock_flow_entries", "skb_defer_max", "somaxconn")
 NETSTAT = "/proc/net/netstat"
-
-
-@dataclass(frozen=True, slots=True)
-class RxQueue:
-    """One RX queue: the files that steer its packets."""
-
-    rps_cpus: Value | None
-    rps_flow_cnt: Value | None
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """One network device.
-
-    Attributes:
-        name: Its name in this network namespace.
-        link: What netlink and ethtool say of it.
-        real: Whether it is hardware, or a hypervisor's idea of it.
-        state: Its operstate file.
-        node: Its numa_node file; -1 there is no node.
-        threaded: Whether its NAPI runs in kernel threads.
-        rx: Its RX queues.
-        xps: xps_cpus of its TX queues; the kernel has it only where there are several.
-        interrupts: All of its interrupts.
-    """
-
-    name: str
-    link: Link
-    real: bool
-    state: Value | None
-    node: Value | None
-    threaded: Value | None
-    rx: tuple[RxQueue, ...]
-    xps: tuple[Value, ...]
-    interrupts: tuple[Interrupt, ...]
-
-    @property
-    def veth(self) -> bool:
-        """Whether it is one end of a veth pair."""
-        return self.link.kind == "veth"
-
-    @property
-    def rx_interrupts(self) -> tuple[Interrupt, ...]:
-        """Those that serve an RX queue, in the order of the queues."""
-        serving = [one for one in self.interrupts if one.rx and one.queue is not None]
-        return tuple(sorted(serving, key=lambda one: one.queue or 0))
-
-    @property
-    def rps_cpus(self) -> tuple[int, ...]:
-        """The CPUs that RPS hands packets to, of all queues."""
-        masks = [queue.rps_cpus.cpu_mask for queue in self.rx if queue.rps_cpus]
-        return tuple(sorted({cpu for mask in masks for cpu in mask}))
-
-    @property
-    def rx_cpus(self) -> tuple[int, ...]:
-        """The CPUs that process its packets, as far as they are known."""
-        arriving = {cpu for one in self.rx_interrupts for cpu in one.cpus}
-        return self.rps_cpus or tuple(sorted(arriving))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +43,10 @@ class Machine:
         sysctls: Those of `SYSCTLS` that this network namespace shows, by name.
         counters: Counters of /proc/net/netstat, such as TcpExt's ListenOverflows.
         unread: What is there and could not be read.
+        isolated: CPUs of isolcpus, nohz_full, or an isolated cpuset partition.
+        outside: Online CPUs outside the cpuset that this process is in.
+        asked: The device that was asked for, or None for all; `devices` then has that one
+            and those below it.
     """
 
     online: tuple[int, ...]
@@ -107,6 +56,23 @@ class Machine:
     sysctls: Mapping[str, Value]
     counters: Mapping[str, Value]
     unread: tuple[Unread, ...]
+    isolated: frozenset[int] = frozenset()
+    outside: frozenset[int] = frozenset()
+    asked: str | None = None
+
+    @property
+    def reserved(self) -> frozenset[int]:
+        """The CPUs to which nothing is moved unless it was sent there on purpose before."""
+        return self.isolated | self.outside
+
+    @property
+    def housekeeping(self) -> tuple[int, ...]:
+        """The online CPUs that are not reserved; all where every CPU is."""
+        return tuple(cpu for cpu in self.online if cpu not in self.reserved) or self.online
+
+    def device(self, name: str) -> Device | None:
+        """A device by its name, if it was read."""
+        return next((device for device in self.devices if device.name == name), None)
 
 
 def read(root: Path, links: Mapping[str, Link], only: str | None = None) -> Machine:
@@ -115,7 +81,7 @@ def read(root: Path, links: Mapping[str, Link], only: str | None = None) -> Mach
     Args:
         root: The root directory, or a captured tree.
         links: Its devices as netlink shows them; see `ethtool.read_links`.
-        only: Read this device alone.
+        only: Read this device and those below it alone.
 
     Raises:
         LocalityError: There is no such device, or sysfs is another namespace's.
@@ -124,16 +90,18 @@ def read(root: Path, links: Mapping[str, Link], only: str | None = None) -> Mach
     _same_namespace(files, links)
     if only is not None and only not in links:
         raise LocalityError(f"no network device {only!r} here: {', '.join(sorted(links))}")
-    online = files.read("/sys/devices/system/cpu/online")
+    online = files.read(f"{CPUS}/online")
     if online is None:
-        raise LocalityError("/sys/devices/system/cpu/online cannot be read: is /sys mounted?")
+        raise LocalityError(f"{CPUS}/online cannot be read: is /sys mounted?")
     interrupts = files.read("/proc/interrupts")
     names = parse_interrupts(interrupts.content) if interrupts else {}
-    devices = tuple(
-        _read_device(files, name, link, names)
-        for name, link in sorted(links.items())
-        if only in {None, name}
-    )
+    devices: dict[str, Device] = {}
+    wanted = [only] if only is not None else list(links)
+    while wanted:
+        name = wanted.pop()
+        if name in links and name not in devices:
+            devices[name] = read_device(files, name, links, names)
+            wanted += devices[name].lower
     nodes = {
         int(node.removeprefix("node")): tuple(parse_cpu_list(cpus.content))
         for node in files.names(NODES)
@@ -144,11 +112,14 @@ def read(root: Path, links: Mapping[str, Link], only: str | None = None) -> Mach
     return Machine(
         online.cpu_list,
         nodes,
-        devices,
+        tuple(device for _, device in sorted(devices.items())),
         _irqbalance(files),
         {name: value for name, value in sysctls.items() if value},
         parse_netstat(netstat) if netstat else {},
-        (*files.unread, *(one for device in devices for one in device.link.unread)),
+        (*files.unread, *(one for device in devices.values() for one in device.link.unread)),
+        frozenset(_isolated(files)),
+        frozenset(set(online.cpu_list).difference(_cpuset(files) or online.cpu_list)),
+        only,
     )
 
 
@@ -173,60 +144,37 @@ def _same_namespace(files: Files, links: Mapping[str, Link]) -> None:
             )
 
 
-def _read_device(files: Files, name: str, link: Link, names: dict[int, str]) -> Device:
-    base = f"{NET}/{name}"
-    queues = files.names(f"{base}/queues")
-    # `queues` sorts rx-10 before rx-2.
-    rx = [f"{base}/queues/rx-{n}" for n in range(sum(one.startswith("rx-") for one in queues))]
-    tx = [f"{base}/queues/tx-{n}" for n in range(sum(one.startswith("tx-") for one in queues))]
-    modalias = files.read(f"{base}/device/modalias")
-    # A virtio device has neither a node nor interrupts: the PCI device that carries it has.
-    virtio = modalias is not None and modalias.text.startswith("virtio:")
-    bus = f"{base}/device/.." if virtio else f"{base}/device"
-    irqs = [int(irq) for irq in files.names(f"{bus}/msi_irqs")]
-    if not irqs:  # not PCI, or without MSI
-        own = re.compile(rf"{re.escape(name)}(?:-.*)?")
-        irqs = [n for n, users in names.items() if any(map(own.fullmatch, users.split(", ")))]
-    xps = (files.read(f"{queue}/xps_cpus") for queue in tx)
-    return Device(
-        name,
-        link,
-        modalias is not None or bool(files.names(f"{base}/device")),
-        files.read(f"{base}/operstate"),
-        files.read(f"{bus}/numa_node"),
-        files.read(f"{base}/threaded"),
-        tuple(
-            RxQueue(files.read(f"{queue}/rps_cpus"), files.read(f"{queue}/rps_flow_cnt"))
-            for queue in rx
-        ),
-        tuple(mask for mask in xps if mask),
-        _interrupts(files, {irq: names.get(irq, "") for irq in irqs}, name, len(rx)),
-    )
+def _isolated(files: Files) -> set[int]:
+    paths = (f"{CPUS}/isolated", f"{CPUS}/nohz_full", f"{CGROUPS}/cpuset.cpus.isolated")
+    values = [value for path in paths if (value := files.read(path))]
+    # Kernels without nohz_full= on their command line wrote "(null)" there.
+    return {cpu for value in values if value.text != "(null)" for cpu in value.cpu_list}
 
 
-def _interrupts(files: Files, names: dict[int, str], device: str, rx: int) -> tuple[Interrupt, ...]:
-    """The interrupts of a device with so many RX queues."""
-    own = {irq: name for irq, name in names.items() if bears_name(name, device)}
-    kinds = {irq: told for irq, name in own.items() if (told := kind(name, device))}
-    if not kinds:
-        kinds = {irq: told for irq, name in names.items() if (told := kind(name, device))}
-    if not kinds and rx == 1 and len(names) == 1:  # one for all that the device has to say
-        kinds = dict.fromkeys(names, (True, True, 0))
-    rx_queues = by_queue(kinds, rx=True, queues=rx)
-    # TX queues of an interrupt of its own do not matter here beyond their order.
-    tx_only = {irq: told for irq, told in kinds.items() if not told[0]}
-    tx_queues = by_queue(tx_only, rx=False, queues=len(tx_only))
-    return tuple(
-        Interrupt(
-            number,
-            name,
-            *kinds.get(number, (False, False, 0))[:2],
-            rx_queues.get(number, tx_queues.get(number)),
-            files.read(f"/proc/irq/{number}/smp_affinity_list"),
-            files.read(f"/proc/irq/{number}/effective_affinity_list"),
-        )
-        for number, name in sorted(names.items())
-    )
+def _cpuset(files: Files) -> tuple[int, ...]:
+    """The CPUs of the cpuset that this process is in; none where that is not known."""
+    groups = files.read("/proc/self/cgroup")
+    lines = groups.content.splitlines() if groups else ["0::/"]
+    for line in lines:
+        _, controllers, path = (*line.split(":", 2), "", "")[:3]
+        if not controllers:  # version 2: the next group above that has the controller
+            parents = path.split("/")[: None if path != "/" else 1]
+            paths = ["/".join(parents[:n]) for n in range(len(parents), 0, -1)]
+            places = [f"{CGROUPS}{one}/cpuset.cpus.effective" for one in paths]
+        elif "cpuset" in controllers.split(","):
+            mount = f"{CGROUPS}/cpuset"
+            places = [f"{mount}{path}/cpuset.effective_cpus", f"{mount}/cpuset.effective_cpus"]
+        else:
+            continue
+        for place in places:
+            if (cpus := files.read(place)) and cpus.text:
+                return cpus.cpu_list
+    # The affinity of a process is inside its cpuset; taskset makes it smaller.
+    status = files.read("/proc/self/status")
+    for line in status.content.splitlines() if status else []:
+        if line.startswith("Cpus_allowed_list:"):
+            return tuple(parse_cpu_list(line.partition(":")[2]))
+    return ()
 
 
 def _irqbalance(files: Files) -> Value | None:

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from locality.machine.topology import format_cpu_list
+
 if TYPE_CHECKING:
     from locality.changes.protocol import Change
+    from collections.abc import Iterable
     from locality.doctor.values import Value
 
 
@@ -54,3 +57,9 @@ class Finding:
     def undo(self) -> tuple[str, ...]:
         """The commands that undo them, last first."""
         return (*self.by_hand_undo, *(change.undo_command for change in reversed(self.changes)))
+
+
+def numbered(noun: str, numbers: Iterable[int]) -> str:
+    """Things by their numbers: ``queue 0``, ``CPUs 1-3,7``."""
+    listed = sorted(numbers)
+    return f"{noun}{'s' * (len(listed) != 1)} {format_cpu_list(listed)}"

@@ -1,6 +1,7 @@
 """What only netlink and ethtool tell of a network device.
 
-pyroute2 knows links, channels and offloads. The RSS indirection table it does not know:
+pyroute2 knows links, channels and offloads; `netdev_family` knows which interrupt serves which
+queue, where the kernel has it. The RSS indirection table it does not know:
 two commands of SIOCETHTOOL, as in linux/ethtool.h (struct ethtool_rxfh_indir), do.
 """
 
@@ -19,9 +20,10 @@ from pyroute2 import IPRoute
 from pyroute2.ethtool.ioctl import IoctlEthtool, NotSupportedError
 
 from locality.doctor.values import Unread
+from locality.machine.netdev_family import QueueIrqs, read_queue_irqs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
 T = TypeVar("T")
 
@@ -56,6 +58,9 @@ class Link:
         tso: TCP segmentation offload.
         indirection: The RSS table: hash modulo its length to RX queue.
         rss_queues: How many RX queues the table can name; some cards have more than that.
+        rx_irqs: The interrupt of each RX queue, from the kernel's netdev family; empty where it
+            does not tell, and None for a queue of which the driver does not tell.
+        tx_irqs: The same of each TX queue.
         unread: The calls that were refused.
     """
 
@@ -66,6 +71,8 @@ class Link:
     tso: bool | None = None
     indirection: tuple[int, ...] | None = None
     rss_queues: int | None = None
+    rx_irqs: tuple[int | None, ...] = ()
+    tx_irqs: tuple[int | None, ...] = ()
     unread: tuple[Unread, ...] = ()
 
 
@@ -80,11 +87,24 @@ def read_links() -> dict[str, Link]:
             (link.get("ifname"), link["index"], link.get(("linkinfo", "kind")) or "")
             for link in netlink.get_links()
         ]
-    return {name: _read_link(name, index, kind) for name, index, kind in links}
+    irqs: Mapping[int, QueueIrqs] = {}
+    refused: list[Unread] = []
+    try:
+        irqs = read_queue_irqs()
+    except OSError as error:
+        refused.append(Unread("netdev family (netlink)", os.strerror(error.errno or 0)))
+    none = QueueIrqs((), ())
+    found: dict[str, Link] = {}
+    for name, index, kind in links:
+        found[name] = _read_link(name, index, kind, irqs.get(index, none), refused)
+        refused = []  # said once
+    return found
 
 
-def _read_link(name: str, index: int, kind: str) -> Link:
-    unread: list[Unread] = []
+def _read_link(
+    name: str, index: int, kind: str, irqs: QueueIrqs, refused: Iterable[Unread]
+) -> Link:
+    unread = list(refused)
 
     def ask(call: str, answer: Callable[[], T]) -> T | None:
         try:
@@ -114,6 +134,8 @@ def _read_link(name: str, index: int, kind: str) -> Link:
         flags.get("tcp-segmentation-offload"),
         indirection or None,
         ask("ETHTOOL_GRXRINGS", lambda: _read_rss_queues(name)),
+        irqs.rx,
+        irqs.tx,
         tuple(unread),
     )
 

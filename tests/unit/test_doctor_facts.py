@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from locality.doctor import facts
-from locality.doctor.interrupts import kind, parse_interrupts
+from locality.doctor.interrupt_names import kind
+from locality.doctor.interrupts import parse_interrupts
 from locality.doctor.values import Files, Value
 from locality.errors import LocalityError
 from locality.machine.ethtool import Link
@@ -16,7 +17,8 @@ from tests.trees import trees
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from locality.doctor.facts import Device, Machine
+    from locality.doctor.device import Device
+    from locality.doctor.facts import Machine
 
 
 def machine(name: str, root: Path) -> Machine:
@@ -73,20 +75,31 @@ def test_the_number_in_a_device_name_is_no_queue() -> None:
     assert kind("enp3s0f1", "enp3s0f1") is None
 
 
-# Bugs: names with blanks, several users, non-numeric lines and CPUs that do not count from 0.
+# Bugs: names with blanks, several users, non-numeric lines and CPUs that do not count from 0; the
+# trigger of an interrupt that nobody has requested is taken for its name.
 def test_interrupt_table() -> None:
     text = (
         "           CPU0       CPU2\n"
         "  9:          0          3   IO-APIC    9-fasteoi   acpi\n"
         " 18:          0          0   IO-APIC-fasteoi   ehci_hcd:usb1, uhci_hcd:usb6\n"
         " 67:          0          1  PCI-MSIX-0000:27:00.0   2-edge    \n"
+        " 68:          0          1  IR-PCI-MSI 524288-edge    \n"
+        " 69:          0          1  IR-PCI-MSI 524289-edge      eth0-TxRx-0\n"
+        " 70:          0          1  ITS-MSI 524290 Edge    \n"
+        " 71:          0          1  GICv3  41 Level     eth1\n"
+        " 72:          0          1  xen-dyn    -event     eth0-q0-rx\n"
         "NMI:          1          1   Non-maskable interrupts\n"
         "ERR:          0\n"
     )
     assert parse_interrupts(text) == {
         9: "acpi",
         18: "ehci_hcd:usb1, uhci_hcd:usb6",
-        67: "2-edge",
+        67: "",
+        68: "",
+        69: "eth0-TxRx-0",
+        70: "",
+        71: "eth1",
+        72: "eth0-q0-rx",
     }
     assert parse_interrupts("") == {}
 
@@ -98,7 +111,7 @@ def test_two_ports_of_one_card_and_a_driver_that_counts_from_one(tmp_path: Path)
     assert [one.name for one in eth6.rx_interrupts] == [f"eth6-{queue}" for queue in range(8)]
     tg3 = device("two-ports-mlx4", tmp_path, "eth0")
     assert [one.name for one in tg3.rx_interrupts] == [f"eth0-rx-{n}" for n in range(1, 5)]
-    assert [one.queue for one in tg3.rx_interrupts] == [0, 1, 2, 3]
+    assert [one.rx for one in tg3.rx_interrupts] == [(0,), (1,), (2,), (3,)]
 
 
 # Bugs: nodes whose CPUs alternate; a mask read as a list.
