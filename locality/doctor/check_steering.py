@@ -48,18 +48,18 @@ def rps(machine: Machine, device: Device) -> Iterator[Finding]:
 def _not_its_own(machine: Machine, device: Device, masks: tuple[Value, ...]) -> Iterator[Finding]:
     """A device whose packets the device below has received already."""
     below = ", ".join(lowest(machine, device)) or "the device below it"
-    does_nothing = f"the RPS of {below} decides: it comes first, and this one does not count"
+    counts = f"the RPS of {below} counts, and not its own"
     cpus = {cpu for mask in masks for cpu in mask.cpu_mask}
     if cpus:
         yield Finding(
             Level.MAY,
             f"{device.name} RPS",
-            f"set ({numbered('CPU', cpus)}), and does nothing: {does_nothing}",
-            "The device hands on packets that the kernel has given to a CPU before.",
+            f"set ({numbered('CPU', cpus)}), and does nothing: {counts}",
+            "The kernel chooses the CPU when the device below receives a packet, and not again.",
             masks,
         )
     elif machine.asked is not None:
-        yield Finding(Level.OK, f"{device.name} RPS", f"off: {does_nothing}", read=masks)
+        yield Finding(Level.OK, f"{device.name} RPS", f"off: {counts}", read=masks)
 
 
 def _of_a_bridge(machine: Machine, device: Device, masks: tuple[Value, ...]) -> Iterator[Finding]:

@@ -24,9 +24,14 @@ FILES = (
     "proc/sys/net/core/rps_sock_flow_entries",
     "proc/sys/net/core/skb_defer_max",
     "proc/sys/net/core/somaxconn",
+    "proc/self/cgroup",
+    "sys/devices/system/cpu/isolated",
+    "sys/devices/system/cpu/nohz_full",
     "sys/devices/system/cpu/online",
     "sys/devices/system/node/node*/cpulist",
     "sys/class/net/*/ifindex",
+    "sys/class/net/*/iflink",
+    "sys/class/net/*/lower_*/ifindex",
     "sys/class/net/*/operstate",
     "sys/class/net/*/threaded",
     "sys/class/net/*/device/modalias",
@@ -84,11 +89,10 @@ def capture() -> str:
 def _link(**told: object) -> Link:
     channels = told.pop("channels", None)
     told.pop("unread", None)
-    table = told.pop("indirection", None)
+    tables = {name: tuple(table) for name, table in told.items() if isinstance(table, list)}
     return Link(
         channels=Channels(**channels) if isinstance(channels, dict) else None,
-        indirection=tuple(table) if isinstance(table, list) else None,
-        **told,  # type: ignore[arg-type]
+        **{**told, **tables},  # type: ignore[arg-type]
     )
 
 
