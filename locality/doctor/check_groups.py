@@ -39,15 +39,16 @@ def rx_cpus(machine: Machine) -> tuple[int, ...]:
 
 def groups(machine: Machine, found: Iterable[FoundGroup]) -> Iterator[Finding | Unread]:
     """Every group of this network namespace; what is the same of groups of a port is said once."""
-    judged = ((one, answer) for one in found for answer in _judge(machine, one))
+    pins: dict[int, int] = {}
+    judged = ((one, answer) for one in found for answer in _judge(machine, one, pins))
     return alike.together(judged)
 
 
-def _judge(machine: Machine, one: FoundGroup) -> Iterator[Finding | Unread]:
+def _judge(machine: Machine, one: FoundGroup, pins: dict[int, int]) -> Iterator[Finding | Unread]:
     loopback = one.address.startswith(("127.", "[::1]"))
     cpus = machine.online if loopback else rx_cpus(machine)
     read = (Value(f"group {one}", _in_words(one.group)),)
-    yield from _workers(one, cpus, machine.online, read)
+    yield from _workers(one, cpus, machine.online, read, pins)
     for answer in _choice(one, cpus, read):
         in_order = isinstance(answer, Finding) and answer.level is Level.OK
         yield _in_vain(one, cpus, read) or answer if in_order else answer
@@ -56,11 +57,15 @@ def _judge(machine: Machine, one: FoundGroup) -> Iterator[Finding | Unread]:
 
 
 def _workers(
-    one: FoundGroup, cpus: Collection[int], online: Collection[int], read: tuple[Value, ...]
+    one: FoundGroup,
+    cpus: Collection[int],
+    online: Collection[int],
+    read: tuple[Value, ...],
+    pins: dict[int, int],
 ) -> Iterator[Finding | Unread]:
     """Whether the workers are pinned, and to CPUs that receive."""
     subject, members = f"{one} workers", one.group.members
-    serving = [worker for member in members for worker in member.workers]
+    serving = _serving(one)
     unserved = [index for index, member in enumerate(members) if not member.workers]
     if unserved:
         yield Unread(subject, f"nobody was seen waiting for {len(unserved)} of {len(members)}")
@@ -77,7 +82,7 @@ def _workers(
             f"({format_cpu_list(cpus)})",
             "The scheduler moves a worker about, so no choice of worker can be a choice of CPU.",
             read,
-            by_hand=tuple(_pin(serving, roaming, cpus)),
+            by_hand=tuple(_pin(serving, roaming, cpus, pins)),
             by_hand_undo=tuple(
                 f"taskset -pc {format_cpu_list(worker.cpus)} {worker.tid}" for worker in roaming
             ),
@@ -97,21 +102,38 @@ def _workers(
         yield Finding(Level.OK, subject, what, read=read)
 
 
+def _serving(one: FoundGroup) -> list[Worker]:
+    """The threads that serve a group, each once: one thread may serve several sockets."""
+    workers = (worker for member in one.group.members for worker in member.workers)
+    return list({worker.tid: worker for worker in workers}.values())
+
+
 def _roaming(one: FoundGroup, cpus: Collection[int]) -> list[Worker]:
-    """Workers that may run on more than one of these CPUs."""
-    serving = (worker for member in one.group.members for worker in member.workers)
-    return [worker for worker in serving if len(worker.cpus.intersection(cpus)) > 1]
+    """Threads that may run on more than one of these CPUs."""
+    return [worker for worker in _serving(one) if len(worker.cpus.intersection(cpus)) > 1]
 
 
 def _pin(
-    serving: Iterable[Worker], roaming: Iterable[Worker], cpus: Collection[int]
+    serving: Iterable[Worker],
+    roaming: Iterable[Worker],
+    cpus: Collection[int],
+    pins: dict[int, int],
 ) -> Iterator[str]:
-    """Commands that put each roaming worker on one of the CPUs that it may run on."""
+    """Commands that put each roaming thread on one of the CPUs that it may run on.
+
+    Args:
+        serving: All threads of the group; those that are on one CPU stay there.
+        roaming: The threads to pin.
+        cpus: The CPUs that receive.
+        pins: The CPU of each thread that was given one for another group, by tid; added to.
+    """
     load = Counter(cpu for worker in serving if len(worker.cpus) == 1 for cpu in worker.cpus)
     for worker in roaming:
-        cpu = min(worker.cpus.intersection(cpus), key=lambda cpu: (load[cpu], cpu))
-        load[cpu] += 1
-        yield f"taskset -pc {cpu} {worker.tid}"
+        if worker.tid not in pins:
+            usable = worker.cpus.intersection(cpus)
+            pins[worker.tid] = min(usable, key=lambda cpu: (load[cpu], cpu))
+        load[pins[worker.tid]] += 1
+        yield f"taskset -pc {pins[worker.tid]} {worker.tid}"
 
 
 def _in_vain(one: FoundGroup, cpus: Collection[int], read: tuple[Value, ...]) -> Finding | None:
