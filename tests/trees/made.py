@@ -17,7 +17,7 @@ def card(
     online: str = "0-3",
     link: Mapping[str, object] | None = None,
     msi: bool = True,
-    **files: str,
+    files: Mapping[str, str] | None = None,
 ) -> str:
     """A machine with the card eth0.
 
@@ -28,7 +28,7 @@ def card(
         online: The CPUs.
         link: More of what netlink and ethtool say of eth0.
         msi: Whether the interrupts are in device/msi_irqs.
-        files: More files: the path with `__` for each slash, and its content.
+        files: More files, by their paths.
     """
     cpus = 1 + int(online.rpartition("-")[2])
     table = ["      " + " ".join(f"CPU{cpu}" for cpu in range(cpus))]
@@ -50,5 +50,5 @@ def card(
         text.append(f"= sys/class/net/eth0/queues/rx-{queue}/rps_flow_cnt\n0")
     for queue, mask in enumerate(tx):
         text.append(f"= sys/class/net/eth0/queues/tx-{queue}/xps_cpus\n{mask}")
-    text += [f"= {path.replace('__', '/')}\n{content}" for path, content in files.items()]
+    text += [f"= {path}\n{content}" for path, content in (files or {}).items()]
     return "\n".join(text)

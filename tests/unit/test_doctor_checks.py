@@ -376,6 +376,62 @@ def test_workers_that_roam(card: Machine) -> None:
     assert workers.undo == ("taskset -pc 0-3 200", "taskset -pc 0-3 201")
 
 
+# Bug: workers of a container's cpuset pass for pinned, for they may not run on every CPU there is.
+def test_workers_that_roam_within_a_cpuset(card: Machine) -> None:
+    sixteen = replace(arriving(card, 0, 1, 2, 3), online=tuple(range(16)))
+    program = cbpf.BUILDERS["cpu"](4)
+    answers = judged(sixteen, group(*[{0, 1, 2, 3}] * 4, program=program))
+    assert level(answers["workers"]) is Level.COSTS
+    choice = answers["choice"]
+    assert isinstance(choice, Finding)
+    assert choice.level is Level.COSTS
+    assert "about 1 in 4 connections is local" in choice.what
+    # A worker that may run on one of the CPUs that receive, and on others, is on that one.
+    one_each = group(*[{cpu, cpu + 8} for cpu in range(4)], program=program)
+    assert level(judged(sixteen, one_each)["choice"]) is Level.OK
+
+
+# Bugs: a worker that somebody pinned is pinned anew, one of several is given a CPU on which it may
+# not run, and a thread that serves several sockets or groups is pinned to several CPUs.
+def test_pins_are_for_workers_that_roam(card: Machine) -> None:
+    card = arriving(card, 0, 1, 2, 3)
+    workers = judged(card, group({0}, {0, 1}, {1, 2}, {2, 3}))["workers"]
+    assert isinstance(workers, Finding)
+    assert workers.fix == ("taskset -pc 1 201", "taskset -pc 2 202", "taskset -pc 3 203")
+    plain = group({0, 1}, {0, 1})
+    thread = plain.group.members[0].workers
+    members = tuple(replace(member, workers=thread) for member in plain.group.members)
+    several = [
+        replace(plain, address=f"10.0.0.{n}", group=replace(plain.group, members=members))
+        for n in range(3)
+    ]
+    (workers, *_) = check_groups.groups(card, several)
+    assert isinstance(workers, Finding)
+    assert workers.fix == ("taskset -pc 0 200",)
+    assert workers.what.startswith("1 of 1 may run")
+
+
+# Bugs: what is the same of 200 groups is said 200 times; groups of other ports, or groups in which
+# something else was found, go under with them.
+def test_what_is_the_same_of_many_groups_is_said_once(card: Machine) -> None:
+    card = arriving(card, 0, 1, 2, 3)
+    alike = [group(*PINNED, address=f"127.0.0.{n}") for n in range(200)]
+    other = group(*PINNED, address="127.0.0.9", program=cbpf.BUILDERS["cpu"](4))
+    elsewhere = replace(group(*PINNED), port=81)
+    diagnosis = diagnose(card, [*alike, other, elsewhere])
+    choices = [one for one in diagnosis.findings if one.subject.endswith("choice")]
+    assert [one.subject for one in choices] == [
+        "tcp port 80, 200 groups: choice",
+        "tcp 127.0.0.9:80 choice",
+        "tcp 0.0.0.0:81 choice",
+    ]
+    assert choices[0].fix == ("locality attach-cbpf --port 80 --map auto",)
+    assert len(choices[0].read) == 200
+    unknown = [replace(one, group=replace(one.group, order_known=False)) for one in alike]
+    sources = [one.source for one in diagnose(card, unknown).unread]
+    assert sources == ["tcp port 80, 200 groups: choice"]
+
+
 # Bugs: RX CPUs are those of all CPUs, and CPUs that receive nothing are missed by nobody; the RPS
 # of one queue is taken for that of all.
 def test_rx_cpus_are_those_of_the_queues_or_of_rps(card: Machine) -> None:

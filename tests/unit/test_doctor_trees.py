@@ -90,7 +90,10 @@ def test_rps_on_the_first_queue_alone(tmp_path: Path) -> None:
 
 # --- isolated CPUs and cpusets ---------------------------------------------------------------
 
-ISOLATED = {"online": "0-7", "sys__devices__system__cpu__isolated": "2-7"}
+ISOLATED: dict[str, Any] = {
+    "online": "0-7",
+    "files": {"sys/devices/system/cpu/isolated": "2-7"},
+}
 
 
 # Bugs: a plan for queues that share a CPU, RPS or XPS uses CPUs that were kept free, whichever way
@@ -98,39 +101,39 @@ ISOLATED = {"online": "0-7", "sys__devices__system__cpu__isolated": "2-7"}
 @pytest.mark.parametrize(
     "files",
     [
-        {"sys__devices__system__cpu__isolated": "2-7"},
-        {"sys__devices__system__cpu__nohz_full": "2-7"},
-        {"sys__fs__cgroup__cpuset.cpus.effective": "0-1"},
-        {"sys__fs__cgroup__cpuset.cpus.isolated": "2-7"},
+        {"sys/devices/system/cpu/isolated": "2-7"},
+        {"sys/devices/system/cpu/nohz_full": "2-7"},
+        {"sys/fs/cgroup/cpuset.cpus.effective": "0-1"},
+        {"sys/fs/cgroup/cpuset.cpus.isolated": "2-7"},
         {
-            "proc__self__cgroup": "0::/system.slice/a.service",
-            "sys__fs__cgroup__system.slice__cpuset.cpus.effective": "0-1",
-            "sys__fs__cgroup__cpuset.cpus.effective": "0-7",
+            "proc/self/cgroup": "0::/system.slice/a.service",
+            "sys/fs/cgroup/system.slice/cpuset.cpus.effective": "0-1",
+            "sys/fs/cgroup/cpuset.cpus.effective": "0-7",
         },
         {
-            "proc__self__cgroup": "4:cpu,cpuset:/docker/1\n0::/docker/1",
-            "sys__fs__cgroup__cpuset__docker__1__cpuset.effective_cpus": "0-1",
+            "proc/self/cgroup": "4:cpu,cpuset:/docker/1\n0::/docker/1",
+            "sys/fs/cgroup/cpuset/docker/1/cpuset.effective_cpus": "0-1",
         },
-        {"proc__self__status": "Name:\tpython\nCpus_allowed_list:\t0-1"},
+        {"proc/self/status": "Name:\tpython\nCpus_allowed_list:\t0-1"},
     ],
 )
 def test_cpus_that_are_kept_free_are_not_used(files: dict[str, str], tmp_path: Path) -> None:
-    machine = made(tmp_path / "a", 0, 0, 0, 0, online="0-7", tx=("0",) * 4, **files)
+    machine = made(tmp_path / "a", 0, 0, 0, 0, online="0-7", tx=("0",) * 4, files=files)
     assert machine.reserved == set(range(2, 8))
     planned = writes(diagnose(machine))
     assert {planned[f"irq/{irq}"] for irq in (51, 52, 53) if f"irq/{irq}" in planned} == {"1"}
     assert {mask for path, mask in planned.items() if "xps" in path} == {"1", "2"}
-    one_queue = diagnose(made(tmp_path / "b", 0, online="0-7", **files))
+    one_queue = diagnose(made(tmp_path / "b", 0, online="0-7", files=files))
     assert writes(one_queue) == {"rx-0/rps_cpus": "3"}
 
 
 # Bug: a kernel without nohz_full says "(null)", and reading it fails.
 def test_no_cpus_are_isolated(tmp_path: Path) -> None:
     files = {
-        "sys__devices__system__cpu__isolated": "",
-        "sys__devices__system__cpu__nohz_full": "(null)",
+        "sys/devices/system/cpu/isolated": "",
+        "sys/devices/system/cpu/nohz_full": "(null)",
     }
-    machine = made(tmp_path, 0, 1, 2, 3, **files)
+    machine = made(tmp_path, 0, 1, 2, 3, files=files)
     assert machine.housekeeping == (0, 1, 2, 3)
 
 
@@ -253,11 +256,11 @@ def test_one_interrupt_for_all_queues(tmp_path: Path) -> None:
 # Bug: a node of memory alone is a home without CPUs, from which every worker is far.
 def test_a_node_without_cpus(tmp_path: Path) -> None:
     files = {
-        "sys__devices__system__node__node0__cpulist": "0-3",
-        "sys__devices__system__node__node1__cpulist": "",
-        "sys__class__net__eth0__device__numa_node": "1",
+        "sys/devices/system/node/node0/cpulist": "0-3",
+        "sys/devices/system/node/node1/cpulist": "",
+        "sys/class/net/eth0/device/numa_node": "1",
     }
-    diagnosis = diagnose(made(tmp_path, 0, 1, 2, 3, **files))
+    diagnosis = diagnose(made(tmp_path, 0, 1, 2, 3, files=files))
     assert what(diagnosis, "node") == "the device is on node 1, which has no CPUs"
     assert (diagnosis.bad, diagnosis.changes) == ((), ())
 
@@ -265,9 +268,11 @@ def test_a_node_without_cpus(tmp_path: Path) -> None:
 # --- stacked devices -------------------------------------------------------------------------
 
 
-def stacked(root: Path, kind: str, mask: str, only: str | None = None, **files: str) -> Machine:
+def stacked(
+    root: Path, kind: str, mask: str, only: str | None = None, *, files: dict[str, str]
+) -> Machine:
     """A card of one queue, on CPU 0, with a device above it."""
-    text = card([("eth0-TxRx-0", "0")], **files)
+    text = card([("eth0-TxRx-0", "0")], files=files)
     text = text.replace(
         '{"eth0": {"index": 2}}',
         f'{{"eth0": {{"index": 2}}, "up0": {{"index": 9, "kind": "{kind}"}}}}',
@@ -283,9 +288,9 @@ def stacked(root: Path, kind: str, mask: str, only: str | None = None, **files: 
 @pytest.mark.parametrize("kind", ["macvlan", "vlan", "bond", "team", "ipvlan", "vrf"])
 @pytest.mark.parametrize("below", ["lower", "iflink"])
 def test_the_rps_of_the_device_below_counts(kind: str, below: str, tmp_path: Path) -> None:
-    link = {"sys__class__net__up0__iflink": "2"}
+    link = {"sys/class/net/up0/iflink": "2"}
     if below == "lower":
-        link = {"sys__class__net__up0__lower_eth0__ifindex": "2"}
+        link = {"sys/class/net/up0/lower_eth0/ifindex": "2"}
     for place, (mask, only, words) in enumerate(
         [
             ("2", None, "set (CPU 1), and does nothing: the RPS of eth0 counts"),
@@ -295,7 +300,7 @@ def test_the_rps_of_the_device_below_counts(kind: str, below: str, tmp_path: Pat
     ):
         root = tmp_path / str(place)
         root.mkdir()
-        machine = stacked(root, kind, mask, only, **link)
+        machine = stacked(root, kind, mask, only, files=link)
         diagnosis = diagnose(machine)
         (finding,) = (one for one in diagnosis.findings if one.subject == "up0 RPS")
         assert finding.what.startswith(words)
@@ -308,14 +313,14 @@ def test_the_rps_of_the_device_below_counts(kind: str, below: str, tmp_path: Pat
 
 # Bug: the RPS of a device in another network namespace is taken for one's own.
 def test_the_device_below_may_be_elsewhere(tmp_path: Path) -> None:
-    machine = stacked(tmp_path, "macvlan", "2", "up0", sys__class__net__up0__iflink="77")
+    machine = stacked(tmp_path, "macvlan", "2", "up0", files={"sys/class/net/up0/iflink": "77"})
     (finding,) = (one for one in diagnose(machine).findings if one.subject == "up0 RPS")
     assert "the RPS of device 77 of another network namespace counts" in finding.what
 
 
 # Bug: a bridge, which receives what is for this host once more, is taken for the same.
 def test_the_rps_of_a_bridge_counts_too(tmp_path: Path) -> None:
-    files = {"sys__class__net__up0__lower_eth0__ifindex": "2"}
-    machine = stacked(tmp_path, "bridge", "2", "up0", **files)
+    files = {"sys/class/net/up0/lower_eth0/ifindex": "2"}
+    machine = stacked(tmp_path, "bridge", "2", "up0", files=files)
     (finding,) = (one for one in diagnose(machine).findings if one.subject == "up0 RPS")
     assert finding.what == "moves packets for this host to CPU 1, after the RPS of eth0"
