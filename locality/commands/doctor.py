@@ -78,12 +78,19 @@ def _apply(undo_file: Path | None, diagnosis: Diagnosis) -> None:
     from locality.changes.system import this_system
     from locality.changes.undo import apply
     from locality.changes.undo_file import default_undo_file
+    from locality.changes.undo import apply, default_undo_file, this_system
+    from locality.doctor.running import without_effect
 
     undo_file = undo_file or default_undo_file()
-    failed = apply(diagnosis.changes, undo_file, this_system())
+    system = this_system()
+    failed = apply(diagnosis.changes, undo_file, system)
     for failure in failed:
         tell(f"not changed: {failure}")
-    tell(f"{len(diagnosis.changes) - len(failed)} changed; back: locality undo {undo_file}")
+    ineffective = without_effect(diagnosis.changes, failed, system.files)
+    for change in ineffective:
+        tell(f"not changed: {change.command}: the kernel took it, and the file reads as before")
+    changed = len(diagnosis.changes) - len(failed) - len(ineffective)
+    tell(f"{changed} changed; back: locality undo {undo_file}")
     if failed:
         raise LocalityError(f"{len(failed)} of {len(diagnosis.changes)} changes were refused")
 

@@ -79,9 +79,10 @@ class Device:
         """Whether its packets have met the RPS of a device below it, and do not meet its own.
 
         A real device with one below it is the synthetic one of a virtual function
-        (netvsc_vf_handle_frame).
+        (netvsc_vf_handle_frame, net_failover_handle_frame).
         """
-        return self.kind in _TAKES_OVER or (self.real and bool(self.lower))
+        of_a_function = self.real and not self.kind and bool(self.lower)
+        return self.kind in _TAKES_OVER or of_a_function
 
     @property
     def down(self) -> bool:

@@ -148,7 +148,10 @@ def owner(name: str, links: Iterable[str]) -> str | None:
     ('eth1', 'eth10')
     """
     contained = (
-        link for link in links if re.search(rf"(?<![\w.]){re.escape(link)}(?![A-Za-z0-9.])", name)
+        link
+        for link in links
+        if link in name
+        if re.search(rf"(?<![\w.]){re.escape(link)}(?![A-Za-z0-9.])", name)
     )
     return max(contained, key=len, default=None)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from locality.changes.kernel import FileChange
 from locality.doctor.checklist import Diagnosis, diagnose
 from locality.doctor.facts import read
 from locality.errors import LocalityError
@@ -12,7 +14,9 @@ from locality.machine.ethtool import read_links
 from locality.reuseport.survey import survey
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
+
+    from locality.changes.kernel import Change, KernelFiles
 
 
 def diagnosis_of_this_machine(device: str | None, ports: Collection[int]) -> Diagnosis:
@@ -33,3 +37,23 @@ def diagnosis_of_this_machine(device: str | None, ports: Collection[int]) -> Dia
     here = Path("/proc/self/ns/net").stat().st_ino
     found = survey(ports=ports).groups
     return diagnose(machine, [one for one in found if one.netns == here])
+
+
+def without_effect(
+    changes: Iterable[Change], failed: Collection[str], files: KernelFiles
+) -> list[FileChange]:
+    """Changes that the kernel accepted and that left the file as it was.
+
+    Args:
+        changes: The changes that were made.
+        failed: What could not be changed: lines that begin with the change's command.
+        files: The files of the kernel.
+    """
+    unchanged: list[FileChange] = []
+    for change in changes:
+        refused = any(line.startswith(f"{change.command}: ") for line in failed)
+        if isinstance(change, FileChange) and not refused:
+            with suppress(OSError, LocalityError):  # it is not known
+                if files.read(change.path) == change.old:
+                    unchanged.append(change)
+    return unchanged

@@ -9,9 +9,11 @@ import pytest
 
 from locality import cbpf
 from locality.changes.kernel import FileChange, TableChange
+from locality.changes.kernel import FileChange, KernelFiles
 from locality.doctor import check_groups, facts, placement
 from locality.doctor.checklist import Diagnosis, diagnose
 from locality.doctor.findings import Finding, Level
+from locality.doctor.running import without_effect
 from locality.doctor.text import as_json, lines
 from locality.doctor.values import Unread, Value
 from locality.machine.ethtool import Channels
@@ -468,6 +470,19 @@ def test_what_is_not_known_of_a_group_is_not_judged(card: Machine) -> None:
     assert judged(card, unknown)["choice"] == Unread("tcp 0.0.0.0:80 choice", "BPF was refused")
     ebpf = judged(card, group(*PINNED, attached=True))["choice"]
     assert isinstance(ebpf, Unread)
+
+
+# Bug: a write that the kernel accepts and ignores, such as a mask of offline CPUs, counts as a
+# change.
+def test_a_write_without_effect_is_no_change(tmp_path: Path) -> None:
+    queues = tmp_path / "sys/class/net/eth0/queues"
+    paths = [f"/sys/class/net/eth0/queues/rx-{queue}/rps_cpus" for queue in range(3)]
+    for queue, content in enumerate(("0\n", "3\n", "0\n")):
+        (queues / f"rx-{queue}").mkdir(parents=True)
+        (queues / f"rx-{queue}/rps_cpus").write_text(content)
+    changes = [FileChange(path, "0\n", "3") for path in paths]
+    failed = [f"{changes[2].command}: Read-only file system"]
+    assert without_effect(changes, failed, KernelFiles(tmp_path)) == [changes[0]]
 
 
 # --- output ----------------------------------------------------------------------------------
