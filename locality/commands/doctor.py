@@ -78,7 +78,6 @@ def _apply(undo_file: Path | None, diagnosis: Diagnosis) -> None:
     from locality.changes.system import this_system
     from locality.changes.undo import apply
     from locality.changes.undo_file import default_undo_file
-    from locality.changes.undo import apply, default_undo_file, this_system
     from locality.doctor.running import without_effect
 
     undo_file = undo_file or default_undo_file()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from locality import cbpf
 from locality.cbpf.describe import describe, option_for
-from locality.doctor import placement
 from locality.doctor import alike, placement
 from locality.doctor.findings import Finding, Level
 from locality.doctor.values import Unread, Value

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from locality.changes.protocol import Change
-    from locality.doctor.facts import Device, Machine
     from locality.doctor.device import Device
     from locality.doctor.facts import Machine
     from locality.reuseport.survey import FoundGroup

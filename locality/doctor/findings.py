@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from locality.machine.topology import format_cpu_list
 
 if TYPE_CHECKING:
-    from locality.changes.protocol import Change
     from collections.abc import Iterable
+
+    from locality.changes.protocol import Change
     from locality.doctor.values import Value
 
 

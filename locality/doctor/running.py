@@ -16,7 +16,8 @@ from locality.reuseport.survey import survey
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from locality.changes.kernel import Change, KernelFiles
+    from locality.changes.protocol import Change
+    from locality.changes.system import KernelFiles
 
 
 def diagnosis_of_this_machine(device: str | None, ports: Collection[int]) -> Diagnosis:

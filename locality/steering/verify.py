@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from locality.accept.source import AcceptBatch
     from locality.machine.distance import Counts
-    from locality.machine.machine import Topology
+    from locality.machine.topology import Topology
     from locality.stream import Sink
 
 SETTLE_S = 0.5

@@ -9,7 +9,7 @@ import pytest
 
 from locality import cbpf
 from locality.changes.kernel import FileChange, TableChange
-from locality.changes.kernel import FileChange, KernelFiles
+from locality.changes.system import KernelFiles
 from locality.doctor import check_groups, facts, placement
 from locality.doctor.checklist import Diagnosis, diagnose
 from locality.doctor.findings import Finding, Level

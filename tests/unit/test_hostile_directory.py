@@ -20,7 +20,7 @@ def test_matplotlib_reads_no_settings_from_here(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "matplotlibrc")
     recording = accepts(tmp_path / "x.arrows", 50, 0.5)
     script = "from locality.cli import main; main()"
-    command = [sys.executable, "-P", "-c", script, "report", recording, "-o", "report.html"]
+    command = [sys.executable, "-P", "-c", script, "report", str(recording), "-o", "report.html"]
     subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, check=True, timeout=120)
     assert (tmp_path / "report.html").stat().st_size
 
