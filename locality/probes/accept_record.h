@@ -86,6 +86,15 @@ static __always_inline __u8 ip_version(struct sock *sk)
 	return !word[0] && !word[1] && word[2] == bpf_htonl(0xffff) ? 4 : 6;
 }
 
+/*
+ * The port the connection came to. skc_num is 0 once the peer has reset a connection that waits
+ * to be accepted: the port was given back (inet_put_port). This one stays.
+ */
+static __always_inline __u16 local_port(struct sock *sk)
+{
+	return bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+}
+
 static __always_inline void read_addresses(struct sock *sk, struct accept_event *e)
 {
 	if (e->family == 6) {
@@ -116,7 +125,7 @@ static __always_inline void accepted(struct file *file, int listen_fd, int fd)
 	version = ip_version(sk);
 	if (!version || (only_family && version != only_family))
 		return;
-	port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	port = local_port(sk);
 	if (!wanted_port(port))
 		return;
 

@@ -46,10 +46,12 @@ enum {
 	BPF_RB_AVAIL_DATA = 0,
 };
 
-/* include/linux/socket.h, include/uapi/linux/in.h */
+/* include/linux/socket.h, include/linux/net.h, include/uapi/linux/in.h */
 enum {
 	AF_INET = 2,
 	AF_INET6 = 10,
+	SOCK_STREAM = 1,
+	SOCK_DGRAM = 2,
 	IPPROTO_TCP = 6,
 	IPPROTO_UDP = 17,
 	IPPROTO_MPTCP = 262,
@@ -121,7 +123,12 @@ struct socket;
 struct sock {
 	struct sock_common __sk_common;
 	struct socket *sk_socket;
+	__u16 sk_type;
 	__u16 sk_protocol;
+};
+
+struct inet_sock {
+	__be16 inet_sport;
 };
 
 struct socket {
