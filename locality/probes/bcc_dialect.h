@@ -21,6 +21,7 @@
 #include <linux/nsproxy.h>
 #include <linux/skbuff.h>
 #include <linux/tcp.h>
+#include <net/inet_frag.h>
 #include <net/sock.h>
 
 #define SEC(name) __attribute__((section(name), used))
@@ -103,6 +104,7 @@
 	})
 #define BPF_CORE_READ_BITFIELD(source, field) ((source)->field)
 #define bpf_core_type_size(type) sizeof(type)
+#define bpf_core_field_offset(type, field) offsetof(type, field)
 
 /* net/mptcp/protocol.h is not among the headers: the first subflow is not known here. */
 #define bpf_core_type_exists(type) 0

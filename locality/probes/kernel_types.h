@@ -125,6 +125,7 @@ struct sock {
 	struct socket *sk_socket;
 	__u16 sk_type;
 	__u16 sk_protocol;
+	__u8 sk_shutdown;
 };
 
 struct inet_sock {
@@ -211,7 +212,17 @@ typedef struct refcount_struct {
 	} refs;
 } refcount_t;
 
+struct rb_node {
+	struct rb_node *rb_left;
+};
+
+struct rb_root {
+	struct rb_node *rb_node;
+};
+
 struct sk_buff {
+	struct sk_buff *next;
+	struct rb_node rbnode;
 	struct sock *sk;
 	__u64 skb_mstamp_ns;
 	struct list_head tcp_tsorted_anchor;
@@ -225,6 +236,7 @@ struct sk_buff {
 	__be16 protocol;
 	__u16 network_header;
 	unsigned char *head;
+	unsigned char *data;
 	refcount_t users;
 };
 
@@ -232,6 +244,12 @@ struct sk_buff_fclones {
 	struct sk_buff skb1;
 	struct sk_buff skb2;
 	refcount_t fclone_ref;
+};
+
+/* include/net/inet_frag.h */
+
+struct inet_frag_queue {
+	struct rb_root rb_fragments;
 };
 
 struct iphdr {
@@ -256,7 +274,7 @@ struct kmem_cache {
 /* Contexts: arch/x86/include/asm/ptrace.h, kernel/trace/trace.h */
 
 struct pt_regs {
-	unsigned long di, si, dx, cx, r8;
+	unsigned long di, si, dx, cx, r8, r10;
 	unsigned long ax, orig_ax;
 };
 

@@ -19,7 +19,7 @@
  *
  * Memory that goes back was consumed there and then, but for three reasons ("why"):
  * skb_attempt_defer_free() was its consumption; the list's flush frees for another CPU;
- * its bytes were merged into another sk_buff.
+ * its bytes were merged into another sk_buff, as IP fragments are into their datagram.
  *
  * The rungs of this measurement:
  *   fentry, kprobe   exactly that
@@ -111,15 +111,21 @@ static __always_inline void let_go(struct sk_buff *skb, struct packet packet)
 	handle(skb, DEFERRED);
 }
 
-/* UDP lets go of a datagram that was read; it may or may not call the above. */
-static __always_inline void udp_let_go(struct sk_buff *skb, struct packet packet)
+/*
+ * UDP lets go of a datagram that was read; it may or may not call the above. One that was looked
+ * at (MSG_PEEK) still waits in the queue, or another reader has taken it meanwhile: `length` is
+ * negative, unless it is 0.
+ */
+static __always_inline void udp_let_go(struct sk_buff *skb, bool waits, int length,
+				       struct packet packet)
 {
 	struct row *row = this_row();
 	struct cell *cell = cell_of(packet.alloc_cpu);
 
-	if (!row || !cell || packet.kind != RX)
+	if (waits || !row || !cell || packet.kind != RX)
 		return;
-	cell->delivered++;
+	if (length >= 0)
+		cell->delivered++;
 	row->udp = (__u64)skb;
 }
 
@@ -133,6 +139,33 @@ static __always_inline void merged(struct sk_buff *skb, unsigned int len, bool h
 	row->merged++;
 	if (!head_stolen)
 		handle(skb, MERGED);
+}
+
+/* Deeper than the tree of a datagram's fragments can be. */
+#define MAX_DEPTH 32
+
+/*
+ * The fragments of a datagram are complete. The sk_buff of the last to come now holds the first
+ * one's bytes, and becomes the datagram; the first one's own goes (inet_frag_reasm_prepare).
+ */
+static __always_inline void reassembled(struct inet_frag_queue *queue, struct sk_buff *last)
+{
+	struct rb_node *node = BPF_CORE_READ(queue, rb_fragments.rb_node);
+	struct row *row = this_row();
+	struct sk_buff *first;
+
+	for (int i = 0; i < MAX_DEPTH && node; i++) {
+		struct rb_node *before = BPF_CORE_READ(node, rb_left);
+
+		if (!before)
+			break;
+		node = before;
+	}
+	first = (void *)node - bpf_core_field_offset(struct sk_buff, rbnode);
+	if (!row || !node || first == last)
+		return;
+	row->merged++;
+	handle(first, MERGED);
 }
 
 /*
@@ -167,8 +200,11 @@ ON_ENTRY(__kfree_skb_defer, freed(skb, packet_from(skb, loads)), struct sk_buff 
 
 ON_ENTRY(skb_attempt_defer_free, let_go(skb, packet_from(skb, loads)), struct sk_buff *skb)
 
-ON_ENTRY(skb_consume_udp, udp_let_go(skb, packet_from(skb, loads)), struct sock *sk,
-	 struct sk_buff *skb)
+ON_ENTRY(skb_consume_udp, udp_let_go(skb, FIELD(skb, next), length, packet_from(skb, loads)),
+	 struct sock *sk, struct sk_buff *skb, int length)
+
+ON_ENTRY(inet_frag_reasm_prepare, reassembled(queue, last), struct inet_frag_queue *queue,
+	 struct sk_buff *last)
 
 /* head_stolen is a bool, and of a bool argument only the low byte is defined. */
 ON_ENTRY(kfree_skb_partial, merged(skb, FIELD(skb, len), head_stolen & 1), struct sk_buff *skb,
@@ -198,5 +234,20 @@ RAW_TRACEPOINT(kprobe_flush, consume_skb, struct sk_buff *skb)
 {
 	if (is_flush(ctx))
 		handle(skb, FLUSHED);
+	return 0;
+}
+
+/*
+ * Where a list of sk_buffs is freed one by one, not in bulk: a datagram's other fragments hang
+ * on its first one, and go with it.
+ */
+RAW_TRACEPOINT(free_fragment, kfree_skb, struct sk_buff *skb)
+{
+	struct row *row = this_row();
+
+	if (row && fragment_at(skb)) {
+		row->merged++;
+		handle(skb, MERGED);
+	}
 	return 0;
 }

@@ -35,7 +35,7 @@ struct row {
 	/* Scratch: the sk_buff in hand, and why its release must not be counted again. */
 	__u64 handled;
 	__u64 why;
-	__u64 udp;           /* the sk_buff that UDP is letting go of */
+	__u64 udp;           /* the sk_buff that UDP is letting go of; raw: the thread that does */
 	/* Raw tracepoints: TCP's originals. */
 	__u64 outlived;      /* gone before their clone, so their end was not seen */
 	__u64 acked;         /* of these, seen at the ACK */

@@ -4,7 +4,9 @@
  * and on which CPU was it allocated.
  *
  * Received or sent, in this order:
- *   skb_iif != 0             received: it passed __netif_receive_skb_core()
+ *   skb_iif != 0             received: it passed __netif_receive_skb_core(); but not a copy in
+ *                            an error queue (skb_set_err_queue), or for a tap of what is sent
+ *                            on, which are PACKET_OUTGOING
  *   fclone == ORIG           sent by TCP, which keeps the original until the ACK; neither if
  *                            it has no time of sending: TCP filled the one before it up with
  *                            its bytes (tcp_grow_skb), or the connection broke
@@ -51,7 +53,7 @@ static __always_inline enum kind kind_of(struct sk_buff *skb, bool loads)
 	__u8 fclone;
 
 	if (FIELD(skb, skb_iif))
-		return RX;
+		return BITS(skb, pkt_type) == PACKET_OUTGOING ? NEITHER : RX;
 	fclone = BITS(skb, fclone);
 	if (fclone == SKB_FCLONE_ORIG)
 		return FIELD(skb, skb_mstamp_ns) ? TX : NEITHER;
@@ -63,6 +65,29 @@ static __always_inline enum kind kind_of(struct sk_buff *skb, bool loads)
 	if (BITS(skb, pkt_type) == PACKET_OUTGOING)
 		return NEITHER;
 	return TX;
+}
+
+/* include/net/ip.h, net/ipv6.h: where both headers say that this is a fragment */
+#define FRAGMENT_OFFSET 6
+#define IP_MF_OR_OFFSET 0x3fff
+#define NEXTHDR_FRAGMENT 44
+#define ETH_P_IP 0x0800
+
+/*
+ * Is it an IP fragment that this machine puts together? Its header is still as it came, and the
+ * stack is past that; of what is sent on as it is, the data begin before the header.
+ */
+static __always_inline bool is_fragment(struct sk_buff *skb, bool loads)
+{
+	unsigned char *header = FIELD(skb, head) + FIELD(skb, network_header);
+	__u16 word = 0;
+
+	if (FIELD(skb, data) <= header)
+		return false;
+	bpf_probe_read_kernel(&word, sizeof(word), header + FRAGMENT_OFFSET);
+	if (FIELD(skb, protocol) == bpf_htons(ETH_P_IP))
+		return bpf_ntohs(word) & IP_MF_OR_OFFSET;
+	return (word & 0xff) == NEXTHDR_FRAGMENT;
 }
 
 static __always_inline __u32 alloc_cpu_of(struct sk_buff *skb)
@@ -88,6 +113,20 @@ static __always_inline struct packet typed_packet(struct sk_buff *skb)
 }
 
 /* For programs that have just an address: a cast, or a copy, or a helper call a field. */
+static __always_inline bool fragment_at(struct sk_buff *skb)
+{
+#ifdef LOCALITY_BCC
+	struct sk_buff copy;
+
+	bpf_probe_read_kernel(&copy, sizeof(copy), skb);
+	return is_fragment(&copy, true);
+#else
+	if (can_cast)
+		return is_fragment(typed(skb, struct sk_buff), true);
+	return is_fragment(skb, false);
+#endif
+}
+
 static __always_inline struct packet packet_at(struct sk_buff *skb)
 {
 #ifdef LOCALITY_BCC

@@ -17,16 +17,18 @@
  *
  * Which slab caches hold sk_buffs is not exported. The plain one is known by its name.
  * The pairs' cache is often merged with others of its size and has one of their names,
- * so it is learnt: a clone that TCP reads is the second half of a pair, and the cache
- * that the pair then goes back to is the one. User space makes such an exchange at start.
+ * so it is learnt: user space fills a packet into a queue of its own, and frees it (nothing is
+ * sent). Where it may not, a clone that TCP reads is the second half of a pair, and the cache
+ * that the pair then goes back to is the one.
  *
  * Why tcp_probe. A pair's memory goes back with the later of its halves. The driver lets
  * go of the clone long before the ACK, but over loopback and veth the clone is what the
  * peer reads, and mostly outlives the original: its free says nothing of the ACK's CPU.
  *
  * What is not seen: freed memory (so no freed-local); readers that do not copy (splice,
- * sockmap, kTLS, MPTCP); over loopback and veth, the ACK's CPU for originals that are
- * acknowledged while the connection opens or closes, or out of order: counted as unknown.
+ * sockmap, kTLS, MPTCP, MSG_TRUNC); fragments whose datagram never comes about; over loopback
+ * and veth, the ACK's CPU for originals that are acknowledged while the connection
+ * opens or closes, or out of order: counted as unknown.
  */
 #ifndef LOCALITY_SKB_RAW_TRACEPOINTS_H
 #define LOCALITY_SKB_RAW_TRACEPOINTS_H
@@ -34,24 +36,35 @@
 #include "skb_counters.h"
 #include "skb_flush.h"
 
-#define ETH_P_IP 0x0800
 #define TCPHDR_FIN 1
 #define TCPHDR_SYN 2
 #define TCPHDR_ACK 16
 #define MSG_PEEK 2
 #define MSG_ERRQUEUE 0x2000
+#define RCV_SHUTDOWN 1
+
+/* arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/errno.h */
+#define NR_RECVFROM 45
+#define NR_RECVMSG 47
+#define NR_RECVMMSG 299
+#define ENOSYS 38
 
 /*
- * Does the kernel defer datagrams too? Until user space has found out, by reading some
- * itself in this thread, those that consume_skb tells of are counted.
+ * Does the kernel defer datagrams too? Then consume_skb is silent when a thread lets go of the one
+ * it reads, which sock_recv_length tells of right after. Until user space has seen enough: how many
+ * reads had been told of, and how many not.
  */
-GLOBAL(__u32, udp_reader);
-GLOBAL(__u64, udp_consumed);
+GLOBAL(bool, udp_is_settled);
+GLOBAL(__u64, udp_told);
+GLOBAL(__u64, udp_untold);
 
 /* The slab caches, once learnt. */
 GLOBAL(__u64, head_cache);
 GLOBAL(__u64, fclone_cache);
 static __u64 awaited_pair;
+
+/* User space is about to free an original with this sequence number: bit 32, and the number. */
+GLOBAL(__u64, sought);
 
 /* A packet's last user let go of it, on this CPU. */
 static __always_inline void count_packet(struct row *row, enum kind kind, __u32 alloc_cpu)
@@ -116,6 +129,16 @@ static __always_inline bool was_deferred(const unsigned long long *ctx, struct s
 	       !(READ(tcp_part(skb), struct tcp_skb_cb, tcp_flags) & TCPHDR_SYN);
 }
 
+/* Is it a fragment that goes with its datagram, or gave its bytes to it? */
+static __always_inline bool merged_fragment(struct row *row, struct sk_buff *skb,
+					    struct packet packet)
+{
+	if (packet.kind != RX || !is_fragment(skb, true))
+		return false;
+	row->merged++;
+	return true;
+}
+
 TYPED_TRACEPOINT(raw_consume_skb, consume_skb, struct sk_buff *skb)
 {
 	struct packet packet = typed_packet(skb);
@@ -137,9 +160,10 @@ TYPED_TRACEPOINT(raw_consume_skb, consume_skb, struct sk_buff *skb)
 	}
 	if (packet.kind == RX)
 		row->handled = (__u64)skb;
-	if (udp_reader && udp_reader == (__u32)bpf_get_current_pid_tgid() && packet.kind == RX &&
-	    carries(skb, IPPROTO_UDP))
-		udp_consumed++;
+	if (merged_fragment(row, skb, packet))
+		return 0;
+	if (!udp_is_settled && packet.kind == RX && carries(skb, IPPROTO_UDP))
+		row->udp = bpf_get_current_pid_tgid();
 	count_consumed(row, packet);
 	return 0;
 }
@@ -153,8 +177,24 @@ TYPED_TRACEPOINT(raw_kfree_skb, kfree_skb, struct sk_buff *skb)
 		return 0;
 	if (packet.kind == RX)
 		row->handled = (__u64)skb;
-	count_consumed(row, packet);
+	if (!merged_fragment(row, skb, packet))
+		count_consumed(row, packet);
 	return 0;
+}
+
+/*
+ * Does this thread only look (MSG_PEEK)? Told by what its system call came with; io_uring's
+ * reads are not told.
+ */
+static __always_inline bool only_looks(void)
+{
+	struct pt_regs *regs = USER_REGISTERS();
+
+	if ((long)regs->ax != -ENOSYS) /* no call is running */
+		return false;
+	if (regs->orig_ax == NR_RECVFROM || regs->orig_ax == NR_RECVMMSG)
+		return regs->r10 & MSG_PEEK;
+	return regs->orig_ax == NR_RECVMSG && regs->dx & MSG_PEEK;
 }
 
 TYPED_TRACEPOINT(raw_copy_datagram, skb_copy_datagram_iovec, struct sk_buff *skb, int len)
@@ -162,7 +202,7 @@ TYPED_TRACEPOINT(raw_copy_datagram, skb_copy_datagram_iovec, struct sk_buff *skb
 	struct sock *sk = skb->sk;
 	struct cell *cell;
 
-	if (!sk || sk->sk_protocol != IPPROTO_TCP)
+	if (!sk || sk->sk_protocol != IPPROTO_TCP || sk->sk_type != SOCK_STREAM)
 		return 0;
 	if (!fclone_cache && BPF_CORE_READ_BITFIELD(skb, fclone) == SKB_FCLONE_CLONE)
 		awaited_pair = (__u64)skb - bpf_core_type_size(struct sk_buff);
@@ -172,6 +212,8 @@ TYPED_TRACEPOINT(raw_copy_datagram, skb_copy_datagram_iovec, struct sk_buff *skb
 		if (READ(sk, struct tcp_sock, copied_seq) + len - begin < skb->len)
 			return 0; /* more of it is still to be read */
 	}
+	if (only_looks())
+		return 0;
 	cell = cell_of(alloc_cpu_of(skb));
 	if (cell) {
 		cell->consumed[RX]++;
@@ -182,13 +224,23 @@ TYPED_TRACEPOINT(raw_copy_datagram, skb_copy_datagram_iovec, struct sk_buff *skb
 
 TYPED_TRACEPOINT(raw_recv_length, sock_recv_length, struct sock *sk, int ret, int flags)
 {
-	struct row *row;
+	struct row *row = this_row();
+	bool told;
 
-	if (sk->sk_protocol != IPPROTO_UDP || ret < 0 || flags & (MSG_PEEK | MSG_ERRQUEUE))
+	if (!row)
 		return 0;
-	row = this_row();
-	if (row)
-		row->udp_received++;
+	told = !udp_is_settled && row->udp == bpf_get_current_pid_tgid();
+	if (!udp_is_settled)
+		row->udp = 0; /* what it was told of may have been read from another kind of socket */
+	if (sk->sk_protocol != IPPROTO_UDP || sk->sk_type != SOCK_DGRAM || ret < 0 ||
+	    flags & (MSG_PEEK | MSG_ERRQUEUE))
+		return 0;
+	/* The end of a shut socket, and no datagram of 0 bytes. */
+	if (!ret && sk->sk_shutdown & RCV_SHUTDOWN)
+		return 0;
+	row->udp_received++;
+	if (!udp_is_settled)
+		__sync_fetch_and_add(told ? &udp_told : &udp_untold, 1);
 	return 0;
 }
 
@@ -205,11 +257,25 @@ static __always_inline bool is_head_cache(struct kmem_cache *cache)
 	return true;
 }
 
+/* Is this the pair that user space frees for us to see? */
+static __always_inline bool is_sought(const void *memory)
+{
+	struct sk_buff *original = (void *)memory + bpf_core_field_offset(struct sk_buff_fclones, skb1);
+	__u32 begin;
+
+	if (!sought)
+		return false;
+	begin = BPF_CORE_READ(tcp_part(original), seq);
+	return begin == (__u32)sought && BPF_CORE_READ(tcp_part(original), end_seq) == begin + 1 &&
+	       BPF_CORE_READ_BITFIELD_PROBED(original, fclone) == SKB_FCLONE_ORIG;
+}
+
 static __always_inline void learn_caches(const void *memory, struct kmem_cache *cache)
 {
 	if (!head_cache && is_head_cache(cache))
 		head_cache = (__u64)cache;
-	if (!fclone_cache && awaited_pair && (__u64)memory == awaited_pair)
+	if (!fclone_cache &&
+	    (is_sought(memory) || (awaited_pair && (__u64)memory == awaited_pair)))
 		fclone_cache = (__u64)cache;
 }
 

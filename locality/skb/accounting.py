@@ -162,18 +162,20 @@ class TracepointAccount:
     Args:
         udp_is_deferred: This kernel defers datagrams: those read are counted by
             `udp_received`, and the ones that were not local by `udp_returned`, when the
-            flush frees them.
+            flush frees them. None: not known, because none was read yet.
         remote_udp_is_seen: Whether a remote datagram is deferred at all
             (net.core.skb_defer_max above 0). If not, where datagrams were allocated is unknown.
         sees_originals: Whether the slab cache of TCP's originals was learnt.
+
+    The first and the last may be learnt in time, and set then.
     """
 
     def __init__(
-        self, *, udp_is_deferred: bool, remote_udp_is_seen: bool, sees_originals: bool
+        self, *, udp_is_deferred: bool | None, remote_udp_is_seen: bool, sees_originals: bool
     ) -> None:
-        self._udp_is_deferred = udp_is_deferred
+        self.udp_is_deferred = udp_is_deferred
         self._remote_udp_is_seen = remote_udp_is_seen
-        self._sees_originals = sees_originals
+        self.sees_originals = sees_originals
         self._debt = Debt()
         self._acked = Debt()
 
@@ -185,7 +187,7 @@ class TracepointAccount:
         outlived, acked = (np.asarray(grown.rows[name].sum()) for name in ("outlived", "acked"))
         unknown[TX] += self._acked.settle(outlived, acked)
         returned = grown.rows["returned"].sum(axis=0)
-        datagrams = int(grown.rows["udp_received"].sum()) if self._udp_is_deferred else 0
+        datagrams = int(grown.rows["udp_received"].sum()) if self.udp_is_deferred else 0
         udp_local, udp_unknown = datagrams, 0
         if not self._remote_udp_is_seen:
             udp_local, udp_unknown = 0, datagrams
@@ -203,14 +205,14 @@ class TracepointAccount:
         tx = Flow(
             packets=int(packets[TX] + unknown[TX] + returned[TX]),
             # TX completion defers from CPUs other than the alloc CPU only, so all are remote.
-            local=int(local[TX]) if self._sees_originals else None,
+            local=int(local[TX]) if self.sees_originals else None,
             freed_local=None,
             deferred=int(returned[TX]),
             unknown=int(unknown[TX]),
         )
         # Datagrams that UDP frees itself pass no tracepoint of delivery; a share of TCP
         # alone would be taken for that of all.
-        readers_are_seen = self._udp_is_deferred and not udp_unknown
+        readers_are_seen = self.udp_is_deferred is not False and not udp_unknown
         return Figures(
             rx=rx,
             tx=tx,

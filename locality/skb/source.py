@@ -7,12 +7,13 @@ the kernel and never streamed.
 
 from __future__ import annotations
 
+import secrets
 import socket
+import struct
 import time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from threading import get_native_id
 from typing import TYPE_CHECKING, Self
 
 from locality.bpf import kallsyms
@@ -49,6 +50,14 @@ MAX_FLUSH_FUNCTIONS = 16
 MAKERS = ("__alloc_skb", "__build_skb", "build_skb_around", "skb_clone")
 REMEMBERED = 1 << 17
 
+#: include/uapi/linux/tcp.h
+TCP_REPAIR, TCP_REPAIR_QUEUE, TCP_QUEUE_SEQ = 19, 20, 21
+TCP_SEND_QUEUE = 2
+TCP_REPAIR_OFF_NO_WP = -1
+
+#: Reads of datagrams that show whether this kernel defers freeing what was read.
+ENOUGH_READS = 8
+
 RAW_PROGRAMS = (
     "raw_consume_skb",
     "raw_kfree_skb",
@@ -74,7 +83,9 @@ def _function_programs(prefix: str, leave: str) -> Callable[[Kernel], tuple[str,
     """The programs of a rung that hooks functions: those for which this kernel has one."""
 
     def programs(kernel: Kernel) -> tuple[str, ...]:
-        chosen = ["kfree_skbmem", "kfree_skb_partial", "skb_consume_udp"]
+        chosen = [
+            *("kfree_skbmem", "kfree_skb_partial", "skb_consume_udp", "inet_frag_reasm_prepare")
+        ]
         if kernel.has_function("napi_skb_cache_put"):
             chosen.append("napi_skb_cache_put")
         else:
@@ -88,6 +99,8 @@ def _function_programs(prefix: str, leave: str) -> Callable[[Kernel], tuple[str,
             names += [f"{prefix}_skb_attempt_defer_free", f"{leave}_skb_attempt_defer_free"]
         if not _remembers_alloc_cpu(kernel):
             names += [f"{leave}_{name}" for name in MAKERS]
+        if not kernel.has_member("skb_free_array", "skb_count"):
+            names.append("free_fragment")
         return tuple(names)
 
     return programs
@@ -127,8 +140,8 @@ RUNGS = (
     Rung(
         "raw-tracepoint",
         _raw_programs,
-        note="not seen: freed-local; readers by splice, sockmap, kTLS or MPTCP; some FINs that "
-        "come alone; sent packets that find a full deferred list (7.x); over loopback and veth, "
+        note="not seen: freed-local; readers by splice, sockmap, kTLS, MPTCP or MSG_TRUNC; some "
+        "FINs that come alone; fragments that are never put together; sent packets that find a full deferred list (7.x); over loopback and veth, "
         "where TCP packets were consumed whose ACK came while the connection closed",
     ),
 )
@@ -190,55 +203,27 @@ class SkbSource:
                 flush_is_seen=bool(self._flushes),
                 defers=any("defer_free" in name for name in self.footing.programs),
             )
+        variables = self.footing.obj.bss
+        sequence = secrets.randbits(32)
+        variables["sought"] = 1 << 32 | sequence
+        with suppress(OSError):
+            _free_a_packet(sequence)
+        variables["sought"] = 0
         return TracepointAccount(
-            udp_is_deferred=self._learn_whether_udp_is_deferred(),
+            udp_is_deferred=None if "raw_recv_length" in self.footing.programs else False,
             remote_udp_is_seen=_defer_max() > 0,
-            sees_originals=self._learn_slab_caches(),
+            sees_originals=bool(variables["fclone_cache"]),
         )
 
-    def _learn_slab_caches(self) -> bool:
-        """Let the kernel side see a pair of sk_buffs come and go: a TCP exchange on loopback.
-
-        Returns:
-            Whether it knows the cache now. It keeps looking in later traffic if not.
-        """
+    def _learn(self, account: TracepointAccount) -> None:
+        """What the traffic has shown of this kernel by now."""
         variables = self.footing.obj.bss
-        for _ in range(20):
-            # Not socket.create_connection(), which imports encodings.idna to look the host up.
-            with suppress(OSError), socket.socket() as server, socket.socket() as client:
-                server.bind(("127.0.0.1", 0))
-                server.listen()
-                server.settimeout(1)
-                client.settimeout(1)
-                client.connect(server.getsockname())
-                with server.accept()[0] as accepted:
-                    client.send(b"x")
-                    accepted.recv(1)
-            if variables["fclone_cache"]:
-                return True
-        return False
-
-    def _learn_whether_udp_is_deferred(self) -> bool:
-        """Read some datagrams of our own: does the tracepoint consume_skb tell of each?
-
-        Where UDP frees what it read, it does. Where it defers, it tells of none, or of
-        the flush; one datagram in silence decides.
-        """
-        if "raw_recv_length" not in self.footing.programs:
-            return False
-        variables = self.footing.obj.bss
-        variables["udp_reader"] = get_native_id()
-        told = 0
-        datagrams = 8
-        with suppress(OSError), socket.socket(type=socket.SOCK_DGRAM) as receiver:
-            receiver.bind(("127.0.0.1", 0))
-            receiver.settimeout(1)
-            for _ in range(datagrams):
-                receiver.sendto(b"x", receiver.getsockname())
-                receiver.recv(1)
-            told = int(variables["udp_consumed"])
-        variables["udp_reader"] = 0
-        return told < datagrams
+        account.sees_originals = bool(variables["fclone_cache"])
+        told, untold = int(variables["udp_told"]), int(variables["udp_untold"])
+        if account.udp_is_deferred is False or variables["udp_is_settled"] or not told + untold:
+            return
+        account.udp_is_deferred = untold > told
+        variables["udp_is_settled"] = told + untold >= ENOUGH_READS
 
     def _read(self) -> tuple[Array, Array]:
         return self._cells.read(), self._rows.read()
@@ -246,6 +231,8 @@ class SkbSource:
     def read(self) -> Interval:
         """The interval since the last reading; never waits."""
         counted, now = self._read(), time.monotonic()
+        if isinstance(self._account, TracepointAccount):
+            self._learn(self._account)
         figures = self._account.figures(Difference.between(counted, self._counted))
         seconds, self._counted, self._since = now - self._since, counted, now
         return Interval(
@@ -265,6 +252,29 @@ class SkbSource:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+
+def _free_a_packet(sequence: int) -> None:
+    """Fill a packet of TCP into a queue and free it; nothing is sent, and nobody is connected.
+
+    In repair mode, which was made for moving connections between machines, connect() and close()
+    only write down what has happened elsewhere.
+
+    Args:
+        sequence: Its first byte's number.
+
+    Raises:
+        OSError: Not allowed: it needs CAP_NET_ADMIN.
+    """
+    with socket.socket() as unconnected:
+        unconnected.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+        unconnected.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR_QUEUE, TCP_SEND_QUEUE)
+        unconnected.setsockopt(socket.IPPROTO_TCP, TCP_QUEUE_SEQ, struct.pack("=I", sequence))
+        unconnected.connect(("127.0.0.1", 9))
+        # Out of repair mode the packet waits for more bytes; back in it, nothing is said at the end.
+        unconnected.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP)
+        unconnected.send(b"x", socket.MSG_MORE)
+        unconnected.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
 
 
 def _defer_max() -> int:
