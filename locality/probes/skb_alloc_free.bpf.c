@@ -177,6 +177,7 @@ static __always_inline void reassembled(struct inet_frag_queue *queue, struct sk
 	{                                       \
 		const bool loads = true;        \
 						\
+		(void)loads;                    \
 		statement;                      \
 		return 0;                       \
 	}                                       \
@@ -184,6 +185,7 @@ static __always_inline void reassembled(struct inet_frag_queue *queue, struct sk
 	{                                       \
 		const bool loads = false;       \
 						\
+		(void)loads;                    \
 		statement;                      \
 		return 0;                       \
 	}

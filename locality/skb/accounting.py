@@ -123,6 +123,7 @@ class FunctionAccount:
         self._flush_is_seen = flush_is_seen
         self._defers = defers
         self._debt = Debt()
+        self._freed_later, self._taken_back = Debt(), Debt()
 
     def figures(self, grown: Difference) -> Figures:
         """The figures of one interval."""
@@ -133,15 +134,17 @@ class FunctionAccount:
             consumed[home, home] = self._debt.settle(consumed[home, home], deferred.sum(axis=0))
         unknown = grown.rows["unknown"].sum(axis=0)
         packets = consumed.sum(axis=(0, 1)) + unknown
+        # Of packets that were consumed earlier, perhaps: no more in one interval than it has.
+        freed_local = packets - self._freed_later.settle(packets, _local(freed))
+        # Taken back when the list was full, perhaps just after the interval began.
+        sent_home = deferred.sum(axis=(0, 1))
+        sent_home = self._taken_back.settle(np.maximum(sent_home, 0), np.maximum(-sent_home, 0))
         flows = [
             Flow(
                 packets=int(packets[direction]),
                 local=int(_local(consumed)[direction]),
-                freed_local=int(_local(freed)[direction]),
-                # Taken back when the list was full, perhaps just after the interval began.
-                deferred=max(0, int(deferred.sum(axis=(0, 1))[direction]))
-                if self._defers
-                else None,
+                freed_local=int(freed_local[direction]),
+                deferred=int(sent_home[direction]) if self._defers else None,
                 unknown=int(unknown[direction]),
             )
             for direction in (RX, TX)
@@ -178,6 +181,7 @@ class TracepointAccount:
         self.sees_originals = sees_originals
         self._debt = Debt()
         self._acked = Debt()
+        self._flushed_later = Debt()
 
     def figures(self, grown: Difference) -> Figures:
         """The figures of one interval."""
@@ -195,11 +199,13 @@ class TracepointAccount:
         udp_local = int(self._debt.settle(np.asarray(udp_local), np.asarray(remote)))
         packets, local = consumed.sum(axis=(0, 1)), _local(consumed)
         delivered = grown.cells["delivered"]
+        received = np.asarray(packets[RX] + unknown[RX] + datagrams)
         rx = Flow(
-            packets=int(packets[RX] + unknown[RX]) + datagrams,
+            packets=int(received),
             local=int(local[RX]) + udp_local,
             freed_local=None,
-            deferred=int(returned[RX]),
+            # Seen when they come home: no more in one interval than it has packets.
+            deferred=int(received - self._flushed_later.settle(received, returned[RX])),
             unknown=int(unknown[RX]) + udp_unknown,
         )
         tx = Flow(

@@ -26,14 +26,21 @@ def _flow(direction: str, flow: Flow, counts: Counts | None) -> dict[str, Any]:
     }
 
 
-def interval_record(interval: Interval, machine: Topology) -> dict[str, Any]:
-    """An interval as one record; None where the rung cannot see a figure."""
+def interval_record(interval: Interval, machine: Topology, lost_before: int) -> dict[str, Any]:
+    """An interval as one record; None where the rung cannot see a figure.
+
+    Args:
+        interval: What it showed.
+        machine: Whose CPUs they are.
+        lost_before: What the interval before had as ``lost``, which counts since the start.
+    """
     rx, tx = (packets_by_distance(interval, direction, machine) for direction in (RX, TX))
     return {
         "time": interval.time,
         "interval_s": interval.seconds,
         "rung": interval.rung,
         "lost": interval.lost,
+        "lost_in_interval": interval.lost - lost_before,
         **_flow("rx", interval.rx, rx),
         "rx_delivered": interval.delivered,
         "rx_delivered_local": interval.delivered_local,
@@ -53,10 +60,12 @@ class JsonSkb(Output["Interval"]):
     def __init__(self, out: TextIO, machine: Topology, *, matrix: bool = False) -> None:
         super().__init__(out, machine)
         self._matrix = matrix
+        self._lost = 0
 
     def write(self, batch: Interval) -> None:
         """Write an interval."""
-        record = interval_record(batch, self._machine)
+        record = interval_record(batch, self._machine, self._lost)
+        self._lost = batch.lost
         if self._matrix:
             record["matrix"] = dict(zip(("rx", "tx"), batch.matrix.tolist(), strict=True))
         self._out.write(json.dumps(record) + "\n")
@@ -72,10 +81,12 @@ class CsvSkb(Output["Interval"]):
     def __init__(self, out: TextIO, machine: Topology) -> None:
         super().__init__(out, machine)
         self._writer: csv.DictWriter[str] | None = None
+        self._lost = 0
 
     def write(self, batch: Interval) -> None:
         """Write an interval."""
-        record = _flat(interval_record(batch, self._machine))
+        record = _flat(interval_record(batch, self._machine, self._lost))
+        self._lost = batch.lost
         if self._writer is None:
             self._writer = csv.DictWriter(self._out, list(record), lineterminator="\n")
             self._writer.writeheader()

@@ -45,6 +45,7 @@ class TextSkb(Output["Interval"]):
         super().__init__(out, machine)
         self._matrix = matrix
         self._written = 0
+        self._lost = 0
 
     def write(self, batch: Interval) -> None:
         """Write an interval."""
@@ -60,7 +61,8 @@ class TextSkb(Output["Interval"]):
             f"{value:>{width}}" for value, width in zip(rx, (6, 7, 6, 6, 6), strict=True)
         )
         sent = " ".join(f"{value:>{width}}" for value, width in zip(tx, (6, 7, 6, 6), strict=True))
-        self._out.write(f"{clock:8} {received}  {sent} {batch.lost}\n")
+        self._out.write(f"{clock:8} {received}  {sent} {batch.lost - self._lost}\n")
+        self._lost = batch.lost
         if self._matrix:
             self._out.write("".join(line + "\n" for line in self._matrices(batch)))
         self._out.flush()

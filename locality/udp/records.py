@@ -28,19 +28,30 @@ class JsonUdp(Output["UdpInterval"]):
     A socket of no group is a group without ``size``. What is not known is null.
     """
 
+    def __init__(self, out: TextIO, machine: Topology) -> None:
+        super().__init__(out, machine)
+        self._lost = 0
+
     def write(self, batch: UdpInterval) -> None:
         """Write an interval."""
-        self._out.write(json.dumps(udp_record(batch)) + "\n")
+        self._out.write(json.dumps(udp_record(batch, self._lost)) + "\n")
+        self._lost = batch.lost
         self._out.flush()
 
 
-def udp_record(interval: UdpInterval) -> dict[str, Any]:
-    """An interval as one record."""
+def udp_record(interval: UdpInterval, lost_before: int) -> dict[str, Any]:
+    """An interval as one record.
+
+    Args:
+        interval: What it showed.
+        lost_before: What the interval before had as ``lost``, which counts since the start.
+    """
     return {
         "time": interval.time,
         "interval_s": interval.seconds,
         "rung": interval.rung,
         "lost": interval.lost,
+        "lost_in_interval": interval.lost - lost_before,
         "sample_one_in": interval.sample_one_in,
         "sampled": int(interval.sockets["sampled"].sum()),
         "samples_lost": interval.flows_lost,
@@ -114,15 +125,19 @@ class CsvUdp(Output["UdpInterval"]):
         super().__init__(out, machine)
         self._writer: csv.DictWriter[str] = csv.DictWriter(out, NAMES, lineterminator="\n")
         self._writer.writeheader()
+        self._lost = 0
 
     def write(self, batch: UdpInterval) -> None:
         """Write an interval."""
-        self._writer.writerows(_rows(udp_record(batch)))
+        self._writer.writerows(_rows(udp_record(batch, self._lost)))
+        self._lost = batch.lost
         self._out.flush()
 
 
+_OF_INTERVAL = ("time", "interval_s", "rung", "lost", "lost_in_interval")
+
 NAMES = (
-    *("time", "interval_s", "rung", "lost", "group", "netns", "port"),
+    *(*_OF_INTERVAL, "group", "netns", "port"),
     *("imbalance", "effective_sockets", "top_flow", "top_flow_share"),
     *("index", "inode", "address", "socket_share"),
     *(f"socket_{name}" for name in (*READER_SUMS, *_OF_SOCKET)),
@@ -134,7 +149,7 @@ def _rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for group in record["groups"]:
         top = group["top_flow"]
         for socket in group["sockets"]:
-            whole = {name: record[name] for name in ("time", "interval_s", "rung", "lost")}
+            whole = {name: record[name] for name in _OF_INTERVAL}
             whole |= {name: group[name] for name in ("netns", "port", "imbalance")}
             whole |= {
                 "group": spreadsheet_text(group["name"]),

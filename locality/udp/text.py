@@ -30,10 +30,15 @@ _HEADING = ("idx", "worker/tid", "kpps", "share", "Mbit/s", "local", "drops", "p
 class TextUdp(Output["UdpInterval"]):
     """The blocks of each interval."""
 
+    def __init__(self, out: TextIO, machine: Topology) -> None:
+        super().__init__(out, machine)
+        self._lost = 0
+
     def write(self, batch: UdpInterval) -> None:
         """Write an interval."""
         clock = time.strftime("%H:%M:%S", time.localtime(batch.time))
-        lost = f", {batch.lost} lost" if batch.lost else ""
+        lost = f", {batch.lost - self._lost} lost" if batch.lost > self._lost else ""
+        self._lost = batch.lost
         found = balances(batch)
         if not found:
             self._out.write(f"{clock} no datagrams{lost}\n")

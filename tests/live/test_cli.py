@@ -37,7 +37,7 @@ ACCEPT_NAMES = [
     *("laddr", "lport", "raddr", "rport", "wait_ns", "netns", "distance"),
 ]
 SKB_NAMES = {
-    *("time", "interval_s", "rung", "lost"),
+    *("time", "interval_s", "rung", "lost", "lost_in_interval"),
     *("rx_packets", "rx_local", "rx_freed_local", "rx_deferred", "rx_unknown"),
     *("tx_packets", "tx_local", "tx_freed_local", "tx_deferred", "tx_unknown"),
     *("rx_delivered", "rx_delivered_local", "rx_by_distance", "tx_by_distance"),

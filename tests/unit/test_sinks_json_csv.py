@@ -30,7 +30,7 @@ ACCEPT_NAMES = [
     *("laddr", "lport", "raddr", "rport", "wait_ns", "netns", "distance"),
 ]
 SKB_NAMES = [
-    *("time", "interval_s", "rung", "lost"),
+    *("time", "interval_s", "rung", "lost", "lost_in_interval"),
     *("rx_packets", "rx_local", "rx_freed_local", "rx_deferred", "rx_unknown"),
     *("tx_packets", "tx_local", "tx_freed_local", "tx_deferred", "tx_unknown"),
     *("rx_delivered", "rx_delivered_local", "rx_by_distance", "tx_by_distance"),
@@ -237,6 +237,7 @@ def test_skb_json() -> None:
         "interval_s": 0.5,
         "rung": "fentry",
         "lost": 7,
+        "lost_in_interval": 7,
         "rx_packets": 100,
         "rx_local": 60,
         "rx_freed_local": 90,
@@ -252,7 +253,8 @@ def test_skb_json() -> None:
         "tx_unknown": 2,
         "tx_by_distance": dict.fromkeys(("cpu", "core", "llc", "node", "remote", "unknown")),
     }
-    assert second["lost"] == 8
+    # Its neighbours count the interval; this one counts since the start, so both are given.
+    assert (second["lost"], second["lost_in_interval"]) == (8, 1)
 
 
 # Bug: the matrix is printed unasked, transposed, or with the directions exchanged.

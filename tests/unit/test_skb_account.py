@@ -226,6 +226,51 @@ happenings = st.lists(
 )
 
 
+# Packets of a busy interval that come home to be freed in a quiet one: 600 % freed-local. They are
+# counted with later packets, no more than there are, and none is forgotten.
+@pytest.mark.parametrize("flush_is_seen", [True, False])
+def test_freed_in_a_later_interval(*, flush_is_seen: bool) -> None:
+    machine, account = (
+        Machine(flush_is_seen=flush_is_seen),
+        FunctionAccount(flush_is_seen=flush_is_seen, defers=True),
+    )
+    shown = []
+    for consumed, freed in ((7, 0), (2, 4), (0, 3), (8, 4)):
+        for _ in range(consumed):
+            machine.defer(0, 1)
+        machine.flush(freed)
+        flow = account.figures(machine.interval()).rx
+        assert flow.packets == consumed
+        shown.append(flow.freed_local)
+    assert shown == [0, 2, 0, 8]
+    assert sum(filter(None, shown)) == 17 - len(machine.on_lists) - 1  # one is still owed
+
+
+# The same of what tracepoints see come home.
+def test_deferred_and_flushed_later() -> None:
+    machine, account = Machine(), tracepoints()
+    for _ in range(7):
+        machine.read_datagram(0, 1)
+    account.figures(machine.interval())
+    machine.read_datagram(0, 0)
+    machine.flush_datagrams(7)
+    flow = account.figures(machine.interval()).rx
+    assert (flow.packets, flow.deferred) == (1, 1)
+
+
+# A list that was full when the interval began: what is taken back then was deferred before.
+def test_taken_back_in_a_later_interval() -> None:
+    machine, account = Machine(), FunctionAccount(flush_is_seen=True, defers=True)
+    deferred = 0
+    for _ in range(2):
+        machine.defer(0, 1)
+        deferred += account.figures(machine.interval()).rx.deferred or 0
+        machine.find_the_list_full(0, 1)
+    machine.defer(0, 1)
+    deferred += account.figures(machine.interval()).rx.deferred or 0
+    assert deferred == 1
+
+
 # Wherever the readings fall: nothing negative, never more local than there were, behind by no
 # more than what lies on the lists, and exact when they are empty.
 @given(happenings, st.booleans())
