@@ -226,6 +226,25 @@ class Object:
         fd: int = lib.bpf_map__fd(self._map(name))
         return fd
 
+    def wait_for_programs(self, outer: str, inner: str) -> None:
+        """Wait until every run of a program that goes on now has ended.
+
+        The kernel promises that of an update of a map of maps, so that whoever makes one knows
+        that the old inner map is not in use any more (`maybe_wait_bpf_programs`, 4.20).
+
+        Args:
+            outer: A map of maps with room for one.
+            inner: A map that fits into it.
+
+        Raises:
+            LocalityError: The kernel refused.
+        """
+        key, value = ctypes.c_uint32(0), ctypes.c_uint32(self.map_fd(inner))
+        if lib.bpf_map_update_elem(
+            self.map_fd(outer), ctypes.byref(key), ctypes.byref(value), 0
+        ):
+            raise _failure(f"the kernel refused to update the map {outer}")
+
     def map_entries(self, name: str) -> int:
         """The number of entries of a map (of a ring: bytes)."""
         entries: int = lib.bpf_map__max_entries(self._map(name))

@@ -94,10 +94,9 @@ static __always_inline bool read_flow(struct sk_buff *skb, __u16 port, struct fl
 	return true;
 }
 
-static __always_inline void count_flow(const struct flow_key *key)
+static __always_inline void count_flow(const struct flow_key *key, __u32 now)
 {
-	__u32 now = epoch;
-	__u32 table = (now & 1) * possible_cpus + bpf_get_smp_processor_id();
+	__u32 table = HALF(now) * possible_cpus + bpf_get_smp_processor_id();
 	__u32 first = (table * SETS + set_of(key)) * WAYS;
 	struct udp_flow *flow, *least = NULL;
 
@@ -126,17 +125,18 @@ static __always_inline void count_flow(const struct flow_key *key)
 }
 
 /* A datagram is in front of us: note its flow if its turn has come. */
-static __always_inline void sample(struct udp_socket *socket, struct sk_buff *skb)
+static __always_inline void sample(struct udp_socket *socket, struct sk_buff *skb, __u32 now)
 {
+	struct socket_counts *counts = &socket->counts[HALF(now)];
 	struct flow_key key = {};
 
-	__sync_fetch_and_add(&socket->seen, 1);
+	__sync_fetch_and_add(&counts->seen, 1);
 	if (bpf_get_prandom_u32() > sample_below)
 		return;
 	key.netns = socket->netns;
-	__sync_fetch_and_add(&socket->sampled, 1);
+	__sync_fetch_and_add(&counts->sampled, 1);
 	if (read_flow(skb, socket->port, &key))
-		count_flow(&key);
+		count_flow(&key, now);
 }
 
 #endif

@@ -48,16 +48,18 @@ static __always_inline struct sk_buff *head_of_queue(struct sock *sk)
 	return first ? first : first_of(SENDERS_PART(sk));
 }
 
-static __always_inline void gauge(struct udp_socket *row, struct sock *sk, __u32 in_hand)
+static __always_inline void gauge(struct udp_socket *row, struct sock *sk, __u32 in_hand,
+				  __u32 now)
 {
+	struct socket_counts *counts = &row->counts[HALF(now)];
 	__u32 queued = READ(READERS_PART(sk), struct sk_buff_head, qlen) +
 		       READ(SENDERS_PART(sk), struct sk_buff_head, qlen);
 
 	row->queued = queued;
 	row->queued_bytes = READ(sk, struct sock___receiver, sk_backlog.rmem_alloc.counter);
 	row->rcvbuf = READ(sk, struct sock___receiver, sk_rcvbuf);
-	if (queued + in_hand > row->peak)
-		row->peak = queued + in_hand;
+	if (queued + in_hand > counts->peak)
+		counts->peak = queued + in_hand;
 }
 
 static __always_inline __u32 alloc_cpu_of(struct sk_buff *skb)
@@ -69,21 +71,23 @@ static __always_inline __u32 alloc_cpu_of(struct sk_buff *skb)
 	return READ(skb, struct sk_buff___datagram, alloc_cpu);
 }
 
-static __always_inline void remember_head(struct udp_socket *row, struct sk_buff *head)
+static __always_inline void remember_head(struct udp_socket *row, struct sk_buff *head,
+					  __u32 now)
 {
 	bool is_new = row->next != (__u64)head;
 
 	row->next_cpu = alloc_cpu_of(head);
 	__sync_lock_test_and_set(&row->next, (__u64)head);
 	if (is_new)
-		sample(row, head);
+		sample(row, head, now);
 }
 
 /*
  * A datagram of this socket was read: the CPU that allocated it, or UNKNOWN_CPU. `early` is
  * for the answer that sk_data_ready may give later, 0 for nobody.
  */
-static __always_inline __u32 take_head(struct udp_socket *row, struct sock *sk, __u64 early)
+static __always_inline __u32 take_head(struct udp_socket *row, struct sock *sk, __u64 early,
+				       __u32 now)
 {
 	struct sk_buff *head = head_of_queue(sk);
 	__u64 taken = row->next;
@@ -102,7 +106,7 @@ static __always_inline __u32 take_head(struct udp_socket *row, struct sock *sk, 
 		head = head_of_queue(sk);
 	}
 	if (head)
-		remember_head(row, head);
+		remember_head(row, head, now);
 	return cpu;
 }
 
@@ -112,34 +116,36 @@ static __always_inline __u64 early_reader(__u32 row)
 	return ((__u64)bpf_get_smp_processor_id() << 32) | (row + 1);
 }
 
-static __always_inline void answer_early(struct udp_socket *row)
+static __always_inline void answer_early(struct udp_socket *row, __u32 now)
 {
+	__u32 cpu = bpf_get_smp_processor_id();
 	__u64 early = __sync_lock_test_and_set(&row->early, 0);
 	__u32 index = (__u32)early - 1;
 	struct udp_reader *reader;
 
-	if (!early)
+	/* What was read early was read elsewhere: on this CPU, it is not the one we tell of. */
+	if (!early || early >> 32 == cpu)
 		return;
 	reader = bpf_map_lookup_elem(&readers, &index);
-	/* Its row may have a new owner; that it was read early means that it was read elsewhere. */
+	/* Its row may have a new owner. */
 	if (!reader || reader->inode != row->inode)
 		return;
-	__sync_fetch_and_add(&reader->known, 1);
-	count_cell(early >> 32, bpf_get_smp_processor_id());
+	__sync_fetch_and_add(&reader->counts[HALF(now)].known, 1);
+	count_cell(early >> 32, cpu, now);
 }
 
 /* Datagrams have come into the queue. */
-static __always_inline void arrived(struct udp_socket *row, struct sock *sk)
+static __always_inline void arrived(struct udp_socket *row, struct sock *sk, __u32 now)
 {
 	struct sk_buff *head;
 
-	gauge(row, sk, 0);
+	gauge(row, sk, 0, now);
 	if (row->next)
 		return;
-	answer_early(row);
+	answer_early(row, now);
 	head = head_of_queue(sk);
 	if (head)
-		remember_head(row, head);
+		remember_head(row, head, now);
 }
 
 #endif

@@ -31,9 +31,11 @@ char LICENSE[] SEC("license") = "GPL";
 #define UIO_MAXIOV 1024
 #define ENOSYS 38
 #define ENOMEM 12
+#define EAGAIN 11
 
 #define MSG_PEEK 2
 #define MSG_ERRQUEUE 0x2000
+#define RCV_SHUTDOWN 1
 
 /* Gives the object's BTF the layouts, for the reader to check against. */
 struct udp_socket *socket_layout __attribute__((unused));
@@ -45,19 +47,30 @@ const volatile bool sees_batches = false;
 
 static __always_inline bool is_wanted_socket(struct sock *sk)
 {
-	return READ(sk, struct sock, sk_protocol) == IPPROTO_UDP &&
-	       wanted_port(READ(sk, struct sock, __sk_common.skc_num));
+	__u16 port;
+	__u64 inode;
+
+	/* A raw socket has a protocol too. */
+	if (READ(sk, struct sock, sk_protocol) != IPPROTO_UDP ||
+	    READ(sk, struct sock, sk_type) != SOCK_DGRAM)
+		return false;
+	port = READ(sk, struct sock, __sk_common.skc_num);
+	if (port || !port_count)
+		return wanted_port(port);
+	/* It has given its port back (see describe); what has a row was wanted. */
+	inode = inode_of(sk);
+	return bpf_map_lookup_elem(&socket_rows, &inode);
 }
 
-static __always_inline void end_call(struct udp_reader *reader)
+static __always_inline void end_call(struct udp_reader *reader, __u32 now)
 {
 	if (!reader->in_call)
 		return;
 	reader->in_call = 0;
-	reader->batches++;
+	reader->counts[HALF(now)].batches++;
 }
 
-static __always_inline void count_batch(struct udp_reader *reader)
+static __always_inline void count_batch(struct udp_reader *reader, __u32 now)
 {
 	struct pt_regs *regs;
 	__u64 vector, size;
@@ -66,53 +79,59 @@ static __always_inline void count_batch(struct udp_reader *reader)
 		return;
 	regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
 	if (BPF_CORE_READ(regs, orig_ax) != NR_RECVMMSG || (long)BPF_CORE_READ(regs, ax) != -ENOSYS) {
-		end_call(reader);
+		end_call(reader, now);
 		return;
 	}
 	vector = BPF_CORE_READ(regs, si);
 	size = BPF_CORE_READ(regs, dx) & 0xffffffff;
 	if (vector != reader->vector)
-		end_call(reader);
+		end_call(reader, now);
 	reader->vector = vector;
-	reader->batched++;
+	reader->counts[HALF(now)].batched++;
 	reader->in_call++;
 	if (reader->in_call >= size || reader->in_call >= UIO_MAXIOV)
-		end_call(reader);
+		end_call(reader, now);
 }
 
-static __always_inline void count_read(struct udp_reader *reader, __u64 bytes, __u32 alloc_cpu)
+static __always_inline void count_read(struct udp_reader *reader, __u64 bytes, __u32 alloc_cpu,
+				       __u32 now)
 {
+	struct reader_counts *counts = &reader->counts[HALF(now)];
 	__u32 cpu = bpf_get_smp_processor_id();
 
-	reader->datagrams++;
-	reader->bytes += bytes;
-	count_batch(reader);
+	counts->datagrams++;
+	counts->bytes += bytes;
+	count_batch(reader, now);
 	if (alloc_cpu >= possible_cpus)
 		return;
 	/* arrived() adds to it on another CPU. */
-	__sync_fetch_and_add(&reader->known, 1);
-	reader->local += alloc_cpu == cpu;
-	count_cell(cpu, alloc_cpu);
+	__sync_fetch_and_add(&counts->known, 1);
+	counts->local += alloc_cpu == cpu;
+	count_cell(cpu, alloc_cpu, now);
 }
 
-/* A datagram was read, and its sk_buff is in hand. `length` is negative for a peek. */
+/*
+ * A datagram was read, and its sk_buff is in hand. Of a peek `length` is negative, or 0 if nothing
+ * was copied: then the datagram is still in the queue.
+ */
 static __always_inline void consumed(struct sock *sk, struct sk_buff *skb, int length)
 {
 	struct udp_reader *reader;
 	struct udp_socket *row;
+	__u32 now = this_interval();
 	__u64 inode;
 	__u32 index;
 
-	if (length < 0 || !is_wanted_socket(sk) || !wanted_task())
+	if (length < 0 || READ(skb, struct sk_buff, next) || !is_wanted_socket(sk) || !wanted_task())
 		return;
 	inode = inode_of(sk);
-	row = inode ? socket_row(sk, inode) : NULL;
-	reader = row ? reader_row(inode, &index) : NULL;
+	row = inode ? socket_row(sk, inode, now) : NULL;
+	reader = row ? reader_row(inode, &index, now) : NULL;
 	if (!reader)
 		return;
-	gauge(row, sk, 1);
-	sample(row, skb);
-	count_read(reader, length, alloc_cpu_of(skb));
+	gauge(row, sk, 1, now);
+	sample(row, skb, now);
+	count_read(reader, length, alloc_cpu_of(skb), now);
 }
 
 /* The same, and the sk_buff is gone. */
@@ -120,19 +139,19 @@ static __always_inline void received(struct sock *sk, int length)
 {
 	struct udp_reader *reader = NULL;
 	struct udp_socket *row;
-	__u32 index = 0, alloc_cpu;
+	__u32 index = 0, alloc_cpu, now = this_interval();
 	__u64 inode;
 
 	inode = inode_of(sk);
-	row = inode ? socket_row(sk, inode) : NULL;
+	row = inode ? socket_row(sk, inode, now) : NULL;
 	if (!row)
 		return;
 	if (wanted_task())
-		reader = reader_row(inode, &index);
-	alloc_cpu = take_head(row, sk, reader ? early_reader(index) : 0);
-	gauge(row, sk, 1);
+		reader = reader_row(inode, &index, now);
+	alloc_cpu = take_head(row, sk, reader ? early_reader(index) : 0, now);
+	gauge(row, sk, 1, now);
 	if (reader)
-		count_read(reader, length, alloc_cpu);
+		count_read(reader, length, alloc_cpu, now);
 }
 
 /* A read found nothing: recvmmsg() returns with what it has. */
@@ -146,7 +165,24 @@ static __always_inline void found_nothing(struct sock *sk)
 	struct udp_reader *reader = index ? bpf_map_lookup_elem(&readers, index) : NULL;
 
 	if (reader)
-		end_call(reader);
+		end_call(reader, this_interval());
+}
+
+/* A read ended with this: did it take a datagram? Of a shut socket the end is 0 bytes long. */
+static __always_inline bool took_one(struct sock *sk, int ret)
+{
+	return ret > 0 || (!ret && !(READ(sk, struct sock, sk_shutdown) & RCV_SHUTDOWN));
+}
+
+/* A read failed with a datagram in hand, which is gone: the head of the queue is another one. */
+static __always_inline void lost_head(struct sock *sk)
+{
+	__u64 inode = inode_of(sk);
+	__u32 *index = bpf_map_lookup_elem(&socket_rows, &inode);
+	struct udp_socket *row = index ? bpf_map_lookup_elem(&sockets, index) : NULL;
+
+	if (row && row->next)
+		take_head(row, sk, 0, this_interval());
 }
 
 SEC("tp_btf/sock_recv_length")
@@ -154,10 +190,13 @@ int BPF_PROG(raw_recv_length, struct sock *sk, int ret, int flags)
 {
 	if (flags & (MSG_PEEK | MSG_ERRQUEUE) || !is_wanted_socket(sk))
 		return 0;
-	if (ret < 0)
-		found_nothing(sk);
-	else
+	if (took_one(sk, ret)) {
 		received(sk, ret);
+		return 0;
+	}
+	found_nothing(sk);
+	if (ret != -EAGAIN)
+		lost_head(sk);
 	return 0;
 }
 
@@ -165,28 +204,29 @@ int BPF_PROG(raw_recv_length, struct sock *sk, int ret, int flags)
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(raw_found_nothing, struct sock *sk, int ret, int flags)
 {
-	if (ret < 0 && !(flags & (MSG_PEEK | MSG_ERRQUEUE)) && is_wanted_socket(sk))
+	if (!(flags & (MSG_PEEK | MSG_ERRQUEUE)) && is_wanted_socket(sk) && !took_one(sk, ret))
 		found_nothing(sk);
 	return 0;
 }
 
-static __always_inline struct udp_socket *wanted_row(struct sock *sk)
+static __always_inline struct udp_socket *wanted_row(struct sock *sk, __u32 now)
 {
 	__u64 inode;
 
 	if (!is_wanted_socket(sk))
 		return NULL;
 	inode = inode_of(sk);
-	return inode ? socket_row(sk, inode) : NULL;
+	return inode ? socket_row(sk, inode, now) : NULL;
 }
 
 SEC("tp_btf/sk_data_ready")
 int BPF_PROG(raw_data_ready, struct sock *sk)
 {
-	struct udp_socket *row = wanted_row(sk);
+	__u32 now = this_interval();
+	struct udp_socket *row = wanted_row(sk, now);
 
 	if (row)
-		arrived(row, sk);
+		arrived(row, sk, now);
 	return 0;
 }
 
@@ -194,10 +234,11 @@ int BPF_PROG(raw_data_ready, struct sock *sk)
 SEC("tp_btf/sk_data_ready")
 int BPF_PROG(raw_depth, struct sock *sk)
 {
-	struct udp_socket *row = wanted_row(sk);
+	__u32 now = this_interval();
+	struct udp_socket *row = wanted_row(sk, now);
 
 	if (row)
-		gauge(row, sk, 0);
+		gauge(row, sk, 0, now);
 	return 0;
 }
 
@@ -205,12 +246,15 @@ int BPF_PROG(raw_depth, struct sock *sk)
 SEC("tp_btf/udp_fail_queue_rcv_skb")
 int BPF_PROG(raw_fail_queue, int rc, struct sock *sk)
 {
-	struct udp_socket *row = wanted_row(sk);
+	struct socket_counts *counts;
+	__u32 now = this_interval();
+	struct udp_socket *row = wanted_row(sk, now);
 
 	if (!row)
 		return 0;
-	__sync_fetch_and_add(rc == -ENOMEM ? &row->drops : &row->refused, 1);
-	gauge(row, sk, 0);
+	counts = &row->counts[HALF(now)];
+	__sync_fetch_and_add(rc == -ENOMEM ? &counts->drops : &counts->refused, 1);
+	gauge(row, sk, 0, now);
 	return 0;
 }
 

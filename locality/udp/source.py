@@ -9,7 +9,7 @@ themselves are counted in the kernel and never streamed.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 
@@ -39,7 +39,11 @@ if TYPE_CHECKING:
     from locality.arrays import Array
     from locality.bpf.engine import Kernel
 
-#: `struct udp_socket`.
+#: `struct socket_counts`, `struct reader_counts`: what belongs to an interval.
+SOCKET_COUNTS = np.dtype([*((name, "u8") for name in OWN_SUMS), ("peak", "u4"), ("epoch", "u4")])
+READER_COUNTS = np.dtype([(name, "u8") for name in READER_SUMS])
+
+#: `struct udp_socket`; counts: of intervals of even and of odd number.
 SOCKET_ROW = np.dtype(
     [
         ("inode", "u8"),
@@ -47,10 +51,11 @@ SOCKET_ROW = np.dtype(
         ("family", "u2"),
         ("port", "u2"),
         ("address", "u1", (16,)),
-        *((name, "u8") for name in OWN_SUMS),
-        *((name, "u4") for name in GAUGES),
+        ("counts", SOCKET_COUNTS, (2,)),
+        *((name, "u4") for name in GAUGES if name != "peak"),
         ("epoch", "u4"),
         ("next_cpu", "u4"),
+        ("reserved", "u4"),
         ("next", "u8"),
         ("early", "u8"),
     ]
@@ -63,7 +68,7 @@ READER_ROW = np.dtype(
         ("pid", "u4"),
         ("tid", "u4"),
         ("comm", "S16"),
-        *((name, "u8") for name in READER_SUMS),
+        ("counts", READER_COUNTS, (2,)),
         ("vector", "u8"),
         ("in_call", "u4"),
         ("epoch", "u4"),
@@ -80,6 +85,15 @@ MAX_READERS = 8192
 SAMPLE = 16
 
 UdpFilter = Wanted
+
+
+class Counted(NamedTuple):
+    """The counters at one reading: dtypes `SOCKET_ROW`, `READER_ROW`; (2, CPUs, CPUs)."""
+
+    sockets: Array
+    readers: Array
+    cells: Array
+
 
 _IDENTITY = ("inode", "netns", "family", "port", "address")
 
@@ -163,14 +177,12 @@ class UdpSource:
         self._variables = obj.bss
         self._socket_rows = Counters(obj, "sockets", SOCKET_ROW, (MAX_SOCKETS,))
         self._reader_rows = Counters(obj, "readers", READER_ROW, (MAX_READERS,))
-        self._cells = Counters(obj, "cells", np.dtype("u8"), (self.cpus, self.cpus))
+        self._cells = Counters(obj, "cells", np.dtype("u8"), (2, self.cpus, self.cpus))
         self._flow_rows = Counters(obj, "flows", FLOW_ROW, (2, self.cpus * FLOWS_OF_A_CPU))
-        self._samples = 0
-        self._flows_lost = 0
-        self._sockets = self._socket_rows.read()
-        self._readers = self._reader_rows.read()
-        self._matrix = self._cells.read()
-        self._since = time.monotonic()
+        # As they were when an interval of even, or of odd number was read.
+        self._before = [self._counted()] * 2
+        self._since = self._turn()
+        self._before[0] = self._counted()
 
     def _open(self) -> Object:
         constants = {
@@ -184,7 +196,9 @@ class UdpSource:
         }
         obj = Object.open("udp_sockets", constants)
         for name, layout in (
+            ("socket_counts", SOCKET_COUNTS),
             ("udp_socket", SOCKET_ROW),
+            ("reader_counts", READER_COUNTS),
             ("udp_reader", READER_ROW),
             ("udp_flow", FLOW_ROW),
         ):
@@ -194,47 +208,66 @@ class UdpSource:
             ("socket_rows", MAX_SOCKETS),
             ("readers", MAX_READERS),
             ("reader_rows", MAX_READERS),
-            ("cells", self.cpus**2),
+            ("cells", 2 * self.cpus**2),
             ("flows", 2 * self.cpus * FLOWS_OF_A_CPU),
         ):
             obj.resize(name, size)
         return obj
 
-    def read(self) -> UdpInterval:
-        """The interval since the last reading; waits for nothing but the look for groups."""
-        epoch = int(self._variables["epoch"])
-        sockets, readers = self._socket_rows.read(), self._reader_rows.read()
-        matrix, now = self._cells.read(), time.monotonic()
-        self._variables["epoch"] = (epoch + 1) & 0xFFFFFFFF
-        # From here on the other table is written to.
-        flow_rows = self._flow_rows.read()[epoch % 2]
+    def _counted(self) -> Counted:
+        return Counted(self._socket_rows.read(), self._reader_rows.read(), self._cells.read())
 
-        reader_counts = _difference(readers, self._readers, ("inode", "tid"), READER_SUMS)
-        socket_counts = _difference(sockets, self._sockets, ("inode",), OWN_SUMS)
+    def _turn(self) -> float:
+        """Begin the next interval; what belongs to the last one does not change any more.
+
+        Returns:
+            When that was, in seconds of `time.monotonic`.
+        """
+        self._variables["epoch"] = (int(self._variables["epoch"]) + 1) & 0xFFFFFFFF
+        turned = time.monotonic()
+        # Programs may be running that began before.
+        self.footing.obj.wait_for_programs("turn", "inner")
+        return turned
+
+    def read(self) -> UdpInterval:
+        """The interval since the last reading.
+
+        Waits for the probes' runs that began in it (some milliseconds), and for the look for
+        groups.
+        """
+        epoch = int(self._variables["epoch"])
+        half = epoch % 2
+        turned = self._turn()
+        counted, before = self._counted(), self._before[half]
+        self._before[half] = counted
+        flow_rows = self._flow_rows.read()[half]
+
+        readers = _grown(counted.readers, before.readers, ("inode", "tid"), half)
+        sockets = _grown(counted.sockets, before.sockets, ("inode",), half)
         quiet = sockets["epoch"] != epoch
-        socket_counts["peak"][quiet] = sockets["queued"][quiet]
-        self._membership.refresh(socket_counts["inode"][socket_counts["seen"] > 0].tolist())
-        flows, lost = self._flows(flow_rows, epoch, socket_counts)
+        sockets["peak"][quiet] = sockets["queued"][quiet]
+        self._membership.refresh(sockets["inode"][sockets["seen"] > 0].tolist())
+        flows, lost = self._flows(flow_rows, epoch, sockets)
         interval = UdpInterval(
             time=time.time(),
-            seconds=now - self._since,
+            seconds=turned - self._since,
             rung=self.footing.rung.name,
             lost=int(self._variables["homeless"]) + self.footing.obj.skipped_runs(),
-            **self._rows(reader_counts, socket_counts),
+            **self._rows(readers, sockets),
             flows=flows,
             flows_lost=lost,
             sample_one_in=self.sample,
             batches_seen=self._batches_seen,
-            matrix=(matrix - self._matrix).T,
+            matrix=(counted.cells[half] - before.cells[half]).T,
             groups=dict(self._membership.groups),
         )
-        self._sockets, self._readers, self._matrix = sockets, readers, matrix
-        self._since = now
+        self._since = turned
         return interval
 
     def _rows(self, readers: Array, sockets: Array) -> dict[str, Array]:
         """Readers and sockets as `UdpInterval` has them."""
-        readers = readers[readers["datagrams"] > 0]
+        # An interval may have just the answer to what was read in the one before, at its end.
+        readers = readers[(readers["datagrams"] > 0) | (readers["known"] > 0)]
         sockets = self._shown(sockets, readers)
         found = np.zeros(len(sockets), SOCKET)
         for name in (*_IDENTITY, *SOCKET_OWN):
@@ -293,10 +326,7 @@ class UdpSource:
         for name in FLOW_KEY.names or ():
             flows[name] = keys.view(FLOW_KEY)[name]
         np.add.at(flows["samples"], inverse, rows["samples"])
-        # Cumulative, because a sample may be in this reading of the one and the next of the other.
-        self._samples += int(sockets["sampled"].sum()) - int(flows["samples"].sum())
-        lost = max(0, self._samples - self._flows_lost)
-        self._flows_lost += lost
+        lost = int(sockets["sampled"].sum()) - int(flows["samples"].sum())
         return flows[np.argsort(-flows["samples"].astype("i8"), kind="stable")], lost
 
     def close(self) -> None:
@@ -310,10 +340,31 @@ class UdpSource:
         self.close()
 
 
-def _difference(now: Array, before: Array, key: tuple[str, ...], sums: tuple[str, ...]) -> Array:
-    """The rows as they are now, with what their counts grew by; a new owner's began at 0."""
+def _grown(now: Array, before: Array, key: tuple[str, ...], half: int) -> Array:
+    """The rows as they are now, with what their counts grew by; a new owner's began at 0.
+
+    Args:
+        now: With ``counts`` of both halves.
+        before: The same rows at the last reading of this half.
+        key: What tells an owner from the next one.
+        half: Whose counts, which take the place of ``counts``.
+    """
     same = np.logical_and.reduce([now[name] == before[name] for name in key])
-    grown = now.copy()
-    for name in sums:
-        grown[name] -= np.where(same, before[name], 0).astype(now[name].dtype)
+    counts, earlier = now["counts"][:, half], before["counts"][:, half]
+    names = [name for name in now.dtype.names or () if name not in {"counts", "epoch"}]
+    grown = np.zeros(
+        len(now),
+        [
+            *((name, *(now.dtype.fields or {})[name][:1]) for name in names),
+            *((name, counts.dtype[name]) for name in counts.dtype.names or ()),
+        ],
+    )
+    for name in names:
+        grown[name] = now[name]
+    for name in counts.dtype.names or ():
+        grown[name] = counts[name]
+        if name not in {"peak", "epoch"}:
+            # A row that was given away while it was read shows its old owner, and counts of 0.
+            known = same & (counts[name] >= earlier[name])
+            grown[name] -= np.where(known, earlier[name], 0)
     return grown

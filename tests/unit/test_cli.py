@@ -98,7 +98,7 @@ def refused(
         ("accept --ring 0", "--ring"),
         ("accept --format xml", "--format"),
         ("accept --ready-file /", "--ready-file"),
-        ("accept --rung nosuch", "fentry, kprobe, tracepoint, raw-tracepoint"),
+        ("accept --rung nosuch", "kprobe, fentry, tracepoint, raw-tracepoint"),
         ("skb --rung nosuch", "fentry, kprobe, raw-tracepoint"),
         ("skb --interval -1", "--interval"),
         ("skb --interval 0", "--interval"),
