@@ -240,9 +240,7 @@ class Object:
             LocalityError: The kernel refused.
         """
         key, value = ctypes.c_uint32(0), ctypes.c_uint32(self.map_fd(inner))
-        if lib.bpf_map_update_elem(
-            self.map_fd(outer), ctypes.byref(key), ctypes.byref(value), 0
-        ):
+        if lib.bpf_map_update_elem(self.map_fd(outer), ctypes.byref(key), ctypes.byref(value), 0):
             raise _failure(f"the kernel refused to update the map {outer}")
 
     def map_entries(self, name: str) -> int:

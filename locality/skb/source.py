@@ -99,7 +99,9 @@ def _function_programs(prefix: str, leave: str) -> Callable[[Kernel], tuple[str,
             names += [f"{prefix}_skb_attempt_defer_free", f"{leave}_skb_attempt_defer_free"]
         if not _remembers_alloc_cpu(kernel):
             names += [f"{leave}_{name}" for name in MAKERS]
-        if not kernel.has_member("skb_free_array", "skb_count"):
+        # eedade12f4cb "net: kfree_skb_list use kmem_cache_free_bulk", 6.3, as the location is;
+        # kernel headers do not show it.
+        if not (kernel.has_member("skb_free_array", "skb_count") or _tells_location(kernel)):
             names.append("free_fragment")
         return tuple(names)
 
@@ -141,8 +143,9 @@ RUNGS = (
         "raw-tracepoint",
         _raw_programs,
         note="not seen: freed-local; readers by splice, sockmap, kTLS, MPTCP or MSG_TRUNC; some "
-        "FINs that come alone; fragments that are never put together; sent packets that find a full deferred list (7.x); over loopback and veth, "
-        "where TCP packets were consumed whose ACK came while the connection closed",
+        "FINs that come alone; fragments that are never put together; sent packets that find a "
+        "full deferred list (7.x); over loopback and veth, where TCP packets were consumed whose "
+        "ACK came while the connection closed",
     ),
 )
 
@@ -271,7 +274,7 @@ def _free_a_packet(sequence: int) -> None:
         unconnected.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR_QUEUE, TCP_SEND_QUEUE)
         unconnected.setsockopt(socket.IPPROTO_TCP, TCP_QUEUE_SEQ, struct.pack("=I", sequence))
         unconnected.connect(("127.0.0.1", 9))
-        # Out of repair mode the packet waits for more bytes; back in it, nothing is said at the end.
+        # Out of repair mode the packet waits for more bytes; back in it, close() sends nothing.
         unconnected.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP)
         unconnected.send(b"x", socket.MSG_MORE)
         unconnected.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)

@@ -355,7 +355,7 @@ def _grown(now: Array, before: Array, key: tuple[str, ...], half: int) -> Array:
     grown = np.zeros(
         len(now),
         [
-            *((name, *(now.dtype.fields or {})[name][:1]) for name in names),
+            *((name, now.dtype[name]) for name in names),
             *((name, counts.dtype[name]) for name in counts.dtype.names or ()),
         ],
     )

@@ -10,7 +10,6 @@ import ctypes
 import os
 import socket
 import struct
-import threading
 from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING
@@ -63,7 +62,7 @@ def is_one_account(interval: UdpInterval) -> None:
 # A socket that is new between the reading of one table and the next has datagrams in the matrix
 # and none in the rows, and then never again.
 def test_sockets_that_come_and_go(rung: str) -> None:
-    sockets, each = 5 * COUNT, 4
+    sockets, each = COUNT, 4
     read = []
 
     def churn() -> None:
@@ -90,18 +89,35 @@ def test_sockets_that_come_and_go(rung: str) -> None:
 # A reader that is faster than the news of a datagram is told its CPU later; counted in the matrix
 # and not among the local ones, the two differ.
 def test_matrix_and_local_agree(rung: str) -> None:
-    with receiver() as to, sender(to) as one, sender(to) as other:
-        with watching(to.port, rung=rung) as source:
+    def work() -> None:
+        for _ in range(3):
+            exchange(to, one, COUNT, reader_cpu=HERE, sender_cpu=THERE, way="spinning")
+            exchange(to, other, COUNT, reader_cpu=HERE, sender_cpu=HERE, way="spinning")
 
-            def work() -> None:
-                for _ in range(3):
-                    exchange(to, one, COUNT, reader_cpu=HERE, sender_cpu=THERE, way="spinning")
-                    exchange(to, other, COUNT, reader_cpu=HERE, sender_cpu=HERE, way="spinning")
-
-            intervals = read_while(source, work)
+    with (
+        receiver() as to,
+        sender(to) as one,
+        sender(to) as other,
+        watching(to.port, rung=rung) as source,
+    ):
+        intervals = read_while(source, work)
     for interval in intervals:
         is_one_account(interval)
     assert reduce(add, intervals).sockets["datagrams"].sum() == 6 * COUNT
+
+
+def read_until_the_end(to: socket.socket, cpu: int, got: list[int]) -> None:
+    with pinned(cpu):
+        count = 0
+        while to.recv(64) == PAYLOAD:
+            count += 1
+        got.append(count)
+
+
+def send_all(by: socket.socket, cpu: int) -> None:
+    with pinned(cpu):
+        for _ in range(5 * COUNT):
+            by.send(PAYLOAD)
 
 
 # Several senders and several readers at once: heads of the queue are taken by others, and news
@@ -109,36 +125,23 @@ def test_matrix_and_local_agree(rung: str) -> None:
 def test_many_at_once(rung: str) -> None:
     got: list[int] = []
 
-    def read(to: socket.socket, cpu: int) -> None:
-        with pinned(cpu):
-            count = 0
-            while to.recv(64) == PAYLOAD:
-                count += 1
-            got.append(count)
-
-    def send(by: socket.socket, cpu: int) -> None:
-        with pinned(cpu):
-            for _ in range(5 * COUNT):
-                by.send(PAYLOAD)
-
     def work() -> None:
-        readers = [threading.Thread(target=read, args=(to, cpu)) for cpu in (HERE, THERE)]
-        senders = [
-            threading.Thread(target=send, args=(by, cpu))
-            for by, cpu in ((one, HERE), (other, THERE))
-        ]
-        for thread in (*readers, *senders):
-            thread.start()
-        for thread in senders:
-            thread.join(PATIENCE)
-        for _ in readers:
+        with (
+            in_thread(lambda: read_until_the_end(to, HERE, got)),
+            in_thread(lambda: read_until_the_end(to, THERE, got)),
+        ):
+            with in_thread(lambda: send_all(one, HERE)), in_thread(lambda: send_all(other, THERE)):
+                pass
             one.send(b"end")
-        for thread in readers:
-            thread.join(PATIENCE)
+            one.send(b"end")
 
-    with receiver() as to, sender(to) as one, sender(to) as other:
-        with watching(to.port, rung=rung) as source:
-            intervals = read_while(source, work)
+    with (
+        receiver() as to,
+        sender(to) as one,
+        sender(to) as other,
+        watching(to.port, rung=rung) as source,
+    ):
+        intervals = read_while(source, work)
     for interval in intervals:
         is_one_account(interval)
     total = reduce(add, intervals)
@@ -192,18 +195,17 @@ def test_a_raw_socket_is_none(rung: str) -> None:
 # A socket that is disconnected gives its port back; what it got before is still read by it.
 def test_a_disconnected_socket(rung: str) -> None:
     nobody = struct.pack("=H14x", socket.AF_UNSPEC)
-    with receiver() as other, sender(other) as by:
-        with socket.socket(type=socket.SOCK_DGRAM) as to:
-            to.settimeout(PATIENCE)
-            to.connect(other.getsockname())
-            address = to.getsockname()
-            with watching(address[1], rung=rung) as source:
-                for _ in range(COUNT):
-                    other.sendto(PAYLOAD, address)
-                assert _libc.connect(to.fileno(), nobody, len(nobody)) == 0
-                for _ in range(COUNT):
-                    assert to.recv(64) == PAYLOAD
-                interval = source.read()
+    with receiver() as other, sender(other) as by, socket.socket(type=socket.SOCK_DGRAM) as to:
+        to.settimeout(PATIENCE)
+        to.connect(other.getsockname())
+        address = to.getsockname()
+        with watching(address[1], rung=rung) as source:
+            for _ in range(COUNT):
+                other.sendto(PAYLOAD, address)
+            assert _libc.connect(to.fileno(), nobody, len(nobody)) == 0
+            for _ in range(COUNT):
+                assert to.recv(64) == PAYLOAD
+            interval = source.read()
     del by
     assert interval.sockets["port"].tolist() == [address[1]]
     assert interval.sockets["datagrams"].tolist() == [COUNT]

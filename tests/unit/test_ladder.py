@@ -150,7 +150,7 @@ class OneKernel:
         self._arguments = consume_skb_arguments
 
     def has_member(self, struct: str, member: str) -> bool:
-        # The field came with the function (Linux 5.19).
+        # The field came with the function (Linux 5.19). No fragments freed in bulk here.
         return (struct, member) == ("sk_buff", "alloc_cpu") and self.has_function(DEFER)
 
     def has_function(self, name: str) -> bool:
@@ -169,12 +169,15 @@ class OneKernel:
         (
             {"__kfree_skb_defer"},
             1,
-            {"_napi_consume_skb", "___kfree_skb_defer", *(f"<_{name}" for name in MAKERS)},
+            {
+                *("_napi_consume_skb", "___kfree_skb_defer", "free_fragment"),
+                *(f"<_{name}" for name in MAKERS),
+            },
         ),
         (
             {DEFER, "__kfree_skb_defer"},
             1,
-            {"_napi_consume_skb", "___kfree_skb_defer", *DEFER_TWINS},
+            {"_napi_consume_skb", "___kfree_skb_defer", "free_fragment", *DEFER_TWINS},
         ),
         ({DEFER}, 2, {"_napi_consume_skb", "_flush", *DEFER_TWINS}),
         ({DEFER, "napi_skb_cache_put"}, 2, {"_napi_skb_cache_put", "_flush", *DEFER_TWINS}),
@@ -186,10 +189,9 @@ def test_programs_by_what_the_kernel_has(
 ) -> None:
     entering, leaving = twin
     (rung,) = (rung for rung in SKB_RUNGS if rung.name == entering)
-    names = {
-        leaving + name.removeprefix("<") if name.startswith("<") else entering + name
-        for name in {"_kfree_skbmem", "_kfree_skb_partial", "_skb_consume_udp", *expected}
-    }
+    always = ("_kfree_skbmem", "_kfree_skb_partial", "_skb_consume_udp", "_inet_frag_reasm_prepare")
+    prefixes = {"<": leaving, "_": entering}
+    names = {prefixes.get(name[0], "") + name.removeprefix("<") for name in {*always, *expected}}
     chosen = rung.programs(OneKernel(functions, arguments))
     assert sorted(chosen) == sorted(names)
     with Object.open("skb_alloc_free") as obj:
