@@ -17,7 +17,9 @@
  *   napi_skb_cache_put()         a function of its own on 6.12, 6.18 and 7.3; inlined on 5.10
  *                                and 6.1. Where there is none: napi_consume_skb().
  *   skb_consume_udp() defers     6471658dc66c "udp: use skb_attempt_defer_free()", 6.18. Learnt
- *                                from a few datagrams at start (skb_raw_tracepoints.h).
+ *                                from the first datagrams read (skb_raw_tracepoints.h).
+ *   a list freed in bulk         eedade12f4cb "net: kfree_skb_list use kmem_cache_free_bulk",
+ *                                6.3: the fragments of a datagram. Before it: free_fragment().
  *   sock_recv_length             6e6eda44b939 "sock: add tracepoint for send recv length", 6.3.
  *   sk_data_ready (tracepoint)   40e0b0908142 "net/sock: Introduce trace_sk_data_ready()", 6.3.
  *                                Without either, UDP is counted in skb_consume_udp() alone.

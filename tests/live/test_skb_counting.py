@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.live, pytest.mark.skb_rx]
 
 COUNT = 101
-ATTEMPTS = 6
+ATTEMPTS = 10
 #: Of datagrams on lists of deferred ones, raw tracepoints know only later that they were remote.
 ON_THE_LISTS = 2
 
@@ -141,6 +141,25 @@ def test_bytes_looked_at(rung: str, how: str) -> None:
     with SkbSource(rung=rung) as source:
         interval = measure(source, look_and_read, lambda one: delivered_is(one, COUNT))
     assert delivered_is(interval, COUNT), interval
+
+
+# Messages of unix sockets are copied by the same function as TCP's, and are no packets.
+def test_unix_messages_looked_at(rung: str) -> None:
+    def look_and_read() -> None:
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            one, other = socket.socketpair(socket.AF_UNIX, kind)
+            with one, other:
+                for _ in range(COUNT):
+                    one.send(b"x" * 32)
+                    other.recv(64, socket.MSG_PEEK)
+                    other.recv(64)
+
+    def right(interval: Interval) -> bool:
+        return interval.rx.packets == 0 and delivered_is(interval, 0)
+
+    with SkbSource(rung=rung) as source:
+        interval = measure(source, look_and_read, right)
+    assert right(interval), interval
 
 
 # Reading the end of a shut socket gives 0 bytes, and no datagram.
