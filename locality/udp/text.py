@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from locality.stream import Output
 from locality.text import kilo_rate, percent, printable, share, wrap
@@ -13,6 +13,7 @@ from locality.udp.balance import balances
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from locality.machine.topology import Topology
     from locality.summary import Summary
     from locality.udp.balance import Balance
     from locality.udp.interval import UdpInterval
