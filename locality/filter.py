@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
 from locality.errors import LocalityError
+from locality.machine import pid_namespace
+from locality.machine.processes import name_in_kernel
 
 MAX_CHOICES = 64
-COMM_LEN = 16
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,9 @@ class Wanted:
     """What to count; all of it where nothing is chosen.
 
     Attributes:
-        comm: Thread name; the kernel keeps 15 bytes of it, so only these are compared.
-        pids: Process ids, as seen from the initial pid namespace; empty for all.
+        comm: Name of a thread, or of a process: that of its main thread. The kernel keeps 15
+            bytes of it, so only these are compared.
+        pids: Process ids, as our /proc has them; empty for all.
         ports: Local ports; empty for all.
     """
 
@@ -40,7 +41,8 @@ class Wanted:
                     exit_code=2,
                 )
         return {
-            "only_comm": os.fsencode(self.comm or "")[: COMM_LEN - 1],
+            **pid_namespace.rodata(),
+            "only_comm": name_in_kernel(self.comm or ""),
             "pid_count": len(self.pids),
             "only_pids": self.pids,
             "port_count": len(self.ports),

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
     from locality.doctor.facts import Machine
+    from locality.reuseport.evidence import Worker
     from locality.reuseport.group import Group
     from locality.reuseport.survey import FoundGroup
-    from locality.reuseport.workers import Worker
 
 
 def rx_cpus(machine: Machine) -> tuple[int, ...]:

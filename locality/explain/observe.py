@@ -12,8 +12,8 @@ from locality.errors import LocalityError
 from locality.explain.causes import Cause, Place, Share, Tally, attribute, shares
 from locality.explain.remedies import Situation
 from locality.machine import topology
+from locality.reuseport.descriptors import held_sockets
 from locality.reuseport.survey import find, of_one_server
-from locality.reuseport.workers import held_sockets
 from locality.skb.source import SkbSource
 from locality.steering.incoming_cpu import require_effective
 from locality.steering.verify import watching

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from locality.errors import LocalityError
 from locality.lab.namespaces import POLL_S, START_S
 from locality.lab.programs import children
-from locality.reuseport.workers import find, held_sockets
+from locality.reuseport.descriptors import held_sockets
+from locality.reuseport.workers import find
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

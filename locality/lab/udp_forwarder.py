@@ -26,7 +26,7 @@ from locality.lab.network import CLIENT_ADDRESS, SERVER_ADDRESS
 from locality.lab.pinned import run_pinned
 from locality.lab.programs import PYTHON, children
 from locality.lab.shared_rows import Rows, layout, open_rows
-from locality.reuseport.workers import held_sockets
+from locality.reuseport.descriptors import held_sockets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -1,18 +1,71 @@
-"""Whether the processes a user names exist, before waiting for them in vain."""
+"""Processes and threads as /proc shows them: which there are, their names and CPUs.
+
+A thread belongs to a name if it has that name itself, or if the main thread of its process
+has: ``ps`` and ``ss`` print the latter, ``ps -L``, ``top -H`` and ``locality groups`` the former.
+The probes decide the same way (probes/filter.h).
+"""
 
 from __future__ import annotations
 
 import os
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from locality.errors import LocalityError
+from locality.machine.topology import parse_cpu_list
+from locality.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 PROC = Path("/proc")
+NAME_BYTES = 15
+"""So much of a thread's name the kernel keeps."""
+_ONLINE = Path("/sys/devices/system/cpu/online")
+
+
+def processes(proc: Path = PROC) -> list[int]:
+    """The processes of this machine, in order."""
+    return sorted(int(name) for name in os.listdir(proc) if name.isdigit())  # noqa: PTH208
+
+
+def threads(pid: int, proc: Path = PROC) -> list[int]:
+    """The threads of a process, in order; none if it has ended."""
+    with suppress(OSError):
+        return sorted(map(int, os.listdir(f"{proc}/{pid}/task")))  # noqa: PTH208
+    return []
+
+
+def thread_name(pid: int, tid: int, proc: Path = PROC) -> str:
+    """A thread's name with all its blanks; empty if it has ended."""
+    with suppress(OSError):
+        name = (proc / f"{pid}/task/{tid}/comm").read_bytes()
+        return name.removesuffix(b"\n").decode(errors="backslashreplace")
+    return ""
+
+
+def allowed_cpus(pid: int, tid: int, proc: Path = PROC) -> frozenset[int]:
+    """The online CPUs a thread may run on; none if it has ended.
+
+    From /proc like the thread's number: sched_getaffinity() would take the number for one of
+    our own pid namespace, and answer for another thread where that is not /proc's.
+    """
+    with suppress(OSError, ValueError, IndexError):
+        status = (proc / f"{pid}/task/{tid}/status").read_bytes()
+        listed = status.split(b"\nCpus_allowed_list:\t")[1].partition(b"\n")[0]
+        return _cpus(listed.decode("ascii")) & _online()
+    return frozenset()
+
+
+@cache
+def _cpus(text: str) -> frozenset[int]:
+    return frozenset(parse_cpu_list(text))
+
+
+def _online() -> frozenset[int]:
+    return _cpus(_ONLINE.read_text("ascii").strip())
 
 
 def require_pids(pids: Iterable[int], proc: Path = PROC) -> None:
@@ -30,8 +83,29 @@ def require_pids(pids: Iterable[int], proc: Path = PROC) -> None:
             raise LocalityError(f"{pid} is a thread: give the pid of its process")
 
 
+def require_own_proc(proc: Path = PROC) -> None:
+    """Check that /proc shows the processes of our own pid namespace.
+
+    Else its numbers are no use to pidfd_open() and the like, which would take them for those
+    of other processes.
+
+    Raises:
+        LocalityError: It shows those of another one, or none.
+    """
+    try:
+        shown = str((proc / "self").readlink())
+    except OSError:
+        shown = ""
+    if shown != str(os.getpid()):
+        raise LocalityError(
+            "/proc shows the processes of another pid namespace than ours, so its pids mean other "
+            "processes here: mount one of our own (mount -t proc proc /proc, or unshare "
+            "--mount-proc), or enter that namespace (nsenter --target 1 --pid --mount)"
+        )
+
+
 def has_thread_named(comm: str, proc: Path = PROC) -> bool:
-    """Whether any thread has this name now; the kernel keeps 15 bytes of a name."""
+    """Whether any thread belongs to this name now."""
     return any(True for _ in _with_thread_named(comm, proc))
 
 
@@ -41,8 +115,27 @@ def pids_with_thread_named(comm: str, proc: Path = PROC) -> set[int]:
 
 
 def _with_thread_named(comm: str, proc: Path) -> Iterator[int]:
-    wanted = os.fsencode(comm)[:15]
     for path in proc.glob("[0-9]*/task/*/comm"):
         with suppress(OSError):
-            if path.read_bytes().rstrip(b"\n") == wanted:
+            if is_named(path.read_bytes().removesuffix(b"\n"), comm):
                 yield int(path.parts[-4])
+
+
+def is_named(name: bytes, comm: str) -> bool:
+    """Whether a thread's name is the one given: as it is, or as our outputs print it."""
+    return name == os.fsencode(comm)[:NAME_BYTES] or printable(name) == comm
+
+
+def name_in_kernel(comm: str, proc: Path = PROC) -> bytes:
+    """The bytes by which the kernel knows a name that a user gave.
+
+    A name that is not printable is printed with escapes, and can be given like that.
+    """
+    given = os.fsencode(comm)[:NAME_BYTES]
+    if "\\" in comm:
+        for path in proc.glob("[0-9]*/task/*/comm"):
+            with suppress(OSError):
+                name = path.read_bytes().removesuffix(b"\n")
+                if name != given and printable(name) == comm:
+                    return name
+    return given

@@ -142,7 +142,7 @@ static __always_inline void accepted(struct file *file, int listen_fd, int fd)
 	e->wait = since && e->time > since ? e->time - since : 0;
 	e->cpu = bpf_get_smp_processor_id();
 	e->rxcpu = BPF_CORE_READ(sk, __sk_common.skc_incoming_cpu);
-	id = bpf_get_current_pid_tgid();
+	id = own_pid_tgid();
 	e->pid = id >> 32;
 	e->tid = id;
 	e->listen_fd = listen_fd;

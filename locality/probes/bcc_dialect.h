@@ -19,6 +19,8 @@
 #include <linux/fdtable.h>
 #include <linux/ipv6.h>
 #include <linux/nsproxy.h>
+#include <linux/pid.h>
+#include <linux/pid_namespace.h>
 #include <linux/skbuff.h>
 #include <linux/tcp.h>
 #include <net/inet_frag.h>
@@ -123,5 +125,7 @@ struct syscall_trace_exit {
 #define USER_REGISTERS()                                                            \
 	((struct pt_regs *)(BPF_CORE_READ((struct task_struct *)bpf_get_current_task(), stack) + \
 			    THREAD_SIZE - TOP_OF_KERNEL_STACK_PADDING) - 1)
+
+#define UPID_OF(pid, level) (&(pid)->numbers[level])
 
 #endif

@@ -80,5 +80,10 @@
 /* The registers this task entered the kernel with. */
 #define USER_REGISTERS() ((struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf()))
 
+/* Where a struct pid has its number in the namespace of a level. */
+#define UPID_OF(pid, level)                                                                  \
+	((void *)(pid) + bpf_core_field_offset(struct pid, numbers) +                        \
+	 (level) * bpf_core_type_size(struct upid))
+
 #endif
 #endif

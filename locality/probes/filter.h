@@ -6,7 +6,7 @@
 #ifndef LOCALITY_WANTED_H
 #define LOCALITY_WANTED_H
 
-#include "dialect.h"
+#include "pid_namespace.h"
 
 #define COMM_LEN 16
 #define MAX_CHOICES 64
@@ -17,10 +17,38 @@ CONSTANT_ARRAY(__u32, only_pids, MAX_CHOICES);
 CONSTANT(__u32, port_count);
 CONSTANT_ARRAY(__u16, only_ports, MAX_CHOICES);
 
+static __always_inline bool is_only_comm(const char *comm)
+{
+	for (int i = 0; i < COMM_LEN; i++) {
+		if (comm[i] != only_comm[i])
+			return false;
+		if (!comm[i])
+			break;
+	}
+	return true;
+}
+
+/* The thread has this name, or its process has: ps and ss print the one of the main thread. */
+static __always_inline bool has_only_comm(void)
+{
+	struct task_struct *task, *leader;
+	char comm[COMM_LEN] = {};
+
+	bpf_get_current_comm(comm, sizeof(comm));
+	if (is_only_comm(comm))
+		return true;
+	task = (struct task_struct *)bpf_get_current_task();
+	leader = BPF_CORE_READ(task, group_leader);
+	if (leader == task)
+		return false;
+	BPF_CORE_READ_INTO(&comm, leader, comm);
+	return is_only_comm(comm);
+}
+
 static __always_inline bool wanted_task(void)
 {
 	if (pid_count) {
-		__u32 pid = bpf_get_current_pid_tgid() >> 32;
+		__u32 pid = own_pid_tgid() >> 32;
 		bool found = false;
 
 		for (__u32 i = 0; i < MAX_CHOICES && i < pid_count; i++)
@@ -29,17 +57,8 @@ static __always_inline bool wanted_task(void)
 			return false;
 	}
 
-	if (only_comm[0]) {
-		char comm[COMM_LEN] = {};
-
-		bpf_get_current_comm(comm, sizeof(comm));
-		for (int i = 0; i < COMM_LEN; i++) {
-			if (comm[i] != only_comm[i])
-				return false;
-			if (!comm[i])
-				break;
-		}
-	}
+	if (only_comm[0] && !has_only_comm())
+		return false;
 	return true;
 }
 

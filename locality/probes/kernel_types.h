@@ -85,6 +85,9 @@ struct files_struct {
 
 struct task_struct {
 	struct files_struct *files;
+	struct task_struct *group_leader;
+	struct pid *thread_pid;
+	char comm[16];
 };
 
 /* Sockets: include/net/sock.h, include/linux/net.h, tcp.h, net/mptcp/protocol.h */
@@ -95,6 +98,22 @@ struct ns_common {
 
 struct net {
 	struct ns_common ns;
+};
+
+/* Numbers of tasks, one for each pid namespace: include/linux/pid.h, pid_namespace.h */
+
+struct pid_namespace {
+	struct ns_common ns;
+};
+
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1];
 };
 
 typedef struct {

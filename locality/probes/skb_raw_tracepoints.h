@@ -33,6 +33,7 @@
 #ifndef LOCALITY_SKB_RAW_TRACEPOINTS_H
 #define LOCALITY_SKB_RAW_TRACEPOINTS_H
 
+#include "pid_namespace.h"
 #include "skb_counters.h"
 #include "skb_flush.h"
 

@@ -282,7 +282,7 @@ static __always_inline struct udp_reader *free_reader(__u32 *index, __u32 now)
 static __always_inline struct udp_reader *reader_row(__u64 inode, __u32 *index,
 							 __u32 now)
 {
-	__u64 id = bpf_get_current_pid_tgid();
+	__u64 id = own_pid_tgid();
 	struct reader_key key = {.inode = inode, .tid = (__u32)id};
 	__u32 *known = bpf_map_lookup_elem(&reader_rows, &key);
 	struct udp_reader *row;

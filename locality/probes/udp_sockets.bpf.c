@@ -159,7 +159,7 @@ static __always_inline void found_nothing(struct sock *sk)
 {
 	struct reader_key key = {
 		.inode = inode_of(sk),
-		.tid = (__u32)bpf_get_current_pid_tgid(),
+		.tid = (__u32)own_pid_tgid(),
 	};
 	__u32 *index = bpf_map_lookup_elem(&reader_rows, &key);
 	struct udp_reader *reader = index ? bpf_map_lookup_elem(&readers, index) : NULL;

@@ -25,11 +25,13 @@ from locality.reuseport import workers
 from locality.reuseport.borrow import borrowed_socket
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     import numpy as np
 
     from locality.bpf.object import Object
+    from locality.reuseport.descriptors import Descriptors
+    from locality.reuseport.evidence import Seen, Worker
 
 _IPV4_BYTES = 4
 _TCP_LISTEN, _UDP_UNCONNECTED = 0x0A, 0x07  # the states of sockets in a group
@@ -46,7 +48,7 @@ class Member:
 
     Attributes:
         inode: The socket's inode, as in ``socket:[12345]``; 0 for one being closed.
-        workers: The threads that wait for it.
+        workers: The threads that serve it; none if they are not known.
         incoming_cpu: SO_INCOMING_CPU set on the socket, or None.
         backlog: Connections that wait for accept(); None for UDP, or if it is unknown.
         backlog_limit: How many may wait; None in the same cases.
@@ -55,7 +57,7 @@ class Member:
     """
 
     inode: int
-    workers: tuple[workers.Worker, ...] = ()
+    workers: tuple[Worker, ...] = ()
     incoming_cpu: int | None = None
     backlog: int | None = None
     backlog_limit: int | None = None
@@ -63,7 +65,7 @@ class Member:
 
     @property
     def cpus(self) -> frozenset[int]:
-        """The CPUs its workers may run on."""
+        """The CPUs its workers may run on; none if they are not known."""
         return frozenset().union(*(worker.cpus for worker in self.workers))
 
 
@@ -120,7 +122,7 @@ class BoundSocket(NamedTuple):
 
 
 def read_group(pid: int, fd: int) -> Group:
-    """Read the group of a socket of another process, and find its workers.
+    """Read the group of a socket of another process; `with_workers` adds who serves it.
 
     Raises:
         LocalityError: The socket cannot be reached. A kernel that refuses BPF is no
@@ -136,13 +138,29 @@ def read_group(pid: int, fd: int) -> Group:
         try:
             if isinstance(read, LocalityError):
                 raise read
-            group = read(borrowed.fileno())
+            return read(borrowed.fileno())
         except LocalityError as refusal:
-            group = _counted(borrowed, pid, refusal)
-    # Only now: while we held a duplicate we would have been found as a holder ourselves.
-    found = workers.find({member.inode for member in group.members if member.inode})
-    members = (replace(one, workers=found.get(one.inode, ())) for one in group.members)
-    return replace(group, members=tuple(members))
+            return _counted(borrowed, pid, refusal)
+
+
+def with_workers(
+    groups: Sequence[Group],
+    held: Descriptors | None = None,
+    known: Seen | None = None,
+    look: float = 0,
+) -> list[Group]:
+    """The groups with the threads that serve their sockets; see `workers.find`."""
+    inodes = {member.inode for group in groups for member in group.members if member.inode}
+    found = workers.find(inodes, held, known, look) if inodes else {}
+    return [
+        replace(
+            group,
+            members=tuple(
+                replace(member, workers=found.get(member.inode, ())) for member in group.members
+            ),
+        )
+        for group in groups
+    ]
 
 
 def read_from_kernel(fd: int) -> Group:

@@ -1,6 +1,6 @@
 """Every reuseport group of the machine, in every network namespace that has a process.
 
-/proc/PID/net tells which sockets listen or take datagrams, /proc/PID/fd who holds them.
+/proc/PID/net tells which sockets listen or take datagrams, `descriptors` who holds them.
 A holder's socket is borrowed for the moment it takes to read its group (`reuseport`); that
 covers all the group's sockets. A socket that cannot be borrowed, and all of them where BPF is
 refused, are put together by their address. Each file is read once, however many groups
@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from locality.errors import LocalityError
-from locality.machine.processes import pids_with_thread_named
-from locality.reuseport import workers
 from locality.reuseport.borrow import borrowed_socket
+from locality.machine.processes import pids_with_thread_named, processes, require_own_proc
+from locality.reuseport import descriptors
 from locality.reuseport.group import (
     BoundSocket,
     Group,
@@ -31,10 +31,14 @@ from locality.reuseport.group import (
     Reader,
     bound_sockets,
     kernel_reader,
+    with_workers,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+    from locality.reuseport.descriptors import Descriptors
+    from locality.reuseport.evidence import Seen
 
 _TABLES = ("tcp", "tcp6", "udp", "udp6")
 _IPPROTO_MPTCP = 262
@@ -56,7 +60,7 @@ class FoundGroup:
         port: The port.
         netns: Inode of the network namespace, or None if it may not be seen.
         pid: A process that holds a socket of the group and can be reached, or None if there is
-            none.
+            none. A thread of it where that alone has the descriptor.
         fd: The socket's number there, or None.
         group: Its sockets, program and workers.
     """
@@ -126,7 +130,12 @@ class _Asked(NamedTuple):
 
 
 def find(
-    *, ports: Collection[int] = (), pids: Collection[int] = (), comm: str | None = None
+    *,
+    ports: Collection[int] = (),
+    pids: Collection[int] = (),
+    comm: str | None = None,
+    known: Seen | None = None,
+    look: float = 0,
 ) -> list[FoundGroup]:
     """The groups of this machine, sorted by namespace, protocol, port and address.
 
@@ -136,21 +145,32 @@ def find(
         ports: Only on these ports; all if empty.
         pids: Only groups of which one of these processes holds a socket; all if empty.
         comm: Only groups of which a process with a thread of this name holds a socket.
+        known: What was seen before of the threads that serve sockets; it is added to.
+        look: Seconds to look by probe for servers that /proc does not show.
+
+    Raises:
+        LocalityError: /proc is that of another pid namespace.
     """
-    return survey(ports=ports, pids=pids, comm=comm).groups
+    return survey(ports=ports, pids=pids, comm=comm, known=known, look=look).groups
 
 
 def survey(
-    *, ports: Collection[int] = (), pids: Collection[int] = (), comm: str | None = None
+    *,
+    ports: Collection[int] = (),
+    pids: Collection[int] = (),
+    comm: str | None = None,
+    known: Seen | None = None,
+    look: float = 0,
 ) -> Survey:
     """The same as `find`, with a count of the sockets that could not be asked."""
+    require_own_proc()
     places = _places(ports)
-    held = workers.descriptors()
+    held = descriptors.descriptors()
     wanted = {one.inode for sockets in places.values() for one in sockets}
     if pids:
-        wanted &= _held_by(pids, held)
+        wanted &= held.held_by(pids)
     if comm is not None:
-        wanted &= _held_by(pids_with_thread_named(comm), held)
+        wanted &= held.held_by(pids_with_thread_named(comm))
     candidates = {
         place: sockets
         for place, sockets in places.items()
@@ -163,9 +183,9 @@ def survey(
         here, alone = search.groups_at(place, sockets)
         found += (one for one in here if wanted & {m.inode for m in one.group.members})
         unasked += alone
-    inodes = {member.inode for one in found for member in one.group.members if member.inode}
-    serving = workers.find(inodes, held)
-    return Survey(sorted((_served(one, serving) for one in found), key=_order), unasked)
+    served = with_workers([one.group for one in found], held, known, look)
+    groups = (replace(one, group=group) for one, group in zip(found, served, strict=True))
+    return Survey(sorted(groups, key=_order), unasked)
 
 
 def of_one_server(found: list[FoundGroup]) -> list[FoundGroup]:
@@ -190,7 +210,7 @@ def of_one_server(found: list[FoundGroup]) -> list[FoundGroup]:
 class _Search:
     """Looks at sockets."""
 
-    def __init__(self, held: workers.Descriptors, preferred: frozenset[int]) -> None:
+    def __init__(self, held: Descriptors, preferred: frozenset[int]) -> None:
         self._held = held
         self._preferred = preferred
         self._read: Reader | None = None
@@ -238,13 +258,13 @@ class _Search:
         """Whether a socket shares its port, and its group if it can be read."""
         holders = self._held.holders.get(one.inode, ())
         refused = False
-        for pid, fd in sorted(holders, key=lambda holder: holder[0] not in self._preferred):
+        for holder in sorted(holders, key=lambda holder: holder.pid not in self._preferred):
             try:
-                with borrowed_socket(pid, fd) as borrowed:
+                with borrowed_socket(holder.tid, holder.fd) as borrowed:
                     if os.fstat(borrowed.fileno()).st_ino == one.inode:
-                        return self._examine(borrowed, (pid, fd))
+                        return self._examine(borrowed, (holder.tid, holder.fd))
             except LocalityError:
-                refused |= _holds(pid, fd, one.inode)
+                refused |= descriptors.socket_behind(*holder) == one.inode
         waiting = one.waiting if one.listens else None
         unknown = Member(one.inode, backlog=waiting, known=False)
         # Held a moment ago and not now: it was closed, and is of no group any more.
@@ -293,13 +313,6 @@ def _found(place: _Place, asked: _Asked, group: Group) -> FoundGroup:
     )
 
 
-def _served(one: FoundGroup, serving: dict[int, tuple[workers.Worker, ...]]) -> FoundGroup:
-    members = (
-        replace(member, workers=serving.get(member.inode, ())) for member in one.group.members
-    )
-    return replace(one, group=replace(one.group, members=tuple(members)))
-
-
 def _order(one: FoundGroup) -> tuple[int, str, int, str, tuple[int, ...]]:
     inodes = tuple(member.inode for member in one.group.members)
     return (one.netns or 0, one.protocol, one.port, one.address, inodes)
@@ -326,7 +339,7 @@ def _open_now(pid: int, table: str) -> frozenset[int]:
 def _namespaces() -> Collection[tuple[int, int | None]]:
     """A process in each network namespace, and the namespace's inode if it may be seen."""
     found: dict[int, tuple[int, int | None]] = {}
-    for pid in workers.processes():
+    for pid in processes():
         with suppress(OSError):  # it has just ended
             # The tables of a namespace are the same files for all its processes, and this may
             # be asked of anybody's; ns/net may not.
@@ -341,17 +354,6 @@ def _netns(pid: int) -> int | None:
         return Path(f"/proc/{pid}/ns/net").stat().st_ino
     except OSError:
         return None
-
-
-def _held_by(pids: Collection[int], held: workers.Descriptors) -> set[int]:
-    return {inode for inode, holders in held.holders.items() if any(p in pids for p, _ in holders)}
-
-
-def _holds(pid: int, fd: int, inode: int) -> bool:
-    try:
-        return str(Path(f"/proc/{pid}/fd/{fd}").readlink()) == f"socket:[{inode}]"
-    except OSError:
-        return False
 
 
 # --- what a socket says of itself -----------------------------------------------------------

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 
 from locality.reuseport.borrow import borrowed_socket
 from locality.reuseport.group import Group, bound_sockets, read_group
-from locality.reuseport.workers import held_sockets
+from locality.reuseport.descriptors import held_sockets
+from locality.reuseport.group import Group, bound_sockets, read_group, with_workers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+    from locality.reuseport.evidence import Seen
 
 _IPPROTO_MPTCP = 262
 _SO_REUSEPORT = 15  # Python leaves the name out where its C library has none
@@ -47,11 +50,30 @@ class Target:
 
 
 def inspect(pid: int, fd: int) -> Target:
-    """Find out what is behind a pid and fd.
+    """Find out what is behind a pid and fd; see `inspect_all`."""
+    return inspect_all([(pid, fd)])[0]
+
+
+def inspect_all(
+    places: Iterable[tuple[int, int]], known: Seen | None = None, look: float = 0
+) -> list[Target]:
+    """Find out what is behind each pid and fd, with one look at who serves all of it.
+
+    Args:
+        places: The pids and fds.
+        known: What was seen before of the threads that serve their sockets.
+        look: Seconds to look by probe for servers that /proc does not show.
 
     Raises:
-        LocalityError: It cannot be reached, or is not a socket.
+        LocalityError: One cannot be reached, or is not a socket.
     """
+    targets = [_inspect(pid, fd) for pid, fd in places]
+    # Only now: while we held a duplicate we would have been found as a holder ourselves.
+    groups = with_workers([target.group for target in targets], None, known, look)
+    return [replace(target, group=group) for target, group in zip(targets, groups, strict=True)]
+
+
+def _inspect(pid: int, fd: int) -> Target:
     with borrowed_socket(pid, fd) as borrowed:
         target = Target(
             pid=pid,

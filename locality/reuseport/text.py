@@ -15,10 +15,13 @@ from locality.text import printable, wrap
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from locality.reuseport.evidence import Worker
     from locality.reuseport.group import Group, Member
     from locality.reuseport.survey import FoundGroup, Survey
 
 NOT_KNOWN = "?"
+MOST_WORKERS = 8
+"""So many threads of one socket have a row; JSON has them all."""
 SHOWN_INSTRUCTIONS = 12
 """Of a longer program only the beginning is shown: a CPU map of 256 CPUs has 514."""
 
@@ -44,7 +47,7 @@ def table_lines(groups: Iterable[FoundGroup], cpus: Sequence[int]) -> Iterator[s
         yield from wrap(f"{one}, {sockets}, {where}, {how}", "  ")
         yield _HEADING
         for index, member in enumerate(members):
-            yield _row(f"{index}" if one.group.order_known else NOT_KNOWN, member)
+            yield from _rows(f"{index}" if one.group.order_known else NOT_KNOWN, member)
         yield from _program_lines(one, cpus)
 
 
@@ -67,19 +70,28 @@ def notes(survey: Survey) -> Iterator[str]:
         )
 
 
-def _row(index: str, member: Member) -> str:
-    first, *others = member.workers or (None,)
-    worker = NOT_KNOWN
-    if first is not None:
-        more = f" +{len(others)}" if others else ""
-        tid = f"/{first.tid}{more}"
-        worker = _cut(printable(first.comm), 26 - len(tid)) + tid
-    cpus = _cut(format_cpu_list(member.cpus), 13) or NOT_KNOWN
+def _rows(index: str, member: Member) -> Iterator[str]:
+    """A row for a socket with the first thread that serves it, and one for each other."""
     incoming = NOT_KNOWN if not member.known else "-"
     if member.incoming_cpu is not None:
         incoming = str(member.incoming_cpu)
+    first, *others = member.workers[:MOST_WORKERS] or (None,)
     inode = member.inode or NOT_KNOWN
-    return f"  {index:>5} {inode:>10} {worker:<26} {cpus:<13} {incoming:>8} {_backlog(member):>11}"
+    yield f"  {index:>5} {inode:>10} {_worker(first)} {incoming:>8} {_backlog(member):>11}"
+    for worker in others:
+        yield f"  {'':>5} {'':>10} {_worker(worker)}".rstrip()
+    if hidden := member.workers[MOST_WORKERS:]:
+        cpus = format_cpu_list(frozenset().union(*(worker.cpus for worker in hidden)))
+        yield f"  {'':>5} {'':>10} {f'{len(hidden)} more':<26} {_cut(cpus, 13)}"
+
+
+def _worker(worker: Worker | None) -> str:
+    """A thread and its CPUs, as two columns."""
+    if worker is None:
+        return f"{NOT_KNOWN:<26} {NOT_KNOWN:<13}"
+    tid = f"/{worker.tid}"
+    name = _cut(printable(worker.comm), 26 - len(tid)) + tid
+    return f"{name:<26} {_cut(format_cpu_list(worker.cpus), 13):<13}"
 
 
 def _backlog(member: Member) -> str:
@@ -153,13 +165,20 @@ def _object(one: FoundGroup) -> dict[str, Any]:
                 "backlog": member.backlog,
                 "backlog_limit": member.backlog_limit,
                 "known": member.known,
-                "workers": [
-                    {"pid": one.pid, "tid": one.tid, "comm": one.comm, "cpus": sorted(one.cpus)}
-                    for one in member.workers
-                ],
+                "workers": [_as_object(worker) for worker in member.workers] or None,
             }
             for index, member in enumerate(group.members)
         ],
+    }
+
+
+def _as_object(worker: Worker) -> dict[str, Any]:
+    return {
+        "pid": worker.pid,
+        "tid": worker.tid,
+        "comm": worker.comm,
+        "cpus": sorted(worker.cpus),
+        "evidence": worker.evidence.name.lower(),
     }
 
 

@@ -22,7 +22,7 @@ from locality.bpf.counters import Counters
 from locality.bpf.engine import choose
 from locality.bpf.ladder import Footing, Rung, climb
 from locality.errors import LocalityError, Unsupported
-from locality.machine import topology
+from locality.machine import pid_namespace, topology
 from locality.skb.accounting import CELL, ROW, Difference, FunctionAccount, TracepointAccount
 from locality.skb.interval import Interval
 
@@ -185,6 +185,7 @@ class SkbSource:
     def _open(self) -> Object:
         kernel = self._engine.kernel
         constants = {
+            **pid_namespace.rodata(),
             "possible_cpus": self.cpus,
             "can_cast": kernel.has_function("bpf_rdonly_cast"),
             "flush_functions": len(self._flushes),

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from locality.errors import LocalityError, Unsupported
 from locality.reuseport.borrow import borrowed_socket
-from locality.reuseport.workers import descriptors
+from locality.reuseport.descriptors import descriptors
 from locality.steering.plan import unpinned
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def apply(settings: Collection[Setting]) -> None:
     for setting in settings:
         if not (held := holders.get(setting.inode)):
             raise LocalityError(f"socket {setting.inode}: closed meanwhile, or nobody lends it")
-        pid, fd = held[0]
+        pid, fd = held[0].tid, held[0].fd
         with borrowed_socket(pid, fd) as borrowed:
             try:
                 borrowed.setsockopt(socket.SOL_SOCKET, socket.SO_INCOMING_CPU, setting.cpu)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from locality.cbpf.describe import describe
 from locality.machine.processes import pids_with_thread_named
 from locality.reuseport import survey as groups
-from locality.reuseport import workers
+from locality.reuseport.descriptors import descriptors
 from locality.udp.interval import UdpGroup
 
 if TYPE_CHECKING:
@@ -125,5 +125,4 @@ def _held(wanted: Wanted) -> set[int]:
     if wanted.comm is not None:
         named = pids_with_thread_named(wanted.comm)
         pids = pids & named if pids else named
-    holders = workers.descriptors().holders
-    return {inode for inode, who in holders.items() if any(pid in pids for pid, _ in who)}
+    return descriptors().held_by(pids)

@@ -19,7 +19,7 @@ from locality.doctor.values import Unread, Value
 from locality.machine.ethtool import Channels
 from locality.reuseport.group import Group, Member
 from locality.reuseport.survey import FoundGroup
-from locality.reuseport.workers import Worker
+from locality.reuseport.evidence import Worker
 from tests.trees import trees
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from locality.explain.observe import Observation
 from locality.explain.text import cause_lines, seen_lines, tenths
 from locality.reuseport.group import Group, Member
 from locality.reuseport.survey import FoundGroup
-from locality.reuseport.workers import Worker
+from locality.reuseport.evidence import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

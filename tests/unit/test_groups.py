@@ -14,11 +14,11 @@ import pytest
 from locality import cbpf
 from locality.reuseport import group as reuseport
 from locality.reuseport import survey as groups
-from locality.reuseport import workers
+from locality.reuseport import descriptors
 from locality.reuseport.group import Group, Member
 from locality.reuseport.survey import FoundGroup, Survey
 from locality.reuseport.text import answers, json_lines, notes, table_lines
-from locality.reuseport.workers import Worker
+from locality.reuseport.evidence import Worker
 from locality.text import WIDTH
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def test_selection() -> None:
 # borrowing: the tool fails, or shows what it is not.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_what_ends_meanwhile_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    read = workers.descriptors
+    read = descriptors.descriptors
     with group_of(3) as sockets, group_of(1) as gone, group_of(1) as (stranger,):
         expected = {
             sockets[0].getsockname()[1]: sorted(inodes(sockets)[1:]),
@@ -143,13 +143,13 @@ def test_what_ends_meanwhile_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> 
         }
         ports = [*expected, gone[0].getsockname()[1]]
 
-        def then_close() -> workers.Descriptors:
+        def then_close() -> descriptors.Descriptors:
             held = read()
             os.dup2(stranger.fileno(), sockets[0].fileno())
             gone[0].close()
             return held
 
-        monkeypatch.setattr(workers, "descriptors", then_close)
+        monkeypatch.setattr(descriptors, "descriptors", then_close)
         found, unasked = groups.survey(ports=ports)
     assert sorted((one.port, members(one)) for one in found) == sorted(expected.items())
     assert unasked == 0
@@ -158,16 +158,16 @@ def test_what_ends_meanwhile_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> 
 # The same for a socket that is closed after the tables were read and before anyone's
 # descriptors were: nobody holds it, and it is no secret of another user either.
 def test_closed_before_its_holder_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    read = workers.descriptors
+    read = descriptors.descriptors
     with group_of(2) as gone:
         port = gone[0].getsockname()[1]
 
-        def close_then() -> workers.Descriptors:
+        def close_then() -> descriptors.Descriptors:
             for one in gone:
                 one.close()
             return read()
 
-        monkeypatch.setattr(workers, "descriptors", close_then)
+        monkeypatch.setattr(descriptors, "descriptors", close_then)
         assert groups.survey(ports=[port]) == ([], 0)
 
 

@@ -7,7 +7,7 @@ import threading
 import time
 
 from locality.reuseport import group as reuseport
-from locality.reuseport import workers
+from locality.reuseport import descriptors, workers
 from locality.reuseport.target import inspect
 
 # Captured from /proc/PID/net/tcp and udp: two groups, a connection, another user's socket.
@@ -52,16 +52,8 @@ def test_ipv6_and_udp() -> None:
 
 # The set's own "ino:" line is not a target, and inodes are hexadecimal there.
 def test_what_an_epoll_set_watches() -> None:
-    assert workers.parse_epoll_targets(EPOLL) == {0x9267D, 0x9267F}
-    assert workers.parse_epoll_targets("pos:\t0\nino:\t1062\n") == frozenset()
-
-
-def test_what_a_thread_waits_for() -> None:
-    blocked = "288 0x6 0x7ffd6b1f6d00 0x7ffd6b1f6cfc 0x800 0x0 0x0 0x7ffd6b1f6ce8 0x7f0c4bd2c3b3"
-    assert workers.parse_waits_for(blocked) == 6
-    assert workers.parse_waits_for("running") is None
-    assert workers.parse_waits_for("-1 0x7ffd6b1f6ce8 0x7f0c4bd2c3b3") is None
-    assert workers.parse_waits_for("") is None
+    assert descriptors.parse_epoll_targets(EPOLL) == {0x9267D, 0x9267F}
+    assert descriptors.parse_epoll_targets("pos:\t0\nino:\t1062\n") == frozenset()
 
 
 # Threads share every descriptor: taking the process for the worker would give one answer
@@ -94,13 +86,13 @@ def test_threads_are_told_apart_by_what_they_wait_for() -> None:
     assert seen == [[tid] for tid in expected]
 
 
-# A process that holds a socket and waits for it nowhere we can see still serves it alone.
-def test_a_sole_holder_is_the_worker() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        inode = os.fstat(sock.fileno()).st_ino
-        (worker,) = workers.find([inode])[inode]
-    assert (worker.pid, worker.tid) == (os.getpid(), os.getpid())
-    assert worker.cpus >= os.sched_getaffinity(0)
+# Bug: a process that holds a socket and never asks for its connections passes for its worker,
+# and a map sends connections there.
+def test_holding_a_socket_is_not_serving_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        inode = os.fstat(server.fileno()).st_ino
+        assert os.getpid() in {holder.pid for holder in descriptors.descriptors().holders[inode]}
+        assert workers.find([inode]) == {inode: ()}
 
 
 # The hint for a wrong fd: the sockets of this process that do listen.
