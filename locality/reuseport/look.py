@@ -79,6 +79,8 @@ def look(inodes: Collection[int], held: Descriptors, seen: Seen, seconds: float 
             seen.add(served_by(calls.read(), inodes))
             if accepts is not None:
                 seen.add(accepted_by(accepts.read().records, inodes))
+            # One that was kept from running till just before the look waits now.
+            seen.add(waits.watch(inodes, held))
             hidden = waits.unseen(inodes, held, seen)
             if not any(waits.runs(holder.pid) for one in hidden for holder in held.holders[one]):
                 break

@@ -17,9 +17,9 @@ from locality.doctor.running import without_effect
 from locality.doctor.text import as_json, lines
 from locality.doctor.values import Unread, Value
 from locality.machine.ethtool import Channels
+from locality.reuseport.evidence import Worker
 from locality.reuseport.group import Group, Member
 from locality.reuseport.survey import FoundGroup
-from locality.reuseport.evidence import Worker
 from tests.trees import trees
 
 if TYPE_CHECKING:

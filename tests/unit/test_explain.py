@@ -14,9 +14,9 @@ from locality.accept.source import ACCEPT, AcceptBatch
 from locality.explain.causes import Accepted, Cause, Place, Tally, attribute, cause_of, shares
 from locality.explain.observe import Observation
 from locality.explain.text import cause_lines, seen_lines, tenths
+from locality.reuseport.evidence import Worker
 from locality.reuseport.group import Group, Member
 from locality.reuseport.survey import FoundGroup
-from locality.reuseport.evidence import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

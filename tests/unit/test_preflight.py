@@ -6,9 +6,9 @@ import pytest
 
 from locality import cbpf
 from locality.cbpf.describe import describe, option_for
+from locality.reuseport.evidence import Worker
 from locality.reuseport.group import Group, Member
 from locality.reuseport.target import Target
-from locality.reuseport.evidence import Worker
 from locality.steering.preflight import (
     Finding,
     Level,

@@ -6,8 +6,8 @@ import socket
 import threading
 import time
 
-from locality.reuseport import group as reuseport
 from locality.reuseport import descriptors, workers
+from locality.reuseport import group as reuseport
 from locality.reuseport.target import inspect
 
 # Captured from /proc/PID/net/tcp and udp: two groups, a connection, another user's socket.

@@ -11,8 +11,8 @@ from locality import cbpf
 from locality.accept.summary import AcceptSummary
 from locality.errors import LocalityError
 from locality.machine.topology import Distance, Topology
-from locality.reuseport.group import Group, Member
 from locality.reuseport.evidence import Worker
+from locality.reuseport.group import Group, Member
 from locality.steering.plan import AutoMap, by_size
 from locality.steering.verify import receiving_cpus, verdict
 
