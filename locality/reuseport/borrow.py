@@ -15,8 +15,9 @@ import ctypes
 import errno
 import os
 import socket
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from locality.errors import LocalityError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _PIDFD_GETFD_NUMBER = 438  # the same number on every architecture we build for
+_PIDFD_THREAD = os.O_EXCL  # include/uapi/linux/pidfd.h
 _INT_MAX = 2**31 - 1
 
 
@@ -108,7 +110,31 @@ def borrowed_socket(pid: int, fd: int) -> Iterator[socket.socket]:
 def _pidfd_open(pid: int, fd: int) -> int:
     with _PIDFD_OPEN.explained(pid, fd):
         # A number too big for pid_t is as unknown to the kernel as the biggest that fits.
-        return os.pidfd_open(max(-1, min(pid, _INT_MAX)))
+        number = max(-1, min(pid, _INT_MAX))
+        try:
+            return os.pidfd_open(number)
+        except OSError:
+            if _has_alone(number, fd):
+                with suppress(OSError):  # before Linux 6.9
+                    return os.pidfd_open(number, _PIDFD_THREAD)
+            raise
+
+
+def _has_alone(tid: int, fd: int) -> bool:
+    """Whether a thread has a descriptor that the main thread of its process has not.
+
+    A thread can have descriptors of its own (CLONE_FILES), or outlive the main one.
+    """
+    try:
+        status = Path(f"/proc/{tid}/status").read_bytes()
+        pid = int(status.partition(b"\nTgid:\t")[2].partition(b"\n")[0])
+        own = Path(f"/proc/{tid}/fd/{fd}").readlink()
+    except (OSError, ValueError):
+        return False
+    try:
+        return pid != tid and Path(f"/proc/{pid}/fd/{fd}").readlink() != own
+    except OSError:
+        return True
 
 
 def _pidfd_getfd(pidfd: int, pid: int, fd: int) -> int:
