@@ -30,6 +30,7 @@ import numpy as np
 
 from locality import cbpf
 from locality.errors import LocalityError
+from locality.reuseport.evidence import task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,6 +61,11 @@ class Accepted(NamedTuple):
     listen_fd: int
     cpu: int
     rxcpu: int
+
+    @property
+    def task(self) -> str:
+        """``pid 7``, or ``pid 7 tid 9`` for a thread that is not the process's main one."""
+        return task(self.pid, self.tid)
 
 
 @dataclass
@@ -107,7 +113,7 @@ class Place:
 
 
 Places = dict[tuple[int, int], Place]
-"""The listening socket behind each (pid, listening fd)."""
+"""The listening socket behind each (tid, listening fd)."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,7 @@ def attribute(tally: Tally, places: Mapping[tuple[int, int], Place]) -> Attribut
     examples: dict[Cause, Accepted] = {}
     for one, count in tally.counts.most_common():
         if one.cpu != one.rxcpu:
-            cause = cause_of(one, places.get((one.pid, one.listen_fd)))
+            cause = cause_of(one, places.get((one.tid, one.listen_fd)))
             causes[cause] += count
             examples.setdefault(cause, one)
     return Attribution(tally.total, tally.local, tally.lost, causes, examples)
@@ -234,7 +240,7 @@ def shares(tally: Tally, places: Mapping[tuple[int, int], Place]) -> list[Share]
     """What each group accepted; groups that accepted nothing are left out."""
     by_group: dict[FoundGroup, Share] = {}
     for one, count in tally.counts.items():
-        place = places.get((one.pid, one.listen_fd))
+        place = places.get((one.tid, one.listen_fd))
         if place is not None and one.rxcpu >= 0:
             share = by_group.setdefault(place.found, Share(place.found))
             share.counts[place.index, one.rxcpu] += count

@@ -12,7 +12,8 @@ from locality.errors import LocalityError
 from locality.explain.causes import Cause, Place, Share, Tally, attribute, shares
 from locality.explain.remedies import Situation
 from locality.machine import topology
-from locality.reuseport.descriptors import held_sockets
+from locality.reuseport.descriptors import socket_behind
+from locality.reuseport.look import LOOK_S
 from locality.reuseport.survey import find, of_one_server
 from locality.skb.source import SkbSource
 from locality.steering.incoming_cpu import require_effective
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from locality.explain.causes import Attribution, Places
     from locality.machine.topology import Topology
+    from locality.reuseport.evidence import Seen
     from locality.reuseport.survey import FoundGroup
     from locality.steering.verify import Watch
 
@@ -77,14 +79,14 @@ class Observer:
             self.packets.read()
         self.watch.hand_to([tally], seconds)
         packets = self.packets.read().rx if self.packets else None
-        groups = groups_on(self.port, self.netns)
+        groups = groups_on(self.port, self.netns, self.watch.seen, LOOK_S)
         if [_fixed(one) for one in before] != [_fixed(one) for one in groups]:
             raise LocalityError("the port's groups changed while it was measured: measure again")
         if not tally.total:
             raise LocalityError(
                 f"nothing was accepted on port {self.port} in {seconds:g} s: measure under load"
             )
-        places = _places(groups, {one.pid for one in tally.counts})
+        places = _places(groups, tally)
         return Observation(
             seconds,
             groups,
@@ -125,9 +127,15 @@ def observing(port: int, netns: int | None) -> Iterator[Observer]:
         yield Observer(port, netns, machine, watch, packets)
 
 
-def groups_on(port: int, netns: int | None) -> list[FoundGroup]:
-    """The TCP groups on a port; LocalityError if there are none, or of several servers."""
-    found = [one for one in find(ports=[port]) if one.protocol == "tcp"]
+def groups_on(
+    port: int, netns: int | None, known: Seen | None = None, look: float = 0
+) -> list[FoundGroup]:
+    """The TCP groups on a port; see `survey.find`.
+
+    Raises:
+        LocalityError: There are none, or they are of several servers.
+    """
+    found = [one for one in find(ports=[port], known=known, look=look) if one.protocol == "tcp"]
     found = of_one_server([one for one in found if netns in {None, one.netns}])
     if any(member.incoming_cpu is not None for one in found for member in one.group.members):
         try:
@@ -172,15 +180,15 @@ def _spreading(namespaces: set[int | None]) -> tuple[FileChange, ...]:
     return tuple(changes) if len(changes) == 1 else ()
 
 
-def _places(groups: list[FoundGroup], pids: set[int]) -> Places:
+def _places(groups: list[FoundGroup], tally: Tally) -> Places:
     by_inode = {
         member.inode: Place(one, index)
         for one in groups
         for index, member in enumerate(one.group.members)
     }
-    return {
-        (pid, fd): by_inode[inode]
-        for pid in pids
-        for fd, inode in held_sockets(pid).items()
-        if inode in by_inode
-    }
+    places = {}
+    for pid, tid, fd in {(one.pid, one.tid, one.listen_fd) for one in tally.counts}:
+        inode = socket_behind(pid, tid, fd)
+        if inode is not None and inode in by_inode:
+            places[tid, fd] = by_inode[inode]
+    return places

@@ -15,8 +15,9 @@ from locality.changes.server import AffinityChange, GroupPlace, ProgramChange
 from locality.errors import LocalityError
 from locality.explain.causes import Cause
 from locality.machine.topology import format_cpu_list
-from locality.steering.plan import AutoMap
 from locality.steering.verify import likely_rx_cpus
+from locality.steering.plan import AutoMap, LessCapacity
+
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from locality.changes.protocol import Change
     from locality.explain.causes import Attribution, Share
     from locality.machine.topology import Topology
+    from locality.reuseport.evidence import Worker
     from locality.reuseport.group import Group
 
 
@@ -78,6 +80,8 @@ class Situation:
 def remedies(now: Situation) -> dict[Cause, Remedy]:
     """The remedy for each cause there is, where there is one."""
     by_map, by_pin, more = _map(now), _pin(now), _more_workers(now)
+    if by_map and by_pin and not by_map.changes:  # none may be made as the workers are now
+        by_map = by_pin
     enough = by_pin is not None and by_pin.predicted > more.predicted - 0.5
     found = {
         Cause.NOT_PINNED: by_pin,
@@ -106,37 +110,55 @@ def best(now: Situation, found: Mapping[Cause, Remedy]) -> Remedy | None:
 
 
 def _map(now: Situation) -> Remedy | None:
-    """Attach the nearest-worker map to every group it can be made for."""
+    """Attach the nearest-worker map to every group it can be made for.
+
+    None where there is nothing to change; no changes, and the reason, where none may be made.
+    """
     changes: list[Change] = []
+    refused: list[str] = []
     predicted: float = now.elsewhere
     for share in now.shares:
         try:
             change = _program(share, share.found.group, now.machine, _receiving(share, now.machine))
+        except LessCapacity as refusal:
+            refused.append(str(refusal))
+            predicted += share.local[True]
+            continue
         except LocalityError:
             predicted += share.local[True]
             continue
         changes += [change] if change.new != change.old else []
         predicted += _expected(share.found.group, change.new, share.received, _agreement(share))
-    return Remedy((now.attach,), tuple(changes), predicted, _assumed(now)) if changes else None
+    if changes:
+        return Remedy((now.attach,), tuple(changes), predicted, _assumed(now))
+    reasons = tuple(f"# {reason}" for reason in dict.fromkeys(refused))
+    return Remedy(reasons, (), now.attribution.local) if reasons else None
 
 
 def _pin(now: Situation) -> Remedy | None:
-    """Pin every worker to an RX CPU, and attach the map that then fits."""
+    """Pin every worker that is not pinned to a CPU, and attach the map that then fits.
+
+    None where a worker is not known, or a socket or a thread has not just one of the other;
+    where fewer CPUs would be at work than now; or where nothing is left to pin.
+    """
     pins: list[Change] = []
     programs: list[Change] = []
     predicted: float = now.elsewhere
+    taken = set[int]()
     for share in now.shares:
         receiving = _receiving(share, now.machine)
-        homes = _homes(share, receiving)
-        threads = Counter(tid for index in homes for tid in _threads(share, index))
-        if threads and max(threads.values()) > 1:
-            return None  # one thread serves several sockets, and can be on one CPU only
-        members = share.found.group.members
+        threads = _single_threads(share)
+        if threads is None or not taken.isdisjoint(one.tid for one in threads):
+            return None
+        taken.update(one.tid for one in threads)
+        homes = _homes(share, threads, receiving, now.machine.online)
+        allowed = [one.cpus for one in threads]
+        if at_work([frozenset({home}) for home in homes]) < at_work(allowed):
+            return None
         pins += [
-            AffinityChange(tid, members[index].cpus, frozenset({cpu}))
-            for index, cpu in homes.items()
-            for tid in sorted(_threads(share, index))
-            if members[index].cpus != {cpu}
+            AffinityChange(one.tid, one.cpus, frozenset({home}))
+            for one, home in zip(threads, homes, strict=True)
+            if one.cpus != {home}
         ]
         group = _pinned(share.found.group, homes)
         try:
@@ -272,33 +294,65 @@ def _chance(group: Group, program: cbpf.Program, syn: int, cpu: int) -> float:
     return sum(parts) / len(parts)
 
 
-def _homes(share: Share, receiving: Iterable[int]) -> dict[int, int]:
-    """An RX CPU for the workers of each index, busiest CPUs first; who has one keeps it."""
+def _single_threads(share: Share) -> list[Worker] | None:
+    """The thread of each socket; None unless each has one, known and its own."""
+    threads = [member.workers for member in share.found.group.members]
+    known = [workers[0] for workers in threads if len(workers) == 1]
+    tids = {worker.tid for worker in known}
+    accepted = {tid for accepting in share.threads.values() for tid in accepting}
+    if len(known) < len(threads) or len(tids) < len(known) or not accepted <= tids:
+        return None
+    return known
+
+
+def _homes(
+    share: Share, threads: Sequence[Worker], receiving: Iterable[int], online: Iterable[int]
+) -> list[int]:
+    """A CPU for each thread, of those it may run on.
+
+    Who is pinned to one stays there: somebody wanted that. The others get the RX CPUs that are
+    left, the busiest first, and then other CPUs that are free.
+    """
     received = share.received
     cpus = sorted(receiving, key=lambda cpu: (-received[cpu], cpu))
-    served = {i: one.cpus for i, one in enumerate(share.found.group.members) if one.cpus}
-    homes: dict[int, int] = {}
-    for index, allowed in served.items():
-        if len(allowed) == 1 and allowed <= {*cpus} - {*homes.values()}:
-            homes[index] = min(allowed)
-    free = [cpu for cpu in cpus if cpu not in homes.values()]
-    for place, index in enumerate(sorted(served.keys() - homes.keys())):
-        # More workers than RX CPUs: they share.
-        homes[index] = free[place] if place < len(free) else cpus[place % len(cpus)]
-    return homes
+    cpus += sorted(set(online).difference(cpus))
+    homes = {place: min(one.cpus) for place, one in enumerate(threads) if len(one.cpus) == 1}
+    for cpu in cpus:
+        if cpu in homes.values():
+            continue
+        free = [i for i, one in enumerate(threads) if i not in homes and cpu in one.cpus]
+        if free:
+            homes[min(free, key=lambda place: (len(threads[place].cpus), place))] = cpu
+    for place, one in enumerate(threads):  # more threads than CPUs: they share
+        uses = Counter(homes.values())
+        choice = [cpu for cpu in cpus if cpu in one.cpus] or sorted(one.cpus)
+        homes.setdefault(place, min(choice, key=lambda cpu: uses[cpu]))
+    return [homes[place] for place in range(len(threads))]
 
 
-def _threads(share: Share, index: int) -> set[int]:
-    """Those that were seen accepting; else those seen waiting."""
-    waiting = {worker.tid for worker in share.found.group.members[index].workers}
-    return share.threads.get(index) or waiting
+def at_work(allowed: Sequence[frozenset[int]]) -> int:
+    """On how many CPUs at once threads can run that may each run on some.
+
+    The size of a maximum matching of threads and CPUs, by augmenting paths.
+    """
+    runner: dict[int, int] = {}
+
+    def finds_one(thread: int, tried: set[int]) -> bool:
+        for cpu in allowed[thread]:
+            if cpu not in tried:
+                tried.add(cpu)
+                if cpu not in runner or finds_one(runner[cpu], tried):
+                    runner[cpu] = thread
+                    return True
+        return False
+
+    return sum(finds_one(thread, set()) for thread in range(len(allowed)))
 
 
-def _pinned(group: Group, homes: Mapping[int, int]) -> Group:
-    """The group with its workers at home."""
-    members = list(group.members)
-    for index, cpu in homes.items():
-        cpus = frozenset({cpu})
-        workers = tuple(replace(worker, cpus=cpus) for worker in members[index].workers)
-        members[index] = replace(members[index], workers=workers)
+def _pinned(group: Group, homes: Sequence[int]) -> Group:
+    """The group with the one worker of each socket on its CPU."""
+    members = (
+        replace(member, workers=(replace(member.workers[0], cpus=frozenset({home})),))
+        for member, home in zip(group.members, homes, strict=True)
+    )
     return replace(group, members=tuple(members))

@@ -77,9 +77,9 @@ def tenths(told: Attribution) -> dict[Cause, int]:
 def in_words(seen: Observation, cause: Cause) -> str:  # noqa: PLR0911 - one for each cause
     """What happened to the accept that stands for a cause."""
     one = seen.attribution.examples[cause]
-    place = seen.places.get((one.pid, one.listen_fd))
+    place = seen.places.get((one.tid, one.listen_fd))
     if place is None:
-        return f"pid {one.pid} accepts on fd {one.listen_fd}, a socket of none of these groups"
+        return f"{one.task} accepts on fd {one.listen_fd}, a socket of none of these groups"
     group, index = place.group, place.index
     there = f"index {index}, whose worker runs on {_cpus(group.members[index].cpus)}"
     program = _chooser(place)
@@ -87,7 +87,7 @@ def in_words(seen: Observation, cause: Cause) -> str:  # noqa: PLR0911 - one for
         case Cause.NOT_PINNED:
             cpus = _cpus(group.members[index].cpus)
             return (
-                f"pid {one.pid} may run on {cpus}, and accepted on CPU {one.cpu} "
+                f"{one.task} may run on {cpus}, and accepted on CPU {one.cpu} "
                 f"what CPU {one.rxcpu} received"
             )
         case Cause.NO_WORKER:

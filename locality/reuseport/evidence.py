@@ -49,8 +49,13 @@ class Worker:
 
     @property
     def task(self) -> str:
-        """``pid 7``, or ``pid 7 tid 9`` for a thread that is not the process's main one."""
-        return f"pid {self.pid}" + (f" tid {self.tid}" if self.tid != self.pid else "")
+        """Its numbers in words; see `task`."""
+        return task(self.pid, self.tid)
+
+
+def task(pid: int, tid: int) -> str:
+    """``pid 7``, or ``pid 7 tid 9`` for a thread that is not the process's main one."""
+    return f"pid {pid}" + (f" tid {tid}" if tid != pid else "")
 
 
 class Thread(NamedTuple):

@@ -67,10 +67,15 @@ def inspect_all(
     Raises:
         LocalityError: One cannot be reached, or is not a socket.
     """
-    targets = [_inspect(pid, fd) for pid, fd in places]
+    targets = identify(places)
     # Only now: while we held a duplicate we would have been found as a holder ourselves.
     groups = with_workers([target.group for target in targets], None, known, look)
     return [replace(target, group=group) for target, group in zip(targets, groups, strict=True)]
+
+
+def identify(places: Iterable[tuple[int, int]]) -> list[Target]:
+    """The same without the workers of the groups."""
+    return [_inspect(pid, fd) for pid, fd in places]
 
 
 def _inspect(pid: int, fd: int) -> Target:

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING
 
 from locality.errors import LocalityError, Unsupported
 from locality.reuseport.borrow import borrowed_socket
+from locality.machine.topology import format_cpu_list
 from locality.reuseport.descriptors import descriptors
-from locality.steering.plan import unpinned
+from locality.steering.plan import unknown, unpinned
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -65,10 +66,15 @@ def settings_for(group: FoundGroup, cpus: Collection[int]) -> list[Setting]:
             f"{group}: the group has a program, which the kernel asks first: detach it before"
         )
     members = group.group.members
+    if hidden := unknown(group.group):
+        raise LocalityError(
+            f"{group}: who serves index {format_cpu_list(hidden)} is not known, for no thread was "
+            "seen to wait for it, to accept on it or to read from it"
+        )
     if roaming := unpinned(group.group, cpus):
         raise LocalityError(
-            f"{group}: the workers of {len(roaming)} of {len(members)} sockets may run on every "
-            "CPU: pin them first (nginx: worker_cpu_affinity auto)"
+            f"{group}: the workers of {len(roaming)} of {len(members)} sockets may run on several "
+            "CPUs: pin them first (nginx: worker_cpu_affinity auto)"
         )
     settings = []
     for index, member in enumerate(members):

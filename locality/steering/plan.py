@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from locality import cbpf
 from locality.errors import LocalityError
+from locality.machine.topology import format_cpu_list
 from locality.reuseport.group import Group
 from locality.steering.nearest import nearest_map
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable, Mapping
 
     from locality.cbpf import Program
     from locality.machine.topology import Topology
@@ -40,6 +41,10 @@ def by_size(build: Callable[[int], Program]) -> Plan:
     return plan
 
 
+class LessCapacity(LocalityError):  # noqa: N818 - it says why, like the others
+    """A program would leave CPUs without work that have some."""
+
+
 @dataclass(frozen=True)
 class AutoMap:
     """A table from RX CPU to the nearest worker, made from where the workers really are.
@@ -48,7 +53,8 @@ class AutoMap:
         machine: Its CPUs.
         receiving: The CPUs that process packets. The other online CPUs get their nearest
             worker too, so that a packet there is not hashed, but no say in who gets what.
-        force: Go on where workers may run on every CPU.
+        force: Go on where workers may run on several CPUs, and where CPUs would be left
+            without work.
     """
 
     machine: Topology
@@ -59,30 +65,80 @@ class AutoMap:
         """The table for this group.
 
         Raises:
-            LocalityError: The group's order or its workers could not be read, or its
-                workers are not pinned.
+            LessCapacity: It would leave workers' CPUs without work.
+            LocalityError: The group's order or its workers are not known, or its workers may
+                run on several CPUs.
         """
         if not group.order_known:
             raise LocalityError(f"no map can be made: the group's order is not known ({group.how})")
+        if hidden := unknown(group):
+            raise LocalityError(
+                f"no map can be made: who serves index {format_cpu_list(hidden)} is not known, for "
+                "no thread was seen to wait for it, to accept on it or to read from it"
+            )
         workers = [member.cpus for member in group.members]
         if not any(workers):
             raise LocalityError("no map can be made: nobody was seen waiting for these sockets")
-        roaming = unpinned(group, self.machine.online)
-        if roaming and not self.force:
-            raise LocalityError(
-                f"the workers of {len(roaming)} of {len(workers)} sockets may run on every CPU, so "
-                "no map makes them local: pin them first (nginx: worker_cpu_affinity auto); "
-                "--force goes on"
-            )
         others = set(self.machine.online) - self.receiving
-        return cbpf.table(
-            nearest_map(workers, others, self.machine)
-            | nearest_map(workers, self.receiving, self.machine)
-        )
+        local = nearest_map(workers, self.receiving, self.machine)
+        if not self.force:
+            _require_pinned(group, self.machine.online)
+            _require_capacity(group, local, self.receiving)
+        return cbpf.table(nearest_map(workers, others, self.machine) | local)
+
+
+def unknown(group: Group) -> list[int]:
+    """The indexes of sockets whose workers are not known; not of those being closed."""
+    return [i for i, member in enumerate(group.members) if member.inode and not member.workers]
 
 
 def unpinned(group: Group, cpus: Collection[int]) -> list[int]:
-    """The indexes whose worker may run on every one of several CPUs."""
-    if len(cpus) < 2:  # noqa: PLR2004 - on one CPU everybody is at home
-        return []
-    return [index for index, one in enumerate(group.members) if one.cpus.issuperset(cpus)]
+    """The indexes whose workers may run on more than one of some CPUs."""
+    return [i for i, member in enumerate(group.members) if len(member.cpus.intersection(cpus)) > 1]
+
+
+def _require_pinned(group: Group, online: Collection[int]) -> None:
+    """Check that each socket is served on one CPU."""
+    roaming = unpinned(group, online)
+    shared = [i for i in roaming if len(group.members[i].workers) > 1]
+    if shared:
+        raise LocalityError(
+            f"several threads serve index {format_cpu_list(shared)} on several CPUs, and whichever "
+            "wakes first accepts, so no map makes them local: give each thread a socket of its own "
+            "(haproxy: shards by-thread); --force goes on"
+        )
+    if roaming:
+        raise LocalityError(
+            f"the workers of {len(roaming)} of {len(group.members)} sockets may run on several "
+            "CPUs, so no map makes them local: pin them first (nginx: worker_cpu_affinity auto); "
+            "--force goes on"
+        )
+
+
+def _require_capacity(group: Group, mapped: Mapping[int, int], receiving: Collection[int]) -> None:
+    """Check that no CPU is left without connections that gets some now."""
+    fed = _cpus(group, mapped.values())
+    starved = _cpus(group, _fed(group, receiving)) - fed
+    if starved:
+        raise LessCapacity(
+            f"only CPUs {format_cpu_list(receiving)} receive, so a map would leave the workers on "
+            f"CPUs {format_cpu_list(starved)} without any: let more CPUs receive first (locality "
+            "doctor: RSS, RPS); --force goes on"
+        )
+
+
+def _fed(group: Group, receiving: Collection[int]) -> Collection[int]:
+    """The indexes that get what some CPUs receive now: all, if the hash chooses or may do so."""
+    everybody = range(len(group.members))
+    if group.program is None or not group.program.reads <= {"cpu"}:
+        return everybody
+    try:
+        answers = {cbpf.evaluate(group.program, cbpf.Packet(cpu=cpu)) for cpu in receiving}
+    except LocalityError:  # an instruction that is not evaluated
+        return everybody
+    return answers if answers <= {*everybody} else everybody
+
+
+def _cpus(group: Group, indexes: Iterable[int]) -> frozenset[int]:
+    """The CPUs of the workers of some sockets."""
+    return frozenset[int]().union(*(group.members[index].cpus for index in indexes))

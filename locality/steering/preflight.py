@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from locality import cbpf
 from locality.cbpf.describe import describe, others_go
 from locality.machine.topology import format_cpu_list
+from locality.steering.plan import unknown, unpinned
 from locality.text import printable
 
 if TYPE_CHECKING:
@@ -117,11 +118,8 @@ def explain(target: Target, program: cbpf.Program, cpus: Collection[int]) -> lis
         which = f"CPUs {format_cpu_list(local)}" if local else "no CPU"
         lines.append(f"packets of {which} go to a worker that may run there")
     for index, member in enumerate(group.members if group.order_known else ()):
-        served = (
-            ", ".join(f"pid {worker.pid} {printable(worker.comm)}" for worker in member.workers)
-            or "nobody seen"
-        )
-        lines.append(f"index {index}: {served}, CPUs {format_cpu_list(member.cpus)}")
+        served = ", ".join(f"{one.task} {printable(one.comm)}" for one in member.workers) or "?"
+        lines.append(f"index {index}: {served}, CPUs {format_cpu_list(member.cpus) or '?'}")
     return lines
 
 
@@ -233,11 +231,13 @@ def _misplaced(group: Group, program: cbpf.Program, cpus: Collection[int]) -> It
     if not group.order_known:
         yield "whether worker i is on CPU i is not checked: the group's order could not be read"
         return
-    served = [member for member in group.members if member.workers]
-    if served and len(cpus) > 1 and all(member.cpus.issuperset(cpus) for member in served):
+    if unknown(group):  # said already, and nothing is advised from what is left
+        return
+    if roaming := unpinned(group, cpus):
         yield (
-            "the workers may run on every CPU, so no program can make them local; "
-            "pin them first (nginx: worker_cpu_affinity auto)"
+            f"the workers of {len(roaming)} of {len(group.members)} sockets may run on several "
+            "CPUs, so no program can make them local; pin them first (nginx: worker_cpu_affinity "
+            "auto)"
         )
         return
     fitting = fitting_map(group, cpus)

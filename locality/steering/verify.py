@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,8 @@ import numpy as np
 from locality.accept.source import AcceptSource, Filter
 from locality.accept.summary import AcceptSummary
 from locality.machine.distance import by_distance, distance_text
+from locality.reuseport.evidence import Seen
+from locality.reuseport.look import accepted_by
 from locality.stream import interruptible, stream
 from locality.text import percent, share
 
@@ -37,11 +39,13 @@ class Watch:
 
     Attributes:
         namespaces: Their inodes; empty for all.
+        seen: The threads that accepted so far, by socket.
     """
 
     source: AcceptSource
     machine: Topology
     namespaces: frozenset[int]
+    seen: Seen = field(default_factory=Seen)
 
     def count(self, seconds: float) -> AcceptSummary:
         """Count for so many seconds.
@@ -57,7 +61,7 @@ class Watch:
         """Hand what is accepted in so many seconds to sinks; see `count` for errors."""
         lost = self.source.read().lost  # what lies in the ring is from before
         begin = time.monotonic()
-        within = [_Within(self.namespaces, lost, sink) for sink in sinks]
+        within = [_Within(self.namespaces, lost, sink) for sink in (*sinks, Serving(self.seen))]
         stream(self.source, within, duration=seconds)
         if time.monotonic() - begin < seconds:  # what would come next must not
             raise KeyboardInterrupt
@@ -66,6 +70,17 @@ class Watch:
         """Let pass what was sent on its way before a change."""
         with interruptible() as wait:
             wait(SETTLE_S)
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A sink that notes who accepted on which socket."""
+
+    seen: Seen
+
+    def write(self, batch: AcceptBatch) -> None:
+        """Note a batch."""
+        self.seen.add(accepted_by(batch.records))
 
 
 @dataclass(frozen=True)

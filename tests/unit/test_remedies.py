@@ -11,7 +11,7 @@ from locality import cbpf
 from locality.changes.kernel import FileChange
 from locality.changes.server import AffinityChange, ProgramChange
 from locality.explain.causes import Cause, attribute, shares
-from locality.explain.remedies import Situation, best, remedies
+from locality.explain.remedies import Situation, at_work, best, remedies
 from tests.unit.test_explain import PID, PINNED, found, places_of, tally
 from tests.unit.test_steering import MACHINE
 
@@ -124,3 +124,63 @@ def test_what_is_left_alone() -> None:
 def test_what_is_in_no_group_stays_as_it_is() -> None:
     now = situation(PINNED, tally((0, 0, 1, 50), (5, 0, 0, 30), (5, 0, 1, 20)))
     assert remedies(now)[Cause.NO_PROGRAM].predicted == 80
+
+
+# Bug: a thread that its operator pinned is moved, because another place would suit the map.
+def test_an_operators_pin_is_kept() -> None:
+    mixed = found([1], range(4))
+    now = situation(mixed, tally((0, 1, 0, 500), (1, 0, 1, 500), (1, 2, 0, 500)))
+    remedy = remedies(now)[Cause.NOT_PINNED]
+    assert pins(remedy) == {PID + 1: frozenset({0})}
+    crossed = found([1], [0], program=cbpf.cpu(2))
+    now = situation(crossed, tally((0, 1, 0, 500), (1, 0, 1, 500)))
+    assert all(not pins(remedy) for remedy in remedies(now).values())
+
+
+# Bug: a thread is pinned to a CPU outside of those it may use, as of its container.
+def test_a_pin_stays_within_what_is_allowed() -> None:
+    container = found([2, 3], [2, 3])
+    now = situation(container, tally((0, 2, 3, 500), (1, 3, 2, 500)))
+    assert set(pins(remedies(now)[Cause.NOT_PINNED]).values()) == {frozenset({2}), frozenset({3})}
+
+
+# Bug: all workers are pinned to the only CPU that receives: "100 % local", and half of the server
+# or less; or a map gives all connections to its worker.
+def test_nothing_leaves_cpus_without_work() -> None:
+    free = found(range(4), range(4))
+    now = situation(free, tally((0, 1, 0, 500), (1, 2, 0, 500)))
+    assert all(not remedy.changes for remedy in remedies(now).values())
+    assert applied(now) is None
+    pinned = found([0], [1])
+    now = situation(pinned, tally((0, 0, 0, 250), (1, 1, 0, 250)))
+    (remedy,) = remedies(now).values()
+    assert (remedy.changes, remedy.predicted) == ((), now.attribution.local)
+    assert "CPUs 1" in remedy.commands[0]
+    assert applied(now) is None
+
+
+# Bug: several threads of one socket are pinned together; what nobody was seen to serve is pinned
+# or mapped from a guess.
+def test_what_is_not_one_known_thread_a_socket_is_not_pinned() -> None:
+    free = found(range(4), range(4))
+    first, second = free.group.members
+    both = (*first.workers, replace(first.workers[0], tid=99))
+    for changed in (replace(first, workers=both), replace(first, workers=())):
+        group = replace(free.group, members=(changed, second))
+        now = situation(replace(free, group=group), tally((1, 1, 0, 500), (1, 0, 1, 500)))
+        assert all(not remedy.changes for remedy in remedies(now).values())
+
+
+# Bug: workers that can run on two CPUs between them count for as many as there are workers.
+@pytest.mark.parametrize(
+    ("allowed", "cpus"),
+    [
+        ([{0}, {0}], 1),
+        ([{0, 1}, {0, 1}, {0, 1}], 2),
+        ([{0, 1}, {0}], 2),
+        ([{0, 1}, {1, 2}, {0}], 3),
+        ([], 0),
+    ],
+)
+def test_on_how_many_cpus_threads_can_be_at_work(allowed: list[set[int]], cpus: int) -> None:
+    assert at_work([frozenset(one) for one in allowed]) == cpus

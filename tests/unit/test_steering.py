@@ -13,7 +13,7 @@ from locality.errors import LocalityError
 from locality.machine.topology import Distance, Topology
 from locality.reuseport.evidence import Worker
 from locality.reuseport.group import Group, Member
-from locality.steering.plan import AutoMap, by_size
+from locality.steering.plan import AutoMap, LessCapacity, by_size, unpinned
 from locality.steering.verify import receiving_cpus, verdict
 
 CPUS = 4
@@ -49,13 +49,55 @@ def test_cpus_that_do_not_receive_get_their_nearest_worker_too() -> None:
     ("group", "why"),
     [
         (replace(pinned(0, 1), order_known=False, how="BPF was refused"), "BPF was refused"),
-        (group_on(frozenset(), frozenset()), "nobody"),
+        (group_on(frozenset(), frozenset()), "who serves index 0-1 is not known"),
+        (group_on(frozenset({0}), frozenset()), "who serves index 1 is not known"),
         (group_on(frozenset({0}), ALL), "1 of 2 sockets"),
+        (group_on(frozenset({0}), frozenset({1, 2})), "1 of 2 sockets"),
     ],
 )
 def test_no_map_without_knowledge(group: Group, why: str) -> None:
     with pytest.raises(LocalityError, match=why):
         AutoMap(MACHINE, ALL)(group)
+
+
+# Bug: --force goes on where nothing is known, and what is known gets all connections.
+def test_force_knows_no_more() -> None:
+    with pytest.raises(LocalityError, match="not known"):
+        AutoMap(MACHINE, ALL, force=True)(group_on(frozenset({0}), frozenset()))
+    AutoMap(MACHINE, ALL, force=True)(group_on(frozenset({0}), ALL))
+
+
+# Bug: workers of a container with some of the CPUs count as pinned, because they may not run on
+# every CPU of the machine; a CPU that is offline makes a pinned worker a roaming one.
+def test_unpinned_is_who_may_run_on_several_of_the_cpus() -> None:
+    container = group_on(*[frozenset({0, 1})] * 2)
+    assert unpinned(container, range(16)) == [0, 1]
+    assert unpinned(group_on(frozenset({1, 99})), range(4)) == []
+
+
+# Bug: several threads that accept on one socket, each on its CPU, pass for a worker that can be
+# pinned, or for one that is.
+def test_no_map_for_a_socket_of_several_threads() -> None:
+    threads = tuple(Worker(10, 10 + cpu, "haproxy", frozenset({cpu})) for cpu in range(2))
+    shared = Group((Member(100, threads),), True, False, None, "read from the kernel")
+    with pytest.raises(LocalityError, match="shards by-thread"):
+        AutoMap(MACHINE, ALL)(shared)
+    together = tuple(replace(thread, cpus=frozenset({0})) for thread in threads)
+    AutoMap(MACHINE, ALL)(replace(shared, members=(Member(100, together),)))
+
+
+# Bug: one CPU receives, and the map gives everything to its worker: local, and a quarter of the
+# server. Where the others had nothing before, nothing is taken from them.
+def test_no_map_leaves_cpus_without_work() -> None:
+    workers = pinned(0, 1, 2, 3)
+    with pytest.raises(LessCapacity, match="CPUs 1-3"):
+        AutoMap(MACHINE, frozenset({0}))(workers)
+    assert AutoMap(MACHINE, frozenset({0}), force=True)(workers)
+    starved = replace(workers, attached=True, program=cbpf.table({0: 1}))
+    with pytest.raises(LessCapacity, match="CPUs 1 without"):
+        AutoMap(MACHINE, frozenset({0}))(starved)
+    assert AutoMap(MACHINE, frozenset({0}))(replace(starved, program=cbpf.table({0: 0})))
+    assert AutoMap(MACHINE, frozenset({0, 1}))(pinned(0, 0, 1, 1))  # more workers than CPUs
 
 
 # Bug: on a machine of one CPU every worker "may run on every CPU" and is refused.
