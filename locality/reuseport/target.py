@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from locality.reuseport.borrow import borrowed_socket
@@ -15,7 +16,7 @@ from locality.reuseport.descriptors import held_sockets
 from locality.reuseport.group import Group, bound_sockets, read_group, with_workers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from locality.reuseport.evidence import Seen
 
@@ -75,10 +76,11 @@ def inspect_all(
 
 def identify(places: Iterable[tuple[int, int]]) -> list[Target]:
     """The same without the workers of the groups."""
-    return [_inspect(pid, fd) for pid, fd in places]
+    listeners = cache(listeners_of)  # one process may have hundreds of groups
+    return [_inspect(pid, fd, listeners) for pid, fd in places]
 
 
-def _inspect(pid: int, fd: int) -> Target:
+def _inspect(pid: int, fd: int, listeners: Callable[[int], dict[int, int]]) -> Target:
     with borrowed_socket(pid, fd) as borrowed:
         target = Target(
             pid=pid,
@@ -89,7 +91,7 @@ def _inspect(pid: int, fd: int) -> Target:
             listening=bool(borrowed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)),
             connected=_connected(borrowed),
             group=_NO_GROUP,
-            listeners=listeners_of(pid),
+            listeners=listeners(pid),
         )
     return replace(target, group=read_group(pid, fd)) if target.kind in {"tcp", "udp"} else target
 

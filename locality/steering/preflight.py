@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     Answers = Mapping[cbpf.Packet, int]
 
 
+_NAMED = 3
+"""So many groups of a finding are named."""
+
+
 class Level(Enum):
     """How much a finding matters."""
 
@@ -88,6 +92,20 @@ def fitting_map(group: Group, cpus: Iterable[int]) -> dict[int, int]:
             indexes[cpu] = best
             uses[best] += 1
     return indexes
+
+
+def in_groups(finding: Finding, where: list[str], groups: int) -> str:
+    """A finding in words: said once, however many of the groups it is about.
+
+    Args:
+        finding: The finding.
+        where: The addresses of the groups it is about.
+        groups: How many there are in all; one needs no name.
+    """
+    if groups == 1:
+        return finding.text
+    named = ", ".join(where[:_NAMED]) + (f" and {len(where) - _NAMED} more" * (len(where) > _NAMED))
+    return f"{named}: {finding.text}"
 
 
 def dry_run(program: cbpf.Program, cpus: Iterable[int]) -> list[str]:
