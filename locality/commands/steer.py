@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from locality.accept.summary import AcceptSummary
     from locality.cbpf import Program
     from locality.machine.topology import Topology
+    from locality.reuseport.evidence import Seen
     from locality.reuseport.survey import FoundGroup
     from locality.reuseport.target import Target
     from locality.steering.plan import Plan
@@ -47,8 +48,16 @@ def steer(request: Request) -> None:
 # --- which groups -----------------------------------------------------------------------
 
 
-def find_groups(request: Request) -> list[FoundGroup]:
-    """The groups that the request names now; servers come and go."""
+def find_groups(
+    request: Request, known: Seen | None = None, look: float = 0
+) -> list[FoundGroup]:
+    """The groups that the request names now; servers come and go.
+
+    Args:
+        request: What was asked for.
+        known: Which threads serve which sockets, as far as a probe saw it.
+        look: Seconds to look by probe for the workers that /proc does not tell.
+    """
     from locality.machine.processes import require_pids
     from locality.reuseport.survey import find
 
@@ -57,15 +66,15 @@ def find_groups(request: Request) -> list[FoundGroup]:
     ports = () if request.port is None else (request.port,)
     return [
         group
-        for group in find(ports=ports, pids=pids, comm=request.comm)
+        for group in find(ports=ports, pids=pids, comm=request.comm, known=known, look=look)
         if group.protocol != "mptcp" and request.netns in {None, group.netns}
     ]
 
 
-def _groups_of_one_server(request: Request) -> list[FoundGroup]:
+def _groups_of_one_server(request: Request, look: float = 0) -> list[FoundGroup]:
     from locality.reuseport.survey import of_one_server
 
-    return of_one_server(find_groups(request))
+    return of_one_server(find_groups(request, look=look))
 
 
 def _machine(request: Request) -> Topology:
@@ -101,7 +110,8 @@ def attach_programs(request: Request, machine: Topology) -> None:
 
 def attach_to(sockets: Sockets, request: Request, machine: Topology) -> Plan:
     """Attach a program to the group of each socket, and return the plan it came from."""
-    from locality.reuseport.target import inspect
+    from locality.reuseport.evidence import LOOK_S
+    from locality.reuseport.target import inspect_all
 
     with ExitStack() as stack:
         before = None
@@ -109,12 +119,9 @@ def attach_to(sockets: Sockets, request: Request, machine: Topology) -> Plan:
             verify = request.verify is not None
             before = _count(stack, sockets, machine, request.sample_s, needed=verify)
         plan = _plan(request, machine, before.counted if before else None)
-        targets = [inspect(*socket) for socket in sockets]
+        targets = inspect_all(sockets, before.watch.seen if before else None, LOOK_S)
         programs = [plan(target.group) for target in targets]
-        explanations = [
-            _preflight(target, program, machine, request)
-            for target, program in zip(targets, programs, strict=True)
-        ]
+        explanations = _preflight(targets, programs, machine, request)
         if request.dry_run or request.table == AUTO:  # made here: shown before it acts
             show(line for lines in explanations for line in lines)
         if request.dry_run:
@@ -153,25 +160,34 @@ def _receiving(machine: Topology, before: AcceptSummary | None) -> frozenset[int
     return receiving
 
 
-def _preflight(target: Target, program: Program, machine: Topology, request: Request) -> list[str]:
-    """What a program would do, in words; what speaks against it is said, or refuses."""
+def _preflight(
+    targets: list[Target], programs: list[Program], machine: Topology, request: Request
+) -> list[list[str]]:
+    """What each program would do, in words; what speaks against it is said, or refuses."""
     from locality.steering import preflight
 
-    # A program made for the size that was found claims that size; only a map claims none.
-    size = None
-    if request.table is None:
-        size = request.group or len(target.group.members)
-    findings = preflight.decide(target, program, size, machine.online)
-    refusals = [finding for finding in findings if finding.level is preflight.Level.REFUSE]
-    for finding in findings:
+    groups: dict[preflight.Finding, list[str]] = {}
+    for target, program in zip(targets, programs, strict=True):
+        # A program made for the size that was found claims that size; only a map claims none.
+        size = None
+        if request.table is None:
+            size = request.group or len(target.group.members)
+        for finding in preflight.decide(target, program, size, machine.online):
+            groups.setdefault(finding, []).append(target.address)
+    refusals = [finding for finding in groups if finding.level is preflight.Level.REFUSE]
+    for finding, addresses in groups.items():
         if request.force or request.dry_run or finding not in refusals:
-            tell(f"{finding.level.value}: {finding.text}")
-    explanation = preflight.explain(target, program, machine.online)
-    if request.dry_run:
-        return [*preflight.dry_run(program, machine.online), "", *explanation]
-    if refusals and not request.force:
+            text = preflight.in_groups(finding, addresses, len(targets))
+            tell(f"{finding.level.value}: {text}")
+    if refusals and not (request.force or request.dry_run):
         raise LocalityError(f"{refusals[0].text} (--force attaches it all the same)")
-    return explanation
+    explanations = []
+    for target, program in zip(targets, programs, strict=True):
+        lines = preflight.explain(target, program, machine.online)
+        if request.dry_run:
+            lines = [*preflight.dry_run(program, machine.online), "", *lines]
+        explanations.append(lines)
+    return explanations
 
 
 def _attach(target: Target, program: Program, request: Request) -> None:
@@ -194,11 +210,17 @@ def detach_programs(request: Request) -> None:
 
 def follow_groups(request: Request, plan: Plan) -> None:
     """Keep the groups on their programs until a signal asks to end."""
+    from locality.accept.source import AcceptSource, Filter
+    from locality.reuseport.look import accepted_by
     from locality.steering.follow import Follower, follow
     from locality.stream import interruptible
 
     follower = Follower(partial(find_groups, request), plan)
-    with interruptible() as wait:
+    with ExitStack() as stack:
+        with suppress(LocalityError):  # then /proc alone tells who serves
+            source = stack.enter_context(AcceptSource(Filter(ports=(request.port or 0,))))
+            follower.accepted = lambda: accepted_by(source.read().records)
+        wait = stack.enter_context(interruptible())
         follow(follower, wait, lambda line: show([line]))
         if request.detach_on_exit:
             show(follower.detach())
@@ -209,9 +231,10 @@ def follow_groups(request: Request, plan: Plan) -> None:
 
 def set_incoming_cpus(request: Request, machine: Topology) -> None:
     """Set SO_INCOMING_CPU of each socket to its worker's CPU."""
+    from locality.reuseport.evidence import LOOK_S
     from locality.steering import incoming_cpu
 
-    groups = _groups_of_one_server(request)
+    groups = _groups_of_one_server(request, LOOK_S)
     incoming_cpu.require_effective()
     settings = [incoming_cpu.settings_for(group, machine.online) for group in groups]
     with ExitStack() as stack:
@@ -250,10 +273,10 @@ def _count(
     stack: ExitStack, sockets: Sockets, machine: Topology, seconds: float, *, needed: bool
 ) -> Before | None:
     """Count what some sockets accept; None where that cannot be and need not."""
-    from locality.reuseport.target import inspect
+    from locality.reuseport.target import identify
     from locality.steering.verify import watching
 
-    targets = [inspect(*socket) for socket in sockets]
+    targets = identify(sockets)
     ports = {target.listeners.get(target.fd, 0) for target in targets}
     if any(target.kind != "tcp" for target in targets) or 0 in ports:
         if needed:

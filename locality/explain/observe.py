@@ -13,7 +13,7 @@ from locality.explain.causes import Cause, Place, Share, Tally, attribute, share
 from locality.explain.remedies import Situation
 from locality.machine import topology
 from locality.reuseport.descriptors import socket_behind
-from locality.reuseport.look import LOOK_S
+from locality.reuseport.evidence import LOOK_S
 from locality.reuseport.survey import find, of_one_server
 from locality.skb.source import SkbSource
 from locality.steering.incoming_cpu import require_effective

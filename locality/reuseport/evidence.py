@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 
+LOOK_S = 0.25
+"""How long to look by probe for servers that /proc does not show, unless told."""
+
+
 class Evidence(IntEnum):
     """What says that a thread serves a socket, the weakest first."""
 

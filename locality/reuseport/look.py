@@ -23,7 +23,7 @@ from locality.machine import pid_namespace, syscalls
 from locality.machine.syscalls import Call, Names
 from locality.reuseport import waits
 from locality.reuseport.descriptors import socket_behind, watched_by
-from locality.reuseport.evidence import Evidence, Seen, Thread
+from locality.reuseport.evidence import LOOK_S, Evidence, Seen, Thread
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from locality.arrays import Array
     from locality.reuseport.descriptors import Descriptors
 
-LOOK_S = 0.25
-"""How long a look lasts, unless told."""
 MOST_LOOKS = 8
 _REMAINDERS = 65536
 _COPIED = 128

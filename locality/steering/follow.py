@@ -4,6 +4,10 @@ Nothing is derived from events: every second the groups are read again, the plan
 what each should have, and what is not so is made so. A server that was stopped and
 started has a new group without a program; one that reloaded has more sockets, or fewer,
 or new workers. All of these look the same here.
+
+Who serves which socket is read again every time too, and a probe that runs all the while tells
+who accepts. So the program is judged by the workers there are, not by those there were when it
+was attached: after a reload the same program may send everything to the wrong worker.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from typing import TYPE_CHECKING
 from locality import attach_cbpf
 from locality.cbpf.describe import describe
 from locality.errors import LocalityError
+from locality.reuseport.evidence import LOOK_S, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,24 +38,41 @@ class Follower:
     """Groups, and what was last seen of each.
 
     Args:
-        find: Finds the groups to follow; called for every look.
+        find: Finds the groups to follow, from what was seen of their workers and with a look by
+            probe of so many seconds; called for every look.
         plan: What each shall have.
+        accepted: Hands out who accepted since it was asked last; None where that cannot be seen.
     """
 
-    find: Callable[[], list[FoundGroup]]
+    find: Callable[[Seen, float], list[FoundGroup]]
     plan: Plan
+    accepted: Callable[[], Seen] | None = None
+    _seen: Seen = field(default_factory=Seen)
+    _hidden: frozenset[int] = frozenset()
     _known: dict[_Key, FoundGroup] = field(default_factory=dict)
     _trouble: dict[_Key, str] = field(default_factory=dict)
 
     def look(self) -> Iterator[str]:
         """Look once, and put right what is not; one line for each thing that happened."""
-        groups = {_key(group): group for group in self.find()}
+        groups = {_key(group): group for group in self._find()}
         for key in self._known.keys() - groups.keys():
             yield f"{self._known[key]}: the group has gone; waiting for it"
         for key, group in groups.items():
             yield from self._keep(key, group)
         self._known = groups
         self._trouble = {key: why for key, why in self._trouble.items() if key in groups}
+
+    def _find(self) -> list[FoundGroup]:
+        """The groups, with a look by probe for the workers of sockets that have just come."""
+        if self.accepted is not None:
+            self._seen.add(self.accepted())
+        groups = self.find(self._seen, 0)
+        hidden = _unserved(groups)
+        if not hidden <= self._hidden:
+            groups = self.find(self._seen, LOOK_S)
+            hidden = _unserved(groups)
+        self._hidden = hidden
+        return groups
 
     def _keep(self, key: _Key, group: FoundGroup) -> Iterator[str]:
         try:
@@ -94,7 +116,7 @@ class Follower:
 
     def detach(self) -> Iterator[str]:
         """Take the program away from the groups that still have the one of the plan."""
-        for group in self.find():
+        for group in self._find():
             try:
                 if group.group.program != self.plan(group.group):
                     continue
@@ -126,6 +148,12 @@ def follow(
 
 def _key(group: FoundGroup) -> _Key:
     return group.netns, group.protocol, group.address, group.port
+
+
+def _unserved(groups: list[FoundGroup]) -> frozenset[int]:
+    """The sockets whose workers are not known."""
+    members = (member for group in groups for member in group.group.members)
+    return frozenset(member.inode for member in members if member.inode and not member.workers)
 
 
 def _sockets(group: FoundGroup) -> list[int]:
