@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class Worker:
-    """One process that accepted on one CPU.
+    """One thread that accepted on one CPU.
 
     Attributes:
-        comm: The name of the thread that accepted first, as the kernel gave it.
+        comm: The thread's name when it accepted first, as the kernel gave it.
     """
 
     pid: int
+    tid: int
     cpu: int
     comm: bytes
     accepts: int = 0
@@ -42,7 +43,7 @@ class AcceptSummary:
         total: Accepted connections.
         local: Those accepted on their RX CPU.
         lost: Records the ring had no room for, and runs of the probes that the kernel skipped.
-        workers: By (pid, CPU).
+        workers: By (tid, CPU).
         matrix: (CPUs, CPUs + 1) connections by accept CPU and RX CPU; the last column
             counts connections without one.
         waits: Times in the accept queue, ns.
@@ -75,14 +76,17 @@ class AcceptSummary:
     def _count_workers(
         self, records: Records, local: np.ndarray[tuple[int], np.dtype[np.bool_]]
     ) -> None:
-        who = records["pid"].astype(np.uint64) << np.uint64(32) | records["cpu"]
+        # Recordings of before threads were noted have 0: their processes count as one thread.
+        tids = np.where(records["tid"] > 0, records["tid"], records["pid"])
+        who = tids.astype(np.uint64) << np.uint64(32) | records["cpu"]
         _, first, index = np.unique(who, return_index=True, return_inverse=True)
         accepts = np.bincount(index)
         locals_ = np.bincount(index, weights=local)
-        for record, accepted, accepted_locally in zip(
-            records[first], accepts, locals_, strict=True
+        for record, tid, accepted, accepted_locally in zip(
+            records[first], tids[first], accepts, locals_, strict=True
         ):
-            key = int(record["pid"]), int(record["cpu"])
-            worker = self.workers.setdefault(key, Worker(*key, bytes(record["comm"])))
+            key = int(tid), int(record["cpu"])
+            new = Worker(int(record["pid"]), *key, bytes(record["comm"]))
+            worker = self.workers.setdefault(key, new)
             worker.accepts += int(accepted)
             worker.local += int(accepted_locally)

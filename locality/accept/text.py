@@ -33,10 +33,10 @@ class TextAccept(Output["AcceptBatch"]):
     """One line a connection, under a heading."""
 
     NAMES = (
-        *("time", "cpu", "rxcpu", "distance", "comm", "pid", "listen_fd", "fd"),
+        *("time", "cpu", "rxcpu", "distance", "comm", "task", "listen_fd", "fd"),
         *("raddr", "rport", "wait_ns"),
     )
-    LINE = "%s cpu=%d rxcpu=%d %s %s/%d %d->%d %s:%d %s\n"
+    LINE = "%s cpu=%d rxcpu=%d %s %s/%s %d->%d %s:%d %s\n"
     HEADING = "time     cpu and rxcpu, how far apart, worker/pid, fds, client, time in queue\n"
 
     def __init__(self, out: TextIO, machine: Topology) -> None:
@@ -45,7 +45,10 @@ class TextAccept(Output["AcceptBatch"]):
 
     def write(self, batch: AcceptBatch) -> None:
         """Write a batch."""
-        values = columns(batch, self._machine, self.NAMES)
+        values = columns(batch, self._machine, [name for name in self.NAMES if name != "task"])
+        ids = zip(*columns(batch, self._machine, ["pid", "tid"]).values(), strict=True)
+        values = {name: values.get(name, []) for name in self.NAMES}
+        values["task"] = [_task(pid, tid) for pid, tid in ids]
         # Names, seconds and addresses repeat; making them readable is what takes time.
         clocks = {
             second: time.strftime("%H:%M:%S", time.localtime(second))
@@ -65,6 +68,11 @@ class TextAccept(Output["AcceptBatch"]):
         self._out.flush()
 
 
+def _task(pid: int, tid: int) -> str:
+    """A pid, with the thread behind it where that is not the process's main one."""
+    return f"{pid}" if tid in {pid, 0} else f"{pid}/{tid}"
+
+
 def summary_lines(summary: AcceptSummary) -> Iterator[str]:
     """The summary of a run of `locality accept`."""
     local = share(summary.local, summary.total)
@@ -76,11 +84,11 @@ def summary_lines(summary: AcceptSummary) -> Iterator[str]:
     median, p99 = (duration(summary.waits.percentile(rank)) for rank in (50, 99))
     yield f"queue wait: median {median}, p99 {p99}"
     yield ""
-    yield f"{'worker':<16} {'pid':>8} {'cpu':>4} {'accepts':>10} {'local':>8}"
+    yield f"{'worker':<16} {'pid':>15} {'cpu':>4} {'accepts':>10} {'local':>8}"
     workers = sorted(summary.workers.values(), key=lambda worker: -worker.accepts)
     for worker in workers[:MOST_WORKERS]:
         yield (
-            f"{printable(worker.comm):<16} {worker.pid:>8} {worker.cpu:>4} "
+            f"{printable(worker.comm):<16} {_task(worker.pid, worker.tid):>15} {worker.cpu:>4} "
             f"{worker.accepts:>10} {percent(share(worker.local, worker.accepts)):>8}"
         )
     if len(workers) > MOST_WORKERS:

@@ -13,6 +13,8 @@ from locality.doctor.findings import Finding, Level
 from locality.doctor.values import Unread, Value
 from locality.machine.topology import format_cpu_list
 from locality.steering.preflight import fitting_map
+from locality.steering.capacity import at_work
+from locality.steering.plan import unknown, unpinned
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -62,18 +64,19 @@ def _workers(
     read: tuple[Value, ...],
     pins: dict[int, int],
 ) -> Iterator[Finding | Unread]:
-    """Whether the workers are pinned, and to CPUs that receive."""
+    """Whether each socket is served on one CPU, and on CPUs that receive."""
     subject, members = f"{one} workers", one.group.members
     serving = _serving(one)
-    unserved = [index for index, member in enumerate(members) if not member.workers]
-    if unserved:
-        yield Unread(subject, f"nobody was seen waiting for {len(unserved)} of {len(members)}")
+    if hidden := unknown(one.group):
+        yield Unread(subject, f"who serves {len(hidden)} of {len(members)} is not known")
     if not serving or len(online) == 1:
         return
     roaming = _roaming(one, cpus)
+    shared = [i for i in unpinned(one.group, online) if len(members[i].workers) > 1]
     served = frozenset().union(*(worker.cpus for worker in serving))
     idle = set(cpus) - served
     if roaming:
+        moves = _pins(one.group, roaming, cpus, online, pins)
         yield Finding(
             Level.COSTS,
             subject,
@@ -81,12 +84,21 @@ def _workers(
             f"({format_cpu_list(cpus)})",
             "The scheduler moves a worker about, so no choice of worker can be a choice of CPU.",
             read,
-            by_hand=tuple(_pin(serving, roaming, cpus, pins)),
+            by_hand=tuple(f"taskset -pc {cpu} {worker.tid}" for worker, cpu in moves),
             by_hand_undo=tuple(
-                f"taskset -pc {format_cpu_list(worker.cpus)} {worker.tid}" for worker in roaming
+                f"taskset -pc {format_cpu_list(worker.cpus)} {worker.tid}" for worker, _ in moves
             ),
             not_applied="it lasts until the server is restarted: tell the server instead "
             "(nginx: worker_cpu_affinity auto)",
+        )
+    elif shared:
+        yield Finding(
+            Level.COSTS,
+            subject,
+            f"several threads serve index {format_cpu_list(shared)} on several CPUs",
+            "Whichever of them wakes first accepts, so no choice of socket is a choice of CPU: "
+            "each thread needs a socket of its own (haproxy: shards by-thread).",
+            read,
         )
     elif idle:
         yield Finding(
@@ -112,27 +124,44 @@ def _roaming(one: FoundGroup, cpus: Collection[int]) -> list[Worker]:
     return [worker for worker in _serving(one) if len(worker.cpus.intersection(cpus)) > 1]
 
 
-def _pin(
-    serving: Iterable[Worker],
-    roaming: Iterable[Worker],
+def _pins(
+    group: Group,
+    roaming: list[Worker],
     cpus: Collection[int],
+    online: Collection[int],
     pins: dict[int, int],
-) -> Iterator[str]:
-    """Commands that put each roaming thread on one of the CPUs that it may run on.
+) -> list[tuple[Worker, int]]:
+    """A CPU for each thread that is not pinned; none where that would be no good.
+
+    That is where a socket has several threads, or one that is not known; and where fewer CPUs
+    would be at work than now, as where few of them receive.
 
     Args:
-        serving: All threads of the group; those that are on one CPU stay there.
+        group: The group.
         roaming: The threads to pin.
         cpus: The CPUs that receive.
+        online: The CPUs of the machine.
         pins: The CPU of each thread that was given one for another group, by tid; added to.
     """
-    load = Counter(cpu for worker in serving if len(worker.cpus) == 1 for cpu in worker.cpus)
+    if unknown(group) or any(len(member.workers) > 1 for member in group.members if member.inode):
+        return []
+    threads = {one.tid: one for member in group.members for one in member.workers}
+    others = [one for tid, one in threads.items() if tid not in {each.tid for each in roaming}]
+    uses = Counter(cpu for worker in others for cpu in worker.cpus)
+    moves = []
     for worker in roaming:
-        if worker.tid not in pins:
-            usable = worker.cpus.intersection(cpus)
-            pins[worker.tid] = min(usable, key=lambda cpu: (load[cpu], cpu))
-        load[pins[worker.tid]] += 1
-        yield f"taskset -pc {pins[worker.tid]} {worker.tid}"
+        allowed = worker.cpus.intersection(online)
+        cpu = pins.get(worker.tid)
+        if cpu is None:
+            cpu = min(allowed, key=lambda cpu: (uses[cpu], cpu not in cpus, cpu))
+        uses[cpu] += 1
+        moves.append((worker, cpu))
+    after = [frozenset({cpu}) for _, cpu in moves] + [worker.cpus for worker in others]
+    before = [worker.cpus.intersection(online) for worker in (*roaming, *others)]
+    if at_work(after) < at_work(before):
+        return []
+    pins.update({worker.tid: cpu for worker, cpu in moves})
+    return moves
 
 
 def _in_vain(one: FoundGroup, cpus: Collection[int], read: tuple[Value, ...]) -> Finding | None:
@@ -161,6 +190,8 @@ def _choice(
     steered = [member for member in group.members if member.incoming_cpu is not None]
     if not group.order_known or group.attached is None:
         yield Unread(subject, group.how)
+    elif (group.attached or steered) and unknown(group):
+        yield Unread(subject, "not all of its workers are known")
     elif group.attached and group.program is None:
         yield Unread(subject, "the group has an eBPF program: what it answers is not known")
     elif group.program is not None:

@@ -16,6 +16,7 @@ from locality.errors import LocalityError
 from locality.explain.causes import Cause
 from locality.machine.topology import format_cpu_list
 from locality.steering.verify import likely_rx_cpus
+from locality.steering.capacity import at_work
 from locality.steering.plan import AutoMap, LessCapacity
 
 
@@ -328,25 +329,6 @@ def _homes(
         choice = [cpu for cpu in cpus if cpu in one.cpus] or sorted(one.cpus)
         homes.setdefault(place, min(choice, key=lambda cpu: uses[cpu]))
     return [homes[place] for place in range(len(threads))]
-
-
-def at_work(allowed: Sequence[frozenset[int]]) -> int:
-    """On how many CPUs at once threads can run that may each run on some.
-
-    The size of a maximum matching of threads and CPUs, by augmenting paths.
-    """
-    runner: dict[int, int] = {}
-
-    def finds_one(thread: int, tried: set[int]) -> bool:
-        for cpu in allowed[thread]:
-            if cpu not in tried:
-                tried.add(cpu)
-                if cpu not in runner or finds_one(runner[cpu], tried):
-                    runner[cpu] = thread
-                    return True
-        return False
-
-    return sum(finds_one(thread, set()) for thread in range(len(allowed)))
 
 
 def _pinned(group: Group, homes: Sequence[int]) -> Group:

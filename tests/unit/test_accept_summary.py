@@ -53,6 +53,18 @@ def test_known_connections_give_known_sums() -> None:
     ]
 
 
+# Bug: the threads of one process are one worker, and where one of them accepts is not seen.
+def test_threads_are_workers() -> None:
+    threads = batch([(10, 0, 0), (10, 0, 1), (10, 0, 0)])
+    threads.records["tid"] = [10, 11, 11]
+    summary = AcceptSummary(MACHINE)
+    summary.write(threads)
+    assert [(one.pid, one.tid, one.accepts, one.local) for one in summary.workers.values()] == [
+        (10, 10, 1, 1),
+        (10, 11, 2, 1),
+    ]
+
+
 ROWS = st.lists(
     st.tuples(
         st.sampled_from([1, 7, 4194303]),

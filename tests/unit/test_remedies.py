@@ -11,7 +11,8 @@ from locality import cbpf
 from locality.changes.kernel import FileChange
 from locality.changes.server import AffinityChange, ProgramChange
 from locality.explain.causes import Cause, attribute, shares
-from locality.explain.remedies import Situation, at_work, best, remedies
+from locality.explain.remedies import Situation, best, remedies
+from locality.steering.capacity import at_work
 from tests.unit.test_explain import PID, PINNED, found, places_of, tally
 from tests.unit.test_steering import MACHINE
 

@@ -79,6 +79,12 @@ def test_an_accept_line() -> None:
     assert line[9:] == "cpu=12 rxcpu=19 node   nginx/29333 6->30 10.0.0.2:54321 132.4us\n"
 
 
+# Bug: the threads of one process cannot be told apart, or every process is said to be a thread.
+def test_a_thread_is_named_where_it_is_not_the_main_one() -> None:
+    assert " nginx/29333 6->30 " in text_of(batch(tid=29333))
+    assert " nginx/29333/29340 6->30 " in text_of(batch(tid=29340))
+
+
 # Bugs: the CPU's own number is called a distance; no RX CPU reads as local; an IPv6 address runs
 # into its port; a wait that is not known is printed as 0.
 @pytest.mark.parametrize(
