@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@comm_option(help="Only threads of this name (15 bytes count).")
+@comm_option(help="Only threads with this name, or of a process with it (15 bytes count).")
 @pids_option(help="Only this process; repeatable.")
 @ports_option(help="Only this local port; repeatable.")
 @click.option("--cpu", type=click.IntRange(min=0), help="Only accept() calls on this CPU.")
@@ -63,6 +63,10 @@ def accept(
     wanted = Filter(comm, pids, ports, cpu, int(family) if family else None)
     with AcceptSource(wanted, traced.rung, ring * 1024, engine) as source:
         subject = Subject(
-            f"accepts of {wanted}", f"{wanted}", comm, clock_offset=source.clock_offset
+            f"accepts of {wanted}",
+            f"{wanted}",
+            comm,
+            pids,
+            clock_offset=source.clock_offset,
         )
         measure(ACCEPT, source, machine, subject, traced, count=count)

@@ -12,7 +12,11 @@ from locality.commands.steering_request import CBPF, INCOMING_CPU, PAYLOAD, Requ
 
 @click.command("attach-cbpf")
 @click.option("--port", type=PORT, help="Every group on this port, instead of --pid and --fd.")
-@click.option("--comm", metavar="NAME", help="With --port: groups held by threads of this name.")
+@click.option(
+    "--comm",
+    metavar="NAME",
+    help="With --port: groups of a process with this name, or with a thread of it.",
+)
 @click.option("--netns", type=AT_LEAST_ONE, metavar="INODE", help="With --port: only there.")
 @click.option("--pid", type=int, help="Process that owns the socket; narrows --port.")
 @click.option("--fd", type=int, help="The socket there; any member of the group.")

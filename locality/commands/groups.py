@@ -11,7 +11,7 @@ from locality.commands.output import check_who, show, tell
 @click.command()
 @ports_option(help="Only this port; repeatable.")
 @pids_option(help="Only sockets it holds; repeatable.")
-@comm_option(help="Only sockets held by processes that have this name, or a thread of it.")
+@comm_option(help="Only sockets held by a process with this name, or with a thread of it.")
 @click.option(
     "--look",
     type=Number(min=0, max=3600),

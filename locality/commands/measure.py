@@ -28,6 +28,10 @@ if TYPE_CHECKING:
         footing: Footing
 
 
+#: So many pids are named on a line.
+_NAMED = 8
+
+
 @dataclass(frozen=True)
 class Subject:
     """What a run measures, for people and for the recording.
@@ -36,6 +40,7 @@ class Subject:
         title: ``accepts of port 80``.
         filter: What was asked for, in words; ``everything``.
         comm: The threads it looks at; said if there are none yet.
+        pids: The processes it looks at; said if others serve their sockets.
         interval: Seconds between readings of the counters; None for events.
         clock_offset: The source's own, if it has one; see `locality.recording.format.Meta`.
     """
@@ -43,6 +48,7 @@ class Subject:
     title: str
     filter: str = "everything"
     comm: str | None = None
+    pids: tuple[int, ...] = ()
     interval: float | None = None
     clock_offset: int | None = None
 
@@ -70,7 +76,8 @@ def measure(
     """
     from locality.stream import stream
 
-    say_where_we_stand(source.footing, subject.title, subject.comm)
+    say_where_we_stand(source.footing, subject.title)
+    tell_whom(subject)
     summary = kind.summary.get()(machine)
     sinks: list[Sink[Any]] = [summary]
     with ExitStack() as stack:
@@ -129,24 +136,36 @@ def header_of(footing: Footing, wanted: str) -> Header:
     return Header(platform.node(), platform.release(), footing.name, wanted, footing.rung.note)
 
 
-def say_where_we_stand(footing: Footing, what: str, comm: str | None = None) -> None:
+def say_where_we_stand(footing: Footing, what: str) -> None:
     """What is measured, on which rung, by which engine, and why not on a better rung.
 
     Args:
         footing: Where the source stands.
         what: What it measures.
-        comm: The threads it looks at; said if there are none yet.
     """
     engine = f" by engine {footing.engine} ({footing.why})" if footing.why else ""
     why = "".join(f"; {refusal.rung}: {refusal.answer}" for refusal in footing.refused)
     tell(f"{what}, on rung {footing.rung.name}{engine}{why}")
     if footing.rung.note:
         tell(footing.rung.note)
-    if comm is not None:
+
+
+def tell_whom(subject: Subject) -> None:
+    """Whether there is anybody to look at: threads of that name, processes that serve."""
+    if subject.comm is not None:
         from locality.machine.processes import has_thread_named
 
-        if not has_thread_named(comm):
-            tell(f"no thread is called {comm!r} yet: waiting for one")
+        if not has_thread_named(subject.comm):
+            tell(f"no thread is called {subject.comm!r} yet: waiting for one")
+    for pid in subject.pids:
+        from locality.reuseport.target import listeners_of
+        from locality.reuseport.workers import of_others
+
+        others = of_others(pid, listeners_of(pid))
+        if others and not {*others} <= {*subject.pids}:
+            named = " ".join(f"--pid {other}" for other in others[:_NAMED])
+            more = f" and {len(others) - _NAMED} more" * (len(others) > _NAMED)
+            tell(f"pid {pid} serves none of its sockets itself: others do, give {named}{more}")
 
 
 def check_shown(outputs: Collection[str], shown: Shown, *, matrix: bool = False) -> None:

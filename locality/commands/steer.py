@@ -48,9 +48,7 @@ def steer(request: Request) -> None:
 # --- which groups -----------------------------------------------------------------------
 
 
-def find_groups(
-    request: Request, known: Seen | None = None, look: float = 0
-) -> list[FoundGroup]:
+def find_groups(request: Request, known: Seen | None = None, look: float = 0) -> list[FoundGroup]:
     """The groups that the request names now; servers come and go.
 
     Args:

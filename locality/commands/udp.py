@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.command()
 @ports_option(help="Only this local port; repeatable.")
 @pids_option(help="Only readers of this process; repeatable.")
-@comm_option(help="Only reading threads of this name.")
+@comm_option(help="Only reading threads with this name, or of a process with it.")
 @click.option("--interval", type=SECONDS, default=1.0, show_default=True, metavar="S")
 @click.option("--count", type=AT_LEAST_ONE, metavar="N", help="End after N intervals.")
 @click.option(
@@ -56,5 +56,5 @@ def udp(
     check_who(pids, comm)
     wanted = UdpFilter(comm, pids, ports)
     with UdpSource(wanted, interval, traced.rung, sample) as source:
-        subject = Subject(f"datagrams of {wanted}", f"{wanted}", comm, interval)
+        subject = Subject(f"datagrams of {wanted}", f"{wanted}", comm, pids, interval)
         measure(UDP, source, machine, subject, traced, count=count)

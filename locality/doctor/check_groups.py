@@ -12,9 +12,9 @@ from locality.doctor import alike, placement
 from locality.doctor.findings import Finding, Level
 from locality.doctor.values import Unread, Value
 from locality.machine.topology import format_cpu_list
-from locality.steering.preflight import fitting_map
 from locality.steering.capacity import at_work
 from locality.steering.plan import unknown, unpinned
+from locality.steering.preflight import fitting_map
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator

@@ -15,10 +15,9 @@ from locality.changes.server import AffinityChange, GroupPlace, ProgramChange
 from locality.errors import LocalityError
 from locality.explain.causes import Cause
 from locality.machine.topology import format_cpu_list
-from locality.steering.verify import likely_rx_cpus
 from locality.steering.capacity import at_work
 from locality.steering.plan import AutoMap, LessCapacity
-
+from locality.steering.verify import likely_rx_cpus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from locality.errors import LocalityError
-from locality.reuseport.borrow import borrowed_socket
 from locality.machine.processes import pids_with_thread_named, processes, require_own_proc
 from locality.reuseport import descriptors
+from locality.reuseport.borrow import borrowed_socket
 from locality.reuseport.group import (
     BoundSocket,
     Group,

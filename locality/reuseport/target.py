@@ -11,7 +11,6 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from locality.reuseport.borrow import borrowed_socket
-from locality.reuseport.group import Group, bound_sockets, read_group
 from locality.reuseport.descriptors import held_sockets
 from locality.reuseport.group import Group, bound_sockets, read_group, with_workers
 

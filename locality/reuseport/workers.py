@@ -64,6 +64,25 @@ def find(
     return found
 
 
+def of_others(pid: int, fds: Collection[int]) -> list[int]:
+    """The processes that serve sockets of a process which serves none of them itself.
+
+    Args:
+        pid: The process, such as the master of an nginx.
+        fds: Its sockets.
+    """
+    if not fds:
+        return []
+    held = descriptors()
+    sockets = [
+        inode
+        for inode, holders in held.holders.items()
+        if any(holder.pid == pid and holder.fd in fds for holder in holders)
+    ]
+    serving = {worker.pid for workers in find(sockets, held).values() for worker in workers}
+    return [] if pid in serving else sorted(serving)
+
+
 def _worker(thread: Thread, rank: Evidence) -> Worker:
     pid, tid = thread
     return Worker(pid, tid, thread_name(pid, tid), allowed_cpus(pid, tid), rank)

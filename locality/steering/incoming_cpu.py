@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from locality.errors import LocalityError, Unsupported
-from locality.reuseport.borrow import borrowed_socket
 from locality.machine.topology import format_cpu_list
+from locality.reuseport.borrow import borrowed_socket
 from locality.reuseport.descriptors import descriptors
 from locality.steering.plan import unknown, unpinned
 
