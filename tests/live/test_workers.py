@@ -158,15 +158,14 @@ def test_inside_a_pid_namespace(program: Path) -> None:
 sleep 0.5
 python3 -c '
 import socket, time
-end = time.time() + 3
-while time.time() < end:
+while True:
     socket.create_connection(("127.0.0.1", {{port}})).close()
     time.sleep(0.01)
 ' & client=$!
 {sys.executable} -m locality accept --pid $server --port {{port}} --duration 1.5 --json > {{out}}
 {sys.executable} -m locality groups --port {{port}} --json
 echo $server
-kill $server; wait $client
+kill $client $server
 """
     port = free_port()
     out = program.parent / "accepts"
@@ -211,7 +210,7 @@ def test_a_server_in_a_pid_namespace(program: Path) -> None:
     assert [(inode, cpus) for inode, _, cpus in answer] == sorted(
         (inode, [cpu]) for inode, _, cpu in lines
     )
-    assert names == ["server\n"] * 2
+    assert set(names) == {f"thread {HERE}\n", f"thread {THERE}\n"}
 
 
 # --- names ------------------------------------------------------------------------------------
@@ -220,22 +219,18 @@ def test_a_server_in_a_pid_namespace(program: Path) -> None:
 # Bugs: a thread is not found by the name of its process, which is what ps and ss print; blanks of
 # a name are lost.
 def test_threads_are_found_by_the_name_of_their_process(program: Path) -> None:
-    with server(program, "epoll") as (port, pid, expected):
-        Path(f"/proc/{pid}/comm").write_text("  two blanks ")
-        for place, (_, tid, _) in enumerate(expected):
-            Path(f"/proc/{pid}/task/{tid}/comm").write_text(f"thread {place}")
+    with server(program, "epoll") as (port, _, expected):
         with load(port):
-            for name in ("  two blanks ", "thread 1"):
+            for name in ("  two blanks ", f"thread {THERE}"):
                 done = locality(
                     *("accept", "--port", str(port), "--comm", name),
                     *("--duration", "1", "--json"),
                 )
                 tids = {json.loads(line)["tid"] for line in done.stdout.splitlines()}
-                wanted = expected if name.startswith(" ") else expected[1:]
-                assert tids == {tid for _, tid, _ in wanted}, done.stderr
+                assert tids == {
+                    tid for _, tid, cpus in expected if name.startswith(" ") or cpus == [THERE]
+                }, done.stderr
         (found,) = find(ports=[port], comm="  two blanks ")
-        assert [worker.comm for member in found.group.members for worker in member.workers] == [
-            "thread 0",
-            "thread 1",
-        ]
+        names = {worker.comm for member in found.group.members for worker in member.workers}
+        assert names == {f"thread {HERE}", f"thread {THERE}"}
         assert not find(ports=[port], comm="two blanks")

@@ -7,7 +7,8 @@
  *
  * WAY is how they wait: epoll, poll or select, or without ever blocking: spin (epoll) or
  * spinpoll. "unshared": blocking in epoll, with descriptors of the thread's own. With "ended"
- * the main thread ends. Prints for each thread the inode of its listener, its number and its CPU.
+ * the main thread ends. The main thread is called "  two blanks ", the others after their CPUs:
+ * "thread 0". Prints for each thread the inode of its listener, its number and its CPU.
  */
 #define _GNU_SOURCE
 #include <netinet/in.h>
@@ -63,6 +64,10 @@ static void *serve(void *argument)
 	cpu_set_t cpus;
 	struct stat info;
 	int fd, set, accepted;
+	char name[16];
+
+	snprintf(name, sizeof(name), "thread %s", (char *)argument);
+	pthread_setname_np(pthread_self(), name);
 
 	CPU_ZERO(&cpus);
 	CPU_SET(atoi(argument), &cpus);
@@ -90,6 +95,7 @@ int main(int count, char **arguments)
 
 	port = atoi(arguments[1]);
 	way = arguments[2];
+	pthread_setname_np(pthread_self(), "  two blanks ");
 	for (int i = 3; i < 5; i++) {
 		pthread_create(&thread, NULL, serve, arguments[i]);
 	}
