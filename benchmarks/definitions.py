@@ -111,7 +111,7 @@ def measure(rung: str | None) -> Iterator[Row]:
                 counts = {name: after[name] - before[name] for name in after}
                 yield Row(
                     kernel=platform.release(),
-                    rung=source.footing.rung.name,
+                    rung=source.attachment.rung.name,
                     protocol=protocol,
                     cpus=cpus,
                     packets=rx.packets,

@@ -58,13 +58,13 @@ def _compare(lab: Lab) -> dict[str, list[float]]:
         accepts = stack.enter_context(AcceptSource(Filter(ports=(PORT,))))
         packets = stack.enter_context(SkbSource())
         for source in (accepts, packets):
-            detach(source.footing.obj)
+            detach(source.attachment.obj)
 
         def measured(*sources: AcceptSource | SkbSource) -> float:
             with ExitStack() as tracing:
                 for source in sources:
-                    footing = source.footing
-                    tracing.enter_context(attached(footing.obj, footing.programs))
+                    attachment = source.attachment
+                    tracing.enter_context(attached(attachment.obj, attachment.programs))
                 before, begin = requests(lab), time.perf_counter()
                 if accepts in sources:
                     stream(accepts, sinks, duration=TURN_S)

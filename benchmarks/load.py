@@ -11,7 +11,7 @@ from benchmarks.accepts import synthetic
 from benchmarks.measure import Figure, Goal, take_turns
 from locality.accept.recording import AcceptRecorder
 from locality.accept.source import RUNGS, AcceptBatch
-from locality.bpf.ladder import Footing
+from locality.bpf.ladder import Attachment
 from locality.machine import topology
 from locality.recording.format import Meta
 from locality.recording.frames import load
@@ -47,7 +47,7 @@ def run(scratch: Path) -> Iterator[Figure]:
 def record(path: Path, machine: Topology) -> None:
     """Write ROWS connections in batches of a second."""
     records = synthetic(BATCH, machine.online)
-    nowhere = Footing(None, RUNGS[0], (), ())  # type: ignore[arg-type] # no probe is needed
+    nowhere = Attachment(None, RUNGS[0], (), ())  # type: ignore[arg-type] # no probe is needed
     meta = Meta.here("accept", nowhere, machine, clock_offset=0)
     with AcceptRecorder(path, meta) as recorder:
         for second in range(ROWS // BATCH):

@@ -35,7 +35,7 @@ def run(scratch: Path) -> Iterator[Figure]:
     with ExitStack() as stack:
         # The source knows by now what it learns at start; its programs are switched on and off.
         source = stack.enter_context(SkbSource())
-        ours, programs = source.footing.obj, source.footing.programs
+        ours, programs = source.attachment.obj, source.attachment.programs
         empty = stack.enter_context(open_empty(ours, programs, scratch))
         detach(ours)
         for placement in PLACEMENTS:

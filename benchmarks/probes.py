@@ -45,7 +45,7 @@ def run(scratch: Path) -> Iterator[Figure]:
     details: list[Figure] = []
     with ExitStack() as stack:
         source = stack.enter_context(SkbSource())
-        ours, programs = source.footing.obj, source.footing.programs
+        ours, programs = source.attachment.obj, source.attachment.programs
         empty = stack.enter_context(open_empty(ours, programs, scratch))
         stack.enter_context(attached(empty, programs))
         stack.enter_context(counted())

@@ -24,7 +24,7 @@ class Attempt:
 
     Attributes:
         refusal: Why it cannot be used, or None if it can.
-        chosen: Whether the measurement would stand on it.
+        chosen: Whether the measurement would use it.
         note: What its numbers would not show; empty if nothing.
     """
 
@@ -76,7 +76,7 @@ def _try(kind: Kind) -> list[Attempt]:
         refusal, note = None, ""
         try:
             source = kind.source.get()(rung=rung.name)
-            note = source.footing.rung.note
+            note = source.attachment.rung.note
             source.close()
         except Unsupported as error:
             refusal = str(error).rpartition(f"{rung.name}: ")[2]

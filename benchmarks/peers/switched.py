@@ -22,21 +22,21 @@ from locality.skb.text import TextSkb
 from locality.stream import stream
 
 if TYPE_CHECKING:
-    from locality.bpf.ladder import Footing
+    from locality.bpf.ladder import Attachment
 
 
 def _answer() -> None:
     print("done", file=sys.stderr, flush=True)
 
 
-def _obey(footing: Footing) -> None:
+def _obey(attachment: Attachment) -> None:
     on = False
     for line in sys.stdin:
         wanted = line.strip() == "on"
         if wanted and not on:
-            footing.obj.attach(footing.programs)
+            attachment.obj.attach(attachment.programs)
         elif on and not wanted:
-            detach(footing.obj)
+            detach(attachment.obj)
         on = wanted
         _answer()
 
@@ -44,9 +44,9 @@ def _obey(footing: Footing) -> None:
 def main() -> None:
     machine = topology.read()
     source: AcceptSource | SkbSource = AcceptSource() if sys.argv[1] == "accept" else SkbSource()
-    detach(source.footing.obj)
+    detach(source.attachment.obj)
     # Not waited for at the end: it waits for lines.
-    Thread(target=_obey, args=(source.footing,), daemon=True).start()
+    Thread(target=_obey, args=(source.attachment,), daemon=True).start()
     _answer()
     if isinstance(source, AcceptSource):
         stream(source, (AcceptSummary(machine), TextAccept(sys.stdout, machine)))

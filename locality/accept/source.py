@@ -16,7 +16,7 @@ import numpy as np
 from locality.accept import io_uring as accept_io_uring
 from locality.bpf.btf import check_layout
 from locality.bpf.engine import Engine, choose
-from locality.bpf.ladder import Footing, Rung, climb
+from locality.bpf.ladder import Rung, attach_best
 from locality.bpf.ring import Ring
 from locality.errors import Unsupported
 from locality.filter import Wanted
@@ -151,11 +151,11 @@ class AcceptSource:
             beside, why_not = self._io_uring_programs(), ""
         except Unsupported as refusal:
             beside, why_not = (), str(refusal)
-        self.footing: Footing = climb(RUNGS, self._open, self.rung, self._engine, beside)
-        if why_not := why_not or self.footing.left_out:
-            rung = self.footing.rung.noting(f"not seen: accepts by io_uring: {why_not}")
-            self.footing = replace(self.footing, rung=rung)
-        self._object = self.footing.obj
+        self.attachment = attach_best(RUNGS, self._open, self.rung, self._engine, beside)
+        if why_not := why_not or self.attachment.left_out:
+            rung = self.attachment.rung.noting(f"not seen: accepts by io_uring: {why_not}")
+            self.attachment = replace(self.attachment, rung=rung)
+        self._object = self.attachment.obj
         self.fd = self._object.map_fd("events")
         # libbpf rounds a size up to what the kernel takes: a power of two of pages.
         self._ring = Ring.map(self.fd, self._object.map_entries("events"), ACCEPT)

@@ -1,4 +1,4 @@
-"""The ladder: which kind of probe a measurement stands on.
+"""The ladder: which kind of probe a measurement uses.
 
 A measurement can be made by several kinds of probe ("rungs"), best first. What a
 kernel allows is found by trying: the real programs are loaded and attached, and the
@@ -58,11 +58,11 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Footing:
-    """Where a measurement stands: its attached object, its rung, and the rungs refused before.
+class Attachment:
+    """What a measurement attached: its object, its rung, and the rungs refused before.
 
     Attributes:
-        left_out: Why the programs that should stand beside it do not; empty if they do.
+        left_out: Why the programs asked for beside it are missing; empty if they are not.
         engine: What made the object fit this kernel, core or bcc.
         why: Why it was that engine; empty where there was no choice.
     """
@@ -81,13 +81,13 @@ class Footing:
         return self.rung.name if self.engine == "core" else f"{self.rung.name} ({self.engine})"
 
 
-def climb(
+def attach_best(
     rungs: Sequence[Rung],
     open_object: Callable[[], Object],
     only: str | None = None,
     engine: Engine | None = None,
     beside: tuple[str, ...] = (),
-) -> Footing:
+) -> Attachment:
     """Load and attach on the first rung that this kernel allows.
 
     Args:
@@ -115,7 +115,7 @@ def climb(
             refused.append(Refusal(rung.name, str(refusal), refusal.answer))
             continue
         told = rung.noting(engine.note)
-        return Footing(obj, told, programs, tuple(refused), engine.name, engine.why, left_out)
+        return Attachment(obj, told, programs, tuple(refused), engine.name, engine.why, left_out)
     if missing := missing_for_probes():
         raise Unsupported(
             f"probes need CAP_BPF and CAP_PERFMON (before Linux 5.8: CAP_SYS_ADMIN), and this "

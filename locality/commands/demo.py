@@ -67,8 +67,8 @@ def demo(
             f"{len(phases(lab.cpus))} phases of {seconds:g} s under load"
         )
         console.print(
-            f"accepts on rung {meter.accepts.footing.rung.name}, packets of the whole machine "
-            f"on rung {meter.packets.footing.rung.name} (? = not seen on it)"
+            f"accepts on rung {meter.accepts.attachment.rung.name}, packets of the whole machine "
+            f"on rung {meter.packets.attachment.rung.name} (? = not seen on it)"
         )
         for result in run(lab, meter.measure, seconds=seconds):
             console.print(phase_line(result))

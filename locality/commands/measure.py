@@ -15,7 +15,7 @@ from locality.commands.output import end, tell
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from locality.bpf.ladder import Footing
+    from locality.bpf.ladder import Attachment
     from locality.commands.options import Shown, Traced
     from locality.dashboard.screen import Header
     from locality.kinds import Kind
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     class MeasuringSource(Source[Any], Protocol):
         """A source whose probes are attached."""
 
-        footing: Footing
+        attachment: Attachment
 
 
 #: So many pids are named on a line.
@@ -76,7 +76,7 @@ def measure(
     """
     from locality.stream import stream
 
-    say_where_we_stand(source.footing, subject.title)
+    tell_attachment(source.attachment, subject.title)
     tell_whom(subject)
     summary = kind.summary.get()(machine)
     sinks: list[Sink[Any]] = [summary]
@@ -85,7 +85,7 @@ def measure(
             from locality.recording.format import Meta
 
             meta = Meta.here(
-                *(kind.name, source.footing, machine),
+                *(kind.name, source.attachment, machine),
                 wanted=subject.filter,
                 clock_offset=subject.clock_offset,
                 interval=subject.interval,
@@ -94,7 +94,7 @@ def measure(
             sinks.append(stack.enter_context(recorder))
 
         def header() -> Header:
-            return header_of(source.footing, subject.filter)
+            return header_of(source.attachment, subject.filter)
 
         sinks.append(stack.enter_context(output(kind, machine, traced.shown, header, **options)))
         stream(source, sinks, duration=traced.duration, count=count, ready_file=traced.ready_file)
@@ -129,25 +129,27 @@ def output(
         dashboard.save_svg(shown.svg)
 
 
-def header_of(footing: Footing, wanted: str) -> Header:
+def header_of(attachment: Attachment, wanted: str) -> Header:
     """The dashboard's header for a measurement of this machine."""
     from locality.dashboard.screen import Header
 
-    return Header(platform.node(), platform.release(), footing.name, wanted, footing.rung.note)
+    return Header(
+        platform.node(), platform.release(), attachment.name, wanted, attachment.rung.note
+    )
 
 
-def say_where_we_stand(footing: Footing, what: str) -> None:
+def tell_attachment(attachment: Attachment, what: str) -> None:
     """What is measured, on which rung, by which engine, and why not on a better rung.
 
     Args:
-        footing: Where the source stands.
+        attachment: What the source attached.
         what: What it measures.
     """
-    engine = f" by engine {footing.engine} ({footing.why})" if footing.why else ""
-    why = "".join(f"; {refusal.rung}: {refusal.answer}" for refusal in footing.refused)
-    tell(f"{what}, on rung {footing.rung.name}{engine}{why}")
-    if footing.rung.note:
-        tell(footing.rung.note)
+    engine = f" by engine {attachment.engine} ({attachment.why})" if attachment.why else ""
+    why = "".join(f"; {refusal.rung}: {refusal.answer}" for refusal in attachment.refused)
+    tell(f"{what}, on rung {attachment.rung.name}{engine}{why}")
+    if attachment.rung.note:
+        tell(attachment.rung.note)
 
 
 def tell_whom(subject: Subject) -> None:

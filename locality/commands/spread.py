@@ -14,7 +14,7 @@ from locality.errors import LocalityError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from locality.spread.source import Footing, Spread
+    from locality.spread.source import Attachment, Spread
     from locality.stream import Sink
 
 WARNING = (
@@ -69,9 +69,9 @@ def spread(
     only = None if mode == "auto" else Mode(mode)
     summary: Summary[Spread] = Summary(topology.read())
     with SpreadSource(interface, ports, interval, only) as source:
-        _say_where_we_stand(source.footing, interface, ports)
+        _tell_attachment(source.attachment, interface, ports)
         shown: Sink[Spread] = (
-            JsonSpread(sys.stdout, interface, source.footing.mode.value)
+            JsonSpread(sys.stdout, interface, source.attachment.mode.value)
             if format_ == "json"
             else TextSpread(sys.stdout)
         )
@@ -84,14 +84,14 @@ def spread(
     end(summary_lines(summary), format_)
 
 
-def _say_where_we_stand(footing: Footing, interface: str, ports: tuple[int, ...]) -> None:
+def _tell_attachment(attachment: Attachment, interface: str, ports: tuple[int, ...]) -> None:
     from locality.spread.source import FIRST_PORT
     from locality.text import printable
 
-    why = "".join(f"; {one.rung}: {one.answer}" for one in footing.refused)
+    why = "".join(f"; {one.rung}: {one.answer}" for one in attachment.refused)
     to = ", ".join(map(str, sorted(set(ports))))
     tell(
         f"UDP to port {to} on {printable(interface)}: source ports {FIRST_PORT} to 65535, "
-        f"{footing.mode.value} XDP{why}"
+        f"{attachment.mode.value} XDP{why}"
     )
     tell(WARNING)

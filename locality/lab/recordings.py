@@ -45,14 +45,14 @@ class Recordings:
         """The sinks that record a phase, which begins now."""
         accepts = Meta.here(
             "accept",
-            meter.accepts.footing,
+            meter.accepts.attachment,
             meter.machine,
             wanted=f"{meter.accepts.wanted}, the lab's server",
             label=phase,
             clock_offset=meter.accepts.clock_offset,
         )
         packets = Meta.here(
-            "skb", meter.packets.footing, meter.machine, label=phase, interval=meter.interval
+            "skb", meter.packets.attachment, meter.machine, label=phase, interval=meter.interval
         )
         there, force = self._directory, self._force
         with (

@@ -95,4 +95,4 @@ def spreading(server: Namespace) -> Iterator[bool]:
     with server.joined():
         source = SpreadSource(LINK, [PORT])
     with source:
-        yield source.footing.mode is Mode.NATIVE
+        yield source.attachment.mode is Mode.NATIVE

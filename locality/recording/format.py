@@ -30,7 +30,7 @@ from locality.recording.columns import of_row
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from locality.bpf.ladder import Footing
+    from locality.bpf.ladder import Attachment
     from locality.recording.columns import Column
 
 #: Raised when a reader of the older format would misunderstand the newer.
@@ -168,7 +168,7 @@ class Meta:
     def here(
         cls,
         kind: str,
-        footing: Footing,
+        attachment: Attachment,
         machine: Topology,
         *,
         wanted: str = "everything",
@@ -180,7 +180,7 @@ class Meta:
 
         Args:
             kind: What is recorded.
-            footing: Where the source stands.
+            attachment: What the source attached.
             machine: This machine's CPUs.
             wanted: The filter, in words.
             label: What to call it.
@@ -195,9 +195,9 @@ class Meta:
             host=platform.node(),
             kernel=platform.release(),
             kind=kind,
-            rung=footing.name,
-            refused=tuple(f"{refusal.rung}: {refusal.answer}" for refusal in footing.refused),
-            unseen=footing.rung.note,
+            rung=attachment.name,
+            refused=tuple(f"{refusal.rung}: {refusal.answer}" for refusal in attachment.refused),
+            unseen=attachment.rung.note,
             filter=wanted,
             label=label,
             possible=machine.possible,

@@ -20,7 +20,7 @@ from locality.bpf import kallsyms
 from locality.bpf.btf import check_layout
 from locality.bpf.counters import Counters
 from locality.bpf.engine import choose
-from locality.bpf.ladder import Footing, Rung, climb
+from locality.bpf.ladder import Attachment, Rung, attach_best
 from locality.errors import LocalityError, Unsupported
 from locality.machine import pid_namespace, topology
 from locality.skb.accounting import CELL, ROW, Difference, FunctionAccount, TracepointAccount
@@ -174,8 +174,8 @@ class SkbSource:
                 f"this kernel's flush functions come in {len(self._flushes)} pieces, the probe has "
                 f"room for {MAX_FLUSH_FUNCTIONS}: please report it"
             )
-        self.footing: Footing = climb(RUNGS, self._open, rung, self._engine)
-        obj = self.footing.obj
+        self.attachment: Attachment = attach_best(RUNGS, self._open, rung, self._engine)
+        obj = self.attachment.obj
         self._cells = Counters(obj, "cells", CELL, (self.cpus, self.cpus))
         self._rows = Counters(obj, "rows", ROW, (self.cpus,))
         self._account = self._accounting()
@@ -202,26 +202,26 @@ class SkbSource:
         return obj
 
     def _accounting(self) -> FunctionAccount | TracepointAccount:
-        if self.footing.rung.name != "raw-tracepoint":
+        if self.attachment.rung.name != "raw-tracepoint":
             return FunctionAccount(
                 flush_is_seen=bool(self._flushes),
-                defers=any("defer_free" in name for name in self.footing.programs),
+                defers=any("defer_free" in name for name in self.attachment.programs),
             )
-        variables = self.footing.obj.bss
+        variables = self.attachment.obj.bss
         sequence = secrets.randbits(32)
         variables["sought"] = 1 << 32 | sequence
         with suppress(OSError):
             _free_a_packet(sequence)
         variables["sought"] = 0
         return TracepointAccount(
-            udp_is_deferred=None if "raw_recv_length" in self.footing.programs else False,
+            udp_is_deferred=None if "raw_recv_length" in self.attachment.programs else False,
             remote_udp_is_seen=_defer_max() > 0,
             sees_originals=bool(variables["fclone_cache"]),
         )
 
     def _learn(self, account: TracepointAccount) -> None:
         """What the traffic has shown of this kernel by now."""
-        variables = self.footing.obj.bss
+        variables = self.attachment.obj.bss
         account.sees_originals = bool(variables["fclone_cache"])
         told, untold = int(variables["udp_told"]), int(variables["udp_untold"])
         if account.udp_is_deferred is False or variables["udp_is_settled"] or not told + untold:
@@ -242,14 +242,14 @@ class SkbSource:
         return Interval(
             time=time.time(),
             seconds=seconds,
-            rung=self.footing.name,
-            lost=self.footing.obj.skipped_runs(),
+            rung=self.attachment.name,
+            lost=self.attachment.obj.skipped_runs(),
             **vars(figures),
         )
 
     def close(self) -> None:
         """Detach the probes."""
-        self.footing.obj.close()
+        self.attachment.obj.close()
 
     def __enter__(self) -> Self:
         return self

@@ -88,7 +88,7 @@ class Spread:
         return Spread(later.time, self.seconds + later.seconds, counts)
 
 
-class Footing(NamedTuple):
+class Attachment(NamedTuple):
     """Where the program runs.
 
     Attributes:
@@ -157,9 +157,9 @@ class SpreadSource:
     ) -> None:
         self.period = period
         self.interface = interface
-        self.footing = _stand(interface, ports, mode)
+        self.attachment = _attach_best(interface, ports, mode)
         cpus = topology.possible_cpus()
-        self._counters = Counters(self.footing.obj, "counts", COUNTS, (cpus,))
+        self._counters = Counters(self.attachment.obj, "counts", COUNTS, (cpus,))
         self._counted: Array = np.zeros(cpus, COUNTS)
         self._since = time.monotonic()
 
@@ -169,7 +169,7 @@ class SpreadSource:
         Raises:
             LocalityError: The program is no longer on the interface.
         """
-        if not self.footing.link.holds:
+        if not self.attachment.link.holds:
             raise LocalityError(
                 f"{printable(self.interface)} spreads no longer: the interface has gone, or "
                 "somebody detached the program (bpftool link detach)"
@@ -187,8 +187,8 @@ class SpreadSource:
 
     def close(self) -> None:
         """Take the program away."""
-        self.footing.link.close()
-        self.footing.obj.close()
+        self.attachment.link.close()
+        self.attachment.obj.close()
 
     def __enter__(self) -> Self:
         return self
@@ -197,7 +197,7 @@ class SpreadSource:
         self.close()
 
 
-def _stand(interface: str, ports: Collection[int], only: Mode | None) -> Footing:
+def _attach_best(interface: str, ports: Collection[int], only: Mode | None) -> Attachment:
     name = printable(interface)
     try:
         ifindex = socket.if_nametoindex(interface)
@@ -222,7 +222,7 @@ def _stand(interface: str, ports: Collection[int], only: Mode | None) -> Footing
         except Unsupported as refusal:
             refused.append(Refusal(way, str(refusal), refusal.answer))
             continue
-        return Footing(obj, link, mode, tuple(refused))
+        return Attachment(obj, link, mode, tuple(refused))
     missing = missing_for_probes()
     if not held()["CAP_NET_ADMIN"]:
         missing.append("CAP_NET_ADMIN")

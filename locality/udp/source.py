@@ -16,7 +16,7 @@ import numpy as np
 from locality.bpf import btf
 from locality.bpf.btf import check_layout
 from locality.bpf.counters import Counters
-from locality.bpf.ladder import Footing, Rung, climb
+from locality.bpf.ladder import Attachment, Rung, attach_best
 from locality.bpf.object import Object
 from locality.errors import Unsupported
 from locality.filter import Wanted
@@ -172,8 +172,8 @@ class UdpSource:
             and kernel.tracepoint_arguments("sock_recv_length") is not None
         )
         self._membership = Membership(self._wanted)
-        self.footing: Footing = climb(RUNGS, self._open, only=rung)
-        obj = self.footing.obj
+        self.attachment: Attachment = attach_best(RUNGS, self._open, only=rung)
+        obj = self.attachment.obj
         self._variables = obj.bss
         self._socket_rows = Counters(obj, "sockets", SOCKET_ROW, (MAX_SOCKETS,))
         self._reader_rows = Counters(obj, "readers", READER_ROW, (MAX_READERS,))
@@ -226,7 +226,7 @@ class UdpSource:
         self._variables["epoch"] = (int(self._variables["epoch"]) + 1) & 0xFFFFFFFF
         turned = time.monotonic()
         # Programs may be running that began before.
-        self.footing.obj.wait_for_programs("turn", "inner")
+        self.attachment.obj.wait_for_programs("turn", "inner")
         return turned
 
     def read(self) -> UdpInterval:
@@ -251,8 +251,8 @@ class UdpSource:
         interval = UdpInterval(
             time=time.time(),
             seconds=turned - self._since,
-            rung=self.footing.rung.name,
-            lost=int(self._variables["homeless"]) + self.footing.obj.skipped_runs(),
+            rung=self.attachment.rung.name,
+            lost=int(self._variables["homeless"]) + self.attachment.obj.skipped_runs(),
             **self._rows(readers, sockets),
             flows=flows,
             flows_lost=lost,
@@ -331,7 +331,7 @@ class UdpSource:
 
     def close(self) -> None:
         """Detach the probes."""
-        self.footing.obj.close()
+        self.attachment.obj.close()
 
     def __enter__(self) -> Self:
         return self

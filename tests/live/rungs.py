@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from locality.accept.source import AcceptSource
-    from locality.bpf.ladder import Footing, Rung
+    from locality.bpf.ladder import Attachment, Rung
     from locality.skb.source import SkbSource
     from locality.udp.source import UdpSource
 
@@ -69,12 +69,12 @@ def stand_on(source: Source, name: str) -> None:
     if isinstance(reason := why_not(source, name), Unsupported):
         pytest.skip(f"limitation: {reason}")
     with source(rung=name) as standing:
-        assert standing.footing.rung.name == name
+        assert standing.attachment.rung.name == name
 
 
-def check_ladder(footing: Footing, rungs: Sequence[Rung]) -> None:
+def check_ladder(attachment: Attachment, rungs: Sequence[Rung]) -> None:
     """Every better rung was tried, in order, and has a reason against it."""
-    assert all(refusal.reason for refusal in footing.refused)
+    assert all(refusal.reason for refusal in attachment.refused)
     if not ASKED:
-        tried = [refusal.rung for refusal in footing.refused] + [footing.rung.name]
+        tried = [refusal.rung for refusal in attachment.refused] + [attachment.rung.name]
         assert tried == [rung.name for rung in rungs][: len(tried)]

@@ -80,8 +80,8 @@ def seen(records: Records) -> list[Accepted]:
 @pytest.mark.chosen
 def test_some_rung_works() -> None:
     with AcceptSource(rung=ASKED) as source:
-        footing = source.footing
-    check_ladder(footing, RUNGS)
+        attachment = source.attachment
+    check_ladder(attachment, RUNGS)
 
 
 # Not a test of ours but a line for each rung that the tests below could not try here.

@@ -152,10 +152,10 @@ def deferred_by(protocol: str) -> bool:
 @pytest.mark.chosen
 def test_some_rung_works() -> None:
     with SkbSource(rung=ASKED) as source:
-        footing = source.footing
+        attachment = source.attachment
         interval = source.read()
-    assert interval.rung == footing.rung.name
-    check_ladder(footing, RUNGS)
+    assert interval.rung == attachment.rung.name
+    check_ladder(attachment, RUNGS)
 
 
 # Not a test of ours but a line for each rung that the tests below could not try here.

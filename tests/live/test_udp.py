@@ -82,10 +82,10 @@ def require_atomics() -> None:
 def test_some_rung_works() -> None:
     require_atomics()
     with UdpSource(rung=ASKED) as source:
-        footing = source.footing
+        attachment = source.attachment
         interval = source.read()
-    assert interval.rung == footing.rung.name
-    check_ladder(footing, RUNGS)
+    assert interval.rung == attachment.rung.name
+    check_ladder(attachment, RUNGS)
 
 
 # Not a test of ours but a line for each rung that the tests below could not try here.

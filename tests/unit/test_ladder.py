@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from locality.accept.source import RUNGS as ACCEPT_RUNGS
-from locality.bpf.ladder import Rung, climb
+from locality.bpf.ladder import Rung, attach_best
 from locality.bpf.object import Object
 from locality.errors import LocalityError, Unsupported
 from locality.skb.source import RUNGS as SKB_RUNGS
@@ -39,7 +39,7 @@ LADDER = (
 # A reason that is dropped is the one the user would have needed.
 def test_every_rung_says_why_not() -> None:
     with pytest.raises(Unsupported) as refusal:
-        climb(LADDER, never_opened)
+        attach_best(LADDER, never_opened)
     told = str(refusal.value)
     reasons = ["fentry: no trampolines", "kprobe: no kprobes", "tracepoint: no tracefs"]
     assert [reason for reason in reasons if reason in told] == reasons
@@ -50,7 +50,7 @@ def test_every_rung_says_why_not() -> None:
 # Asked for one rung, another must not be tried: the answer would be about the wrong one.
 def test_only_the_rung_that_was_asked_for() -> None:
     with pytest.raises(Unsupported) as refusal:
-        climb(LADDER, never_opened, only="kprobe")
+        attach_best(LADDER, never_opened, only="kprobe")
     assert "kprobe: no kprobes" in str(refusal.value)
     assert "fentry" not in str(refusal.value)
 
@@ -60,13 +60,13 @@ def test_an_unknown_rung_is_a_usage_error() -> None:
     with pytest.raises(
         LocalityError, match=r"no rung 'kprobes' .* fentry, kprobe, tracep"
     ) as error:
-        climb(LADDER, never_opened, only="kprobes")
+        attach_best(LADDER, never_opened, only="kprobes")
     assert error.value.exit_code == 2
     assert not isinstance(error.value, Unsupported)
 
 
 # A mistake of ours (a program that the object does not have) is no refusal of the kernel's:
-# climbing on would hide it, and the object must be given back.
+# to try the next rung would hide it, and the object must be given back.
 def test_an_error_of_ours_is_not_taken_for_a_refusal() -> None:
     closed: list[str] = []
 
@@ -78,7 +78,7 @@ def test_an_error_of_ours_is_not_taken_for_a_refusal() -> None:
     wrong = Rung("fentry", lambda _kernel: ("no_such_program",))
     ladder = (wrong, refusing("kprobe", "no kprobes"))
     with pytest.raises(LocalityError, match="no program no_such_program") as error:
-        climb(ladder, lambda: Watched.open("accept_cpu"))
+        attach_best(ladder, lambda: Watched.open("accept_cpu"))
     assert not isinstance(error.value, Unsupported)
     assert closed == ["accept_cpu"]
 
@@ -123,10 +123,10 @@ def test_programs_beside_a_rung(
         Rung("kprobe", lambda _kernel: ("second",)),
     )
     closed: list[set[str]] = []
-    footing = climb(ladder, lambda: Fake(disliked, closed), beside=("extra",))
-    assert (footing.rung.name, footing.left_out) == (stood_on, left_out)
+    attachment = attach_best(ladder, lambda: Fake(disliked, closed), beside=("extra",))
+    assert (attachment.rung.name, attachment.left_out) == (stood_on, left_out)
     assert closed == given_back
-    assert "extra" not in footing.programs
+    assert "extra" not in attachment.programs
 
 
 # `--rung` takes these names; two rungs of one name could not be told apart.

@@ -95,7 +95,7 @@ def experiment(console: Console, seconds: float) -> list[Queues]:
         console.print(
             f"{card.link}: {len(cpus)} RX queues, queue i interrupts CPU i; nginx: worker i on "
             f"CPU i\n{len(phases(cpus))} phases of {seconds:g} s, measured on rung "
-            f"{meter.accepts.footing.rung.name}"
+            f"{meter.accepts.attachment.rung.name}"
         )
         interrupts: tuple[tuple[int, ...], ...] = ()
 
