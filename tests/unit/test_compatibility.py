@@ -163,8 +163,8 @@ def test_the_table() -> None:
     assert lines[:4] == [
         "|  | rung | 5.10 | 6\\|1 |",
         "| --- | --- | --- | --- |",
-        "| accept | fentry | limitation[^1] | **FAIL**[^2] |",
-        "| accept | kprobe | pass (2)[^3] | limitation[^1] |",
+        "| accept | kprobe | pass (2)[^1] | limitation[^2] |",
+        "| accept | fentry | limitation[^2] | **FAIL**[^3] |",
     ]
     assert set(lines[4 : len(ROWS) + 2]) == {
         f"| {title} | {rung} | pass (3) | pass (3) |"
@@ -180,9 +180,9 @@ def test_the_table() -> None:
     }
     assert lines[len(ROWS) + 2 :] == [
         "",
-        "[^1]: the kernel said: a\\|b\\\\nc\\_d",
-        "[^2]: test\\_x\\[a\\|b\\]; test\\_y",
-        "[^3]: no readers",
+        "[^1]: no readers",
+        "[^2]: the kernel said: a\\|b\\\\nc\\_d",
+        "[^3]: test\\_x\\[a\\|b\\]; test\\_y",
     ]
 
 
