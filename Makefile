@@ -1,7 +1,8 @@
 # make demo          repeat the 2017 experiment on this machine (root)
 # make demo-vm       the same in a guest whose network card has queues (root); KERNEL=6.1
-# make test          lint, types and tests: unit, live on this kernel, two in QEMU (root)
-# make test-kernels  tests in QEMU on all kernels and rungs: docs/compatibility.md (root)
+# make test          lint, types and tests: unit, live on this kernel, their core in QEMU (root)
+# make test-kernel   all live tests in QEMU on one kernel (root); KERNEL=6.1
+# make test-kernels  all live tests in QEMU on all kernels: docs/compatibility.md (root)
 # make setup         only install what these need
 # make accuracy      let the rungs count the same packets: docs/accuracy.md (root)
 # make definitions   consumed, freed and the script of 2017: docs/definitions.md (root)
@@ -11,7 +12,7 @@ PYTHON := .venv/bin/python
 KERNEL := 6.12
 PROBES := $(wildcard locality/probes/*.[ch])
 
-.PHONY: setup demo demo-vm test test-kernels unit bench accuracy definitions lint format probes \
+.PHONY: setup demo demo-vm test test-kernel test-kernels unit bench accuracy definitions lint format probes \
 	clean
 
 demo: setup
@@ -20,9 +21,12 @@ demo: setup
 demo-vm: setup
 	$(PYTHON) -m tests.vm.demo_vm $(KERNEL)
 
-# Not here: the guest with eight CPUs, which takes minutes more; test-kernels runs it, too.
-test: lint
-	$(PYTHON) -m pytest --ignore=tests/vm/test_auto_map.py
+# Side by side; what each part says is in .cache/test.
+test: setup
+	$(PYTHON) -m tests.run
+
+test-kernel: setup
+	LOCALITY_REQUIRE_LIVE=1 $(PYTHON) -m pytest tests/vm --kernels $(KERNEL)
 
 test-kernels: setup
 	LOCALITY_REQUIRE_LIVE=1 $(PYTHON) -m pytest tests/vm --kernels all \

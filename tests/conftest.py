@@ -15,9 +15,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("kernels")
     group.addoption(
         "--kernels",
-        default="6.1,6.12",
-        help="kernels to run the live tests on: 5.10, 6.1, 6.12, 7.x, host, or all "
-        "(default: %(default)s)",
+        metavar="LIST",
+        default="",
+        help="whole kernels: run all live tests on these (5.10, 6.1, 6.12, 7.x, host, or all), and "
+        "whatever else boots them (default: only the core of the live tests, on one kernel)",
     )
     group.addoption("--table", metavar="FILE", help="write docs/compatibility.md's text to a file")
 

@@ -68,5 +68,5 @@ class KindReport(Protocol):
 
 
 def picture(name: str, caption: str, figure: Figure) -> Picture:
-    """A drawn figure with what stands below it."""
-    return Picture(name, caption, figure, figures.svg(figure))
+    """A figure with what stands below it."""
+    return Picture(name, caption, figure, figures.svg)

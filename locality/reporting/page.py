@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -18,7 +19,7 @@ from urllib.parse import quote
 from locality.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,19 @@ class Picture:
     Attributes:
         name: Of its file, without suffix; distinct on a page.
         caption: What it shows, and how to read it.
-        figure: What draws it: a matplotlib `Figure`.
-        svg: The figure, drawn.
+        figure: A matplotlib `Figure`.
+        draw: Gives the figure as SVG; drawing takes far longer than making a figure.
     """
 
     name: str
     caption: str
     figure: Any
-    svg: str
+    draw: Callable[[Any], str]
+
+    @cached_property
+    def svg(self) -> str:
+        """The figure as SVG, drawn when it is first asked for."""
+        return self.draw(self.figure)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""What each live test is about, and the rungs on which it cannot be.
+"""What each live test is about, and on which rung it measures.
 
-Its subjects are its markers; they go into the junit file, from which the table of kernels is
-made.
+The subjects of a test are its markers. Subjects and rung are noted in its properties, from which
+the table of kernels is made.
 """
 
 from __future__ import annotations
@@ -11,30 +11,38 @@ import pytest
 from locality.accept import source as accept
 from locality.skb import source as skb
 from locality.udp import source as udp
-from tests.live.rungs import ASKED, limitation
+from tests.live.rungs import ASKED
 
-MEASUREMENTS = {
-    "accept": (accept.AcceptSource, accept.RUNGS),
-    "skb_rx": (skb.SkbSource, skb.RUNGS),
-    "skb_tx": (skb.SkbSource, skb.RUNGS),
-    "udp": (udp.UdpSource, udp.RUNGS),
+LADDERS = {
+    "accept": accept.RUNGS,
+    "skb_rx": skb.RUNGS,
+    "skb_tx": skb.RUNGS,
+    "udp": udp.RUNGS,
 }
-SUBJECTS = (*MEASUREMENTS, "chosen", "agree", "attach")
+SUBJECTS = (*LADDERS, "chosen", "agree", "attach")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Note the subjects of each test; skip what cannot be measured on the rung asked for."""
-    known = {rung.name for _, rungs in MEASUREMENTS.values() for rung in rungs}
+    """Note the subjects and the rung of each test."""
+    known = {rung.name for rungs in LADDERS.values() for rung in rungs}
     if ASKED and ASKED not in known:
         raise pytest.UsageError(f"LOCALITY_RUNG={ASKED}: use one of {', '.join(sorted(known))}")
     for item in items:
         subjects = [name for name in SUBJECTS if item.get_closest_marker(name)]
-        if "rung" in getattr(item, "fixturenames", ()) and not subjects:
-            # It would run on no other kernel, and nobody would notice.
+        rung = _rung(item)
+        # Such a test would run on no other kernel, or be in no row of the table, unnoticed.
+        if rung and not subjects:
             raise pytest.UsageError(f"{item.nodeid} does not say what it measures: mark it")
+        if LADDERS.keys() & subjects and not rung and "chosen" not in subjects:
+            raise pytest.UsageError(f"{item.nodeid} does not say on which rung: let it take one")
         item.user_properties += [("subject", name) for name in subjects]
-        if ASKED is None or "chosen" in subjects:
-            continue
-        for name in MEASUREMENTS.keys() & subjects:
-            if reason := limitation(*MEASUREMENTS[name], ASKED):
-                item.add_marker(pytest.mark.skip(reason=f"limitation: {reason}"))
+        if rung:
+            item.user_properties.append(("rung", rung))
+
+
+def _rung(item: pytest.Item) -> str | None:
+    """The rung that a test measures on, or whose availability it tests."""
+    if not hasattr(item, "callspec"):
+        return None
+    parameters: dict[str, str] = item.callspec.params
+    return parameters.get("rung", parameters.get("rung_tried"))

@@ -1,8 +1,8 @@
 """Which rungs of a measurement can be tested here.
 
 A live test that takes a `rung` runs on each one that this kernel allows, or on the one that
-LOCALITY_RUNG names. Where the measurement cannot stand on that one, it is skipped with what
-the kernel says against it.
+LOCALITY_RUNG names. Where that one, or all of them, cannot be had, it is skipped with what the
+kernel says against it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from locality.errors import LocalityError, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from _pytest.mark.structures import ParameterSet
 
     from locality.accept.source import AcceptSource
     from locality.bpf.ladder import Attachment, Rung
@@ -57,16 +59,23 @@ def to_stand_on(rungs: Sequence[Rung]) -> list[str]:
 
 
 def parametrize(metafunc: pytest.Metafunc, source: Source, rungs: Sequence[Rung]) -> None:
-    """Give a test that takes a `rung` those that work; all of them if none does, to fail."""
+    """Give a test that takes a `rung` those that work; all of them if none does, to say why."""
     if "rung" in metafunc.fixturenames:
-        names = [rung.name for rung in rungs]
-        works = [name for name in names if not ASKED and not why_not(source, name)]
-        metafunc.parametrize("rung", [ASKED] if ASKED else works or names)
+        names = to_stand_on(rungs)
+        works = [name for name in names if not why_not(source, name)]
+        metafunc.parametrize("rung", works or [_refused(source, rungs, name) for name in names])
 
 
-def stand_on(source: Source, name: str) -> None:
+def _refused(source: Source, rungs: Sequence[Rung], name: str) -> ParameterSet:
+    """A rung on which a test is skipped, or fails if it is no limitation of the kernel."""
+    reason = limitation(source, rungs, name)
+    marks = [pytest.mark.skip(reason=f"limitation: {reason}")] if reason else []
+    return pytest.param(name, marks=marks)
+
+
+def stand_on(source: Source, rungs: Sequence[Rung], name: str) -> None:
     """Stand on one rung for a moment, or skip with what the kernel says against it."""
-    if isinstance(reason := why_not(source, name), Unsupported):
+    if reason := limitation(source, rungs, name):
         pytest.skip(f"limitation: {reason}")
     with source(rung=name) as standing:
         assert standing.attachment.rung.name == name

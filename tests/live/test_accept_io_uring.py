@@ -148,8 +148,8 @@ def recorded(records: Records) -> list[tuple[int, ...]]:
 @pytest.mark.parametrize(
     "ways",
     [
-        "single",
-        "multishot",
+        pytest.param("single", marks=pytest.mark.core),
+        pytest.param("multishot", marks=pytest.mark.core),
         "single,async",
         "multishot,async",
         "single,sqpoll",

@@ -33,6 +33,14 @@ pytestmark = [
     pytest.mark.skipif(not EMULATED, reason="limitation: others' packets, except in a guest"),
 ]
 
+#: Each network, each kind of workload.
+CORE = {
+    ("loopback", "TCP ping-pong", "cross CPU"),
+    ("veth", "UDP ping-pong", "cross CPU"),
+    ("virtio", "TCP stream", "cross CPU"),
+    ("virtio", "UDP one-way", "same CPU"),
+}
+
 Views = dict[tuple[str, str, str], dict[str, View]]
 
 
@@ -54,7 +62,12 @@ def seen() -> Views:
     return {}
 
 
-@pytest.fixture(params=CASES, ids=" ".join)
+@pytest.fixture(
+    params=[
+        pytest.param(case, marks=pytest.mark.core if case in CORE else (), id=" ".join(case))
+        for case in CASES
+    ]
+)
 def case(
     request: pytest.FixtureRequest,
     sources: Mapping[str, SkbSource],

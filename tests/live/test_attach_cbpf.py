@@ -116,6 +116,7 @@ def all_to(index: int) -> list[int]:
 
 # The attach reports success even if the bytes of the program mean something else; only
 # where connections land shows it. Attaching through any member must do.
+@pytest.mark.core
 def test_connections_land_where_the_map_says(server: Server) -> None:
     indexes = {cpu: 3 - place % 4 for place, cpu in enumerate(CPUS)}
     attach(server.pid, server.fds[2], cbpf.table(indexes))
@@ -140,6 +141,7 @@ def test_past_the_end_is_hashed_and_detach_gives_the_hash_back(server: Server) -
 
 
 # A wrong order makes every suggested map wrong. The last member moves into a hole.
+@pytest.mark.core
 def test_the_group_is_read_in_order(server: Server) -> None:
     program = cbpf.table({0: 3, 5: 1})
     before = read_group(server.pid, server.fds[1])

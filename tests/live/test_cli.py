@@ -20,9 +20,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from locality import cbpf
+from locality.accept.source import RUNGS as ACCEPT_RUNGS
+from locality.accept.source import AcceptSource
 from locality.reuseport.group import read_group
+from locality.skb.source import RUNGS as SKB_RUNGS
+from locality.skb.source import SkbSource
 from tests.live.commands import LOCALITY, tracing
-from tests.live.rungs import NO_ATOMICS
+from tests.live.rungs import NO_ATOMICS, parametrize
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +46,13 @@ SKB_NAMES = {
     *("tx_packets", "tx_local", "tx_freed_local", "tx_deferred", "tx_unknown"),
     *("rx_delivered", "rx_delivered_local", "rx_by_distance", "tx_by_distance"),
 }
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.definition.get_closest_marker("accept"):
+        parametrize(metafunc, AcceptSource, ACCEPT_RUNGS)
+    else:
+        parametrize(metafunc, SkbSource, SKB_RUNGS)
 
 
 @pytest.fixture(autouse=True)
@@ -112,10 +123,10 @@ def named(comm: str) -> Iterator[None]:
 # Bugs: more than --count; a record that does not belong to the connection (fds, ports, CPU); the
 # summary between the objects; another process's connections.
 @pytest.mark.accept
-def test_accept_json(tmp_path: Path, listener: Listener) -> None:
+def test_accept_json(rung: str, tmp_path: Path, listener: Listener) -> None:
     before = time.time()
     mine = ("--pid", os.getpid(), "--port", listener.port)
-    with tracing(tmp_path, "accept", "--json", "--count", 3, *mine) as process:
+    with tracing(tmp_path, "accept", "--rung", rung, "--json", "--count", 3, *mine) as process:
         known = listener.accept(5)
         out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
@@ -215,9 +226,9 @@ def datagrams() -> Iterator[None]:
 # its account's tests, but more local packets than packets is caught here.
 @pytest.mark.skb_rx
 @pytest.mark.skb_tx
-def test_skb_json() -> None:
+def test_skb_json(rung: str) -> None:
     with datagrams():
-        done = locality("skb", "--interval", 0.2, "--count", 3, "--json")
+        done = locality("skb", "--rung", rung, "--interval", 0.2, "--count", 3, "--json")
     assert done.returncode == 0, done.stderr
     intervals = [json.loads(line) for line in done.stdout.splitlines()]
     assert [set(one) for one in intervals] == [SKB_NAMES] * 3
@@ -237,7 +248,7 @@ def test_skb_json() -> None:
                 assert sum(counts.values()) == packets - one[f"{direction}_unknown"]
     times = [one["time"] for one in intervals]
     assert times == sorted(set(times))
-    assert len({one["rung"] for one in intervals}) == 1
+    assert {one["rung"] for one in intervals} == {rung}
 
 
 # Bugs: packets of the line above are in no cell and in no note below; the summary is missing

@@ -90,7 +90,7 @@ def test_from_the_lab_to_the_browser(tmp_path: Path, tab: Browser) -> None:
 def test_hostile_names_and_packets_in_the_browser(tmp_path: Path, tab: Browser) -> None:
     name = "<img src=x onerror=alert(1)>.arrows"
     recordings = [
-        accepts(tmp_path / name, 500, 0.5, comm=b"<script>\x1b[31m"),
+        accepts(tmp_path / name, 500, 0.5, comms=[b"<script>\x1b[31m"]),
         packets(tmp_path / "skb.arrows", 20, 0.5, host="</title><script>x</script>"),
     ]
     page = tmp_path / "r.html"

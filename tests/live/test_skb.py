@@ -149,6 +149,7 @@ def deferred_by(protocol: str) -> bool:
 
 # A kernel on which nothing works would leave nothing to fail below. The order of the ladder:
 # a better rung passed over without a reason.
+@pytest.mark.core
 @pytest.mark.chosen
 def test_some_rung_works() -> None:
     with SkbSource(rung=ASKED) as source:
@@ -159,30 +160,34 @@ def test_some_rung_works() -> None:
 
 
 # Not a test of ours but a line for each rung that the tests below could not try here.
+@pytest.mark.core
 @pytest.mark.skb_rx
 @pytest.mark.skb_tx
-@pytest.mark.parametrize("name", to_stand_on(RUNGS))
-def test_what_is_tried_here(name: str) -> None:
-    stand_on(SkbSource, name)
+@pytest.mark.parametrize("rung_tried", to_stand_on(RUNGS))
+def test_what_is_tried_here(rung_tried: str) -> None:
+    stand_on(SkbSource, RUNGS, rung_tried)
 
 
 # The measure itself. Freed instead of consumed reads 100 % in both places; the CPU of the
 # softirq instead of the reader's likewise; a flush taken for a consumption reads 50 %.
+@pytest.mark.core
 @pytest.mark.skb_rx
 @each_protocol
 @each_place
 def test_consumed_local(rung: str, protocol: str, place: str) -> None:
     measured = ping_pong(rung, protocol, place)
-    local = share(measured.total(RX, "local"), measured.known(RX))
+    local = measured.total(RX, "local")
     assert local is not None
     if place == "same":
-        assert local >= 99
+        assert local >= 0.99 * measured.known(RX)
     else:
-        assert local <= 1
+        # Bare ACKs and the handshake are consumed where they arrive.
+        assert local - max(0, measured.packets(RX) - PACKETS) <= 0.01 * PACKETS
 
 
 # A function not hooked loses packets, two hooks on one way count them twice: the shares above
 # would not show it.
+@pytest.mark.core
 @pytest.mark.skb_rx
 @each_protocol
 @each_place
@@ -193,6 +198,7 @@ def test_each_packet_is_counted_once(rung: str, protocol: str, place: str) -> No
 
 
 # A kprobe program that is skipped is a packet missed, and must be told.
+@pytest.mark.core
 @pytest.mark.skb_rx
 @each_protocol
 @each_place
@@ -204,6 +210,7 @@ def test_nothing_is_missed_untold(rung: str, protocol: str, place: str) -> None:
 
 # TCP's originals go when the ACK comes, one for each message. Counting the driver's clones as
 # well doubles them; on loopback UDP has no sent packet of its own, for it is the received one.
+@pytest.mark.core
 @pytest.mark.skb_tx
 @each_protocol
 @each_place
@@ -219,6 +226,7 @@ def test_sent_packets(rung: str, protocol: str, place: str) -> None:
 
 
 # What readers took: bare ACKs are none, and each datagram and each segment is one.
+@pytest.mark.core
 @pytest.mark.skb_rx
 @each_protocol
 @each_place
@@ -234,6 +242,7 @@ def test_delivered(rung: str, protocol: str, place: str) -> None:
 
 # The point of it all: memory goes home to be freed, so freed-local says nothing of where packets
 # are consumed. A rung that sees no free must not print a number.
+@pytest.mark.core
 @pytest.mark.skb_rx
 @each_place
 def test_freed_local(rung: str, place: str) -> None:
@@ -265,6 +274,7 @@ def test_deferred(rung: str, place: str) -> None:
 
 
 # Which CPU gave to which: transposed, or put on the diagonal, or in the other direction's half.
+@pytest.mark.core
 @pytest.mark.skb_rx
 @each_protocol
 @each_place

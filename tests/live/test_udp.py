@@ -56,7 +56,12 @@ pytestmark = [pytest.mark.live]
 COUNT = 500 if EMULATED else 3_000
 #: Emulated, a case takes seconds: those that go other ways through the kernel.
 KINDS_AND_WAYS = (
-    [("v4", "recv"), ("v4", "spinning"), ("v4", "recvmmsg"), ("v6 connected", "recvmmsg")]
+    [
+        pytest.param("v4", "recv", marks=pytest.mark.core),
+        ("v4", "spinning"),
+        ("v4", "recvmmsg"),
+        pytest.param("v6 connected", "recvmmsg", marks=pytest.mark.core),
+    ]
     if EMULATED
     else [
         *(("v4", way) for way in WAYS),
@@ -78,6 +83,7 @@ def require_atomics() -> None:
 
 
 # A kernel on which nothing works would leave nothing to fail below.
+@pytest.mark.core
 @pytest.mark.chosen
 def test_some_rung_works() -> None:
     require_atomics()
@@ -89,10 +95,11 @@ def test_some_rung_works() -> None:
 
 
 # Not a test of ours but a line for each rung that the tests below could not try here.
+@pytest.mark.core
 @pytest.mark.udp
-@pytest.mark.parametrize("name", to_stand_on(RUNGS))
-def test_what_is_tried_here(name: str) -> None:
-    stand_on(UdpSource, name)
+@pytest.mark.parametrize("rung_tried", to_stand_on(RUNGS))
+def test_what_is_tried_here(rung_tried: str) -> None:
+    stand_on(UdpSource, RUNGS, rung_tried)
 
 
 # The measure itself. Bugs: the CPU of the tracepoint for the datagram's; the head of the queue
@@ -148,6 +155,7 @@ def test_the_queue_holds_datagrams_of_both_cpus(rung: str) -> None:
 
 # Bugs: sockets of one port are mixed up; a member's index is not the group's; members that get
 # nothing are left out, and four sockets of which one works look even.
+@pytest.mark.core
 @pytest.mark.udp
 def test_each_socket_of_a_group(rung: str) -> None:
     with group(4) as members, watching(members[0].port, rung=rung) as source:
@@ -191,6 +199,7 @@ def test_a_group_that_comes_later(rung: str) -> None:
 
 # Bugs: drops of all sockets together; a drop that is counted when the queue is long, not when
 # one is dropped; what was dropped is missing from the shares.
+@pytest.mark.core
 @pytest.mark.udp
 def test_drops_are_the_kernels_own(rung: str) -> None:
     with receiver() as to, receiver() as other:
@@ -399,6 +408,7 @@ def test_a_group_of_several_processes(rung: str) -> None:
 
 
 # Bug: the port is compared in the wrong byte order, or the sender's is taken.
+@pytest.mark.core
 @pytest.mark.udp
 def test_filter_by_port(rung: str) -> None:
     with receiver() as to, receiver() as other, watching(to.port, rung=rung) as source:

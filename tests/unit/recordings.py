@@ -15,6 +15,7 @@ from locality.skb.interval import RX, TX, Flow, Interval
 from locality.skb.recording import SkbRecorder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -83,11 +84,11 @@ def accepts(
     local: float,
     *,
     seed: int = 1,
-    comm: bytes = b"nginx",
+    comms: Sequence[bytes] = (b"nginx",),
     lost: int = 0,
     **about: str,
 ) -> Path:
-    """Two seconds of so many accepts, such a part of them local; CPU = worker."""
+    """Two seconds of so many accepts, such a part of them local; CPU = worker, named in turn."""
     draw = np.random.default_rng(seed)
     records = np.zeros(count, ACCEPT)
     records["time"] = np.sort(draw.integers(0, int(LENGTH_S * 1e9), count))
@@ -96,7 +97,7 @@ def accepts(
     records["rxcpu"] = np.where(draw.random(count) < local, records["cpu"], elsewhere)
     records["pid"] = records["tid"] = 1000 + records["cpu"]
     records["family"] = 4
-    records["comm"] = comm
+    records["comm"] = np.resize(comms, CPUS)[records["cpu"]]
     records["wait"] = draw.exponential(20_000, count)
     records["flags"] = WAIT_KNOWN
     with AcceptRecorder(path, meta("accept", **about)) as recorder:

@@ -21,6 +21,8 @@ from tests.unit.recordings import accepts, packets
 if TYPE_CHECKING:
     from pathlib import Path
 
+#: Names that threads may have.
+COMMS = ("<script>\x1b[31m", "[red]$\\frac$", "_\xe4\u4e2d|`")
 HOSTILE = "<script>\x1b[31m[red]&\"'|`$x$"
 ACCEPT_FIGURES = ("local-over-time", "matrix", "per-cpu", "workers", "queue-wait", "distances")
 SKB_FIGURES = (
@@ -61,17 +63,32 @@ def report(directory: Path, *recordings: Path, figures: Path | None = None) -> R
     return Reader(out.read_text())
 
 
+def words(directory: Path, *recordings: Path) -> str:
+    """The report without figures, which take long to draw, and without Markdown's escapes."""
+    out = directory / "report.md"
+    write_report(recordings, out, format="md")
+    return re.sub(r"\\(.)", r"\1", out.read_text())
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a page with every figure, which is drawn once; figures/ is beside it."""
+    directory = tmp_path_factory.mktemp("whole")
+    report(
+        directory,
+        accepts(directory / "one.arrows", 3000, 0.25),
+        accepts(directory / "two.arrows", 3000, 0.99),
+        packets(directory / "one-skb.arrows", 20, 0.3),
+        packets(directory / "two-skb.arrows", 20, 0.3, seed=2),
+        figures=directory / "figures",
+    )
+    return directory
+
+
 # Bugs: a figure is missing or drawn for another recording; the change is not what the page
 # begins with, or the sides are exchanged; kinds are compared with each other.
-def test_a_page_has_every_figure_and_begins_with_the_change(tmp_path: Path) -> None:
-    page = report(
-        tmp_path,
-        accepts(tmp_path / "one.arrows", 3000, 0.25),
-        accepts(tmp_path / "two.arrows", 3000, 0.99),
-        packets(tmp_path / "one-skb.arrows", 20, 0.3),
-        packets(tmp_path / "two-skb.arrows", 20, 0.3, seed=2),
-        figures=tmp_path / "figures",
-    )
+def test_a_page_has_every_figure_and_begins_with_the_change(whole: Path) -> None:
+    page = Reader((whole / "report.html").read_text())
     expected = ["change-accept", "change-rx", "change-delivered", "change-tx"]
     expected += [f"{number}-accept-{name}" for number in (1, 2) for name in ACCEPT_FIGURES]
     expected += [f"{number}-skb-{name}" for number in (3, 4) for name in SKB_FIGURES]
@@ -88,8 +105,8 @@ def test_a_page_has_every_figure_and_begins_with_the_change(tmp_path: Path) -> N
     assert low < effect < high
     received = page.text.index("received packets, consumed-local: ")
     assert "no difference shown" in page.text[received : received + 100]
-    written = {path.stem for path in (tmp_path / "figures").glob("*.svg")}
-    assert written == {path.stem for path in (tmp_path / "figures").glob("*.png")} == set(expected)
+    written = {path.stem for path in (whole / "figures").glob("*.svg")}
+    assert written == {path.stem for path in (whole / "figures").glob("*.png")} == set(expected)
 
 
 # Bugs: shares by distance of the other side or direction; a distance that the machine has not.
@@ -131,10 +148,11 @@ def test_shares_that_were_not_seen(tmp_path: Path) -> None:
 
 
 # Bug: the page, or a picture in it, fetches something, or points somewhere else.
-def test_a_page_needs_no_network(tmp_path: Path) -> None:
-    page = report(tmp_path, accepts(tmp_path / "one.arrows", 500, 0.5))
-    assert "://" not in (tmp_path / "report.html").read_text()
-    assert len(page.sources) == len(ACCEPT_FIGURES)
+def test_a_page_needs_no_network(whole: Path) -> None:
+    text = (whole / "report.html").read_text()
+    assert "://" not in text
+    page = Reader(text)
+    assert len(page.sources) == len(page.figures) > len(ACCEPT_FIGURES)
     for source in page.sources:
         kind, _, data = source.partition(",")
         assert kind == "data:image/svg+xml;base64"
@@ -149,27 +167,35 @@ def test_a_page_needs_no_network(tmp_path: Path) -> None:
         assert all(link.startswith(("#", "data:image/png")) for link in links)
 
 
-# Bugs: a process, host, filter or file becomes markup, acts on the terminal that shows the
-# file, is taken for mathematics by the figures, or breaks a Markdown table.
-@pytest.mark.parametrize("comm", ["<script>\x1b[31m", "[red]$\\frac$", "_\xe4\u4e2d|`"])
-def test_names_from_outside_are_data(tmp_path: Path, comm: str) -> None:
+@pytest.fixture(scope="session")
+def named(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """A page about hostile names, as HTML and as Markdown."""
+    directory = tmp_path_factory.mktemp("named")
     recording = accepts(
-        tmp_path / f"a{HOSTILE}.arrows",
+        directory / f"a{HOSTILE}.arrows",
         50,
         0.5,
-        comm=comm.encode(),
+        comms=[comm.encode() for comm in COMMS],
         host=HOSTILE,
         label=HOSTILE,
         filter_=HOSTILE,
     )
-    page = report(tmp_path, recording)
+    report(directory, recording)
+    write_report([recording], directory / "r.md", format="md")
+    return (directory / "report.html").read_text(), (directory / "r.md").read_text()
+
+
+# Bugs: a process, host, filter or file becomes markup, acts on the terminal that shows the
+# file, is taken for mathematics by the figures, or breaks a Markdown table.
+@pytest.mark.parametrize("comm", COMMS)
+def test_names_from_outside_are_data(named: tuple[str, str], comm: str) -> None:
+    written, text = named
+    page = Reader(written)
     shown = comm.replace("\x1b", "\\x1b")
     assert shown in page.text
     assert HOSTILE.replace("\x1b", "\\x1b") in page.text
     assert "script" not in page.tags
-    write_report([recording], tmp_path / "r.md", format="md")
-    text = (tmp_path / "r.md").read_text()
-    assert "\x1b" not in text + (tmp_path / "report.html").read_text()
+    assert "\x1b" not in text + written
     unescaped = re.sub(r"\\.", "", text)
     assert "<script" not in unescaped
     assert "[red]" not in unescaped
@@ -205,9 +231,9 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     recording = accepts(tmp_path / "one.arrows", 500, 0.5, lost=12)
     cut = tmp_path / "cut.arrows"
     cut.write_bytes(recording.read_bytes()[:-300])
-    page = report(tmp_path, recording, cut)
-    assert "one.arrows, cut.arrows: 12 connections lost beside 500 seen" in page.text
-    assert "cut.arrows: the recorder did not end in order" in page.text
+    text = words(tmp_path, recording, cut)
+    assert "one.arrows, cut.arrows: 12 connections lost beside 500 seen" in text
+    assert "cut.arrows: the recorder did not end in order" in text
 
 
 # Bugs: after taken for before; runs of both sides mixed; three recordings compared at random.

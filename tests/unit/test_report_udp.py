@@ -14,12 +14,15 @@ from locality.udp.interval import UdpGroup
 from locality.udp.recording import UdpRecorder
 from locality.udp.report import effective_of
 from tests.unit.recordings import CPUS, STARTED, accepts, meta
-from tests.unit.test_report_page import HOSTILE, report
+from tests.unit.test_report_page import HOSTILE, Reader, report, words
 from tests.unit.udp_intervals import flows, interval, readers, sockets
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+#: Names that threads may have.
+COMMS = (b"<script>\x1b[31m", b"[red]$\\frac$", b"_|`\xff\n")
 GROUP_FIGURES = ("local-over-time", "matrix", "1-shares", "effective")
 
 
@@ -29,13 +32,16 @@ def datagrams(
     *,
     local: float = 0.5,
     intervals: int = 20,
-    comm: bytes = b"router",
+    comms: Sequence[bytes] = (b"router",),
     lost: int = 0,
     port: int = 5000,
     heard: tuple[int, ...] = (98, 2),
     **about: str,
 ) -> Path:
-    """So many intervals of these datagrams for each socket of a group, sampled flows with them."""
+    """So many intervals of these datagrams for each socket of a group, sampled flows with them.
+
+    The readers of the sockets are named in turn.
+    """
     draw = np.random.default_rng(len(counts))
     with UdpRecorder(path, meta("udp", **about)) as recorder:
         for number in range(intervals):
@@ -50,7 +56,7 @@ def datagrams(
                     time=STARTED / 1e9 + (number + 1) * 0.1,
                     seconds=0.1,
                     lost=lost,
-                    readers=readers(rows, comm=comm),
+                    readers=readers(rows, comm=np.resize(comms, np.count_nonzero(counts))),
                     flows=flows(*heard, port=port),
                     matrix=matrix,
                     groups={0: UdpGroup(1, "0.0.0.0", port, 4, order_known=True, program="")},
@@ -131,7 +137,7 @@ def test_several_runs_and_more_sockets_after(tmp_path: Path) -> None:
         for number in (1, 2)
         for side, counts in (("before", (10, 0)), ("after", (10, 10, 10, 10)))
     ]
-    text = report(tmp_path, *paths).text
+    text = words(tmp_path, *paths)
     assert "effective sockets 1.00 of 2 before, 4.00 of 4 after (means of the runs)." in text
     assert "each of 2 + 2 runs is one observation" in text
 
@@ -149,24 +155,32 @@ def test_recordings_of_nothing(tmp_path: Path, counts: tuple[int, ...]) -> None:
     assert not page.figures
 
 
-# Bug: a thread, host or file becomes markup, or a Markdown table loses a column.
-@pytest.mark.parametrize("comm", [b"<script>\x1b[31m", b"[red]$\\frac$", b"_|`\xff\n"])
-def test_names_from_outside_are_data(tmp_path: Path, comm: bytes) -> None:
+@pytest.fixture(scope="session")
+def named(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """A page about hostile names, as HTML and as Markdown."""
+    directory = tmp_path_factory.mktemp("named")
     path = datagrams(
-        tmp_path / f"a{HOSTILE}.arrows",
-        (5, 5),
-        comm=comm,
+        directory / f"a{HOSTILE}.arrows",
+        (5, 5, 5),
+        comms=COMMS,
         host=HOSTILE,
         label=HOSTILE,
         filter_=HOSTILE,
     )
-    page = report(tmp_path, path)
+    report(directory, path)
+    write_report([path], directory / "r.md", format="md")
+    return (directory / "report.html").read_text(), (directory / "r.md").read_text()
+
+
+# Bug: a thread, host or file becomes markup, or a Markdown table loses a column.
+@pytest.mark.parametrize("comm", COMMS)
+def test_names_from_outside_are_data(named: tuple[str, str], comm: bytes) -> None:
+    written, text = named
+    page = Reader(written)
     assert "script" not in page.tags
     shown = comm.decode(errors="backslashreplace").replace("\x1b", "\\x1b").replace("\n", "\\n")
     assert shown in page.text
-    write_report([path], tmp_path / "r.md", format="md")
-    text = (tmp_path / "r.md").read_text()
-    assert "\x1b" not in text + (tmp_path / "report.html").read_text()
+    assert "\x1b" not in text + written
     unescaped = re.sub(r"\\.", "", text)
     assert "<script" not in unescaped
     rows = [line for line in unescaped.splitlines() if line.startswith("|")]

@@ -1,6 +1,6 @@
-"""The table of kernels: what the live tests' junit files say, as markdown.
+"""The table of kernels: what came of the live tests, as markdown.
 
-Pure: files in, text out. A cell is one subject (accept, received packets, ...) on one rung of
+Pure: results in, text out. A cell is one subject (accept, received packets, ...) on one rung of
 one kernel: a measured pass, a limitation with the reason that was given for it, or a failure.
 What was not measured is a failure.
 """
@@ -9,22 +9,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree as ET
 
 from locality.accept import source as accept
 from locality.skb import source as skb
 from locality.text import printable
 from locality.udp import source as udp
+from tests.vm.results import FAILED, NOT_RUN, PASSED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from locality.bpf.ladder import Rung
+    from tests.vm.results import Result
 
 #: What a test says when it is the kernel that cannot, as tests/conftest.py wants it.
 LIMITATION = "limitation: "
 
-#: The run that forces no rung.
+#: Of subjects that have no rungs.
 ANY = "any"
 
 LADDERS: Mapping[str, Sequence[Rung]] = {
@@ -61,14 +62,13 @@ that ran them.
 """
 
 LEGEND = """
-- **pass (N)**: N live tests passed with the rung forced by `LOCALITY_RUNG`, and none failed:
-  real connections and packets over loopback, compared with what the programs that made them
-  know. A test that is about both directions counts in both. A mark beside it names what the
-  tests found not to apply there.
+- **pass (N)**: N live tests passed on this rung, and none failed: real connections and packets
+  over loopback, compared with what the programs that made them know. A test that is about both
+  directions counts in both. A mark beside it names what the tests found not to apply there.
 - **limitation**: the measurement cannot stand on this rung of this kernel; the note is what
   the kernel, or the tool, answered.
-- **FAIL**: the note has the tests, or says why there is no result. A run with a failure is made
-  once more, and the second one counts.
+- **FAIL**: the note has the tests, or says why there is no result. A test that fails is run once
+  more, and the second result counts.
 - **as the tool chooses**: no rung is forced, the tool takes the best; the ladder, `locality
   check`, and the experiment with nginx.
 - **skb rungs agree**: all rungs at once count the same packets; see [accuracy](accuracy.md).
@@ -79,7 +79,7 @@ LEGEND = """
 
 @dataclass(frozen=True)
 class Cell:
-    """What came of the tests of one subject in one run.
+    """What came of the tests of one subject on one rung.
 
     Attributes:
         passed: How many passed.
@@ -124,46 +124,42 @@ class _Notes:
         return f"[^{self.texts.index(text) + 1}]"
 
 
-def cells(run: str, junit: str, otherwise: str) -> dict[tuple[str, str], Cell]:
-    """The cells that a run fills.
+def cells(results: Iterable[Result], otherwise: str) -> dict[tuple[str, str], Cell]:
+    """The cells of one kernel.
 
     Args:
-        run: The rung that was forced, or `ANY`.
-        junit: What pytest wrote; empty if it did not get that far.
-        otherwise: Why there is nothing, for cells that no test filled.
+        results: What came of each test.
+        otherwise: Why there is nothing, for cells that have no test, and tests that did not run.
 
     Returns:
-        A cell for each of `ROWS` on this rung.
+        A cell for each of `ROWS`.
     """
-    cases = list(ET.fromstring(junit).iter("testcase")) if junit else []  # noqa: S314 - pytest's
+    known = list(results)
     return {
-        (subject, rung): _cell([case for case in cases if subject in _subjects(case)], otherwise)
+        (subject, rung): _cell(
+            [one for one in known if subject in one.subjects and rung in {ANY, one.rung}], otherwise
+        )
         for subject, rung in ROWS
-        if rung == run
     }
 
 
-def _subjects(case: ET.Element) -> set[str | None]:
-    return {one.get("value") for one in case.iterfind("properties/property[@name='subject']")}
-
-
-def _cell(cases: Sequence[ET.Element], otherwise: str) -> Cell:
-    passed, failed, limits = 0, [], []
-    for case in cases:
-        name = f"{case.get('classname', '').rpartition('.')[2]}::{case.get('name')}"
-        skipped = case.find("skipped")
-        reason = "" if skipped is None else skipped.get("message", "")
-        if case.find("failure") is not None or case.find("error") is not None:
-            failed.append(name)
-        elif skipped is None:
+def _cell(results: Sequence[Result], otherwise: str) -> Cell:
+    passed, missing, failed, limits = 0, 0, [], []
+    for result in results:
+        name = result.test.rpartition("/")[2].replace(".py::", "::", 1)
+        if result.outcome == PASSED:
             passed += 1
-        elif reason.startswith(LIMITATION):
-            limits.append(reason.removeprefix(LIMITATION))
+        elif result.outcome == FAILED:
+            failed.append(name)
+        elif result.outcome == NOT_RUN:
+            missing += 1
+        elif result.reason.startswith(LIMITATION):
+            limits.append(result.reason.removeprefix(LIMITATION))
         else:
-            failed.append(f"{name} (skipped: {reason})")
-    if not passed and not limits and not failed:
-        failed = [otherwise]
-    return Cell(passed, tuple(dict.fromkeys(failed)), tuple(dict.fromkeys(limits)))
+            failed.append(f"{name} (skipped: {result.reason})")
+    if missing or not results:
+        failed.append(f"{missing} tests did not run: {otherwise}" if missing else otherwise)
+    return Cell(passed, tuple(failed), tuple(dict.fromkeys(limits)))
 
 
 def table(columns: Sequence[Column]) -> str:

@@ -1,4 +1,9 @@
-"""Which kernels the live tests run on, and the table of what came of it."""
+"""Which kernels the tests run on, and the table of what came of the live tests there.
+
+A test that boots a guest names a kernel, by its parameter `kernel` or by its marker `kernel`, and
+runs if `--kernels` names that one too. The tests that name none, the core, run if nothing is asked
+for.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,7 @@ import pytest
 
 from tests.vm.compatibility import page, table
 from tests.vm.kernel_images import SUITES, CannotBoot
-from tests.vm.live_tests import HOST, Outcome, run_live_tests
+from tests.vm.live_tests import HOST, TAIL, Outcome, run_live_tests
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,32 +27,57 @@ class Kernels:
 
     def __init__(self, asked: Sequence[str]) -> None:
         self.asked = asked
+        self.shares: dict[str, Path] = {}
         self.ran: dict[str, Outcome] = {}
+
+    def want(self, item: pytest.Item) -> bool:
+        """Whether a test is to run."""
+        if item.get_closest_marker("vm") is None:
+            return True
+        kernel = _kernel(item)
+        return not self.asked if kernel is None else kernel in self.asked
 
     def outcome(self, kernel: str, factory: pytest.TempPathFactory) -> Outcome:
         """What the live tests left on this kernel; the test is skipped if it cannot boot."""
         if kernel not in self.ran:
             try:
-                share = factory.mktemp(f"kernel-{kernel}-", numbered=True)
-                self.ran[kernel] = run_live_tests(kernel, share)
+                self.shares[kernel] = factory.mktemp(f"kernel-{kernel}-", numbered=True)
+                self.ran[kernel] = run_live_tests(kernel, self.shares[kernel])
             except CannotBoot as reason:
                 pytest.skip(str(reason))
         return self.ran[kernel]
 
 
+def _kernel(item: pytest.Item) -> str | None:
+    """The kernel that a test names."""
+    if marker := item.get_closest_marker("kernel"):
+        return str(marker.args[0])
+    return item.callspec.params.get("kernel") if hasattr(item, "callspec") else None
+
+
 KERNELS = pytest.StashKey[Kernels]()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    text: str = config.getoption("kernels")
+    asked = ALL if text == "all" else tuple(filter(None, text.split(",")))
+    if unknown := set(asked) - set(ALL):
+        raise pytest.UsageError(f"no kernel {unknown}: choose from {', '.join(ALL)}, or all")
+    config.stash[KERNELS] = Kernels(asked)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    config = metafunc.config
-    if KERNELS not in config.stash:
-        text: str = config.getoption("kernels")
-        asked = ALL if text == "all" else tuple(text.split(","))
-        if unknown := set(asked) - set(ALL):
-            raise pytest.UsageError(f"no kernel {unknown}: choose from {', '.join(ALL)}, or all")
-        config.stash[KERNELS] = Kernels(asked)
     if "outcome" in metafunc.fixturenames:
-        metafunc.parametrize("kernel", config.stash[KERNELS].asked, scope="session")
+        metafunc.parametrize("kernel", ALL, scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the kernels that nobody asked for: a guest takes minutes."""
+    kernels = config.stash[KERNELS]
+    left_out = [item for item in items if not kernels.want(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if kernels.want(item)]
 
 
 @pytest.fixture(scope="session")
@@ -61,8 +91,14 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Print the table; write it where it was asked for, if every kernel is in it."""
-    kernels = config.stash.get(KERNELS, None)
-    if kernels is None or not kernels.ran:
+    kernels = config.stash[KERNELS]
+    if not kernels.asked and terminalreporter.stats.get("deselected"):
+        terminalreporter.write_line("left out: whole kernels, and guests of their own; --kernels")
+    for kernel in kernels.shares.keys() - kernels.ran.keys():
+        log = kernels.shares[kernel] / "log"
+        terminalreporter.section(f"{kernel} was not finished")
+        terminalreporter.write_line(log.read_text(errors="replace")[-TAIL:] if log.exists() else "")
+    if not kernels.ran:
         return
     terminalreporter.section("kernels")
     columns = [one.column for one in kernels.ran.values()]

@@ -1,7 +1,7 @@
-"""The live tests on one kernel, once for each rung: in a guest, or on this machine's own kernel.
+"""The live tests on one kernel: in a guest, or on this machine's own kernel.
 
-Each run is a pytest of its own, so that one that hangs or dies takes no other with it. What it
-leaves is a junit file, a log and pytest's exit status, in one directory a kernel.
+One pytest runs them on every rung that the kernel offers, and once more those that fail. It
+leaves the results and a log, in one directory a kernel.
 """
 
 from __future__ import annotations
@@ -12,26 +12,27 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from tests.vm.compatibility import ANY, LADDERS, ROWS, Cell, Column, cells
+from tests.vm import results
+from tests.vm.compatibility import LADDERS, Cell, Column, cells
 from tests.vm.guest import JOINED, Ended, run
 from tests.vm.kernel_images import CHECKOUT, kernel_image
 
 #: The kernel that runs already.
 HOST = "host"
 
-#: The rungs of all measurements; a measurement that lacks one says so.
-RUNGS = tuple(dict.fromkeys(rung.name for ladder in LADDERS.values() for rung in ladder))
+#: The markers of what depends on the kernel. All else runs once, on this machine's kernel: no
+#: kernel changes what a screen, a page or a file looks like.
+WHOLE = " or ".join((*LADDERS, "chosen", "agree", "attach"))
+#: The marker of those that are enough between two runs of the whole.
+CORE = "core"
 
-#: What depends on the kernel and no rung; then what depends on the rung, on each one. All else
-#: is left to `make test`: no kernel changes what a screen, a page or a file looks like.
-RUNS = {ANY: "attach or chosen or agree"}
-RUNS |= dict.fromkeys(RUNGS, f"({' or '.join(LADDERS)}) and not chosen")
-
+ATTEMPTS = 2
 CPUS = 4
 BOOT_SECONDS = 180
-SECONDS_A_RUN = 1200
+SECONDS_AN_ATTEMPT = 2700
 TAIL = 20_000  # characters of a log that fit in a failure's message
 
 # Any number but 0 would do: it shows that the status that arrives here is the command's.
@@ -43,16 +44,19 @@ STATUS = 23
 # A failure has to come twice: the CPUs are emulated on a machine that has other things to do, so
 # that a packet can take seconds. What is broken is broken the second time too.
 RUN = """
-for attempt in 1 2; do
-{force} timeout --kill-after=10 {seconds} python -m pytest tests/live -m "{select}" \
+uname -r
+nproc
+for attempt in $(seq {attempts}); do
+timeout --signal=INT --kill-after=60 {seconds} python -m pytest tests/live -m "{select}" \
 --ignore=tests/live/test_report.py --ignore=tests/live/test_recording.py \
--p no:cacheprovider --color=no --durations=5 -o faulthandler_timeout=300 \
---junitxml={share}/{run}.xml >{share}/{run}.log 2>&1
-status=$?
-[ $status = 0 ] && break
-cp {share}/{run}.log {share}/{run}.$attempt.log
+-p tests.vm.results --results {share}/results \
+-p no:cacheprovider --color=no --durations=15 -o faulthandler_timeout=300 \
+>>{share}/log 2>&1
+tests=$?
+[ $tests = 0 ] && break
 done
-echo $status >{share}/{run}.status
+echo $tests >{share}/tests
+exit {status}
 """
 
 
@@ -77,67 +81,74 @@ class Outcome:
         file = self.share / name
         return file.read_text(errors="replace") if file.exists() else ""
 
-    def status(self, run: str) -> str:
-        """The exit status of a run's pytest; empty if it did not end."""
-        return self.left(f"{run}.status").strip()
+    @property
+    def status(self) -> str:
+        """The exit status of the last pytest; empty if it did not end."""
+        return self.left("tests").strip()
 
-    def cells(self, run: str) -> dict[tuple[str, str], Cell]:
-        """What came of a run."""
-        if status := self.status(run):
-            otherwise = f"no test of this: pytest ended with status {status}"
+    @cached_property
+    def cells(self) -> dict[tuple[str, str], Cell]:
+        """What came of the tests, by subject and rung."""
+        if self.status:
+            otherwise = f"no test of this: pytest ended with status {self.status}"
         else:
             otherwise = f"no result: the kernel was gone after {self.ended.seconds:.0f} s"
-        return cells(run, self.left(f"{run}.xml"), otherwise)
+        return cells(results.read(self.left("results")).values(), otherwise)
 
     @property
     def column(self) -> Column:
-        """All runs, for the table."""
-        found: dict[tuple[str, str], Cell] = {}
-        for one in RUNS:
-            found |= self.cells(one)
+        """The kernel in the table."""
         title = f"{self.release} (not in QEMU)" if self.kernel == HOST else self.release
-        return Column(title, {row: found[row] for row in ROWS})
+        return Column(title, self.cells)
 
-    def story(self, run: str) -> str:
-        """What a person needs to see when a run failed."""
-        told = f"pytest said:\n{self.left(f'{run}.log')[-TAIL:]}"
-        if not self.status(run):
+    @property
+    def story(self) -> str:
+        """What a person needs to see when something failed."""
+        told = f"pytest said:\n{self.left('log')[-TAIL:]}"
+        if not self.status:
             told += f"\noutput:\n{self.ended.output}\nconsole:\n{self.ended.console[-TAIL:]}"
         return told
 
 
-def run_live_tests(kernel: str, share: Path) -> Outcome:
-    """Run all of it on a kernel; takes minutes.
+def run_live_tests(kernel: str, share: Path, select: str = WHOLE) -> Outcome:
+    """Run them on a kernel; takes minutes.
 
     Args:
         kernel: A key of `kernel_images.SUITES`, or `HOST`.
         share: An empty directory for what is left.
+        select: Which, as of pytest's -m: `WHOLE` or `CORE`.
 
     Raises:
         CannotBoot: There can be no such guest here.
     """
     if kernel == HOST:
-        return Outcome(kernel, platform.release(), _here(share), share)
+        return Outcome(kernel, platform.release(), _here(_script(share, select)), share)
     image = kernel_image(kernel)
-    timeout = BOOT_SECONDS + 2 * SECONDS_A_RUN * len(RUNS)
-    ended = run(image, _script("/run/share"), share=share, timeout=timeout, cpus=CPUS, qemu=JOINED)
+    ended = run(
+        image,
+        _script(Path("/run/share"), select),
+        share=share,
+        timeout=BOOT_SECONDS + ATTEMPTS * SECONDS_AN_ATTEMPT,
+        cpus=CPUS,
+        qemu=JOINED,
+    )
     return Outcome(kernel, image.version, ended, share)
 
 
-def _script(share: str) -> str:
-    lines = ["uname -r", "nproc"]
-    for name, select in RUNS.items():
-        force = "" if name == ANY else f"LOCALITY_RUNG={name}"
-        lines.append(
-            RUN.format(force=force, run=name, select=select, share=share, seconds=SECONDS_A_RUN)
-        )
-    return "\n".join([*lines, f"exit {STATUS}"])
+def _script(share: Path, select: str) -> str:
+    return RUN.format(
+        attempts=ATTEMPTS,
+        seconds=SECONDS_AN_ATTEMPT,
+        select=select,
+        share=share,
+        status=STATUS,
+    )
 
 
-def _here(share: Path) -> Ended:
+def _here(script: str) -> Ended:
     begin = time.monotonic()
     done = subprocess.run(
-        ["sh", "-c", _script(str(share))],
+        ["sh", "-c", script],
         cwd=CHECKOUT,
         env={
             **{name: value for name, value in os.environ.items() if name != "LOCALITY_RUNG"},

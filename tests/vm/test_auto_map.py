@@ -14,7 +14,8 @@ from tests.vm.kernel_images import CannotBoot, kernel_image
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.vm
+KERNEL = "6.12"
+pytestmark = [pytest.mark.vm, pytest.mark.kernel(KERNEL)]
 
 CPUS, LAYOUT = 8, "sockets=2,cores=2,threads=2"
 WORKERS = (0, 2, 4, 6)  # on one thread of each core
@@ -31,7 +32,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     workers = ",".join(map(str, WORKERS))
     command = ("tests.vm.auto_map", "--workers", workers, "--seconds", str(SECONDS))
     try:
-        ended = experiment(kernel_image("6.12"), command, share=share, cpus=CPUS, layout=LAYOUT)
+        ended = experiment(kernel_image(KERNEL), command, share=share, cpus=CPUS, layout=LAYOUT)
     except CannotBoot as reason:
         pytest.skip(str(reason))
     assert ended.status == 0, f"{ended.output[-TAIL:]}\nconsole:\n{ended.console[-TAIL:]}"

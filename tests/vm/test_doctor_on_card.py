@@ -11,7 +11,8 @@ from locality.lab.namespaces import namespace
 from tests.vm.guest import run
 from tests.vm.kernel_images import CannotBoot, kernel_image
 
-pytestmark = pytest.mark.vm
+KERNEL = "6.12"
+pytestmark = [pytest.mark.vm, pytest.mark.kernel(KERNEL)]
 
 QUEUES = 4
 TIMEOUT = 600
@@ -27,7 +28,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What tests/vm/doctor_on_card.py saw in the guest."""
     share = tmp_path_factory.mktemp("card")
     try:
-        image = kernel_image("6.12")
+        image = kernel_image(KERNEL)
         with namespace() as outside:
             outside.run("ip", "tuntap", "add", "tap0", "mode", "tap", "multi_queue")
             outside.run("ip", "address", "add", "198.18.0.2/24", "dev", "tap0")

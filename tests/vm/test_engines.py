@@ -1,7 +1,4 @@
-"""`--engine bcc` where it can run: in guests with Debian's kernels and their headers.
-
-Of the kernels that `--kernels` names; `make test-kernels` takes both.
-"""
+"""`--engine bcc` where it can run: in guests with Debian's kernels and their headers."""
 
 from __future__ import annotations
 
@@ -29,13 +26,8 @@ python -m pytest tests/vm/engines.py -p no:cacheprovider --color=no --durations=
 """
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    text: str = metafunc.config.getoption("kernels")
-    asked = KERNELS if text == "all" else text.split(",")
-    metafunc.parametrize("kernel", [name for name in KERNELS if name in asked])
-
-
 # What it would catch stands at each test of tests/vm/engines.py.
+@pytest.mark.parametrize("kernel", KERNELS)
 def test_engines_agree(kernel: str, tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("not root")

@@ -16,9 +16,9 @@ from tests.vm.kernel_images import CannotBoot, kernel_image
 if TYPE_CHECKING:
     from tests.vm.guest import Ended
 
-pytestmark = pytest.mark.vm
-
 KERNEL = "6.12"
+pytestmark = [pytest.mark.vm, pytest.mark.kernel(KERNEL)]
+
 CPUS = 4
 SECONDS = 2.0  # a phase: some hundred connections
 TAIL = 20_000  # characters of a log that fit in a failure's message

@@ -19,9 +19,9 @@ from tests.vm.kernel_images import CannotBoot, kernel_image
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.vm
-
 KERNEL = "6.12"
+pytestmark = [pytest.mark.vm, pytest.mark.kernel(KERNEL)]
+
 #: One is enough: what is far apart does not depend on who saw it.
 RUNG = "fentry"
 SECONDS = 900
@@ -39,7 +39,7 @@ FROM_CPU_0 = [CPU, CORE, LLC, LLC, NODE, NODE, NODE, NODE, REMOTE]
 SCRIPT = """
 python - <<'END' >/run/share/{name}.json
 import json
-from locality import topology
+from locality.machine import topology
 read = topology.read()
 print(json.dumps([read.online, read.distances[0].tolist()]))
 END

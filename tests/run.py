@@ -1,0 +1,150 @@
+"""`make test`: lint, unit tests, live tests and one guest, side by side.
+
+Live tests measure the machine, so what runs beside them must not be seen by them: unit tests send
+next to no packets and are nice, and the packets of a guest do not leave it. What a part says is in
+a file of its own, and is shown at the end if the part failed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+LOGS = CHECKOUT / ".cache/test"
+PATIENCE_S = 20.0
+POLL_S = 0.1
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the tests.
+
+    Attributes:
+        name: Of the part and of its log.
+        command: A line for sh.
+    """
+
+    name: str
+    command: str
+
+
+def say(text: str) -> None:
+    """Print at once: the next part may take minutes."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+PYTHON = f"{sys.executable} -m"
+PYTEST = f"{PYTHON} pytest -q -p no:cacheprovider"
+CHECKS = ("ruff check .", "ruff format --check .", "mypy")
+#: Lanes run side by side, the parts of a lane one after the other. Two lanes keep two CPUs busy;
+#: with more, emulated CPUs wait so long for a real one that packets in the guest come too late.
+LANES = (
+    (Part("live", f"{PYTEST} tests/live tests/vm/test_load_wire.py"),),
+    (
+        Part("lint", " && ".join(f"nice {PYTHON} {check}" for check in CHECKS)),
+        Part("guest", f"{PYTEST} tests/vm/test_core.py"),
+        Part("unit", f"nice {PYTEST} -n 2 --dist loadscope tests/unit"),
+    ),
+)
+
+
+class Running:
+    """A part that was started; its processes are a group of their own, to be ended together.
+
+    Args:
+        part: Which.
+        logs: The directory for what it says.
+    """
+
+    def __init__(self, part: Part, logs: Path) -> None:
+        self.part = part
+        self.log = logs / f"{part.name}.log"
+        self._begin = time.monotonic()
+        with self.log.open("wb") as file:
+            self.process = subprocess.Popen(
+                ["sh", "-c", part.command],
+                cwd=CHECKOUT,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def said(self) -> str:
+        """All that it said so far."""
+        return self.log.read_text(errors="replace").rstrip()
+
+    def result(self) -> str:
+        """How it ended, on one line."""
+        verdict = "FAILED" if self.process.returncode else "passed"
+        seconds = time.monotonic() - self._begin
+        last = self.said().rpartition("\n")[2].strip("= ")
+        return f"{self.part.name:6} {verdict} after {seconds:3.0f} s: {last}"
+
+    def interrupt(self) -> None:
+        """End it as Ctrl-C would, and then by force what does not heed that."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(PATIENCE_S)
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+
+def run(lanes: Sequence[Sequence[Part]], logs: Path, stop: Event) -> bool:
+    """Run all parts, print what came of each; whether all passed.
+
+    A part that fails keeps no other from running.
+
+    Args:
+        lanes: The parts.
+        logs: A directory for what they say.
+        stop: Set to end all of it.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    waiting = [list(lane) for lane in lanes]
+    running: dict[int, Running] = {}
+    to_show: list[Running] = []
+    while (running or any(waiting)) and not stop.wait(POLL_S):
+        for lane, parts in enumerate(waiting):
+            if lane in running and running[lane].process.poll() is not None:
+                ended = running.pop(lane)
+                say(ended.result())
+                to_show += [ended] if ended.process.returncode else []
+            if lane not in running and parts:
+                running[lane] = Running(parts.pop(0), logs)
+    for cut in running.values():
+        cut.interrupt()
+        say(f"{cut.part.name:6} interrupted")
+        to_show.append(cut)
+    for shown in to_show:
+        say(f"\n=== {shown.part.name}: {shown.log}\n{shown.said()}")
+    return not (to_show or any(waiting))
+
+
+def main() -> int:
+    """Run `LANES`; the exit status."""
+    stop = Event()
+    # A handler that raises could do so while a part is being started, which then goes on.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    passed = run(LANES, LOGS, stop)
+    if stop.is_set():
+        return 130
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
