@@ -250,7 +250,7 @@ def test_fragments(rung: str, family: socket.AddressFamily, reader: int) -> None
 # watched by several people.
 @pytest.mark.parametrize("name", [rung.name for rung in RUNGS])
 def test_a_start_is_not_seen(rung: str, name: str) -> None:
-    stand_on(SkbSource, name)
+    stand_on(SkbSource, RUNGS, name)
 
     def start() -> None:
         with SkbSource(rung=name) as second:
