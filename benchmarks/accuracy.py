@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from tests.live.agreement import (
+from tests.live.helpers.agreement import (
     CASES,
     MESSAGES,
     PACKETS_MAY_DIFFER,
@@ -33,7 +33,7 @@ from tests.live.agreement import (
     differences,
     networks,
 )
-from tests.live.traffic import CPUS
+from tests.live.helpers.traffic import CPUS
 from tests.vm.guest import JOINED, run
 from tests.vm.kernel_images import SUITES, CannotBoot, kernel_image
 

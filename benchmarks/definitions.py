@@ -3,7 +3,7 @@
     python -m benchmarks.definitions [RUNG ...] [--csv FILE]
     tools/boot 6.1 -- python -m benchmarks.definitions
 
-Consumed-local, freed-local, and the count of 2017's script, ported (tests/live/locality_stp.py).
+Consumed-local, freed-local, and the count of 2017's script, ported (tests/live/helpers).
 Ping-pong over loopback, both ends on one CPU and on two. `benchmarks.definitions_page` runs
 this on several kernels.
 """
@@ -25,8 +25,8 @@ from locality.errors import LocalityError, Unsupported
 from locality.skb.interval import RX
 from locality.skb.source import SkbSource
 from locality.text import percent, share
-from tests.live.locality_stp import LocalityStp
-from tests.live.traffic import (
+from tests.live.helpers.locality_stp import LocalityStp
+from tests.live.helpers.traffic import (
     HERE,
     ROUND_TRIPS,
     THERE,

@@ -11,7 +11,7 @@ import pytest
 from locality.accept import source as accept
 from locality.skb import source as skb
 from locality.udp import source as udp
-from tests.live.rungs import ASKED
+from tests.live.helpers.rungs import ASKED
 
 LADDERS = {
     "accept": accept.RUNGS,

@@ -24,7 +24,7 @@ from locality.accept.records import JsonAccept
 from locality.accept.source import AcceptSource, Filter
 from locality.machine import topology
 from locality.skb.source import SkbSource
-from tests.live.agreement import (
+from tests.live.helpers.agreement import (
     ATTEMPTS,
     PACKETS_MAY_DIFFER,
     View,
@@ -32,13 +32,13 @@ from tests.live.agreement import (
     expected,
     networks,
 )
-from tests.live.traffic import HERE, THERE, connect_and_accept, from_record
+from tests.live.helpers.traffic import HERE, THERE, connect_and_accept, from_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tests.live.agreement import Seen
-    from tests.live.traffic import Network
+    from tests.live.helpers.agreement import Seen
+    from tests.live.helpers.traffic import Network
 
 pytestmark = pytest.mark.live
 

@@ -48,7 +48,7 @@ uname -r
 nproc
 for attempt in $(seq {attempts}); do
 timeout --signal=INT --kill-after=60 {seconds} python -m pytest tests/live -m "{select}" \
---ignore=tests/live/test_report.py --ignore=tests/live/test_recording.py \
+--ignore=tests/live/output/test_report.py --ignore=tests/live/output/test_recording.py \
 -p tests.vm.results --results {share}/results \
 -p no:cacheprovider --color=no --durations=15 -o faulthandler_timeout=300 \
 >>{share}/log 2>&1

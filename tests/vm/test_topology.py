@@ -44,7 +44,7 @@ read = topology.read()
 print(json.dumps([read.online, read.distances[0].tolist()]))
 END
 LOCALITY_RUNG={rung} timeout --kill-after=10 {seconds} \
-python -m pytest tests/live/test_distance.py \
+python -m pytest tests/live/measure/test_distance.py \
 -p no:cacheprovider --color=no -o faulthandler_timeout=300 \
 --junitxml=/run/share/{name}.xml >/run/share/{name}.log 2>&1
 echo $? >/run/share/{name}.status
