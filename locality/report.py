@@ -184,7 +184,7 @@ def _save_figures(page: Page, directory: Path, out: Path, *, force: bool) -> dic
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         name = printable(str(directory))
-        raise LocalityError(f"cannot make {name}: {error.strerror}") from None
+        raise LocalityError(f"cannot write {name}: {error.strerror}") from None
     files = {}
     for picture in page.pictures():
         path = directory / f"{picture.name}.svg"

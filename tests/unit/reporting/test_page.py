@@ -282,6 +282,17 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
         write_report([recording], tmp_path / "r.html", figures=recording / "x")
 
 
+# Bugs: an earlier report is lost without a word; everybody can read who talked to whom.
+def test_an_earlier_report_is_kept(tmp_path: Path) -> None:
+    recording, out = accepts(tmp_path / "one.arrows", 1, 0.5), tmp_path / "r.html"
+    out.write_text("earlier")
+    with pytest.raises(LocalityError, match="--force replaces it"):
+        write_report([recording], out)
+    assert out.read_text() == "earlier"
+    write_report([recording], out, force=True)
+    assert out.stat().st_mode & 0o777 == 0o600
+
+
 # Bugs: reading prints where nobody waits or watches; a name acts on the terminal, or is taken
 # for rich's markup.
 def test_progress_is_for_long_waits_at_a_terminal(
@@ -291,6 +302,7 @@ def test_progress_is_for_long_waits_at_a_terminal(
     for terminal, patience, expected in (("0", -1, 0), ("1", 1000, 0), ("1", -1, 1)):
         monkeypatch.setenv("TTY_COMPATIBLE", terminal)
         monkeypatch.setattr("locality.report.PATIENCE_S", patience)
+        (tmp_path / "report.html").unlink(missing_ok=True)
         report(tmp_path, recording)
         told = capsys.readouterr().err
         assert ("reading a[red]\\x1b[2J" in told) == bool(expected)
