@@ -2,9 +2,9 @@
 
 What says that a thread serves a socket has a rank. A probe that saw the thread call accept()
 or recvmsg() on it is certain. A thread that waits for it, or for an epoll set that watches
-it, will be woken by its connections. Merely holding it says nothing: an nginx master and all
-its workers hold every socket of the group. So a holder is no server, and a socket for which
-there is no better evidence has servers that are not known.
+it, will be woken by its connections. Merely holding it says nothing where several threads do:
+an nginx master and all its workers hold every socket of the group. Only where one thread
+alone holds a socket can no other serve it. Without any of this its servers are not known.
 
 A socket may have several servers: any of the threads that wait for one listener may accept.
 """
@@ -27,9 +27,11 @@ LOOK_S = 0.25
 class Evidence(IntEnum):
     """What says that a thread serves a socket, the weakest first."""
 
-    WAITS = 1
+    HOLDS = 1
+    """It is the only thread that holds the socket, so no other can serve it."""
+    WAITS = 2
     """It waits for the socket, or for an epoll set that watches it."""
-    SERVES = 2
+    SERVES = 3
     """A probe saw it accept a connection, or ask for one; for UDP, read."""
 
 

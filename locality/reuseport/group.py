@@ -122,6 +122,12 @@ class BoundSocket(NamedTuple):
 
 
 def read_group(pid: int, fd: int) -> Group:
+    """Read the group of a socket of another process, with its workers; see `read_sockets`."""
+    # In this order: while we held a duplicate we would have been found as a holder ourselves.
+    return with_workers([read_sockets(pid, fd)])[0]
+
+
+def read_sockets(pid: int, fd: int) -> Group:
     """Read the group of a socket of another process; `with_workers` adds who serves it.
 
     Raises:

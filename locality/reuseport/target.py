@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from locality.reuseport.borrow import borrowed_socket
 from locality.reuseport.descriptors import held_sockets
-from locality.reuseport.group import Group, bound_sockets, read_group, with_workers
+from locality.reuseport.group import Group, bound_sockets, read_sockets, with_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -92,7 +92,7 @@ def _inspect(pid: int, fd: int, listeners: Callable[[int], dict[int, int]]) -> T
             group=_NO_GROUP,
             listeners=listeners(pid),
         )
-    return replace(target, group=read_group(pid, fd)) if target.kind in {"tcp", "udp"} else target
+    return replace(target, group=read_sockets(pid, fd)) if target.kind in {"tcp", "udp"} else target
 
 
 def listeners_of(pid: int) -> dict[int, int]:

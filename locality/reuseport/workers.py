@@ -15,13 +15,12 @@ from locality.errors import LocalityError
 from locality.machine.processes import allowed_cpus, thread_name
 from locality.reuseport import waits
 from locality.reuseport.descriptors import descriptors
-from locality.reuseport.evidence import Seen, Worker
+from locality.reuseport.evidence import Evidence, Seen, Thread, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from locality.reuseport.descriptors import Descriptors
-    from locality.reuseport.evidence import Evidence, Thread
 
 __all__ = ["Worker", "find"]
 
@@ -58,10 +57,22 @@ def find(
     describe = cache(_worker)
     found = {}
     for inode in inodes:
-        workers = (describe(thread, rank) for thread, rank in seen.of(inode).items())
+        serving = seen.of(inode) or only_holder(inode, held)
+        workers = (describe(thread, rank) for thread, rank in serving.items())
         # A thread without CPUs has just ended.
         found[inode] = tuple(worker for worker in workers if worker.cpus)
     return found
+
+
+def only_holder(inode: int, held: Descriptors) -> dict[Thread, Evidence]:
+    """The thread that alone holds a socket, if it is one."""
+    sharing = {
+        Thread(holder.pid, tid)
+        for holder in held.holders.get(inode, ())
+        for tid, table in held.tables.get(holder.pid, {}).items()
+        if table == holder.tid
+    }
+    return dict.fromkeys(sharing, Evidence.HOLDS) if len(sharing) == 1 else {}
 
 
 def of_others(pid: int, fds: Collection[int]) -> list[int]:

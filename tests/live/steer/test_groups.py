@@ -288,7 +288,10 @@ def test_where_bpf_is_refused() -> None:
     assert sum(member["backlog"] for member in found["members"]) == 5
     assert {member["backlog_limit"] for member in found["members"]} == {31}
     assert {m["inode"]: m["incoming_cpu"] for m in found["members"]}[expected[1]] == CPUS[-1]
-    assert [member["workers"] for member in found["members"]] == [None, None]  # held, not served
+    # Nobody waits for them. We hold them: if by one thread, no other can serve them.
+    for member in found["members"]:
+        workers = member["workers"]
+        assert workers is None or [one["evidence"] for one in workers] == ["holds"]
     assert [row.split()[0] for row in shown[2:4]] == ["?", "?"]
     assert shown[4:] == ["  program: ?"]
 
