@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,6 +58,8 @@ def server(program: Path, way: str, *ended: str) -> Iterator[tuple[int, int, Ser
         assert running.stdout
         try:
             lines = [[*map(int, running.stdout.readline().split())] for _ in range(2)]
+            while ended and ") Z " not in Path(f"/proc/{running.pid}/stat").read_text():
+                time.sleep(0.01)  # the main thread is about to end
             yield port, running.pid, sorted((inode, tid, [cpu]) for inode, tid, cpu in lines)
         finally:
             running.kill()
@@ -64,9 +67,10 @@ def server(program: Path, way: str, *ended: str) -> Iterator[tuple[int, int, Ser
 
 def seen(port: int) -> Served:
     """What is found of the only group on a port; each socket has one worker."""
-    (found,) = find(ports=[port], look=LOOK_S)
+    found = find(ports=[port], look=LOOK_S)
+    assert len(found) == 1, found
     answer = []
-    for member in found.group.members:
+    for member in found[0].group.members:
         assert len(member.workers) == 1, member
         answer.append((member.inode, member.workers[0].tid, sorted(member.workers[0].cpus)))
     return sorted(answer)
