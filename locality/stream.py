@@ -20,7 +20,6 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, Self, TextIO, TypeVar
 
 from locality.errors import LocalityError
-from locality.files import new_file
 from locality.text import printable
 
 if TYPE_CHECKING:
@@ -168,7 +167,8 @@ def _announce(ready_file: Path, wait: Callable[[float], Awakened]) -> None:
             _write_to_a_reader(ready_file, text, wait)
             return
         unfinished = ready_file.with_name(f"{ready_file.name}.{os.getpid()}")
-        with new_file(unfinished) as file:
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        with os.fdopen(descriptor, "wb") as file:
             file.write(text)
         # This takes the place of a link that lies there; it is not written through.
         unfinished.replace(ready_file)

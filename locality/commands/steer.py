@@ -15,6 +15,8 @@ from locality.commands.steering_request import AUTO, INCOMING_CPU, Request
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
     from locality.accept.summary import AcceptSummary
     from locality.cbpf import Program
     from locality.machine.topology import Topology
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from locality.reuseport.survey import FoundGroup
     from locality.reuseport.target import Target
     from locality.steering.plan import Plan
-    from locality.steering.verify import Watch
+    from locality.steering.verify import Counted, Watch
 
     #: Processes and their descriptors: for each group, a socket by which to reach it.
     Sockets = list[tuple[int, int]]
@@ -128,8 +130,24 @@ def attach_to(sockets: Sockets, request: Request, machine: Topology) -> Plan:
             _attach(target, program, request)
             show(lines if request.table != AUTO else [])
         if before and request.verify:
-            _compare(before, request.verify)
+            _compare(before, request.verify, partial(_take_back, targets))
     return plan
+
+
+def _take_back(targets: list[Target]) -> Iterator[str]:
+    """Give each group the program that it had; what was done, a line each."""
+    from locality import attach_cbpf
+
+    for target in targets:
+        group = target.group
+        if group.attached and group.program is None:
+            yield f"{target.address}: had an eBPF program, which cannot be put back"
+        elif group.program is not None:
+            attach_cbpf.attach(target.pid, target.fd, group.program)
+            yield f"{target.address}: its earlier program is attached again"
+        else:
+            attach_cbpf.detach(target.pid, target.fd)
+            yield attach_cbpf.detached_line(target.pid, target.fd)
 
 
 def _plan(request: Request, machine: Topology, before: AcceptSummary | None) -> Plan:
@@ -245,7 +263,16 @@ def set_incoming_cpus(request: Request, machine: Topology) -> None:
             cpus = ", ".join(f"index {setting.index}: CPU {setting.cpu}" for setting in chosen)
             show([f"{group}: SO_INCOMING_CPU set ({cpus})"])
         if before and request.verify:
-            _compare(before, request.verify)
+            _compare(before, request.verify, partial(_restore_incoming_cpus, groups))
+
+
+def _restore_incoming_cpus(groups: list[FoundGroup]) -> Iterator[str]:
+    """Give each socket the SO_INCOMING_CPU that it had."""
+    from locality.steering import incoming_cpu
+
+    for group in groups:
+        incoming_cpu.apply(incoming_cpu.as_found(group))
+        yield f"{group}: SO_INCOMING_CPU is as it was"
 
 
 def clear_incoming_cpus(request: Request) -> None:
@@ -264,7 +291,7 @@ class Before(NamedTuple):
     """The accepts of some sockets as they were counted, and what counts them again."""
 
     watch: Watch
-    counted: AcceptSummary
+    counted: Counted
 
 
 def _count(
@@ -290,12 +317,24 @@ def _count(
     return Before(watch, watch.count(seconds))
 
 
-def _compare(before: Before, seconds: float) -> None:
-    """Measure again and show both; LocalityError with exit status 3 if nothing improved."""
-    from locality.steering.verify import verdict
+def _compare(before: Before, seconds: float, take_back: Callable[[], Iterable[str]]) -> None:
+    """Measure again and show both.
+
+    Args:
+        before: What was counted before the change.
+        seconds: How long to count.
+        take_back: Undoes the change, and says what was done.
+
+    Raises:
+        LocalityError: Nothing improved: exit status 3. What made it worse was taken back.
+    """
+    from locality.steering.verify import Outcome, verdict
 
     before.watch.settle()
-    lines, better = verdict(before.counted, before.watch.count(seconds), seconds)
+    lines, outcome = verdict(before.counted, before.watch.count(seconds), seconds)
     show(lines)
-    if not better:
+    if outcome is Outcome.WORSE:
+        show(take_back())
+        raise LocalityError("accept-local got worse: the change was taken back", exit_code=3)
+    if outcome is not Outcome.BETTER:
         raise LocalityError("accept-local did not improve", exit_code=3)

@@ -87,6 +87,16 @@ def settings_for(group: FoundGroup, cpus: Collection[int]) -> list[Setting]:
     return settings
 
 
+def as_found(group: FoundGroup) -> list[Setting]:
+    """What each socket had when the group was read."""
+    return [
+        Setting(
+            index, member.inode, NOT_SET if member.incoming_cpu is None else member.incoming_cpu
+        )
+        for index, member in enumerate(group.group.members)
+    ]
+
+
 def clearing(group: FoundGroup) -> list[Setting]:
     """What takes SO_INCOMING_CPU away from each socket."""
     return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import numpy as np
 from locality.accept.source import AcceptSource, Filter
 from locality.accept.summary import AcceptSummary
 from locality.machine.distance import by_distance, distance_text
+from locality.reporting.statistics import Series, compare
 from locality.reuseport.evidence import Seen
 from locality.reuseport.look import accepted_by
 from locality.stream import interruptible, stream
@@ -33,6 +35,37 @@ ENOUGH = 20
 that gets its share would be missed once in e^20 times."""
 
 
+@dataclass
+class Counted(AcceptSummary):
+    """Sums, and how local each reading was: neighbours in time are not independent.
+
+    Attributes:
+        readings: Local connections and all connections of each reading.
+    """
+
+    readings: list[tuple[int, int]] = field(default_factory=list)
+
+    def write(self, batch: AcceptBatch) -> None:
+        """Add a batch."""
+        local, total = self.local, self.total
+        super().write(batch)
+        self.readings.append((self.local - local, self.total - total))
+
+    @property
+    def series(self) -> Series:
+        """Accept-local over time."""
+        readings = np.array(self.readings, np.int64).reshape(-1, 2)
+        return Series(readings[:, 0], readings[:, 1])
+
+
+class Outcome(Enum):
+    """What a change did to the nearness of accepts."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    NOT_SHOWN = "no difference shown"
+
+
 @dataclass(frozen=True)
 class Watch:
     """Accepts on some ports, in some network namespaces.
@@ -47,13 +80,13 @@ class Watch:
     namespaces: frozenset[int]
     seen: Seen = field(default_factory=Seen)
 
-    def count(self, seconds: float) -> AcceptSummary:
+    def count(self, seconds: float) -> Counted:
         """Count for so many seconds.
 
         Raises:
             KeyboardInterrupt: A signal asked to end.
         """
-        counted = AcceptSummary(self.machine)
+        counted = Counted(self.machine)
         self.hand_to([counted], seconds)
         return counted
 
@@ -123,13 +156,11 @@ def likely_rx_cpus(seen: Collection[int], total: int, online: Collection[int]) -
     return frozenset(online if total < ENOUGH * len(online) else seen)
 
 
-def verdict(before: AcceptSummary, after: AcceptSummary, seconds: float) -> tuple[list[str], bool]:
-    """Both figures in words, and whether a change was worth it.
+def verdict(before: Counted, after: Counted, seconds: float) -> tuple[list[str], Outcome]:
+    """Both figures in words, and what a change did.
 
-    Returns:
-        Two lines for each, and False if nothing is nearer than before although there was
-        something to improve, or if nothing was accepted. First accept-local counts; where
-        it is the same, as without a worker on any RX CPU, the share on the same core, and so on.
+    A difference of accept-local counts where its interval leaves out zero. Where both are the
+    same, as without a worker on any RX CPU, the share on the same core counts, and so on.
     """
     lines = []
     for when, counted in (("before", before), ("after", after)):
@@ -140,9 +171,18 @@ def verdict(before: AcceptSummary, after: AcceptSummary, seconds: float) -> tupl
         if counted.total:
             lines.append(f"  {distance_text(_apart(counted), counted.machine)}")
     if not before.total or not after.total:
-        return lines, False
+        return lines, Outcome.NOT_SHOWN
     was, now = _nearness(before), _nearness(after)
-    return lines, now > was or was[0] == now[0] == 1
+    if was[0] == now[0]:
+        better = now > was or was[0] == 1
+        return lines, Outcome.BETTER if better else Outcome.NOT_SHOWN
+    change = compare([before.series], [after.series])
+    if change is None:
+        return lines, Outcome.NOT_SHOWN
+    lines.append(f"  {change.sentence.partition(': ')[2]}")
+    if not change.shown:
+        return lines, Outcome.NOT_SHOWN
+    return lines, Outcome.BETTER if change.effect > 0 else Outcome.WORSE
 
 
 def _apart(counted: AcceptSummary) -> Counts:
