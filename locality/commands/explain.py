@@ -78,21 +78,41 @@ def explain(
         chosen = best(now, found) if apply_ else None
         after = None
         if chosen:
-            after = _try(observer, chosen, duration, undo_file, back=undo is not None)
+            after = _try(observer, before, chosen, duration, undo_file, back=undo is not None)
             document |= explain_text.applied_object(chosen, before, after)
             if format_ == "text":
                 show(explain_text.applied_lines(chosen, before, after))
     if format_ == "json":
         click.echo(json.dumps(document, indent=2))
-    if apply_ and before.attribution.causes and not (after and after.better_than(before)):
-        what = "accept-local did not improve" if chosen else "nothing to apply promises more"
-        raise LocalityError(what, exit_code=EXIT_NO_BETTER)
+    if apply_ and before.attribution.causes:
+        _require_better(before, after)
+
+
+def _require_better(before: Observation, after: Observation | None) -> None:
+    """Raise LocalityError, with exit status 3, if nothing was applied or nothing improved."""
+    from locality.steering.verify import Outcome
+
+    what = "nothing to apply promises more"
+    if after is not None:
+        outcome = after.since(before)
+        if outcome is Outcome.BETTER:
+            return
+        what = "accept-local did not improve"
+        if outcome is Outcome.WORSE:
+            what = "accept-local got worse: the change was taken back"
+    raise LocalityError(what, exit_code=EXIT_NO_BETTER)
 
 
 def _try(
-    observer: Observer, remedy: Remedy, seconds: float, undo_file: Path | None, *, back: bool
+    observer: Observer,
+    before: Observation,
+    remedy: Remedy,
+    seconds: float,
+    undo_file: Path | None,
+    *,
+    back: bool,
 ) -> Observation:
-    """Apply a remedy, and measure again."""
+    """Apply a remedy, and measure again; what made it worse is taken back."""
     from locality.changes.system import this_system
     from locality.changes.undo import apply
     from locality.changes.undo_file import default_undo_file
@@ -102,9 +122,13 @@ def _try(
     for failure in failed:
         tell(f"not changed: {failure}")
     tell(f"{len(remedy.changes) - len(failed)} changed; back: locality undo {file}")
+    from locality.steering.verify import Outcome
+
     try:
         observer.watch.settle()
-        return observer.observe(seconds)
+        after = observer.observe(seconds)
+        back = back or after.since(before) is Outcome.WORSE
+        return after
     finally:
         if back:
             put_back_from(file)

@@ -17,7 +17,7 @@ from locality.reuseport.evidence import LOOK_S
 from locality.reuseport.survey import find, of_one_server
 from locality.skb.source import SkbSource
 from locality.steering.incoming_cpu import require_effective
-from locality.steering.verify import watching
+from locality.steering.verify import Counted, outcome, watching
 from locality.text import share
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from locality.machine.topology import Topology
     from locality.reuseport.evidence import Seen
     from locality.reuseport.survey import FoundGroup
-    from locality.steering.verify import Watch
+    from locality.steering.verify import Outcome, Watch
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Observation:
         shares: What each group accepted.
         consumed_local: Received packets of the whole machine consumed on their alloc CPU, in
             percent; None where this kernel does not let us see it.
+        counted: The accepts, over time.
     """
 
     seconds: float
@@ -50,11 +51,11 @@ class Observation:
     attribution: Attribution
     shares: list[Share]
     consumed_local: float | None
+    counted: Counted
 
-    def better_than(self, other: Observation) -> bool:
-        """Whether a larger part was local."""
-        mine, others = self.attribution, other.attribution
-        return mine.local * others.total > others.local * mine.total
+    def since(self, earlier: Observation) -> Outcome:
+        """What a change between two observations did."""
+        return outcome(earlier.counted, self.counted)
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,10 @@ class Observer:
             KeyboardInterrupt: A signal asked to end.
         """
         before, tally = groups_on(self.port, self.netns), Tally()
+        counted = Counted(self.machine)
         if self.packets:
             self.packets.read()
-        self.watch.hand_to([tally], seconds)
+        self.watch.hand_to([tally, counted], seconds)
         packets = self.packets.read().rx if self.packets else None
         groups = groups_on(self.port, self.netns, self.watch.seen, LOOK_S)
         if [_fixed(one) for one in before] != [_fixed(one) for one in groups]:
@@ -94,6 +96,7 @@ class Observer:
             attribute(tally, places),
             shares(tally, places),
             share(packets.local, packets.known) if packets else None,
+            counted,
         )
 
     def situation(self, seen: Observation) -> Situation:

@@ -170,19 +170,23 @@ def verdict(before: Counted, after: Counted, seconds: float) -> tuple[list[str],
         )
         if counted.total:
             lines.append(f"  {distance_text(_apart(counted), counted.machine)}")
+    change = compare([before.series], [after.series])
+    if change is not None and before.local * after.total != after.local * before.total:
+        lines.append(f"  {change.sentence.partition(': ')[2]}")
+    return lines, outcome(before, after)
+
+
+def outcome(before: Counted, after: Counted) -> Outcome:
+    """What a change did; see `verdict`."""
     if not before.total or not after.total:
-        return lines, Outcome.NOT_SHOWN
+        return Outcome.NOT_SHOWN
     was, now = _nearness(before), _nearness(after)
     if was[0] == now[0]:
-        better = now > was or was[0] == 1
-        return lines, Outcome.BETTER if better else Outcome.NOT_SHOWN
+        return Outcome.BETTER if now > was or was[0] == 1 else Outcome.NOT_SHOWN
     change = compare([before.series], [after.series])
-    if change is None:
-        return lines, Outcome.NOT_SHOWN
-    lines.append(f"  {change.sentence.partition(': ')[2]}")
-    if not change.shown:
-        return lines, Outcome.NOT_SHOWN
-    return lines, Outcome.BETTER if change.effect > 0 else Outcome.WORSE
+    if change is None or not change.shown:
+        return Outcome.NOT_SHOWN
+    return Outcome.BETTER if change.effect > 0 else Outcome.WORSE
 
 
 def _apart(counted: AcceptSummary) -> Counts:

@@ -17,6 +17,8 @@ from locality.explain.text import cause_lines, seen_lines, tenths
 from locality.reuseport.evidence import Worker
 from locality.reuseport.group import Group, Member
 from locality.reuseport.survey import FoundGroup
+from locality.steering.verify import Counted
+from tests.unit.recordings import META
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,7 +63,9 @@ def tally(*counts: tuple[int, int, int, int]) -> Tally:
 
 def observed(one: FoundGroup, seen: Tally) -> Observation:
     places = places_of(one)
-    return Observation(1, [one], places, attribute(seen, places), shares(seen, places), None)
+    counted = Counted(META.machine)
+    told, of_groups = attribute(seen, places), shares(seen, places)
+    return Observation(1, [one], places, told, of_groups, None, counted)
 
 
 # Bugs: a batch replaces the one before; records are mixed up by column; lost ones are hidden.
