@@ -38,8 +38,8 @@ TAIL = 20_000  # characters of a log that fit in a failure's message
 # Any number but 0 would do: it shows that the status that arrives here is the command's.
 STATUS = 23
 
-# The two that are ignored have nothing to select, and import pandas and Arrow: emulated, that
-# takes long.
+# The files that are ignored have nothing to select, and import pandas, Arrow or hypothesis, which
+# takes long on emulated CPUs.
 #
 # A failure has to come twice: the CPUs are emulated on a machine that has other things to do, so
 # that a packet can take seconds. What is broken is broken the second time too.
@@ -49,6 +49,7 @@ nproc
 for attempt in $(seq {attempts}); do
 timeout --signal=INT --kill-after=60 {seconds} python -m pytest tests/live -m "{select}" \
 --ignore=tests/live/output/test_report.py --ignore=tests/live/output/test_recording.py \
+--ignore=tests/live/steer/test_spread_program.py -p no:hypothesispytest -p no:xdist \
 -p tests.vm.results --results {share}/results \
 -p no:cacheprovider --color=no --durations=15 -o faulthandler_timeout=300 \
 >>{share}/log 2>&1

@@ -93,6 +93,7 @@ def run_live(
         [
             *(sys.executable, "-m", "pytest", directory, "-c", "pyproject.toml"),
             *("-p", "tests.live.conftest", "-p", "no:cacheprovider", "--color=no"),
+            *("-p", "no:hypothesispytest", "-p", "no:xdist"),
             *("-p", "tests.vm.results", "--results", directory / "results"),
         ],
         cwd=CHECKOUT,
