@@ -45,7 +45,7 @@ unit: setup
 	$(PYTHON) -m pytest tests/unit
 
 accuracy: setup
-	$(PYTHON) -m benchmarks.accuracy >.cache/accuracy.md
+	$(PYTHON) -m validation.accuracy >.cache/accuracy.md
 	mv .cache/accuracy.md docs/accuracy.md
 
 bench: setup .venv/.bench-ready
@@ -56,7 +56,7 @@ bench: setup .venv/.bench-ready
 	@touch $@
 
 definitions: setup
-	$(PYTHON) -m benchmarks.definitions_page
+	$(PYTHON) -m validation.definitions_page
 
 lint: setup
 	.venv/bin/ruff check .

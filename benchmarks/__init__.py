@@ -14,7 +14,6 @@ pingpong   how much slower a TCP ping-pong is while `locality skb` counts
 start      from exec to attached, and memory, of the tracing commands
 lab        requests/s of nginx, with and without tracing
 sinks      events/s of each output format
-accuracy   on its own: the rungs of `locality skb`, all over the same packets
 measure    rounds, medians, goals: what all of them share
 peers      what people would otherwise run, started and switched on and off
 plan       how much is measured where

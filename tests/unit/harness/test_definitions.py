@@ -4,8 +4,8 @@ import math
 import re
 from pathlib import Path
 
-from benchmarks.definitions import Row, read_csv, table, write_csv
-from benchmarks.definitions_page import BARS, DOCS, PANELS, label, picture, with_table
+from validation.definitions import Row, read_csv, table, write_csv
+from validation.definitions_page import BARS, DOCS, PANELS, label, picture, with_table
 
 ROWS = read_csv(DOCS / "definitions.csv")
 

@@ -1,8 +1,8 @@
 """Do the rungs of `locality skb` agree? All at once over the same packets.
 
-    python -m benchmarks.accuracy [KERNEL ...]      boot these kernels; a page in Markdown
-    python -m benchmarks.accuracy --here            this kernel, every row, in Markdown
-    python -m benchmarks.accuracy --here --json     the same for programs
+    python -m validation.accuracy [KERNEL ...]      boot these kernels; a page in Markdown
+    python -m validation.accuracy --here            this kernel, every row, in Markdown
+    python -m validation.accuracy --here --json     the same for programs
 
 Without arguments: all kernels that tools/boot knows.
 """
@@ -93,7 +93,7 @@ def in_guest(kernel: str) -> list[Row]:
     with TemporaryDirectory() as share:
         ended = run(
             kernel_image(kernel),
-            shlex.join(["python", "-m", "benchmarks.accuracy", "--here", "--json"]),
+            shlex.join(["python", "-m", "validation.accuracy", "--here", "--json"]),
             share=Path(share),
             timeout=BOOT_AND_RUN_S,
             qemu=JOINED,
@@ -167,7 +167,7 @@ def _method(row: Row) -> Iterator[str]:
         f"{POINTS_MAY_DIFFER} points, packets of unknown CPU being local or not. A measurement",
         "during which runs of a probe were lost, or that shows what nobody can explain, is",
         "repeated, three times at most.",
-        "`python -m benchmarks.accuracy --here` prints every figure of the running kernel.",
+        "`python -m validation.accuracy --here` prints every figure of the running kernel.",
         "",
     )
 
@@ -231,7 +231,7 @@ def _local(seen: Seen) -> str:
 
 def main() -> None:
     """Measure here or in guests, and print."""
-    parser = argparse.ArgumentParser(prog="benchmarks.accuracy", description=__doc__)
+    parser = argparse.ArgumentParser(prog="validation.accuracy", description=__doc__)
     parser.add_argument("kernels", nargs="*", metavar="KERNEL", help=", ".join(SUITES))
     parser.add_argument("--here", action="store_true", help="measure on the running kernel")
     parser.add_argument("--json", action="store_true", help="a line for each row")
@@ -242,7 +242,7 @@ def main() -> None:
         else:
             rows = [row for kernel in arguments.kernels or SUITES for row in in_guest(kernel)]
     except CannotBoot as reason:
-        sys.exit(f"benchmarks.accuracy: {reason}")
+        sys.exit(f"validation.accuracy: {reason}")
     if arguments.json:
         lines: Iterable[str] = (json.dumps(asdict(row)) for row in rows)
     elif arguments.here:

@@ -1,10 +1,10 @@
 """Three answers to "how much is local", on the same packets of the running kernel.
 
-    python -m benchmarks.definitions [RUNG ...] [--csv FILE]
-    tools/boot 6.1 -- python -m benchmarks.definitions
+    python -m validation.definitions [RUNG ...] [--csv FILE]
+    tools/boot 6.1 -- python -m validation.definitions
 
 Consumed-local, freed-local, and the count of 2017's script, ported (tests/live/helpers).
-Ping-pong over loopback, both ends on one CPU and on two. `benchmarks.definitions_page` runs
+Ping-pong over loopback, both ends on one CPU and on two. `validation.definitions_page` runs
 this on several kernels.
 """
 
@@ -193,4 +193,4 @@ if __name__ == "__main__":
     try:
         main.main(standalone_mode=False)
     except (LocalityError, click.ClickException) as error:
-        sys.exit(f"benchmarks.definitions: {error}")
+        sys.exit(f"validation.definitions: {error}")

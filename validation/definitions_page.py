@@ -1,7 +1,7 @@
 """The definitions on Debian's kernels: measured in guests, a table and a figure for the docs.
 
-    python -m benchmarks.definitions_page            # make definitions
-    python -m benchmarks.definitions_page --redraw   # from the figures of the last time
+    python -m validation.definitions_page            # make definitions
+    python -m validation.definitions_page --redraw   # from the figures of the last time
 
 Writes docs/definitions.csv, docs/definitions.svg, and the table in docs/definitions.md.
 """
@@ -19,11 +19,11 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks.definitions import Row, read_csv, table, write_csv
 from locality.errors import LocalityError
 from locality.reporting.figures import GREY, LOCAL, REMOTE, svg
 from tests.vm.guest import run
 from tests.vm.kernel_images import SUITES, CannotBoot, kernel_image
+from validation.definitions import Row, read_csv, table, write_csv
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,7 +51,7 @@ def measure(kernel: str) -> list[Row]:
     """
     with TemporaryDirectory() as share:
         file = Path(share, "rows.csv")
-        command = f"python -m benchmarks.definitions --csv /run/share/{file.name}"
+        command = f"python -m validation.definitions --csv /run/share/{file.name}"
         ended = run(kernel_image(kernel), command, share=Path(share), timeout=TIMEOUT_S)
         if ended.status != 0:
             raise LocalityError(f"{kernel}: {ended.output.strip() or ended.console[-2000:]}")
@@ -162,4 +162,4 @@ if __name__ == "__main__":
     try:
         main.main(standalone_mode=False)
     except (LocalityError, CannotBoot, click.ClickException) as error:
-        sys.exit(f"benchmarks.definitions_page: {error}")
+        sys.exit(f"validation.definitions_page: {error}")
