@@ -141,12 +141,13 @@ def test_what_fails(repository: Repository, broken: str) -> None:
     assert made[-1].split()[0] == broken
 
 
-# Bugs: CI's own limit ends the run, and nobody sees where; what was not tested counts as passed.
-@pytest.mark.parametrize("slow", ["test", "test-kernel"])
-def test_the_limit(repository: Repository, slow: str) -> None:
+# Bugs: CI's own limit ends the run, and nobody sees where; `make test` that was not done counts as
+# passed; a slow machine fails a change whose tests all passed.
+@pytest.mark.parametrize(("slow", "ends_with"), [("test", 1), ("test-kernel", 0)])
+def test_the_limit(repository: Repository, slow: str, ends_with: int) -> None:
     status, made, said = repository.run(SLOW=slow, LOCALITY_CI_LIMIT="2")
-    assert status == 1
+    assert status == ends_with
     assert made[-1].split()[0] == slow
     what = "make test" if slow == "test" else "kernel "
     assert f".ci/run: {what}" in said
-    assert "so this run has failed" in said
+    assert "not everything was tested" in said
