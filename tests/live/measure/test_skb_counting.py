@@ -118,7 +118,11 @@ def test_datagrams_looked_at(rung: str, reader: int, payload: bytes, room: int, 
 
 
 # The same of TCP, where a peek copies as a read does. Bare ACKs and what opens and ends the
-# connection are packets too, so packets are not the measure here.
+# connection are packets too, so packets are not the measure here; Linux 7 lets go of some of them
+# by the function that readers call, so they are among the delivered there.
+OF_A_CONNECTION = 8
+
+
 @pytest.mark.parametrize("how", ["recv", "recvmsg"])
 def test_bytes_looked_at(rung: str, how: str) -> None:
     def look_and_read() -> None:
@@ -138,9 +142,13 @@ def test_bytes_looked_at(rung: str, how: str) -> None:
                     read(64, socket.MSG_PEEK)
                 read(64)
 
+    def right(interval: Interval) -> bool:
+        delivered = interval.delivered
+        return delivered is None or COUNT <= delivered <= COUNT + OF_A_CONNECTION
+
     with SkbSource(rung=rung) as source:
-        interval = measure(source, look_and_read, lambda one: delivered_is(one, COUNT))
-    assert delivered_is(interval, COUNT), interval
+        interval = measure(source, look_and_read, right)
+    assert right(interval), (interval.delivered, interval)
 
 
 # Messages of unix sockets are copied by the same function as TCP's, and are no packets.
