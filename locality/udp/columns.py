@@ -16,8 +16,8 @@ _OF_ENDPOINT = ("socket", "reader")
 _ADDRESSED = ("group", "socket", "reader", "flow")
 
 _MEANINGS = {
-    "datagrams": "read",
-    "bytes": "read",
+    "datagrams": "datagrams that were read",
+    "bytes": "bytes that were read",
     "known": "datagrams of which both CPUs are known",
     "local": "of these, read on their alloc CPU",
     "batches": "recvmmsg() calls that gave datagrams",
