@@ -1,0 +1,1 @@
+"""Reads: which thread takes data from which socket, and on which CPU."""
