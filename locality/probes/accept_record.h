@@ -11,7 +11,7 @@
 #ifndef LOCALITY_ACCEPT_RECORD_H
 #define LOCALITY_ACCEPT_RECORD_H
 
-#include "dialect.h"
+#include "connection.h"
 #include "filter.h"
 
 enum {
@@ -71,43 +71,6 @@ static __always_inline __u64 established_at(struct sock *sk)
 	return BPF_CORE_READ((struct tcp_sock *)sk, rcvq_space.time) * 1000;
 }
 
-/*
- * The IP version of the connection's packets; 0 for other families. An IPv6 socket that
- * took an IPv4 connection has mapped addresses, ::ffff:a.b.c.d.
- */
-static __always_inline __u8 ip_version(struct sock *sk)
-{
-	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	__u32 word[4];
-
-	if (family != AF_INET6)
-		return family == AF_INET ? 4 : 0;
-	BPF_CORE_READ_INTO(&word, sk, __sk_common.skc_v6_daddr);
-	return !word[0] && !word[1] && word[2] == bpf_htonl(0xffff) ? 4 : 6;
-}
-
-/*
- * The port the connection came to. skc_num is 0 once the peer has reset a connection that waits
- * to be accepted: the port was given back (inet_put_port). This one stays.
- */
-static __always_inline __u16 local_port(struct sock *sk)
-{
-	return bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
-}
-
-static __always_inline void read_addresses(struct sock *sk, struct accept_event *e)
-{
-	if (e->family == 6) {
-		BPF_CORE_READ_INTO(&e->laddr, sk, __sk_common.skc_v6_rcv_saddr);
-		BPF_CORE_READ_INTO(&e->raddr, sk, __sk_common.skc_v6_daddr);
-		return;
-	}
-	__builtin_memset(e->laddr, 0, sizeof(e->laddr));
-	__builtin_memset(e->raddr, 0, sizeof(e->raddr));
-	*(__be32 *)e->laddr = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
-	*(__be32 *)e->raddr = BPF_CORE_READ(sk, __sk_common.skc_daddr);
-}
-
 /* Every rung ends here. The caller has found that this task accepted something. */
 static __always_inline void accepted(struct file *file, int listen_fd, int fd)
 {
@@ -135,7 +98,7 @@ static __always_inline void accepted(struct file *file, int listen_fd, int fd)
 		return;
 	}
 	e->family = version;
-	read_addresses(sk, e);
+	read_addresses(sk, version, e->laddr, e->raddr);
 	e->time = bpf_ktime_get_ns();
 	since = established_at(sk);
 	e->flags = since ? WAIT_KNOWN : 0;

@@ -157,6 +157,17 @@ struct socket {
 	struct sock *sk;
 };
 
+/* include/linux/fs.h, include/net/sock.h */
+
+struct inode {
+	unsigned long i_ino;
+};
+
+struct socket_alloc {
+	struct socket socket;
+	struct inode vfs_inode;
+};
+
 struct list_head {
 	struct list_head *next;
 };

@@ -14,17 +14,6 @@ enum {
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
-/* include/linux/fs.h, include/net/sock.h */
-
-struct inode {
-	unsigned long i_ino;
-};
-
-struct socket_alloc {
-	struct socket socket;
-	struct inode vfs_inode;
-};
-
 /* include/linux/filter.h, include/linux/bpf.h */
 
 struct sock_filter {

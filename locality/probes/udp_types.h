@@ -43,17 +43,6 @@ struct udp_sock {
 	struct sk_buff_head reader_queue;
 };
 
-/* include/linux/fs.h, include/net/sock.h */
-
-struct inode {
-	unsigned long i_ino;
-};
-
-struct socket_alloc {
-	struct socket socket;
-	struct inode vfs_inode;
-};
-
 /* include/uapi/linux/ip.h, ipv6.h, udp.h */
 
 struct iphdr___addresses {

@@ -17,11 +17,10 @@ from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from locality.errors import LocalityError
-from locality.machine.processes import pids_with_thread_named, processes, require_own_proc
+from locality.machine.processes import pids_with_thread_named, require_own_proc
 from locality.reuseport import descriptors
 from locality.reuseport.borrow import borrowed_socket
 from locality.reuseport.group import (
@@ -29,18 +28,18 @@ from locality.reuseport.group import (
     Group,
     Member,
     Reader,
-    bound_sockets,
     kernel_reader,
     with_workers,
 )
+from locality.reuseport.places import open_now, places
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from locality.reuseport.descriptors import Descriptors
     from locality.reuseport.evidence import Seen
+    from locality.reuseport.places import Place
 
-_TABLES = ("tcp", "tcp6", "udp", "udp6")
 _IPPROTO_MPTCP = 262
 _SO_REUSEPORT = 15  # Python leaves the name out where its C library has none
 _INTERFACE_BYTES = 16  # IFNAMSIZ
@@ -63,6 +62,8 @@ class FoundGroup:
             none. A thread of it where that alone has the descriptor.
         fd: The socket's number there, or None.
         group: Its sockets, program and workers.
+        shares: Whether it is a group at all: false for a socket without SO_REUSEPORT, which is
+            alone on its port.
     """
 
     protocol: str
@@ -72,6 +73,7 @@ class FoundGroup:
     pid: int | None
     fd: int | None
     group: Group
+    shares: bool = True
 
     def __str__(self) -> str:
         return f"{self.protocol} {self.address}:{self.port}"
@@ -103,21 +105,6 @@ class Survey(NamedTuple):
     unasked: int
 
 
-class _Place(NamedTuple):
-    """What the sockets of a group have in common, as /proc shows it."""
-
-    netns: int | None
-    pid: int
-    """A process in the namespace, the same one for all places there."""
-    table: str
-    local: str
-    uid: int
-
-    @property
-    def protocol(self) -> str:
-        return self.table.removesuffix("6")
-
-
 class _Asked(NamedTuple):
     """A socket that was looked at."""
 
@@ -136,6 +123,7 @@ def find(
     comm: str | None = None,
     known: Seen | None = None,
     look: float = 0,
+    alone: bool = False,
 ) -> list[FoundGroup]:
     """The groups of this machine, sorted by namespace, protocol, port and address.
 
@@ -147,11 +135,13 @@ def find(
         comm: Only groups of which a process with a thread of this name holds a socket.
         known: What was seen before of the threads that serve sockets; it is added to.
         look: Seconds to look by probe for servers that /proc does not show.
+        alone: Also sockets without SO_REUSEPORT, each as a group of one that takes no program.
 
     Raises:
         LocalityError: /proc is that of another pid namespace.
     """
-    return survey(ports=ports, pids=pids, comm=comm, known=known, look=look).groups
+    asked = survey(ports=ports, pids=pids, comm=comm, known=known, look=look, alone=alone)
+    return asked.groups
 
 
 def survey(
@@ -161,28 +151,29 @@ def survey(
     comm: str | None = None,
     known: Seen | None = None,
     look: float = 0,
+    alone: bool = False,
 ) -> Survey:
-    """The same as `find`, with a count of the sockets that could not be asked."""
+    """What `find` finds, with a count of the sockets that could not be asked."""
     require_own_proc()
-    places = _places(ports)
+    found_at = places(ports)
     held = descriptors.descriptors()
-    wanted = {one.inode for sockets in places.values() for one in sockets}
+    wanted = {one.inode for sockets in found_at.values() for one in sockets}
     if pids:
         wanted &= held.held_by(pids)
     if comm is not None:
         wanted &= held.held_by(pids_with_thread_named(comm))
     candidates = {
         place: sockets
-        for place, sockets in places.items()
+        for place, sockets in found_at.items()
         if any(one.inode in wanted for one in sockets)
     }
     found: list[FoundGroup] = []
     unasked = 0
-    search = _Search(held, frozenset(pids))
+    search = _Search(held, frozenset(pids), alone=alone)
     for place, sockets in candidates.items():
-        here, alone = search.groups_at(place, sockets)
+        here, not_asked = search.groups_at(place, sockets)
         found += (one for one in here if wanted & {m.inode for m in one.group.members})
-        unasked += alone
+        unasked += not_asked
     served = with_workers([one.group for one in found], held, known, look)
     groups = (replace(one, group=group) for one, group in zip(found, served, strict=True))
     return Survey(sorted(groups, key=_order), unasked)
@@ -210,21 +201,23 @@ def of_one_server(found: list[FoundGroup]) -> list[FoundGroup]:
 class _Search:
     """Looks at sockets."""
 
-    def __init__(self, held: Descriptors, preferred: frozenset[int]) -> None:
+    def __init__(self, held: Descriptors, preferred: frozenset[int], *, alone: bool) -> None:
         self._held = held
+        self._alone = alone
         self._preferred = preferred
         self._read: Reader | None = None
         self._refusal: LocalityError | None = None
-        self._open_now = cache(_open_now)
+        self._open_now = cache(open_now)
         try:
             self._read = kernel_reader()
         except LocalityError as refusal:
             self._refusal = refusal
 
-    def groups_at(self, place: _Place, sockets: list[BoundSocket]) -> tuple[list[FoundGroup], int]:
+    def groups_at(self, place: Place, sockets: list[BoundSocket]) -> tuple[list[FoundGroup], int]:
         """The groups on one address, and how many sockets could not be asked."""
         groups: dict[int, _Asked] = {}
         counted: dict[str, list[_Asked]] = defaultdict(list)
+        alone: list[_Asked] = []
         read = set[int]()
         for one in sorted(sockets, key=lambda one: one.inode):
             if one.inode in read:
@@ -237,6 +230,8 @@ class _Search:
                 read |= {one.inode} if asked.mptcp else members
             elif asked.shares is not False:
                 counted[asked.interface].append(asked)
+            elif asked.holder and self._alone:
+                alone.append(asked)
         found = [_found(place, asked, asked.group) for asked in groups.values() if asked.group]
         read |= {member.inode for one in found for member in one.group.members}
         unasked = 0
@@ -248,9 +243,10 @@ class _Search:
                 found.append(self._counted(place, rest))
             else:
                 unasked += len(rest)
+        found += [_without_reuseport(place, asked) for asked in alone]
         return found, unasked
 
-    def _open(self, place: _Place, asked: _Asked) -> bool:
+    def _open(self, place: Place, asked: _Asked) -> bool:
         """Whether a socket that cannot be borrowed was not closed after it was seen in /proc."""
         return bool(asked.holder) or asked.member.inode in self._open_now(place.pid, place.table)
 
@@ -288,7 +284,7 @@ class _Search:
         # The kernel knows better: the option can be set after bind(), without effect.
         return asked._replace(group=group, shares=bool(group.members))
 
-    def _counted(self, place: _Place, sockets: list[_Asked]) -> FoundGroup:
+    def _counted(self, place: Place, sockets: list[_Asked]) -> FoundGroup:
         """A group put together by its address."""
         held = next((asked for asked in sockets if asked.holder), sockets[0])
         reason = "nobody lends its sockets; whether they have SO_REUSEPORT was not seen"
@@ -299,7 +295,12 @@ class _Search:
         return _found(place, held, Group(tuple(members), False, None, None, how))
 
 
-def _found(place: _Place, asked: _Asked, group: Group) -> FoundGroup:
+def _without_reuseport(place: Place, asked: _Asked) -> FoundGroup:
+    group = Group((asked.member,), True, attached=False, program=None, how="without SO_REUSEPORT")
+    return replace(_found(place, asked, group), shares=False)
+
+
+def _found(place: Place, asked: _Asked, group: Group) -> FoundGroup:
     bound = BoundSocket(place.local, 0, 0, 0)
     pid, fd = asked.holder or (None, None)
     return FoundGroup(
@@ -316,44 +317,6 @@ def _found(place: _Place, asked: _Asked, group: Group) -> FoundGroup:
 def _order(one: FoundGroup) -> tuple[int, str, int, str, tuple[int, ...]]:
     inodes = tuple(member.inode for member in one.group.members)
     return (one.netns or 0, one.protocol, one.port, one.address, inodes)
-
-
-# --- what /proc shows -----------------------------------------------------------------------
-
-
-def _places(ports: Collection[int]) -> dict[_Place, list[BoundSocket]]:
-    """The sockets that can be in a group, by where they are."""
-    places: dict[_Place, list[BoundSocket]] = defaultdict(list)
-    for pid, netns in _namespaces():
-        for table in _TABLES:
-            for one in bound_sockets(pid, table):
-                if one.inode and (not ports or one.port in ports):
-                    places[_Place(netns, pid, table, one.local, one.uid)].append(one)
-    return places
-
-
-def _open_now(pid: int, table: str) -> frozenset[int]:
-    return frozenset(one.inode for one in bound_sockets(pid, table))
-
-
-def _namespaces() -> Collection[tuple[int, int | None]]:
-    """A process in each network namespace, and the namespace's inode if it may be seen."""
-    found: dict[int, tuple[int, int | None]] = {}
-    for pid in processes():
-        with suppress(OSError):  # it has just ended
-            # The tables of a namespace are the same files for all its processes, and this may
-            # be asked of anybody's; ns/net may not.
-            namespace = Path(f"/proc/{pid}/net/tcp").stat().st_ino
-            if found.get(namespace, (0, None))[1] is None:
-                found[namespace] = pid, _netns(pid)
-    return found.values()
-
-
-def _netns(pid: int) -> int | None:
-    try:
-        return Path(f"/proc/{pid}/ns/net").stat().st_ino
-    except OSError:
-        return None
 
 
 # --- what a socket says of itself -----------------------------------------------------------

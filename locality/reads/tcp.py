@@ -1,0 +1,105 @@
+"""Source: reads of TCP connections.
+
+`TcpReads` loads `probes/tcp_reads.bpf.c`, which sees every read, also of connections that were
+made before it was opened.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from locality.bpf.btf import check_layout
+from locality.bpf.ladder import Attachment, Rung, attach_best
+from locality.bpf.object import Object
+from locality.bpf.ring import Ring
+from locality.errors import Unsupported
+from locality.filter import Wanted
+from locality.reads.batch import READ, ReadBatch
+
+if TYPE_CHECKING:
+    from typing import ClassVar
+
+    from locality.bpf.engine import Kernel
+
+#: `struct tcp_read_event` of the probe: what `READ` has, and both ends of the connection.
+#: rxcpu: the CPU that the stack handled the connection's last packet on; -1 if it noted none.
+#: Addresses: network order, IPv4 in 4 bytes.
+TCP_READ = np.dtype(
+    [
+        *((name, READ[name]) for name in READ.names or () if name != "pad"),
+        ("rport", "u2"),
+        ("laddr", "u1", (16,)),
+        ("raddr", "u1", (16,)),
+    ]
+)
+
+DEFAULT_RING = 8 << 20
+
+
+def _programs(kernel: Kernel) -> tuple[str, ...]:
+    for tracepoint, program in (
+        ("sock_recv_length", "raw_received"),
+        ("tcp_rcv_space_adjust", "raw_adjusted"),
+    ):
+        if kernel.tracepoint_arguments(tracepoint) is not None:
+            return (program,)
+    raise Unsupported("this kernel has neither tracepoint sock_recv_length nor its predecessor")
+
+
+RUNGS = (
+    Rung(
+        "raw-tracepoint",
+        _programs,
+        note="a read of several packets may count once for each where the kernel has no "
+        "tracepoint sock_recv_length (6.3); where it has, splice() is not seen",
+    ),
+)
+
+
+class TcpReads:
+    """Reads of TCP connections, from the moment it is made.
+
+    Args:
+        wanted: What to record.
+        ring_bytes: Size of the ring; rounded up to a power of two of pages.
+
+    Raises:
+        Unsupported: No rung is allowed here; says what the kernel answered.
+    """
+
+    #: Seconds between readings when the ring does not fill up faster.
+    period: ClassVar[float] = 0.05
+
+    def __init__(self, wanted: Wanted | None = None, ring_bytes: int = DEFAULT_RING) -> None:
+        self._wanted = wanted or Wanted()
+        self._ring_bytes = ring_bytes
+        self.attachment: Attachment = attach_best(RUNGS, self._open)
+        obj = self.attachment.obj
+        self.fd = obj.map_fd("events")
+        self._ring = Ring.map(self.fd, obj.map_entries("events"), TCP_READ)
+
+    def _open(self) -> Object:
+        obj = Object.open(
+            "tcp_reads", {**self._wanted.rodata(), "wakeup_bytes": self._ring_bytes // 4}
+        )
+        check_layout(TCP_READ, obj.btf.struct("tcp_read_event"), "tcp_read_event")
+        obj.resize("events", self._ring_bytes)
+        return obj
+
+    def read(self) -> ReadBatch:
+        """Take what has arrived, dtype `TCP_READ`; never waits."""
+        records = self._ring.read()
+        obj = self.attachment.obj
+        return ReadBatch(records, int(obj.bss["lost"]) + obj.skipped_runs())
+
+    def close(self) -> None:
+        """Detach the probe."""
+        self.attachment.obj.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
