@@ -12,7 +12,7 @@
 #ifndef LOCALITY_UDP_FLOWS_H
 #define LOCALITY_UDP_FLOWS_H
 
-#include "udp_counters.h"
+#include "udp_reads.h"
 #include <bpf/bpf_endian.h>
 
 #define ETH_P_IP 0x0800

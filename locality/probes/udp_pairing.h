@@ -23,7 +23,8 @@
 
 #include "udp_flows.h"
 
-#define UNKNOWN_CPU 0xffffffff
+/* What take_head() says of a datagram whose CPU sk_data_ready will tell. */
+#define TOLD_LATER 0xfffffffe
 
 static __always_inline struct sk_buff_head *part(struct sock *sk, __u32 offset)
 {
@@ -82,9 +83,43 @@ static __always_inline void remember_head(struct udp_socket *row, struct sk_buff
 		sample(row, head, now);
 }
 
+/* A reader that was early: its row and its CPU, as one word that is not 0. */
+static __always_inline __u64 early_reader(__u32 row)
+{
+	return ((__u64)bpf_get_smp_processor_id() << 32) | (row + 1);
+}
+
+#define CPU_OF(early) ((__u32)((early) >> 32))
+
+/* Who was early, or NULL if nobody was. */
+static __always_inline struct udp_reader *who_was_early(struct udp_socket *row, __u64 early)
+{
+	__u32 index = (__u32)early - 1;
+	struct udp_reader *reader;
+
+	if (!early)
+		return NULL;
+	reader = bpf_map_lookup_elem(&readers, &index);
+	if (reader && reader->inode == row->inode)
+		return reader;
+	/* Its row has a new owner. */
+	lose_read();
+	return NULL;
+}
+
+/* Another reader waits for an answer now, or nobody: the one before will get none. */
+static __always_inline void await_answer(struct udp_socket *row, __u64 early)
+{
+	__u64 before = __sync_lock_test_and_set(&row->early, early);
+	struct udp_reader *reader = who_was_early(row, before);
+
+	if (reader)
+		stream_read(row, reader, CPU_OF(before), UNKNOWN_CPU);
+}
+
 /*
- * A datagram of this socket was read: the CPU that allocated it, or UNKNOWN_CPU. `early` is
- * for the answer that sk_data_ready may give later, 0 for nobody.
+ * A datagram of this socket was read: the CPU that allocated it, UNKNOWN_CPU or TOLD_LATER. `early`
+ * is for the answer that sk_data_ready may give later, 0 for nobody.
  */
 static __always_inline __u32 take_head(struct udp_socket *row, struct sock *sk, __u64 early,
 				       __u32 now)
@@ -94,8 +129,8 @@ static __always_inline __u32 take_head(struct udp_socket *row, struct sock *sk, 
 	__u32 cpu = row->next_cpu;
 
 	if (!taken) {
-		cpu = UNKNOWN_CPU;
-		row->early = early;
+		cpu = early ? TOLD_LATER : UNKNOWN_CPU;
+		await_answer(row, early);
 	} else if (taken == (__u64)head) {
 		cpu = UNKNOWN_CPU;
 	}
@@ -110,28 +145,22 @@ static __always_inline __u32 take_head(struct udp_socket *row, struct sock *sk, 
 	return cpu;
 }
 
-/* A reader that was early: its row and its CPU, as one word that is not 0. */
-static __always_inline __u64 early_reader(__u32 row)
-{
-	return ((__u64)bpf_get_smp_processor_id() << 32) | (row + 1);
-}
-
 static __always_inline void answer_early(struct udp_socket *row, __u32 now)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
 	__u64 early = __sync_lock_test_and_set(&row->early, 0);
-	__u32 index = (__u32)early - 1;
-	struct udp_reader *reader;
+	struct udp_reader *reader = who_was_early(row, early);
 
+	if (!reader)
+		return;
 	/* What was read early was read elsewhere: on this CPU, it is not the one we tell of. */
-	if (!early || early >> 32 == cpu)
+	if (CPU_OF(early) == cpu) {
+		stream_read(row, reader, cpu, UNKNOWN_CPU);
 		return;
-	reader = bpf_map_lookup_elem(&readers, &index);
-	/* Its row may have a new owner. */
-	if (!reader || reader->inode != row->inode)
-		return;
+	}
 	__sync_fetch_and_add(&reader->counts[HALF(now)].known, 1);
-	count_cell(early >> 32, cpu, now);
+	count_cell(CPU_OF(early), cpu, now);
+	stream_read(row, reader, CPU_OF(early), cpu);
 }
 
 /* Datagrams have come into the queue. */

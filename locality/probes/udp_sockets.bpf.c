@@ -93,8 +93,8 @@ static __always_inline void count_batch(struct udp_reader *reader, __u32 now)
 		end_call(reader, now);
 }
 
-static __always_inline void count_read(struct udp_reader *reader, __u64 bytes, __u32 alloc_cpu,
-				       __u32 now)
+static __always_inline void count_read(struct udp_socket *row, struct udp_reader *reader,
+				       __u64 bytes, __u32 alloc_cpu, __u32 now)
 {
 	struct reader_counts *counts = &reader->counts[HALF(now)];
 	__u32 cpu = bpf_get_smp_processor_id();
@@ -102,6 +102,8 @@ static __always_inline void count_read(struct udp_reader *reader, __u64 bytes, _
 	counts->datagrams++;
 	counts->bytes += bytes;
 	count_batch(reader, now);
+	if (alloc_cpu != TOLD_LATER)
+		stream_read(row, reader, cpu, alloc_cpu);
 	if (alloc_cpu >= possible_cpus)
 		return;
 	/* arrived() adds to it on another CPU. */
@@ -131,7 +133,7 @@ static __always_inline void consumed(struct sock *sk, struct sk_buff *skb, int l
 		return;
 	gauge(row, sk, 1, now);
 	sample(row, skb, now);
-	count_read(reader, length, alloc_cpu_of(skb), now);
+	count_read(row, reader, length, alloc_cpu_of(skb), now);
 }
 
 /* The same, and the sk_buff is gone. */
@@ -151,7 +153,7 @@ static __always_inline void received(struct sock *sk, int length)
 	alloc_cpu = take_head(row, sk, reader ? early_reader(index) : 0, now);
 	gauge(row, sk, 1, now);
 	if (reader)
-		count_read(reader, length, alloc_cpu, now);
+		count_read(row, reader, length, alloc_cpu, now);
 }
 
 /* A read found nothing: recvmmsg() returns with what it has. */

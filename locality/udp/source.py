@@ -14,19 +14,14 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import numpy as np
 
 from locality.bpf import btf
-from locality.bpf.btf import check_layout
 from locality.bpf.counters import Counters
 from locality.bpf.ladder import Attachment, Rung, attach_best
-from locality.bpf.object import Object
-from locality.errors import Unsupported
 from locality.filter import Wanted
 from locality.machine import topology
 from locality.udp.groups import Membership
 from locality.udp.interval import (
     FLOW,
     FLOW_KEY,
-    GAUGES,
-    OWN_SUMS,
     READER,
     READER_SUMS,
     SOCKET,
@@ -34,53 +29,23 @@ from locality.udp.interval import (
     UdpInterval,
     in_order,
 )
+from locality.udp.probe import (
+    FLOW_ROW,
+    FLOWS_OF_A_CPU,
+    MAX_READERS,
+    MAX_SOCKETS,
+    READER_ROW,
+    SOCKET_ROW,
+    function_reads,
+    open_probe,
+    raw_reads,
+)
 
 if TYPE_CHECKING:
     from locality.arrays import Array
     from locality.bpf.engine import Kernel
+    from locality.bpf.object import Object
 
-#: `struct socket_counts`, `struct reader_counts`: what belongs to an interval.
-SOCKET_COUNTS = np.dtype([*((name, "u8") for name in OWN_SUMS), ("peak", "u4"), ("epoch", "u4")])
-READER_COUNTS = np.dtype([(name, "u8") for name in READER_SUMS])
-
-#: `struct udp_socket`; counts: of intervals of even and of odd number.
-SOCKET_ROW = np.dtype(
-    [
-        ("inode", "u8"),
-        ("netns", "u4"),
-        ("family", "u2"),
-        ("port", "u2"),
-        ("address", "u1", (16,)),
-        ("counts", SOCKET_COUNTS, (2,)),
-        *((name, "u4") for name in GAUGES if name != "peak"),
-        ("epoch", "u4"),
-        ("next_cpu", "u4"),
-        ("reserved", "u4"),
-        ("next", "u8"),
-        ("early", "u8"),
-    ]
-)
-
-#: `struct udp_reader`.
-READER_ROW = np.dtype(
-    [
-        ("inode", "u8"),
-        ("pid", "u4"),
-        ("tid", "u4"),
-        ("comm", "S16"),
-        ("counts", READER_COUNTS, (2,)),
-        ("vector", "u8"),
-        ("in_call", "u4"),
-        ("epoch", "u4"),
-    ]
-)
-
-#: `struct udp_flow`.
-FLOW_ROW = np.dtype([("key", FLOW_KEY), ("epoch", "u4"), ("samples", "u4")])
-FLOWS_OF_A_CPU = 256 * 4  # SETS * WAYS of probes/udp_flows.h
-
-MAX_SOCKETS = 4096
-MAX_READERS = 8192
 #: One datagram in so many is sampled for its flow.
 SAMPLE = 16
 
@@ -99,16 +64,11 @@ _IDENTITY = ("inode", "netns", "family", "port", "address")
 
 
 def _raw_programs(kernel: Kernel) -> tuple[str, ...]:
-    for name in ("sock_recv_length", "sk_data_ready"):
-        if kernel.tracepoint_arguments(name) is None:
-            raise Unsupported(f"this kernel has no tracepoint {name} (6.3)")
-    return ("raw_recv_length", "raw_data_ready", "raw_fail_queue")
+    return (*raw_reads(kernel), "raw_fail_queue")
 
 
 def _function_programs(prefix: str, kernel: Kernel) -> tuple[str, ...]:
-    if not kernel.has_function("skb_consume_udp"):
-        raise Unsupported("this kernel has no function skb_consume_udp to hook")
-    names = [f"{prefix}_consume_udp", "raw_fail_queue"]
+    names = [*function_reads(prefix, kernel), "raw_fail_queue"]
     if kernel.tracepoint_arguments("sock_recv_length") is not None:
         names.append("raw_found_nothing")
     if kernel.tracepoint_arguments("sk_data_ready") is not None:
@@ -185,34 +145,11 @@ class UdpSource:
         self._before[0] = self._counted()
 
     def _open(self) -> Object:
-        constants = {
-            **self._wanted.rodata(),
-            "possible_cpus": self.cpus,
-            "can_cast": btf.kernel().has_function("bpf_rdonly_cast"),
-            "max_sockets": MAX_SOCKETS,
-            "max_readers": MAX_READERS,
-            "sees_batches": self._batches_seen,
-            "sample_below": (1 << 32) // self.sample - 1,
-        }
-        obj = Object.open("udp_sockets", constants)
-        for name, layout in (
-            ("socket_counts", SOCKET_COUNTS),
-            ("udp_socket", SOCKET_ROW),
-            ("reader_counts", READER_COUNTS),
-            ("udp_reader", READER_ROW),
-            ("udp_flow", FLOW_ROW),
-        ):
-            check_layout(layout, obj.btf.struct(name), name)
-        for name, size in (
-            ("sockets", MAX_SOCKETS),
-            ("socket_rows", MAX_SOCKETS),
-            ("readers", MAX_READERS),
-            ("reader_rows", MAX_READERS),
-            ("cells", 2 * self.cpus**2),
-            ("flows", 2 * self.cpus * FLOWS_OF_A_CPU),
-        ):
-            obj.resize(name, size)
-        return obj
+        return open_probe(
+            self._wanted,
+            self.cpus,
+            {"sees_batches": self._batches_seen, "sample_below": (1 << 32) // self.sample - 1},
+        )
 
     def _counted(self) -> Counted:
         return Counted(self._socket_rows.read(), self._reader_rows.read(), self._cells.read())

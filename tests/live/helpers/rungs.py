@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from locality.accept.source import AcceptSource
     from locality.bpf.ladder import Attachment, Rung
     from locality.skb.source import SkbSource
+    from locality.udp.reads import UdpReads
     from locality.udp.source import UdpSource
 
-Source = Callable[..., "AcceptSource | SkbSource | UdpSource"]
+Source = Callable[..., "AcceptSource | SkbSource | UdpReads | UdpSource"]
 
 #: What kernels before 5.12 say against the probe of `locality udp`.
 NO_ATOMICS = "BPF_STX uses reserved fields"

@@ -22,7 +22,8 @@ import pytest
 
 from locality.bpf import btf
 from locality.udp.balance import Balance, balances
-from locality.udp.source import MAX_SOCKETS, RUNGS, UdpFilter, UdpSource
+from locality.udp.probe import MAX_SOCKETS
+from locality.udp.source import RUNGS, UdpFilter, UdpSource
 from tests.live.helpers.datagrams import (
     PAYLOAD,
     WAYS,

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A record for each read that was counted, for who wants to know of single reads.
+ *
+ * `locality udp` streams nothing: there `stream_reads` is false, and the kernel drops what
+ * follows from the programs.
+ */
+#ifndef LOCALITY_UDP_READS_H
+#define LOCALITY_UDP_READS_H
+
+#include "udp_counters.h"
+
+#define UNKNOWN_CPU 0xffffffff
+
+struct read_event {
+	__u64 inode;
+	__u32 netns;
+	__u32 pid;
+	__u32 tid;
+	__u32 cpu;
+	__s32 rxcpu; /* -1: not known */
+	__u16 lport;
+	__u8 pad[2];
+};
+
+LAYOUT(read_event);
+
+CONSTANT(bool, stream_reads);
+
+/* The reader sleeps until this much waits for it, or until its own timer. */
+CONSTANT(__u64, wakeup_bytes);
+
+RING(reads, 4096);
+
+/* Records the ring had no room for, or whose reader has lost its row meanwhile. */
+GLOBAL(__u64, lost_reads);
+
+static __always_inline void lose_read(void)
+{
+	if (stream_reads)
+		__sync_fetch_and_add(&lost_reads, 1);
+}
+
+static __always_inline void stream_read(const struct udp_socket *row,
+					const struct udp_reader *reader, __u32 cpu, __u32 rx_cpu)
+{
+	struct read_event *event;
+
+	if (!stream_reads)
+		return;
+	event = bpf_ringbuf_reserve(&reads, sizeof(*event), 0);
+	if (!event) {
+		lose_read();
+		return;
+	}
+	event->inode = row->inode;
+	event->netns = row->netns;
+	event->pid = reader->pid;
+	event->tid = reader->tid;
+	event->cpu = cpu;
+	event->rxcpu = rx_cpu < possible_cpus ? (__s32)rx_cpu : -1;
+	event->lport = row->port;
+	event->pad[0] = event->pad[1] = 0;
+	bpf_ringbuf_submit(event, bpf_ringbuf_query(&reads, BPF_RB_AVAIL_DATA) >= wakeup_bytes
+					  ? BPF_RB_FORCE_WAKEUP
+					  : BPF_RB_NO_WAKEUP);
+}
+
+#endif
