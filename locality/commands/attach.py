@@ -17,6 +17,7 @@ from locality.commands.steering_request import CBPF, INCOMING_CPU, PAYLOAD, Requ
     metavar="NAME",
     help="With --port: groups of a process with this name, or with a thread of it.",
 )
+@click.option("--proto", type=click.Choice(["tcp", "udp"]), help="With --port: only these groups.")
 @click.option("--netns", type=AT_LEAST_ONE, metavar="INODE", help="With --port: only there.")
 @click.option("--pid", type=int, help="Process that owns the socket; narrows --port.")
 @click.option("--fd", type=int, help="The socket there; any member of the group.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from locality.commands.before_after import EXIT_NO_BETTER
 from locality.commands.doctor import put_back_from
 from locality.commands.options import AT_LEAST_ONE, OUTPUT, PORT, SECONDS, json_options
 from locality.commands.output import show, tell
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
     from locality.explain.observe import Observation, Observer
     from locality.explain.remedies import Remedy
 
-#: The exit status where --apply did not improve anything.
-EXIT_NO_BETTER = 3
-
 
 @click.command()
-@click.option("--port", type=PORT, help="The server's TCP port.")
+@click.option("--port", type=PORT, help="The server's port.")
+@click.option(
+    "--proto",
+    type=click.Choice(["tcp", "udp"]),
+    help="For a port that TCP and UDP sockets share.  [default: tcp]",
+)
 @click.option("--netns", type=AT_LEAST_ONE, metavar="INODE", help="Its network namespace.")
 @click.option(
     "--duration", type=SECONDS, default=3.0, show_default=True, metavar="S", help="How long."
@@ -37,9 +40,10 @@ EXIT_NO_BETTER = 3
     help="Put back what FILE says; with --apply: afterwards.",
 )
 @json_options()
-def explain(
+def explain(  # noqa: C901 - wires
     *,
     port: int | None,
+    proto: str | None,
     netns: int | None,
     duration: float,
     apply_: bool,
@@ -47,10 +51,11 @@ def explain(
     undo: str | None,
     format_: str,
 ) -> None:
-    """Say why connections are not accepted where they are received, and what to do.
+    """Say why connections or datagrams are not local, and what to do about it.
 
-    Every such connection gets one cause, each cause the command that puts it right and the
-    accept-local that this predicts. --apply does the best of what can be taken back, and shows
+    A connection is local if it is accepted on the CPU that received it, a datagram if it is read
+    there. All that are not get a cause, each cause the command that puts it right and the share
+    that this predicts. --apply does the best of what can be taken back, and shows
     what it predicted and what was measured. Exit status 3: it did not improve.
     """
     if undo:
@@ -58,16 +63,16 @@ def explain(
             raise click.UsageError("--undo FILE goes alone; --apply --undo undoes itself")
         put_back_from(Path(undo))
         return
-    if port is None:
-        raise click.UsageError("--port says which server, --undo FILE what to put back")
     if (undo is not None or undo_file is not None) and not apply_:
         raise click.UsageError("--undo-file, and --undo without a file, go with --apply")
+    if port is None:
+        raise click.UsageError("--port says which server, --undo FILE what to put back")
 
     from locality.explain import text as explain_text
     from locality.explain.observe import observing
     from locality.explain.remedies import best, remedies
 
-    with observing(port, netns) as observer:
+    with observing(port, netns, proto) as observer:
         before = observer.observe(duration)
         now = observer.situation(before)
         found = remedies(now)
@@ -75,7 +80,9 @@ def explain(
         if format_ == "text":
             show(explain_text.seen_lines("before" if apply_ else "seen", before))
             show(explain_text.cause_lines(before, found))
-        chosen = best(now, found) if apply_ else None
+        chosen = None
+        if apply_ and not _is_beyond_us(before):
+            chosen = best(now, found)
         after = None
         if chosen:
             after = _try(observer, before, chosen, duration, undo_file, back=undo is not None)
@@ -88,6 +95,17 @@ def explain(
         _require_better(before, after)
 
 
+def _is_beyond_us(seen: Observation) -> bool:
+    """Whether no change to the group would show in what was measured; says why."""
+    from locality.steering.count import READS
+
+    if seen.measured is READS:
+        tell("nothing was accepted, and what is changed acts on new connections only")
+    elif seen.is_handed_off:
+        tell("connections are read by other threads than those that accept them")
+    return seen.measured is READS or seen.is_handed_off
+
+
 def _require_better(before: Observation, after: Observation | None) -> None:
     """Raise LocalityError, with exit status 3, if nothing was applied or nothing improved."""
     from locality.steering.verify import Outcome
@@ -97,9 +115,9 @@ def _require_better(before: Observation, after: Observation | None) -> None:
         outcome = after.since(before)
         if outcome is Outcome.BETTER:
             return
-        what = "accept-local did not improve"
+        what = f"{before.measured.figure} did not improve"
         if outcome is Outcome.WORSE:
-            what = "accept-local got worse: the change was taken back"
+            what = f"{before.measured.figure} got worse: the change was taken back"
     raise LocalityError(what, exit_code=EXIT_NO_BETTER)
 
 

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
+from locality.commands.before_after import Before, compare_with, count_before
 from locality.commands.output import show, tell
 from locality.commands.steering_request import AUTO, INCOMING_CPU, Request
 from locality.errors import LocalityError
+from locality.machine.topology import format_cpu_list
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterator
 
-    from locality.accept.summary import AcceptSummary
     from locality.cbpf import Program
     from locality.machine.topology import Topology
     from locality.reuseport.evidence import Seen
     from locality.reuseport.survey import FoundGroup
     from locality.reuseport.target import Target
     from locality.steering.plan import Plan
-    from locality.steering.verify import Counted, Watch
 
     #: Processes and their descriptors: for each group, a socket by which to reach it.
     Sockets = list[tuple[int, int]]
+    #: By the protocol of the group.
+    Plans = defaultdict[str, Plan]
 
 
 def steer(request: Request) -> None:
@@ -67,7 +70,8 @@ def find_groups(request: Request, known: Seen | None = None, look: float = 0) ->
     return [
         group
         for group in find(ports=ports, pids=pids, comm=request.comm, known=known, look=look)
-        if group.protocol != "mptcp" and request.netns in {None, group.netns}
+        if group.protocol in {request.proto or group.protocol} - {"mptcp"}
+        and request.netns in {None, group.netns}
     ]
 
 
@@ -101,37 +105,40 @@ def attach_programs(request: Request, machine: Topology) -> None:
     groups = find_groups(request)
     if groups or not request.follow:  # who follows may wait for a server to start
         groups = of_one_server(groups)
-    plan = attach_to([group.holder for group in groups], request, machine)
+    plans = attach_to([group.holder for group in groups], request, machine)
     if request.follow and not request.dry_run:
         netns = request.netns or (groups[0].netns if groups else None)
         netns = netns or Path("/proc/self/ns/net").stat().st_ino
-        follow_groups(replace(request, netns=netns), plan)
+        follow_groups(replace(request, netns=netns), plans)
 
 
-def attach_to(sockets: Sockets, request: Request, machine: Topology) -> Plan:
-    """Attach a program to the group of each socket, and return the plan it came from."""
-    from locality.reuseport.evidence import LOOK_S
+def attach_to(sockets: Sockets, request: Request, machine: Topology) -> Plans:
+    """Attach a program to the group of each socket, and return the plans they came from."""
+    from locality.reuseport.evidence import LOOK_S, Seen
     from locality.reuseport.target import inspect_all
 
     with ExitStack() as stack:
-        before = None
+        before: list[Before] = []
         if request.sample_s and sockets:
             verify = request.verify is not None
-            before = _count(stack, sockets, machine, request.sample_s, needed=verify)
-        plan = _plan(request, machine, before.counted if before else None)
-        targets = inspect_all(sockets, before.watch.seen if before else None, LOOK_S)
-        programs = [plan(target.group) for target in targets]
+            before = count_before(stack, sockets, machine, request.sample_s, needed=verify)
+        plans = _plans(request, machine, before)
+        seen = Seen()
+        for one in before:
+            seen.add(one.watch.seen)
+        targets = inspect_all(sockets, seen, LOOK_S)
+        programs = [plans[target.kind](target.group) for target in targets]
         explanations = _preflight(targets, programs, machine, request)
         if request.dry_run or request.table == AUTO:  # made here: shown before it acts
             show(line for lines in explanations for line in lines)
         if request.dry_run:
-            return plan
+            return plans
         for target, program, lines in zip(targets, programs, explanations, strict=True):
             _attach(target, program, request)
             show(lines if request.table != AUTO else [])
         if before and request.verify:
-            _compare(before, request.verify, partial(_take_back, targets))
-    return plan
+            compare_with(before, request.verify, partial(_take_back, targets))
+    return plans
 
 
 def _take_back(targets: list[Target]) -> Iterator[str]:
@@ -150,29 +157,37 @@ def _take_back(targets: list[Target]) -> Iterator[str]:
             yield attach_cbpf.detached_line(target.pid, target.fd)
 
 
-def _plan(request: Request, machine: Topology, before: AcceptSummary | None) -> Plan:
-    """What program each group shall have, as asked for."""
+def _plans(request: Request, machine: Topology, before: list[Before]) -> Plans:
+    """What program each group shall have, by its protocol, as asked for."""
     from locality import cbpf
     from locality.steering import plan
 
-    if request.table == AUTO:
-        receiving = request.rx_cpus or _receiving(machine, before)
-        return plan.AutoMap(machine, receiving, request.force)
-    if request.table is not None:
-        return plan.fixed(cbpf.table(cbpf.parse_map(request.table)))
-    if request.group is not None:
-        return plan.fixed(request.build(request.group))
-    return plan.by_size(request.build)
+    if request.table != AUTO:
+        if request.table is not None:
+            same = plan.fixed(cbpf.table(cbpf.parse_map(request.table)))
+        elif request.group is not None:
+            same = plan.fixed(request.build(request.group))
+        else:
+            same = plan.by_size(request.build)
+        return defaultdict(lambda: same)
+    everywhere = request.rx_cpus or frozenset(machine.online)
+    plans: Plans = defaultdict(lambda: plan.AutoMap(machine, everywhere, request.force))
+    if request.rx_cpus:
+        return plans
+    for one in before:
+        plans[one.protocol] = plan.AutoMap(machine, _receiving(one), request.force)
+    if not before:
+        tell(f"RX CPUs {format_cpu_list(everywhere)}: none could be seen")
+    return plans
 
 
-def _receiving(machine: Topology, before: AcceptSummary | None) -> frozenset[int]:
+def _receiving(before: Before) -> frozenset[int]:
     """The CPUs that receive, as far as was seen; says what that rests on."""
-    from locality.machine.topology import format_cpu_list
-    from locality.steering.verify import receiving_cpus
+    from locality.steering.count import receiving_cpus
 
-    receiving = receiving_cpus(before) if before else frozenset(machine.online)
-    where = f"{before.total} connections were seen" if before else "none could be seen"
-    tell(f"RX CPUs {format_cpu_list(receiving)}: {where}")
+    receiving = receiving_cpus(before.counted)
+    seen = f"{before.counted.total} {before.counted.measured.things} were seen"
+    tell(f"RX CPUs {format_cpu_list(receiving)}: {seen}")
     return receiving
 
 
@@ -224,12 +239,15 @@ def detach_programs(request: Request) -> None:
         show([attach_cbpf.detached_line(pid, fd)])
 
 
-def follow_groups(request: Request, plan: Plan) -> None:
+def follow_groups(request: Request, plans: Plans) -> None:
     """Keep the groups on their programs until a signal asks to end."""
     from locality.accept.source import AcceptSource, Filter
     from locality.reuseport.look import accepted_by
     from locality.steering.follow import Follower, follow
     from locality.stream import interruptible
+
+    def plan(one: FoundGroup) -> Program:
+        return plans[one.protocol](one.group)
 
     follower = Follower(partial(find_groups, request), plan)
     with ExitStack() as stack:
@@ -254,16 +272,16 @@ def set_incoming_cpus(request: Request, machine: Topology) -> None:
     incoming_cpu.require_effective()
     settings = [incoming_cpu.settings_for(group, machine.online) for group in groups]
     with ExitStack() as stack:
-        before = None
+        before: list[Before] = []
         if request.verify:
             sockets = [group.holder for group in groups]
-            before = _count(stack, sockets, machine, request.verify, needed=True)
+            before = count_before(stack, sockets, machine, request.verify, needed=True)
         for group, chosen in zip(groups, settings, strict=True):
             incoming_cpu.apply(chosen)
             cpus = ", ".join(f"index {setting.index}: CPU {setting.cpu}" for setting in chosen)
             show([f"{group}: SO_INCOMING_CPU set ({cpus})"])
         if before and request.verify:
-            _compare(before, request.verify, partial(_restore_incoming_cpus, groups))
+            compare_with(before, request.verify, partial(_restore_incoming_cpus, groups))
 
 
 def _restore_incoming_cpus(groups: list[FoundGroup]) -> Iterator[str]:
@@ -282,59 +300,3 @@ def clear_incoming_cpus(request: Request) -> None:
     for group in _groups_of_one_server(request):
         incoming_cpu.apply(incoming_cpu.clearing(group))
         show([f"{group}: SO_INCOMING_CPU taken away from {len(group.group.members)} sockets"])
-
-
-# --- before and after -------------------------------------------------------------------
-
-
-class Before(NamedTuple):
-    """The accepts of some sockets as they were counted, and what counts them again."""
-
-    watch: Watch
-    counted: Counted
-
-
-def _count(
-    stack: ExitStack, sockets: Sockets, machine: Topology, seconds: float, *, needed: bool
-) -> Before | None:
-    """Count what some sockets accept; None where that cannot be and need not."""
-    from locality.reuseport.target import identify
-    from locality.steering.verify import watching
-
-    targets = identify(sockets)
-    ports = {target.listeners.get(target.fd, 0) for target in targets}
-    if any(target.kind != "tcp" for target in targets) or 0 in ports:
-        if needed:
-            raise LocalityError("only what TCP listeners accept can be verified")
-        return None
-    try:
-        namespaces = {Path(f"/proc/{pid}/ns/net").stat().st_ino for pid, _ in sockets}
-        watch = stack.enter_context(watching(machine, ports, namespaces))
-    except LocalityError:
-        if needed:
-            raise
-        return None
-    return Before(watch, watch.count(seconds))
-
-
-def _compare(before: Before, seconds: float, take_back: Callable[[], Iterable[str]]) -> None:
-    """Measure again and show both.
-
-    Args:
-        before: What was counted before the change.
-        seconds: How long to count.
-        take_back: Undoes the change, and says what was done.
-
-    Raises:
-        LocalityError: Nothing improved: exit status 3. What made it worse was taken back.
-    """
-    from locality.steering.verify import Outcome, verdict
-
-    before.watch.settle()
-    lines, outcome = verdict(before.counted, before.watch.count(seconds), seconds)
-    show(lines)
-    if outcome is Outcome.WORSE:
-        show(take_back())
-        raise LocalityError("accept-local got worse: the change was taken back", exit_code=3)
-    if outcome is not Outcome.BETTER:
-        raise LocalityError("accept-local did not improve", exit_code=3)

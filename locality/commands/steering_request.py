@@ -31,6 +31,7 @@ class Request:
 
     # Which groups.
     port: int | None
+    proto: str | None
     comm: str | None
     netns: int | None
     pid: int | None
@@ -120,8 +121,8 @@ MISTAKES: Mapping[str, Callable[[Request], bool]] = {
     "--fd names one socket and --port all: give one of them": lambda asked: (
         asked.port is not None and asked.fd is not None
     ),
-    "--comm and --netns go with --port": lambda asked: (
-        asked.port is None and (asked.comm is not None or asked.netns is not None)
+    "--comm, --netns and --proto go with --port": lambda asked: (
+        asked.port is None and (asked.comm, asked.netns, asked.proto) != (None, None, None)
     ),
     "--follow goes with --port, not with a process that ends": lambda asked: (
         asked.follow and (asked.port is None or asked.pid is not None)

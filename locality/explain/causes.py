@@ -1,11 +1,14 @@
-"""Why were connections not accepted where they were received? One cause for each.
+"""Why were connections not accepted, or datagrams not read, where they were received?
 
 Every accept is told by who made it (process and listening descriptor, so the socket and
-its index in the group), on which CPU, and on which CPU it was received. Put beside the
-group's order, its program and its workers' CPUs, that leaves one cause, in this order:
+its index in the group), on which CPU, and on which CPU it was received; every read of a datagram
+in the same way. Put beside the group's order, its program and its workers' CPUs, that leaves one
+cause for each, in this order:
 
     it could have been local, the scheduler chose   the worker may run on the RX CPU too, or
-                                                    ran where it may not: it is not pinned
+                                                    ran where it may not: it is not pinned, or
+                                                    several threads serve this socket and
+                                                    another one woke first
     no worker may run on the RX CPU                 no program can make it local
     no program                                      the hash chose, and knows no CPUs
     the program does not look at the CPU            it spreads, wherever workers run
@@ -31,19 +34,23 @@ import numpy as np
 from locality import cbpf
 from locality.errors import LocalityError
 from locality.reuseport.evidence import task
+from locality.steering.count import ACCEPTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from locality.accept.source import AcceptBatch
     from locality.reuseport.group import Group
     from locality.reuseport.survey import FoundGroup
+    from locality.steering.count import Handled, Measured
 
 
 class Cause(Enum):
     """What kept a connection from being accepted on its RX CPU."""
 
     NOT_PINNED = "the worker may run on the RX CPU, or moved: not pinned"
+    ONE_LISTENER = "one socket without SO_REUSEPORT: whichever thread wakes first"
+    SHARED = "several threads serve one socket: whichever wakes first"
+    MOVES = "threads that move between CPUs serve one socket (Go)"
     NO_WORKER = "no worker runs on the RX CPU"
     NO_PROGRAM = "no program: the hash chose the worker"
     BLIND = "the program does not look at the CPU"
@@ -54,11 +61,15 @@ class Cause(Enum):
 
 
 class Accepted(NamedTuple):
-    """Who accepted, on which CPU, and on which CPU it was received."""
+    """Who accepted or read, on which CPU, and on which CPU it was received.
+
+    Attributes:
+        socket: The listening descriptor; for reads the inode of the socket.
+    """
 
     pid: int
     tid: int
-    listen_fd: int
+    socket: int
     cpu: int
     rxcpu: int
 
@@ -70,41 +81,48 @@ class Accepted(NamedTuple):
 
 @dataclass
 class Tally:
-    """A sink that counts connections by what matters here.
+    """A sink that counts connections, or reads, by what matters here.
 
     Attributes:
         counts: Connections by `Accepted`.
         lost: Records the ring had no room for.
+        measured: What is counted.
     """
 
     counts: Counter[Accepted] = field(default_factory=Counter)
     lost: int = 0
+    measured: Measured = ACCEPTS
 
-    def write(self, batch: AcceptBatch) -> None:
+    def write(self, batch: Handled) -> None:
         """Add a batch."""
         self.lost = batch.lost
-        keys = batch.records[list(Accepted._fields)]
+        keys = batch.records[["pid", "tid", self.measured.column, "cpu", "rxcpu"]]
         different, counts = np.unique(keys, return_counts=True)
         for key, count in zip(different.tolist(), counts.tolist(), strict=True):
             self.counts[Accepted(*key)] += count
 
     @property
     def total(self) -> int:
-        """All connections."""
+        """All of them."""
         return self.counts.total()
 
     @property
     def local(self) -> int:
-        """Those accepted on their RX CPU."""
+        """Those handled on their RX CPU."""
         return sum(count for one, count in self.counts.items() if one.cpu == one.rxcpu)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A listening socket: its group, and its index there."""
+    """A socket: its group, and its index there.
+
+    Attributes:
+        moves: Whether the server is one whose work moves between threads.
+    """
 
     found: FoundGroup
     index: int
+    moves: bool = False
 
     @property
     def group(self) -> Group:
@@ -113,7 +131,7 @@ class Place:
 
 
 Places = dict[tuple[int, int], Place]
-"""The listening socket behind each (tid, listening fd)."""
+"""The socket behind each (tid, `Accepted.socket`)."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +159,7 @@ def attribute(tally: Tally, places: Mapping[tuple[int, int], Place]) -> Attribut
     examples: dict[Cause, Accepted] = {}
     for one, count in tally.counts.most_common():
         if one.cpu != one.rxcpu:
-            cause = cause_of(one, places.get((one.tid, one.listen_fd)))
+            cause = cause_of(one, places.get((one.tid, one.socket)))
             causes[cause] += count
             examples.setdefault(cause, one)
     return Attribution(tally.total, tally.local, tally.lost, causes, examples)
@@ -156,7 +174,7 @@ def cause_of(one: Accepted, place: Place | None) -> Cause:  # noqa: PLR0911 - on
     if not cpus:
         return Cause.OTHER
     if one.rxcpu in cpus or one.cpu not in cpus:
-        return Cause.NOT_PINNED
+        return _chosen_by_the_scheduler(place)
     # A worker that was not seen may run there.
     if all(one.rxcpu not in member.cpus and member.cpus for member in group.members):
         return Cause.NO_WORKER
@@ -166,7 +184,20 @@ def cause_of(one: Accepted, place: Place | None) -> Cause:  # noqa: PLR0911 - on
         return Cause.BLIND if blind else Cause.OTHER
     if not answers:
         return Cause.OUT_OF_RANGE if group.program else Cause.NO_PROGRAM
-    return Cause.WRONG_WORKER if index in answers else Cause.SYN_ELSEWHERE
+    if index in answers:
+        return Cause.WRONG_WORKER
+    # A datagram has no SYN: it came to a connected socket, or waited there from before.
+    return Cause.OTHER if place.found.protocol == "udp" else Cause.SYN_ELSEWHERE
+
+
+def _chosen_by_the_scheduler(place: Place) -> Cause:
+    """The cause where the socket could have been served on the RX CPU."""
+    workers = place.group.members[place.index].workers
+    if len(workers) < 2:  # noqa: PLR2004 - several
+        return Cause.NOT_PINNED
+    if place.moves:
+        return Cause.MOVES
+    return Cause.SHARED if place.found.shares else Cause.ONE_LISTENER
 
 
 def chosen(group: Group, cpu: int) -> frozenset[int] | None:
@@ -240,7 +271,7 @@ def shares(tally: Tally, places: Mapping[tuple[int, int], Place]) -> list[Share]
     """What each group accepted; groups that accepted nothing are left out."""
     by_group: dict[FoundGroup, Share] = {}
     for one, count in tally.counts.items():
-        place = places.get((one.tid, one.listen_fd))
+        place = places.get((one.tid, one.socket))
         if place is not None and one.rxcpu >= 0:
             share = by_group.setdefault(place.found, Share(place.found))
             share.counts[place.index, one.rxcpu] += count

@@ -1,4 +1,4 @@
-"""Measure what a port accepts, and put each connection to its group and its cause."""
+"""Measure what a port accepts or reads, and put each to its group and its cause."""
 
 from __future__ import annotations
 
@@ -10,24 +10,33 @@ from typing import TYPE_CHECKING
 from locality.changes.kernel import FileChange
 from locality.errors import LocalityError
 from locality.explain.causes import Cause, Place, Share, Tally, attribute, shares
+from locality.explain.hand_off import Connections, HandOff, hand_off
 from locality.explain.remedies import Situation
+from locality.filter import Wanted
 from locality.machine import topology
+from locality.reads.tcp import TcpReads
 from locality.reuseport.descriptors import socket_behind
 from locality.reuseport.evidence import LOOK_S
-from locality.reuseport.survey import find, of_one_server
+from locality.reuseport.servers import UNKNOWN, Server, moves_between_threads, server_of
+from locality.reuseport.survey import find, of_one_namespace
 from locality.skb.source import SkbSource
+from locality.steering.count import ACCEPTS, READS, Counted, Measured
 from locality.steering.incoming_cpu import require_effective
-from locality.steering.verify import Counted, outcome, watching
+from locality.steering.verify import outcome
+from locality.steering.watch import Within, watching
 from locality.text import share
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from locality.explain.causes import Attribution, Places
     from locality.machine.topology import Topology
     from locality.reuseport.evidence import Seen
     from locality.reuseport.survey import FoundGroup
-    from locality.steering.verify import Outcome, Watch
+    from locality.steering.count import Handled
+    from locality.steering.verify import Outcome
+    from locality.steering.watch import Watch
+    from locality.stream import Sink
 
 
 @dataclass(frozen=True)
@@ -36,13 +45,15 @@ class Observation:
 
     Attributes:
         seconds: For how long.
-        groups: The port's groups.
-        places: Its listening sockets there.
+        groups: The port's groups, and its sockets without SO_REUSEPORT.
+        places: Its sockets there.
         attribution: The causes.
-        shares: What each group accepted.
+        shares: What each group accepted, or read.
         consumed_local: Received packets of the whole machine consumed on their alloc CPU, in
             percent; None where this kernel does not let us see it.
-        counted: The accepts, over time.
+        counted: The accepts, or reads, over time, and which of them it was.
+        hand_off: Who reads what was accepted; None where that is not seen.
+        server: What the server calls its settings.
     """
 
     seconds: float
@@ -52,6 +63,18 @@ class Observation:
     shares: list[Share]
     consumed_local: float | None
     counted: Counted
+    hand_off: HandOff | None = None
+    server: Server = UNKNOWN
+
+    @property
+    def measured(self) -> Measured:
+        """What was counted."""
+        return self.counted.measured
+
+    @property
+    def is_handed_off(self) -> bool:
+        """Whether where connections are accepted says nothing of where they are served."""
+        return self.hand_off is not None and self.hand_off.is_usual
 
     def since(self, earlier: Observation) -> Outcome:
         """What a change between two observations did."""
@@ -64,30 +87,42 @@ class Observer:
 
     port: int
     netns: int | None
+    protocol: str
     machine: Topology
     watch: Watch
+    reads: TcpReads | None
     packets: SkbSource | None
 
     def observe(self, seconds: float) -> Observation:
         """Watch for so many seconds.
 
         Raises:
-            LocalityError: Nothing was accepted, or the groups changed meanwhile.
+            LocalityError: Nothing was accepted or read, or the groups changed meanwhile.
             KeyboardInterrupt: A signal asked to end.
         """
-        before, tally = groups_on(self.port, self.netns), Tally()
-        counted = Counted(self.machine)
+        before = listeners_on(self.port, self.netns, self.protocol)
+        seen, read = self._sums(self.watch.measured), self._sums(READS)
+        accepts, connections = Connections(), Connections()
+        sinks: list[Sink[Handled]] = [*seen, accepts]
+        if self.protocol == "udp":
+            sinks.pop()
+        beside = self._beside([*read, connections])
         if self.packets:
             self.packets.read()
-        self.watch.hand_to([tally, counted], seconds)
+        self.watch.hand_to([*sinks, *beside], seconds)
         packets = self.packets.read().rx if self.packets else None
-        groups = groups_on(self.port, self.netns, self.watch.seen, LOOK_S)
+        groups = listeners_on(self.port, self.netns, self.protocol, self.watch.seen, LOOK_S)
         if [_fixed(one) for one in before] != [_fixed(one) for one in groups]:
             raise LocalityError("the port's groups changed while it was measured: measure again")
+        tally, counted = seen
         if not tally.total:
+            tally, counted = read
+        if not tally.total:
+            what = "read" if self.protocol == "udp" else "accepted or read"
             raise LocalityError(
-                f"nothing was accepted on port {self.port} in {seconds:g} s: measure under load"
+                f"nothing was {what} on port {self.port} in {seconds:g} s: measure under load"
             )
+        server = server_of(tally.counts.most_common(1)[0][0].pid)
         places = _places(groups, tally)
         return Observation(
             seconds,
@@ -97,49 +132,95 @@ class Observer:
             shares(tally, places),
             share(packets.local, packets.known) if packets else None,
             counted,
+            hand_off(accepts, connections) if beside else None,
+            server,
         )
+
+    def _sums(self, measured: Measured) -> tuple[Tally, Counted]:
+        return Tally(measured=measured), Counted(self.machine, measured)
+
+    def _beside(self, sinks: Sequence[Sink[Handled]]) -> list[_Beside]:
+        if self.reads is None:
+            return []
+        lost = self.reads.read().lost
+        within = [Within(self.watch.namespaces, lost, sink) for sink in sinks]
+        return [_Beside(self.reads, within)]
 
     def situation(self, seen: Observation) -> Situation:
         """What remedies are made from."""
         where = f"--port {self.port}" + (f" --netns {self.netns}" if self.netns else "")
+        if len({one.protocol for one in find(ports=[self.port])}) > 1:
+            where += f" --proto {self.protocol}"
         spreading: tuple[FileChange, ...] = ()
         if Cause.SYN_ELSEWHERE in seen.attribution.causes:
             spreading = _spreading({one.netns for one in seen.groups})
-        return Situation(seen.attribution, seen.shares, self.machine, where, spreading)
+        return Situation(seen.attribution, seen.shares, self.machine, where, spreading, seen.server)
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """A sink of one source that hands on what a second one has: both are read by turns."""
+
+    source: TcpReads
+    sinks: Sequence[Sink[Handled]]
+
+    def write(self, _batch: Handled) -> None:
+        batch = self.source.read()
+        for sink in self.sinks:
+            sink.write(batch)
 
 
 @contextmanager
-def observing(port: int, netns: int | None) -> Iterator[Observer]:
+def observing(port: int, netns: int | None, protocol: str | None = None) -> Iterator[Observer]:
     """Attach the probes for the time of the block.
 
     Args:
-        port: A TCP port with reuseport groups.
-        netns: Inode of their network namespace; None where all are in one.
+        port: A TCP or UDP port.
+        netns: Inode of its network namespace; None where all of it is in one.
+        protocol: tcp or udp; None for the one that the port has, TCP where it has both.
 
     Raises:
-        LocalityError: No such group, or this kernel allows no probe of accepts.
+        LocalityError: No such socket, or this kernel allows no probe of what is done on it.
     """
-    (namespace,) = {one.netns for one in groups_on(port, netns)}
+    protocol = protocol or _protocol_of(port, netns)
+    (namespace,) = {one.netns for one in listeners_on(port, netns, protocol)}
     machine = topology.read()
     with ExitStack() as stack:
         # Groups whose namespace may not be seen are rare; their accepts are all on that port.
-        watch = stack.enter_context(watching(machine, [port], [namespace] if namespace else []))
-        packets = None
+        within = [namespace] if namespace else []
+        watch = stack.enter_context(watching(machine, [port], within, protocol))
+        reads = packets = None
         with suppress(LocalityError):  # one figure less
             packets = stack.enter_context(SkbSource())
-        yield Observer(port, netns, machine, watch, packets)
+        if watch.measured is ACCEPTS:
+            with suppress(LocalityError):  # it is not said who reads
+                reads = stack.enter_context(TcpReads(Wanted(ports=(port,))))
+        yield Observer(port, netns, protocol, machine, watch, reads, packets)
 
 
-def groups_on(
-    port: int, netns: int | None, known: Seen | None = None, look: float = 0
+def _protocol_of(port: int, netns: int | None) -> str:
+    found = [one for one in find(ports=[port], alone=True) if netns in {None, one.netns}]
+    return "udp" if found and all(one.protocol == "udp" for one in found) else "tcp"
+
+
+def listeners_on(
+    port: int, netns: int | None, protocol: str, known: Seen | None = None, look: float = 0
 ) -> list[FoundGroup]:
-    """The TCP groups on a port; see `survey.find`.
+    """The groups on a port, and its sockets without SO_REUSEPORT; see `survey.find`.
 
     Raises:
         LocalityError: There are none, or they are of several servers.
     """
-    found = [one for one in find(ports=[port], known=known, look=look) if one.protocol == "tcp"]
-    found = of_one_server([one for one in found if netns in {None, one.netns}])
+    found = [
+        one
+        for one in find(ports=[port], known=known, look=look, alone=True)
+        if one.protocol == protocol and netns in {None, one.netns}
+    ]
+    if not found:
+        where = f"in network namespace {netns}" if netns else "in any network namespace"
+        does = "listens on TCP port" if protocol == "tcp" else "reads UDP port"
+        raise LocalityError(f"nothing {does} {port} {where}: ss -lntup shows what there is")
+    of_one_namespace(found)
     if any(member.incoming_cpu is not None for one in found for member in one.group.members):
         try:
             require_effective()
@@ -184,14 +265,24 @@ def _spreading(namespaces: set[int | None]) -> tuple[FileChange, ...]:
 
 
 def _places(groups: list[FoundGroup], tally: Tally) -> Places:
-    by_inode = {
-        member.inode: Place(one, index)
-        for one in groups
-        for index, member in enumerate(one.group.members)
-    }
+    """Where each that was counted happened."""
+    by_inode: dict[int, Place] = {}
+    by_thread: dict[int, Place] = {}
+    for one in groups:
+        for index, member in enumerate(one.group.members):
+            moves = len(member.workers) > 1 and any(
+                moves_between_threads(pid) for pid in {worker.pid for worker in member.workers}
+            )
+            place = by_inode[member.inode] = Place(one, index, moves)
+            for worker in member.workers:
+                by_thread.setdefault(worker.tid, place)
     places = {}
-    for pid, tid, fd in {(one.pid, one.tid, one.listen_fd) for one in tally.counts}:
-        inode = socket_behind(pid, tid, fd)
-        if inode is not None and inode in by_inode:
-            places[tid, fd] = by_inode[inode]
+    for pid, tid, socket in {(one.pid, one.tid, one.socket) for one in tally.counts}:
+        place_of = by_inode.get(socket)
+        if tally.measured is ACCEPTS:
+            place_of = by_inode.get(socket_behind(pid, tid, socket) or 0)
+        elif tally.measured is READS:  # of a connection: of the listener that its thread serves
+            place_of = by_thread.get(tid)
+        if place_of is not None:
+            places[tid, socket] = place_of
     return places

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from locality.cbpf.describe import describe
-from locality.explain.causes import Cause, chosen
-from locality.machine.topology import format_cpu_list
+from locality.explain.words import in_words
+from locality.steering.count import READS
+from locality.steering.verify import counted_line
 from locality.text import percent, share, wrap, wrap_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from locality.explain.causes import Accepted, Attribution, Place
+    from locality.explain.causes import Attribution, Cause
     from locality.explain.observe import Observation
     from locality.explain.remedies import Remedy
+    from locality.steering.count import Measured
 
 _INDENT = 8
 #: So many commands of a remedy are shown; JSON has them all.
@@ -23,11 +24,22 @@ _SHOWN = 4
 
 def seen_lines(when: str, seen: Observation) -> Iterator[str]:
     """What was measured."""
-    told = seen.attribution
-    yield (
-        f"{when}: {percent(share(told.local, told.total), 2)} accept-local, "
-        f"{told.total} accepted in {seen.seconds:g} s, {told.lost} lost"
-    )
+    yield counted_line(when, seen.counted, seen.seconds)
+    if seen.measured is READS:
+        yield from wrap(
+            f"{when}: nothing was accepted; these are reads of connections that were made before. "
+            "A program chooses for new connections only",
+            "  ",
+        )
+    elif seen.hand_off is not None and seen.hand_off.reads:
+        read = seen.hand_off
+        yield f"{when}: {percent(share(read.local, read.reads), 2)} read-local, {read.reads} reads"
+        if read.elsewhere:
+            yield from wrap(
+                f"{when}: {read.elsewhere} of {read.connections} connections were first read by "
+                "another thread than the one that accepted them",
+                "  ",
+            )
     if seen.consumed_local is not None:
         packets = f"{percent(seen.consumed_local)} of the machine's received packets"
         yield f"{when}: {packets} consumed-local"
@@ -35,20 +47,33 @@ def seen_lines(when: str, seen: Observation) -> Iterator[str]:
 
 def cause_lines(seen: Observation, remedies: Mapping[Cause, Remedy]) -> Iterator[str]:
     """The causes, most frequent first, each with its remedy; then the main one in words."""
-    told = seen.attribution
+    told, measured = seen.attribution, seen.measured
+    if seen.is_handed_off:
+        yield from _handed_off(seen)
     if not told.causes:
-        yield "every connection was accepted where it was received"
+        yield f"all {measured.things} were {measured.done} where they were received"
         return
     yield f"{'share':>{_INDENT - 2}}  cause and remedy"
     parts = tenths(told)
     for cause, _ in told.causes.most_common():
         yield f"{parts[cause] / 10:{_INDENT - 3}.1f}%  {cause.value}"
         if remedy := remedies.get(cause):
-            yield from _remedy(remedy, told.total)
+            yield from _remedy(remedy, told.total, measured)
     yield from wrap(_main(seen), "  ")
 
 
-def _remedy(remedy: Remedy, total: int) -> Iterator[str]:
+def _handed_off(seen: Observation) -> Iterator[str]:
+    """What it means that one thread accepts and another one serves."""
+    yield from wrap(
+        "handed off: one thread accepts and another one serves, so accept-local says nothing about "
+        "where connections are served; read-local does",
+        "  ",
+    )
+    if seen.server.together:
+        yield from wrap_command(f"# to serve where it is accepted: {seen.server.together}", _INDENT)
+
+
+def _remedy(remedy: Remedy, total: int, measured: Measured) -> Iterator[str]:
     lead = " " * _INDENT
     hidden = len(remedy.commands) - _SHOWN
     for command in remedy.commands[: _SHOWN if hidden > 0 else None]:
@@ -56,7 +81,7 @@ def _remedy(remedy: Remedy, total: int) -> Iterator[str]:
     if hidden > 0:
         yield f"{lead}... {hidden} more: --format json"
     note = f" ({remedy.note})" if remedy.note else ""
-    text = f"predicted: {percent(share_of(remedy, total), 2)} accept-local{note}"
+    text = f"predicted: {percent(share_of(remedy, total), 2)} {measured.figure}{note}"
     yield from wrap(f"{lead}{text}", " " * _INDENT)
 
 
@@ -72,65 +97,6 @@ def tenths(told: Attribution) -> dict[Cause, int]:
     missing = 1000 - sum(part for part, _ in parts.values())
     favoured = sorted(parts, key=lambda cause: -parts[cause][1])[:missing]
     return {cause: part + (cause in favoured) for cause, (part, _) in parts.items()}
-
-
-def in_words(seen: Observation, cause: Cause) -> str:  # noqa: PLR0911 - one for each cause
-    """What happened to the accept that stands for a cause."""
-    one = seen.attribution.examples[cause]
-    place = seen.places.get((one.tid, one.listen_fd))
-    if place is None:
-        return f"{one.task} accepts on fd {one.listen_fd}, a socket of none of these groups"
-    group, index = place.group, place.index
-    there = f"index {index}, whose worker runs on {_cpus(group.members[index].cpus)}"
-    program = _chooser(place)
-    match cause:
-        case Cause.NOT_PINNED:
-            cpus = _cpus(group.members[index].cpus)
-            return (
-                f"{one.task} may run on {cpus}, and accepted on CPU {one.cpu} "
-                f"what CPU {one.rxcpu} received"
-            )
-        case Cause.NO_WORKER:
-            everywhere = frozenset[int]().union(*(member.cpus for member in group.members))
-            return f"CPU {one.rxcpu} received, and the workers run on {_cpus(everywhere)}"
-        case Cause.NO_PROGRAM:
-            return f"the hash gave what CPU {one.rxcpu} received to {there}"
-        case Cause.BLIND:
-            return f"{program} gave what CPU {one.rxcpu} received to {there}"
-        case Cause.OUT_OF_RANGE:
-            size = len(group.members)
-            return f"{program} has no socket of this group of {size} for CPU {one.rxcpu}"
-        case Cause.WRONG_WORKER:
-            return f"{program} sends what CPU {one.rxcpu} received to {there}"
-        case Cause.SYN_ELSEWHERE:
-            (right,) = sorted(chosen(group, one.rxcpu) or {index})[:1]
-            return (
-                f"{program} has index {right} for CPU {one.rxcpu}, which received last, and "
-                f"index {index} accepted: the SYN was processed on another CPU"
-            )
-        case Cause.OTHER:
-            return _unknown(one, place)
-
-
-def _cpus(cpus: frozenset[int]) -> str:
-    return f"CPU{'s' * (len(cpus) > 1)} {format_cpu_list(cpus)}"
-
-
-def _chooser(place: Place) -> str:
-    program = place.group.program
-    return describe(program) if program else "SO_INCOMING_CPU"
-
-
-def _unknown(one: Accepted, place: Place) -> str:
-    """Why nothing can be told."""
-    group = place.group
-    if one.rxcpu < 0:
-        return "the stack noted no RX CPU"
-    if not group.members[place.index].cpus:
-        return f"nobody was seen waiting for index {place.index}, so its CPUs are not known"
-    if group.attached and group.program is None:
-        return "the group has an eBPF program, and what it answers is not known"
-    return f"the group's order and program are not known ({group.how})"
 
 
 def applied_lines(remedy: Remedy, before: Observation, after: Observation) -> Iterator[str]:
@@ -161,13 +127,22 @@ def _main(seen: Observation) -> str:
 
 def as_object(seen: Observation, remedies: Mapping[Cause, Remedy]) -> dict[str, Any]:
     """What was measured, and why: for JSON."""
-    told = seen.attribution
+    told, read = seen.attribution, seen.hand_off
     return {
         "seconds": seen.seconds,
-        "accepted": told.total,
+        "figure": seen.measured.figure,
+        seen.measured.done: told.total,
         "local": told.local,
         "lost": told.lost,
         "consumed_local_percent": seen.consumed_local,
+        "reads": read
+        and {
+            "reads": read.reads,
+            "local": read.local,
+            "connections": read.connections,
+            "first_read_elsewhere": read.elsewhere,
+        },
+        "server": seen.server.name,
         "groups": [str(one) for one in seen.groups],
         "causes": [
             {

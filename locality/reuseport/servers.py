@@ -44,6 +44,9 @@ class Server:
     together: str = ""
 
 
+UNKNOWN = Server()
+"""A server of which nothing is known."""
+
 _NGINX = Server(
     "nginx", "nginx: listen ... reuseport", "nginx: worker_cpu_affinity auto", "worker_processes"
 )
@@ -136,7 +139,7 @@ def server_of(pid: int, proc: Path = Path("/proc")) -> Server:
     if moves_between_threads(pid, proc):
         return _GO
     name = next(_names(proc / str(pid)), "")
-    return Server(printable(name)) if name else Server()
+    return Server(printable(name)) if name else UNKNOWN
 
 
 def moves_between_threads(pid: int, proc: Path = Path("/proc")) -> bool:

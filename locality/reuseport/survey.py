@@ -190,6 +190,15 @@ def of_one_server(found: list[FoundGroup]) -> list[FoundGroup]:
             "no such SO_REUSEPORT group of TCP or UDP was found: locality groups shows all there "
             "are (nginx: listen ... reuseport)"
         )
+    return of_one_namespace(found)
+
+
+def of_one_namespace(found: list[FoundGroup]) -> list[FoundGroup]:
+    """The groups, if they are all of one network namespace.
+
+    Raises:
+        LocalityError: They are of several.
+    """
     if len(namespaces := sorted({str(one.netns) for one in found})) > 1:
         raise LocalityError(
             f"this port has groups in {len(namespaces)} network namespaces: choose one by --netns "

@@ -24,8 +24,8 @@ from locality.reuseport.evidence import LOOK_S, Seen
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from locality.cbpf import Program
     from locality.reuseport.survey import FoundGroup
-    from locality.steering.plan import Plan
     from locality.stream import Awakened
 
 PERIOD_S = 1.0
@@ -40,12 +40,12 @@ class Follower:
     Args:
         find: Finds the groups to follow, from what was seen of their workers and with a look by
             probe of so many seconds; called for every look.
-        plan: What each shall have.
+        plan: What a group shall have; raises LocalityError, with the reason, where nothing fits.
         accepted: Hands out who accepted since it was asked last; None where that cannot be seen.
     """
 
     find: Callable[[Seen, float], list[FoundGroup]]
-    plan: Plan
+    plan: Callable[[FoundGroup], Program]
     accepted: Callable[[], Seen] | None = None
     _seen: Seen = field(default_factory=Seen)
     _hidden: frozenset[int] = frozenset()
@@ -76,7 +76,7 @@ class Follower:
 
     def _keep(self, key: _Key, group: FoundGroup) -> Iterator[str]:
         try:
-            program = self.plan(group.group)
+            program = self.plan(group)
             if group.group.program == program:
                 self._trouble.pop(key, None)
                 if key not in self._known:
@@ -118,7 +118,7 @@ class Follower:
         """Take the program away from the groups that still have the one of the plan."""
         for group in self._find():
             try:
-                if group.group.program != self.plan(group.group):
+                if group.group.program != self.plan(group):
                     continue
                 attach_cbpf.detach(*group.holder)
             except LocalityError as error:

@@ -18,7 +18,7 @@ from locality.lab.namespaces import Namespace
 from locality.lab.nginx import PORT, run_nginx
 from locality.machine import topology
 from locality.machine.distance import by_distance
-from locality.steering.verify import Watch, watching
+from locality.steering.watch import Watch, watching
 from tests.vm.guest_nic import set_up
 from tests.vm.load_wire import wire_to_load
 

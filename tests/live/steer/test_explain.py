@@ -256,4 +256,4 @@ def test_nothing_to_explain(lab: LocalLab) -> None:
     assert "measure under load" in idle.stderr
     none = locality(lab, "explain", "--port", "1")
     assert none.returncode == 1
-    assert "no such SO_REUSEPORT group" in none.stderr
+    assert "nothing listens on TCP port 1" in none.stderr

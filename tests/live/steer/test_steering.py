@@ -25,7 +25,7 @@ from locality.lab.programs import children
 from locality.machine import topology
 from locality.reuseport.survey import FoundGroup, find
 from locality.steering.incoming_cpu import require_effective
-from locality.steering.verify import watching
+from locality.steering.watch import watching
 from tests.live.helpers.rungs import ASKED
 from tests.live.helpers.traffic import HERE, PATIENCE, THERE
 

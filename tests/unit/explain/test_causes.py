@@ -17,7 +17,7 @@ from locality.explain.text import cause_lines, seen_lines, tenths
 from locality.reuseport.evidence import Worker
 from locality.reuseport.group import Group, Member
 from locality.reuseport.survey import FoundGroup
-from locality.steering.verify import Counted
+from locality.steering.count import Counted
 from tests.unit.recordings import META
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def tally(*counts: tuple[int, int, int, int]) -> Tally:
 
 def observed(one: FoundGroup, seen: Tally) -> Observation:
     places = places_of(one)
-    counted = Counted(META.machine)
+    counted = Counted(META.machine, total=seen.total, local=seen.local)
     told, of_groups = attribute(seen, places), shares(seen, places)
     return Observation(1, [one], places, told, of_groups, None, counted)
 
@@ -71,10 +71,11 @@ def observed(one: FoundGroup, seen: Tally) -> Observation:
 # Bugs: a batch replaces the one before; records are mixed up by column; lost ones are hidden.
 def test_the_tally_counts_every_record() -> None:
     counted = Tally()
+    columns = ["listen_fd" if name == "socket" else name for name in Accepted._fields]
     rows = [(1, 11, 3, 0, 1), (1, 11, 3, 0, 1), (1, 12, 4, 1, 1), (1, 11, 3, 0, -1)]
     for lost, chosen in ((2, rows[:1]), (5, rows[1:])):
         records = np.zeros(len(chosen), ACCEPT)
-        for field, column in zip(Accepted._fields, zip(*chosen, strict=True), strict=True):
+        for field, column in zip(columns, zip(*chosen, strict=True), strict=True):
             records[field] = column
         counted.write(AcceptBatch(records, 0, lost))
     assert counted.counts == Counter(map(Accepted._make, rows))
@@ -109,7 +110,7 @@ PINNED = found([0], [1])
     ],
 )
 def test_the_cause(group: FoundGroup, one: Accepted, cause: Cause) -> None:
-    assert cause_of(one, places_of(group).get((one.pid, one.listen_fd))) is cause
+    assert cause_of(one, places_of(group).get((one.pid, one.socket))) is cause
 
 
 # Bug: what was not read passes for "none".

@@ -12,8 +12,9 @@ from locality.errors import LocalityError
 from locality.machine.topology import Distance, Topology
 from locality.reuseport.evidence import Worker
 from locality.reuseport.group import Group, Member
+from locality.steering.count import Counted, receiving_cpus
 from locality.steering.plan import AutoMap, LessCapacity, by_size, unpinned
-from locality.steering.verify import Counted, Outcome, receiving_cpus, verdict
+from locality.steering.verify import Outcome, verdict
 
 CPUS = 4
 DISTANCES = np.full((CPUS + 1, CPUS + 1), Distance.LLC, np.uint8)

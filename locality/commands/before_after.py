@@ -1,0 +1,114 @@
+"""Count what some sockets accept or read before a change and after it. Imports on use."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from locality.commands.output import show
+from locality.errors import LocalityError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from contextlib import ExitStack
+
+    from locality.machine.topology import Topology
+    from locality.steering.count import Counted
+    from locality.steering.watch import Watch
+
+#: The exit status where --verify or --apply saw no improvement.
+EXIT_NO_BETTER = 3
+
+
+class Before(NamedTuple):
+    """What some sockets accepted or read as it was counted, and what counts it again."""
+
+    protocol: str
+    watch: Watch
+    counted: Counted
+
+
+def count_before(
+    stack: ExitStack,
+    sockets: list[tuple[int, int]],
+    machine: Topology,
+    seconds: float,
+    *,
+    needed: bool,
+) -> list[Before]:
+    """Count what some sockets accept or read, each protocol by its own means.
+
+    Args:
+        stack: Closes the probes.
+        sockets: Processes and their descriptors.
+        machine: Its CPUs.
+        seconds: How long to count; the protocols take turns.
+        needed: Whether it is an error if it cannot be counted; else that protocol is left out.
+
+    Raises:
+        LocalityError: It cannot be counted, and is needed.
+    """
+    from locality.reuseport.target import identify
+    from locality.steering.watch import watching
+
+    ports: dict[str, set[int]] = defaultdict(set)
+    for target in identify(sockets):
+        ports[target.kind].add(target.listeners.get(target.fd, 0))
+    counted = []
+    for protocol, numbers in sorted(ports.items()):
+        try:
+            _require_countable(protocol, numbers)
+            namespaces = {Path(f"/proc/{pid}/ns/net").stat().st_ino for pid, _ in sockets}
+            watch = stack.enter_context(watching(machine, numbers, namespaces, protocol))
+        except LocalityError:
+            if needed:
+                raise
+            continue
+        counted.append(Before(protocol, watch, watch.count(seconds)))
+    return counted
+
+
+def _require_countable(protocol: str, ports: set[int]) -> None:
+    if protocol not in {"tcp", "udp"} or 0 in ports:
+        raise LocalityError(
+            "--verify counts what TCP listeners accept, and what UDP sockets read that are bound "
+            "to a port: this socket is neither"
+        )
+
+
+def compare_with(
+    before: list[Before], seconds: float, take_back: Callable[[], Iterable[str]]
+) -> None:
+    """Measure again and show both.
+
+    Args:
+        before: What was counted before the change.
+        seconds: How long to count.
+        take_back: Undoes the change, and says what was done.
+
+    Raises:
+        LocalityError: Something got worse, and the change was taken back; or nothing improved:
+            exit status 3.
+    """
+    from locality.steering.verify import Outcome, verdict
+
+    before[0].watch.settle()
+    outcomes: dict[Outcome, Counted] = {}
+    for one in before:
+        lines, outcome = verdict(one.counted, one.watch.count(seconds), seconds)
+        show([f"{one.protocol} {line}" if len(before) > 1 else line for line in lines])
+        outcomes.setdefault(outcome, one.counted)
+    if Outcome.WORSE in outcomes:
+        show(take_back())
+        worse = f"{outcomes[Outcome.WORSE].measured.figure} got worse: the change was taken back"
+        raise LocalityError(worse, exit_code=EXIT_NO_BETTER)
+    if Outcome.BETTER not in outcomes:
+        was = outcomes[Outcome.NOT_SHOWN]
+        why = f"{was.measured.figure} did not improve"
+        if not was.total:
+            why += (
+                f": nothing was {was.measured.done} in {seconds:g} s, and a change acts on what "
+                "comes after it"
+            )
+        raise LocalityError(why, exit_code=EXIT_NO_BETTER)
