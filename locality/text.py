@@ -100,8 +100,14 @@ def wrap(text: str, following: str = "", *, first: str = "", width: int = WIDTH)
 
 
 def wrap_command(command: str, indent: int) -> Iterator[str]:
-    """A command, broken with backslashes where it must be: it stays a command."""
+    """A command, broken with backslashes where it must be: it stays a command.
+
+    A comment, which begins with ``#``, stays a comment on each of its lines.
+    """
     margin = " " * indent
+    if command.startswith("# "):
+        yield from wrap(command, f"{margin}# ", first=margin)
+        return
     parts = wrap(command, margin, first=margin, width=WIDTH - 2)
     for place, part in enumerate(parts):
         yield part if place == len(parts) - 1 else f"{part} \\"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option(
     "--proto",
     type=click.Choice(["tcp", "udp"]),
-    help="For a port that TCP and UDP sockets share.  [default: tcp]",
+    help="For a port that TCP and UDP sockets share.  [default: the busier one]",
 )
 @click.option("--netns", type=AT_LEAST_ONE, metavar="INODE", help="Its network namespace.")
 @click.option(
@@ -75,7 +75,7 @@ def explain(  # noqa: C901 - wires
     with observing(port, netns, proto) as observer:
         before = observer.observe(duration)
         now = observer.situation(before)
-        found = remedies(now)
+        found = {} if before.is_handed_off else remedies(now)
         document: dict[str, Any] = {"before": explain_text.as_object(before, found)}
         if format_ == "text":
             show(explain_text.seen_lines("before" if apply_ else "seen", before))

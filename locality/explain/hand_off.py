@@ -29,6 +29,7 @@ _NOTED = np.dtype(
                 ("raddr", "u1", (16,)),
             ],
         ),
+        ("time", "u8"),
         ("tid", "u4"),
         ("local", "?"),
     ]
@@ -77,7 +78,7 @@ class Connections:
         names = noted["connection"].dtype.names or ()
         for name in names:
             noted["connection"][name] = records[name]
-        noted["tid"] = records["tid"]
+        noted["time"], noted["tid"] = records["time"], records["tid"]
         noted["local"] = records["cpu"] == records["rxcpu"]
         self._parts.append(noted)
 
@@ -89,11 +90,16 @@ class Connections:
 def hand_off(accepts: Connections, reads: Connections) -> HandOff:
     """Put accepts and reads of a port together."""
     accepted, read = accepts.noted(), reads.noted()
-    keys, first = np.unique(_names(read), return_index=True)
-    _, mine, theirs = np.intersect1d(_names(accepted), keys, return_indices=True)
-    other = accepted["tid"][mine] != read["tid"][first][theirs]
+    # Ends are used again by later connections: a read is of the accept that was last before it.
+    both = np.concatenate([accepted, read])
+    is_read = np.arange(len(both)) >= len(accepted)
+    _, name = np.unique(_names(both), return_inverse=True)
+    order = np.lexsort((is_read, both["time"], name))
+    name, is_read, tid = name[order], is_read[order], both["tid"][order]
+    first_read = is_read[1:] & ~is_read[:-1] & (name[1:] == name[:-1])
+    other = first_read & (tid[1:] != tid[:-1])
     return HandOff(
-        connections=len(mine),
+        connections=int(first_read.sum()),
         elsewhere=int(other.sum()),
         reads=len(read),
         local=int(read["local"].sum()),

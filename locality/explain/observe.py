@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from locality.stream import Sink
 
 
+GLANCE_S = 0.2
+"""How long to look which protocol of a port is the busier one."""
+
+
 @dataclass(frozen=True)
 class Observation:
     """What was seen of a port.
@@ -177,7 +181,7 @@ def observing(port: int, netns: int | None, protocol: str | None = None) -> Iter
     Args:
         port: A TCP or UDP port.
         netns: Inode of its network namespace; None where all of it is in one.
-        protocol: tcp or udp; None for the one that the port has, TCP where it has both.
+        protocol: tcp or udp; None for the one that the port has, or the busier one.
 
     Raises:
         LocalityError: No such socket, or this kernel allows no probe of what is done on it.
@@ -199,8 +203,16 @@ def observing(port: int, netns: int | None, protocol: str | None = None) -> Iter
 
 
 def _protocol_of(port: int, netns: int | None) -> str:
-    found = [one for one in find(ports=[port], alone=True) if netns in {None, one.netns}]
-    return "udp" if found and all(one.protocol == "udp" for one in found) else "tcp"
+    """The protocol of a port; the busier one where it has sockets of both."""
+    found = {one.protocol for one in find(ports=[port], alone=True) if netns in {None, one.netns}}
+    if found != {"tcp", "udp"}:
+        return "udp" if found == {"udp"} else "tcp"
+    machine, namespaces = topology.read(), [netns] if netns else []
+    seen = {}
+    for protocol in ("tcp", "udp"):
+        with watching(machine, [port], namespaces, protocol) as watch:
+            seen[protocol] = watch.count(GLANCE_S).total
+    return "udp" if seen["udp"] > seen["tcp"] else "tcp"
 
 
 def listeners_on(

@@ -18,6 +18,7 @@ LICENSE_GPL;
 #define MSG_ERRQUEUE 0x2000
 
 struct tcp_read_event {
+	__u64 time;  /* CLOCK_MONOTONIC, ns */
 	__u64 inode; /* of the connection's socket; 0 while it is being closed */
 	__u32 netns;
 	__u32 pid;
@@ -66,6 +67,7 @@ static __always_inline void was_read(struct sock *sk)
 		return;
 	}
 	id = own_pid_tgid();
+	e->time = bpf_ktime_get_ns();
 	e->inode = inode_of(sk);
 	e->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	e->pid = id >> 32;

@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 
     from locality.bpf.engine import Kernel
 
-#: `struct tcp_read_event` of the probe: what `READ` has, and both ends of the connection.
+#: `struct tcp_read_event` of the probe: what `READ` has, when, and both ends of the connection.
+#: time: CLOCK_MONOTONIC, ns.
 #: rxcpu: the CPU that the stack handled the connection's last packet on; -1 if it noted none.
 #: Addresses: network order, IPv4 in 4 bytes.
 TCP_READ = np.dtype(
     [
+        ("time", "u8"),
         *((name, READ[name]) for name in READ.names or () if name != "pad"),
         ("rport", "u2"),
         ("laddr", "u1", (16,)),

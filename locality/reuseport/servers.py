@@ -18,7 +18,7 @@ from locality.text import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_PINNED_FROM_OUTSIDE = "systemd: CPUAffinity="
+_PINNED_FROM_OUTSIDE = "one process for each CPU, with CPUAffinity= of its systemd unit"
 
 
 @dataclass(frozen=True)
@@ -131,11 +131,13 @@ SERVERS = {
 def server_of(pid: int, proc: Path = Path("/proc")) -> Server:
     """The server that a process is, by its program, its name, or what its command line begins with.
 
-    A process that has ended, or may not be looked into, is one about which nothing is known.
+    A worker that is known by none of these may have been started by a process of the same program
+    that is. Of a process that has ended, or may not be looked into, nothing is known.
     """
-    for name in _names(proc / str(pid)):
-        if (server := SERVERS.get(name)) is not None:
-            return server
+    for process in (proc / str(pid), _parent_of_same_program(pid, proc)):
+        for name in _names(process) if process else ():
+            if (server := SERVERS.get(name)) is not None:
+                return server
     if moves_between_threads(pid, proc):
         return _GO
     name = next(_names(proc / str(pid)), "")
@@ -148,6 +150,15 @@ def moves_between_threads(pid: int, proc: Path = Path("/proc")) -> bool:
         target = (proc / str(pid) / "exe").stat()
         return _has_section(proc / str(pid) / "exe", target.st_ino, b".go.buildinfo")
     return False
+
+
+def _parent_of_same_program(pid: int, proc: Path) -> Path | None:
+    with suppress(OSError, ValueError, IndexError):
+        status = (proc / str(pid) / "status").read_bytes()
+        parent = proc / str(int(status.split(b"\nPPid:\t")[1].partition(b"\n")[0]))
+        if (parent / "exe").readlink() == (proc / str(pid) / "exe").readlink():
+            return parent
+    return None
 
 
 def _names(process: Path) -> Iterator[str]:
