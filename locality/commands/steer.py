@@ -76,9 +76,26 @@ def find_groups(request: Request, known: Seen | None = None, look: float = 0) ->
 
 
 def _groups_of_one_server(request: Request, look: float = 0) -> list[FoundGroup]:
-    from locality.reuseport.survey import of_one_server
+    return _one_server(request, find_groups(request, look=look))
 
-    return of_one_server(find_groups(request, look=look))
+
+def _one_server(request: Request, found: list[FoundGroup]) -> list[FoundGroup]:
+    """The groups, if there are any and they are of one network namespace.
+
+    Raises:
+        LocalityError: There are none, and why; or they are of several.
+    """
+    from locality.reuseport.servers import server_of
+    from locality.reuseport.survey import find, of_one_server
+
+    alone = [] if found or request.port is None else find(ports=(request.port,), alone=True)
+    for one in alone:
+        if request.netns in {None, one.netns} and one.protocol == (request.proto or one.protocol):
+            raise LocalityError(
+                f"{one} has one socket, without SO_REUSEPORT, so there is nothing to choose from: "
+                f"give each worker a socket of its own first ({server_of(one.pid or 0).own})"
+            )
+    return of_one_server(found)
 
 
 def _machine(request: Request) -> Topology:
@@ -97,14 +114,12 @@ def _machine(request: Request) -> Topology:
 
 def attach_programs(request: Request, machine: Topology) -> None:
     """Attach a program to each group; with --follow, keep it there."""
-    from locality.reuseport.survey import of_one_server
-
     if request.socket:
         attach_to([request.socket], request, machine)
         return
     groups = find_groups(request)
     if groups or not request.follow:  # who follows may wait for a server to start
-        groups = of_one_server(groups)
+        groups = _one_server(request, groups)
     plans = attach_to([group.holder for group in groups], request, machine)
     if request.follow and not request.dry_run:
         netns = request.netns or (groups[0].netns if groups else None)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from locality import cbpf
 from locality.cbpf.describe import describe, option_for
-from locality.doctor import alike, placement
+from locality.doctor import alike, check_listeners, placement
 from locality.doctor.findings import Finding, Level
 from locality.doctor.values import Unread, Value
 from locality.machine.topology import format_cpu_list
+from locality.reuseport.servers import server_of
 from locality.steering.capacity import at_work
 from locality.steering.plan import unknown, unpinned
 from locality.steering.preflight import fitting_map
@@ -39,10 +40,17 @@ def rx_cpus(machine: Machine) -> tuple[int, ...]:
 
 
 def groups(machine: Machine, found: Iterable[FoundGroup]) -> Iterator[Finding | Unread]:
-    """Every group of this network namespace; what is the same of groups of a port is said once."""
+    """Every group of this network namespace, and every socket without SO_REUSEPORT.
+
+    What is the same of several groups of a port is said once.
+    """
     pins: dict[int, int] = {}
-    judged = ((one, answer) for one in found for answer in _judge(machine, one, pins))
-    return alike.together(judged)
+    everything = list(found)
+    judged: list[tuple[FoundGroup, Finding | Unread]] = [
+        (one, answer) for one in everything if one.shares for answer in _judge(machine, one, pins)
+    ]
+    alone = [one for one in everything if not one.shares]
+    return alike.together([*judged, *check_listeners.shared_listeners(alone)])
 
 
 def _judge(machine: Machine, one: FoundGroup, pins: dict[int, int]) -> Iterator[Finding | Unread]:
@@ -75,6 +83,7 @@ def _workers(
     shared = [i for i in unpinned(one.group, online) if len(members[i].workers) > 1]
     served = frozenset().union(*(worker.cpus for worker in serving))
     idle = set(cpus) - served
+    server = server_of(serving[0].pid)
     if roaming:
         moves = _pins(one.group, roaming, cpus, online, pins)
         yield Finding(
@@ -89,7 +98,7 @@ def _workers(
                 f"taskset -pc {format_cpu_list(worker.cpus)} {worker.tid}" for worker, _ in moves
             ),
             not_applied="it lasts until the server is restarted: tell the server instead "
-            "(nginx: worker_cpu_affinity auto)",
+            f"({server.pins})",
         )
     elif shared:
         yield Finding(
@@ -97,7 +106,7 @@ def _workers(
             subject,
             f"several threads serve index {format_cpu_list(shared)} on several CPUs",
             "Whichever of them wakes first accepts, so no choice of socket is a choice of CPU: "
-            "each thread needs a socket of its own (haproxy: shards by-thread).",
+            f"each thread needs a socket of its own ({server.own}).",
             read,
         )
     elif idle:

@@ -36,7 +36,7 @@ def diagnosis_of_this_machine(device: str | None, ports: Collection[int]) -> Dia
         raise LocalityError(f"netlink, to list the devices: {error.strerror}") from error
     machine = read(Path("/"), links, device)
     here = Path("/proc/self/ns/net").stat().st_ino
-    found = survey(ports=ports).groups
+    found = survey(ports=ports, alone=True).groups
     return diagnose(machine, [one for one in found if one.netns == here])
 
 

@@ -18,6 +18,7 @@ from locality.text import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_SECTION_BYTES = 64  # sizeof(Elf64_Shdr)
 _PINNED_FROM_OUTSIDE = "one process for each CPU, with CPUAffinity= of its systemd unit"
 
 
@@ -146,7 +147,7 @@ def server_of(pid: int, proc: Path = Path("/proc")) -> Server:
 
 def moves_between_threads(pid: int, proc: Path = Path("/proc")) -> bool:
     """Whether a process is a Go program, whose goroutines accept on whichever thread is free."""
-    with suppress(OSError):
+    with suppress(OSError, ValueError):  # it has ended, or its file is damaged
         target = (proc / str(pid) / "exe").stat()
         return _has_section(proc / str(pid) / "exe", target.st_ino, b".go.buildinfo")
     return False
@@ -185,8 +186,8 @@ def _has_section(path: Path, _inode: int, name: bytes) -> bool:
         (table,) = struct.unpack_from("=Q", header, 40)
         size, count, names_index = struct.unpack_from("=HHH", header, 58)
         file.seek(table)
-        sections = file.read(size * count)
-        if not size or len(sections) < size * count or names_index >= count:
+        sections = file.read(_SECTION_BYTES * count)
+        if size != _SECTION_BYTES or len(sections) < size * count or names_index >= count:
             return False
         at, length = struct.unpack_from("=QQ", sections, names_index * size + 24)
         file.seek(at)

@@ -187,8 +187,8 @@ def of_one_server(found: list[FoundGroup]) -> list[FoundGroup]:
     """
     if not found:
         raise LocalityError(
-            "no such SO_REUSEPORT group of TCP or UDP was found: locality groups shows all there "
-            "are (nginx: listen ... reuseport)"
+            "no such SO_REUSEPORT group of TCP or UDP was found: locality groups shows all that "
+            "there are"
         )
     return of_one_namespace(found)
 

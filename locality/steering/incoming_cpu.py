@@ -23,6 +23,7 @@ from locality.errors import LocalityError, Unsupported
 from locality.machine.topology import format_cpu_list
 from locality.reuseport.borrow import borrowed_socket
 from locality.reuseport.descriptors import descriptors
+from locality.reuseport.servers import server_of
 from locality.steering.plan import unknown, unpinned
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def settings_for(group: FoundGroup, cpus: Collection[int]) -> list[Setting]:
     if roaming := unpinned(group.group, cpus):
         raise LocalityError(
             f"{group}: the workers of {len(roaming)} of {len(members)} sockets may run on several "
-            "CPUs: pin them first (nginx: worker_cpu_affinity auto)"
+            f"CPUs: pin them first ({server_of(members[roaming[0]].workers[0].pid).pins})"
         )
     settings = []
     for index, member in enumerate(members):

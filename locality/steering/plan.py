@@ -13,6 +13,7 @@ from locality import cbpf
 from locality.errors import LocalityError
 from locality.machine.topology import format_cpu_list
 from locality.reuseport.group import Group
+from locality.reuseport.servers import server_of
 from locality.steering.nearest import nearest_map
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from locality.cbpf import Program
     from locality.machine.topology import Topology
+    from locality.reuseport.servers import Server
 
 Plan = Callable[[Group], cbpf.Program]
 """Raises LocalityError, with the reason, for a group it has no program for."""
@@ -105,14 +107,19 @@ def _require_pinned(group: Group, online: Collection[int]) -> None:
         raise LocalityError(
             f"several threads serve index {format_cpu_list(shared)} on several CPUs, and whichever "
             "wakes first accepts, so no map makes them local: give each thread a socket of its own "
-            "(haproxy: shards by-thread); --force goes on"
+            f"({_server(group, shared).own}); --force goes on"
         )
     if roaming:
         raise LocalityError(
             f"the workers of {len(roaming)} of {len(group.members)} sockets may run on several "
-            "CPUs, so no map makes them local: pin them first (nginx: worker_cpu_affinity auto); "
+            f"CPUs, so no map makes them local: pin them first ({_server(group, roaming).pins}); "
             "--force goes on"
         )
+
+
+def _server(group: Group, indexes: list[int]) -> Server:
+    """The server that some sockets belong to."""
+    return server_of(group.members[indexes[0]].workers[0].pid)
 
 
 def _require_capacity(group: Group, mapped: Mapping[int, int], receiving: Collection[int]) -> None:

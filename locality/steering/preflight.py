@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from locality import cbpf
 from locality.cbpf.describe import describe, others_go
 from locality.machine.topology import format_cpu_list
+from locality.reuseport.servers import server_of
 from locality.steering.plan import unknown, unpinned
 from locality.text import printable
 
@@ -152,8 +153,8 @@ def _unfit(target: Target) -> str:
         problem = "a connection, not a listening socket"
     elif not target.reuseport:
         problem = (
-            f"alone on {target.address}: it has no SO_REUSEPORT (nginx: listen ... reuseport), "
-            "so there is nothing to choose from"
+            f"alone on {target.address}: it has no SO_REUSEPORT, so there is nothing to choose "
+            f"from ({server_of(target.pid).own})"
         )
     elif target.kind == "tcp" and not target.listening:
         problem = "not listening, so in no group yet"
@@ -252,10 +253,10 @@ def _misplaced(group: Group, program: cbpf.Program, cpus: Collection[int]) -> It
     if unknown(group):  # said already, and nothing is advised from what is left
         return
     if roaming := unpinned(group, cpus):
+        server = server_of(group.members[roaming[0]].workers[0].pid)
         yield (
             f"the workers of {len(roaming)} of {len(group.members)} sockets may run on several "
-            "CPUs, so no program can make them local; pin them first (nginx: worker_cpu_affinity "
-            "auto)"
+            f"CPUs, so no program can make them local; pin them first ({server.pins})"
         )
         return
     fitting = fitting_map(group, cpus)

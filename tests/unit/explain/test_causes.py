@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -111,6 +111,34 @@ PINNED = found([0], [1])
 )
 def test_the_cause(group: FoundGroup, one: Accepted, cause: Cause) -> None:
     assert cause_of(one, places_of(group).get((one.pid, one.socket))) is cause
+
+
+def shared(one: FoundGroup, **more: Any) -> FoundGroup:  # noqa: ANN401
+    """The first socket alone, with all the workers."""
+    workers = tuple(worker for member in one.group.members for worker in member.workers)
+    members = (replace(one.group.members[0], workers=workers),)
+    return replace(one, group=replace(one.group, members=members), **more)
+
+
+# Bugs: what whichever thread wakes first takes is put to a hash that does not choose, or to pins
+# that are there; a CPU that none of the threads may run on is forgotten.
+def test_the_cause_where_several_threads_serve_one_socket() -> None:
+    group = shared(PINNED)
+    alone = shared(PINNED, shares=False)
+    one = accept(0, 1, 0)
+    assert cause_of(one, Place(group, 0)) is Cause.SHARED
+    assert cause_of(one, Place(alone, 0)) is Cause.ONE_LISTENER
+    assert cause_of(one, Place(alone, 0, moves=True)) is Cause.MOVES
+    assert cause_of(accept(0, 1, 2), Place(alone, 0)) is Cause.NO_WORKER
+    single = replace(found([0]), shares=False)
+    assert cause_of(accept(0, 0, 1), Place(single, 0)) is Cause.NO_WORKER
+
+
+# Bug: a datagram is said to have had its SYN on another CPU.
+def test_a_datagram_has_no_syn() -> None:
+    group = replace(found([0], [1], program=cbpf.cpu(2)), protocol="udp")
+    assert cause_of(accept(0, 0, 1), Place(group, 0)) is Cause.OTHER
+    assert cause_of(accept(0, 1, 1), Place(group, 0)) is Cause.NOT_PINNED
 
 
 # Bug: what was not read passes for "none".

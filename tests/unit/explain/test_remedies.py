@@ -13,7 +13,7 @@ from locality.changes.server import AffinityChange, ProgramChange
 from locality.explain.causes import Cause, attribute, shares
 from locality.explain.remedies import Situation, best, remedies
 from locality.steering.capacity import at_work
-from tests.unit.explain.test_causes import PID, PINNED, found, places_of, tally
+from tests.unit.explain.test_causes import PID, PINNED, found, places_of, shared, tally
 from tests.unit.steering.test_plan import MACHINE
 
 if TYPE_CHECKING:
@@ -185,3 +185,30 @@ def test_what_is_not_one_known_thread_a_socket_is_not_pinned() -> None:
 )
 def test_on_how_many_cpus_threads_can_be_at_work(allowed: list[set[int]], cpus: int) -> None:
     assert at_work([frozenset(one) for one in allowed]) == cpus
+
+
+# Bugs: all threads of one socket are pinned to one CPU, or to one each, which changes nothing; a
+# program is promised to choose among them, or for a socket that takes none.
+def test_several_threads_of_one_socket_need_sockets_of_their_own() -> None:
+    for shares_port in (True, False):
+        one = shared(found(range(4), range(4)), shares=shares_port)
+        now = situation(one, tally((0, 1, 0, 50), (0, 1, 1, 50)))
+        (remedy,) = remedies(now).values()
+        assert "a socket of its own" in remedy.commands[0]
+        assert (remedy.changes, remedy.predicted) == ((), 100)
+        assert applied(now) is None
+
+
+# Bugs: one thread on one socket is pinned where half of the connections come, which gains
+# nothing; it is not pinned where all of them come; a program is made for its socket.
+def test_a_thread_alone_is_pinned_where_that_helps() -> None:
+    alone = replace(found(range(4)), shares=False)
+    even = situation(alone, tally((0, 1, 0, 50), (0, 1, 1, 50)))
+    assert "a socket of its own" in remedies(even)[Cause.NOT_PINNED].commands[0]
+    assert applied(even) is None
+    one_cpu = situation(alone, tally((0, 1, 2, 50), (0, 2, 2, 50)))
+    by_pin = remedies(one_cpu)[Cause.NOT_PINNED]
+    assert pins(by_pin) == {PID: {2}}
+    assert not attached(by_pin)
+    assert by_pin.predicted == 100
+    assert applied(one_cpu) == by_pin

@@ -80,7 +80,7 @@ def test_unpinned_is_who_may_run_on_several_of_the_cpus() -> None:
 def test_no_map_for_a_socket_of_several_threads() -> None:
     threads = tuple(Worker(10, 10 + cpu, "haproxy", frozenset({cpu})) for cpu in range(2))
     shared = Group((Member(100, threads),), True, False, None, "read from the kernel")
-    with pytest.raises(LocalityError, match="shards by-thread"):
+    with pytest.raises(LocalityError, match="a socket of its own"):
         AutoMap(MACHINE, ALL)(shared)
     together = tuple(replace(thread, cpus=frozenset({0})) for thread in threads)
     AutoMap(MACHINE, ALL)(replace(shared, members=(Member(100, together),)))
