@@ -20,6 +20,7 @@ from locality.commands.output import check_who, show, tell
     show_default=True,
     help="Look S seconds by probe for the threads that /proc does not show; 0: do not.",
 )
+@click.option("--alone", is_flag=True, help="Also show sockets without SO_REUSEPORT.")
 @json_options("table", help_="json: an object a group.")
 def groups(
     *,
@@ -27,6 +28,7 @@ def groups(
     pids: tuple[int, ...],
     comm: str | None,
     look: float,
+    alone: bool,
     format_: str,
 ) -> None:
     """Show every SO_REUSEPORT group: its sockets in order, who serves them, its program.
@@ -39,7 +41,7 @@ def groups(
     from locality.reuseport.text import json_lines, notes, table_lines
 
     check_who(pids, comm)
-    found = survey(ports=ports, pids=pids, comm=comm, look=look)
+    found = survey(ports=ports, pids=pids, comm=comm, look=look, alone=alone)
     for note in notes(found):
         tell(note)
     if format_ == "json":
@@ -47,4 +49,5 @@ def groups(
     elif found.groups:
         show(table_lines(found.groups, topology.read().online))
     else:
-        show(["no SO_REUSEPORT group found"])
+        more = "" if alone else "; --alone shows sockets without SO_REUSEPORT too"
+        show([f"no SO_REUSEPORT group found{more}"])

@@ -107,7 +107,8 @@ def _program_lines(one: FoundGroup, cpus: Sequence[int]) -> Iterator[str]:
         yield f"  program: {NOT_KNOWN}"
     elif not group.attached:
         none = " (MPTCP takes none)" if one.protocol == "mptcp" else ""
-        yield f"  no program{none}: the hash chooses"
+        alone = "it is alone, and takes none" if not one.shares else "the hash chooses"
+        yield f"  no program{none}: {alone}"
     elif group.program is None:
         yield "  program: eBPF, which is not shown here"
     else:
@@ -151,6 +152,7 @@ def _object(one: FoundGroup) -> dict[str, Any]:
         "address": one.address,
         "port": one.port,
         "netns": one.netns,
+        "reuseport": one.shares,
         "pid": one.pid,
         "fd": one.fd,
         "order_known": group.order_known,

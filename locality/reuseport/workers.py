@@ -12,10 +12,11 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from locality.errors import LocalityError
-from locality.machine.processes import allowed_cpus, thread_name
+from locality.machine.processes import allowed_cpus, thread_name, threads
 from locality.reuseport import waits
 from locality.reuseport.descriptors import descriptors
 from locality.reuseport.evidence import Evidence, Seen, Thread, Worker
+from locality.reuseport.servers import moves_between_threads
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -57,11 +58,21 @@ def find(
     describe = cache(_worker)
     found = {}
     for inode in inodes:
-        serving = seen.of(inode) or only_holder(inode, held)
+        serving = _with_all_that_may(seen.of(inode)) or only_holder(inode, held)
         workers = (describe(thread, rank) for thread, rank in serving.items())
         # A thread without CPUs has just ended.
         found[inode] = tuple(worker for worker in workers if worker.cpus)
     return found
+
+
+def _with_all_that_may(serving: dict[Thread, Evidence]) -> dict[Thread, Evidence]:
+    """The threads, and of a server whose work moves between threads all the others too.
+
+    Which of them waits at the moment of a look, or accepted last, is chance.
+    """
+    moving = {thread.pid for thread in serving if moves_between_threads(thread.pid)}
+    others = (Thread(pid, tid) for pid in sorted(moving) for tid in threads(pid))
+    return dict.fromkeys(others, Evidence.WAITS) | serving
 
 
 def only_holder(inode: int, held: Descriptors) -> dict[Thread, Evidence]:

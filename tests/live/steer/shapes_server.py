@@ -1,4 +1,4 @@
-"""A server of one of the known shapes: shapes_server.py SHAPE CPU CPU; prints its port.
+"""A server of one of the known shapes: shapes_server.py SHAPE CPU CPU [PORT]; prints its port.
 
 processes: two processes accept on one listener without SO_REUSEPORT.
 hand-off:  a thread on the first CPU accepts, one on the second reads.
@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 
-ANY_PORT = ("127.0.0.1", 0)
+HOST = "127.0.0.1"
 
 
 def answer(connection: socket.socket) -> None:
@@ -30,16 +30,16 @@ def accepting(listener: socket.socket, cpu: int) -> None:
         answer(listener.accept()[0])
 
 
-def processes(cpus: list[int]) -> int:
-    listener = socket.create_server(ANY_PORT, backlog=128)
+def processes(cpus: list[int], port: int = 0) -> int:
+    listener = socket.create_server((HOST, port), backlog=128)
     for cpu in cpus:
         if not os.fork():
             accepting(listener, cpu)
     return int(listener.getsockname()[1])
 
 
-def hand_off(cpus: list[int]) -> int:
-    listener = socket.create_server(ANY_PORT, backlog=128)
+def hand_off(cpus: list[int], port: int = 0) -> int:
+    listener = socket.create_server((HOST, port), backlog=128)
     accepted: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()
 
     def accept() -> None:
@@ -87,7 +87,7 @@ def answering(datagrams: socket.socket, cpu: int) -> None:
 def in_a_group(kind: socket.SocketKind, port: int = 0) -> socket.socket:
     member = socket.socket(socket.AF_INET, kind)
     member.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    member.bind(("127.0.0.1", port))
+    member.bind((HOST, port))
     if kind == socket.SOCK_STREAM:
         member.listen(128)
     return member
@@ -109,8 +109,8 @@ def datagrams(cpus: list[int], port: int = 0) -> int:
     return port
 
 
-def both(cpus: list[int]) -> int:
-    return datagrams(cpus, sockets(cpus))
+def both(cpus: list[int], port: int = 0) -> int:
+    return datagrams(cpus, sockets(cpus, port))
 
 
 SHAPES = {
@@ -122,6 +122,8 @@ SHAPES = {
 }
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{SHAPES[sys.argv[1]]([int(cpu) for cpu in sys.argv[2:]])}\n")
+    serve, on_cpus, on_port = SHAPES[sys.argv[1]], sys.argv[2:4], sys.argv[4:]
+    where = serve([int(cpu) for cpu in on_cpus], *map(int, on_port))
+    sys.stdout.write(f"{where}\n")
     sys.stdout.flush()
     threading.Event().wait()
