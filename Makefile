@@ -2,11 +2,11 @@
 # make demo-vm       the same in a guest whose network card has queues (root); KERNEL=6.1
 # make test          lint, types and tests: unit, live on this kernel, their core in QEMU (root)
 # make test-kernel   all live tests in QEMU on one kernel (root); KERNEL=6.1
-# make test-kernels  all live tests in QEMU on all kernels: docs/compatibility.md (root)
+# make test-kernels  all live tests in QEMU on all kernels: docs/generated/compatibility.md (root)
 # make setup         only install what these need
-# make accuracy      let the rungs count the same packets: docs/accuracy.md (root)
-# make definitions   consumed, freed and the script of 2017: docs/definitions.md (root)
-# make bench         beside bcc and bpftrace, here and in QEMU: docs/performance.md (root)
+# make accuracy      let the rungs count the same packets: docs/generated/accuracy.md (root)
+# make definitions   consumed, freed and the script of 2017: docs/generated/definitions.md (root)
+# make bench         beside bcc and bpftrace, here and in QEMU: docs/generated/performance.md (root)
 
 PYTHON := .venv/bin/python
 KERNEL := 6.12
@@ -30,7 +30,7 @@ test-kernel: setup
 
 test-kernels: setup
 	LOCALITY_REQUIRE_LIVE=1 $(PYTHON) -m pytest tests/vm --kernels all \
-		--table docs/compatibility.md
+		--table docs/generated/compatibility.md
 
 setup: .venv/.ready probes
 
@@ -45,8 +45,8 @@ unit: setup
 	$(PYTHON) -m pytest tests/unit
 
 accuracy: setup
-	$(PYTHON) -m validation.accuracy >.cache/accuracy.md
-	mv .cache/accuracy.md docs/accuracy.md
+	$(PYTHON) -m validation.accuracy --csv .cache/accuracy.csv >.cache/accuracy.md
+	mv .cache/accuracy.md .cache/accuracy.csv docs/generated
 
 bench: setup .venv/.bench-ready
 	$(PYTHON) -m benchmarks.side_by_side

@@ -1,8 +1,8 @@
 """What locality costs, measured on the machine it runs on.
 
 ``python -m benchmarks`` runs everything on this kernel, ``python -m benchmarks drain start`` just
-these. ``make bench`` is ``python -m benchmarks.side_by_side``: the first three of the table here
-and in guests, and docs/performance.md of it.
+these. ``make bench`` runs ``python -m benchmarks.side_by_side``: the first three parts of this
+table, here and in guests. It writes docs/generated/performance.md and performance.csv.
 
 ========== ==================================================================
 tracers    accepts beside bcc and bpftrace: start, memory, CPU time, nginx

@@ -1,7 +1,9 @@
-"""What `make bench` prints and writes: ratios first, then every figure."""
+"""What `make bench` prints and writes: a page of ratios, and a CSV file of every figure."""
 
 from __future__ import annotations
 
+import csv
+import io
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.measure import number
@@ -22,22 +24,51 @@ PLACES = {
 SHORT = {HERE: "here", GUEST: "guest", "1": "guest, 1 CPU", "8": "guest, 8 CPUs"}
 
 QUESTIONS = {
-    "a": "From exec to attached",
+    "a": "Time from exec to attached",
     "b": "Memory while tracing",
-    "c": "CPU time of accepts",
-    "d": "Events lost",
-    "e": "Run time of the packets' probes",
-    "f": "What a server and a ping-pong lose",
-    "g": "How costs grow",
+    "c": "CPU time for each accepted connection",
+    "d": "Lost events",
+    "e": "Run time of the probes for each packet",
+    "f": "Slow-down of nginx and of a TCP ping-pong",
+    "g": "How costs grow with the number of events and CPUs",
 }
 
-#: Parts of the run by their module; the others are told of by `python -m benchmarks NAME`.
+#: The header of performance.csv.
+CSV_COLUMNS = ("where", "part", "figure", "median", "low", "high", "unit")
+
+#: Titles of the parts by their module. `python -m benchmarks NAME` runs the other parts.
 PARTS = {
     "tracers": "Accepted connections",
     "calls": "Events at a steady rate",
     "counting": "Packets",
     "pingpong": "A TCP ping-pong, ours alone",
 }
+
+_METHOD = """\
+**Where each tool ran.** A tool runs on this machine if the kernel allows it. bcc's tools and
+bpftrace's kprobe scripts need kprobes; bpftrace's tracepoint scripts do not. A bcc program that
+reads kernel structures needs headers of the running kernel. The bcc program of part (d) reads
+none, so it was compiled with the headers of Debian's 6.1. Tools that cannot run on this machine
+ran in guests with Debian's 6.1 and its headers.
+
+**The CPUs of the guests are emulated.** Times from a guest do not apply to real CPUs. Ratios
+within one guest do, as far as emulation slows all tools equally; it slows a compiler more than
+it slows the kernel. Compare different guests by ratios only.
+
+**The tools.** `bcc tcpaccept` is the distribution's tool, unchanged. `benchmarks/peers` has
+ports of the accept script and of locality.stp from 2017, and says what they count. `locality
+skb` counts more than they do, on more hooks. *ns above empty programs* is the run time of all
+hooks of a tool, less the run time of empty programs on the same hooks. `--engine bcc` is
+`locality`, compiled by bcc. bpftrace's accept script hooks `inet_csk_accept`, where file
+descriptors are not known, so its lines are shorter.
+
+**How it was measured.** Each tool runs alone, is started by exec, and writes to a file. CPU
+time of processes is from /proc/PID/stat, run time of BPF programs from the kernel's bpf_stats.
+A program with one thread on each CPU connects to itself and accepts; *lost* counts its
+connections that the tool did not print. Rounds with and without a tool alternate (A B B A). For
+rounds without it, `locality` is detached, kprobes of the other tools are disarmed, and bpftrace
+scripts on tracepoints are stopped.
+"""
 
 
 def table(lines: Sequence[Comparison]) -> Iterator[str]:
@@ -59,44 +90,61 @@ def page(
     found: Mapping[str, Any],
     lines: Sequence[Comparison],
 ) -> Iterator[str]:
-    """docs/performance.md.
+    """docs/generated/performance.md.
 
     Args:
         found: What the run wrote as JSON.
-        lines: What they compare to.
+        lines: The comparisons made from it.
     """
     goals = [line for line in lines if line.met is not None]
     met = sum(bool(line.met) for line in goals)
     yield from (
-        "# What it costs, beside what people would otherwise run",
+        "# What locality costs, compared with bcc and bpftrace",
         "",
-        "Written by `make bench`; do not edit.",
+        "`make bench` wrote this page and overwrites it.",
+        "[performance.csv](performance.csv) has every figure that was measured.",
         "",
         *_method(found),
+        *_missing(found),
         "## Ratios",
         "",
-        f"{met} of {len(goals)} goals met. Below 1 x, ours is cheaper. Medians; in brackets the",
-        "middle half of the rounds, where there were several.",
+        f"{met} of {len(goals)} goals were met.",
+        "A ratio below 1 x means that `locality` costs less. Each value is a median.",
+        "Brackets give the middle half of the rounds, if there were several.",
         "",
     )
     for letter, question in QUESTIONS.items():
         asked = [line for line in lines if line.letter == letter]
         if not asked:
             continue
-        yield from (f"### ({letter}) {question}", "", "| | where | | |", "|---|---|--:|---|")
+        yield from (f"### ({letter}) {question}", "")
+        yield from ("| figure | where | value | goal |", "|---|---|--:|---|")
         for line in asked:
             figure = line.figure
             verdict = line.verdict.replace("MISSED", "**missed**")
             yield f"| {figure.name} | {SHORT[line.place]} | {_value(figure)} | {verdict} |"
         yield ""
-    for place, name in PLACES.items():
-        if place in found["places"]:
-            yield from (f"## All figures: {name}", "")
-            if place == GUEST:
-                yield from _absent(found["places"][place]["benchmarks"])
-            yield from _everything(found, place)
-    for place, reason in found["missing"].items():
-        yield from (f"Left out: {PLACES[place]}: {reason}", "")
+
+
+def figures_csv(found: Mapping[str, Any]) -> str:
+    """docs/generated/performance.csv: every figure of a run.
+
+    Args:
+        found: What the run wrote as JSON.
+    """
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for place, name in SHORT.items():
+        benchmarks = found["places"].get(place, {}).get("benchmarks", {})
+        for part, figures in benchmarks.items():
+            for figure in figures:
+                several = len(figure["values"]) > 1
+                low, high = map(number, figure["middle_half"]) if several else ("", "")
+                median, unit = number(figure["median"]), figure["unit"]
+                row = (name, PARTS.get(part, part), figure["name"], median, low, high, unit)
+                writer.writerow(row)
+    return file.getvalue()
 
 
 def _method(found: Mapping[str, Any]) -> Iterator[str]:
@@ -106,41 +154,28 @@ def _method(found: Mapping[str, Any]) -> Iterator[str]:
             yield f"- {name}: Linux {machine['kernel']}, {machine['cpus']} CPUs"
     here = found["places"].get(HERE, {}).get("machine", {})
     if here:
-        yield f"- processor here: {here['processor']}, Python {here['python']}"
+        yield f"- processor of this machine: {here['processor']}, Python {here['python']}"
     yield from (
         f"- the whole run took {found['seconds']:.0f} s",
         "",
-        "**Where each ran, and why there.** This machine is asked what it allows. Without kprobes,",
-        "bcc's tools cannot attach, nor can bpftrace's kprobe scripts; bpftrace's tracepoints can.",
-        "Without headers of the running kernel bcc compiles nothing that reads its structures; the",
-        "generator's probe reads none, and is compiled with those of Debian's 6.1. All others run",
-        "in guests with that kernel and its own headers.",
-        "",
-        "**A guest's CPUs are emulated.** Its clock says nothing of seconds on a real CPU; ratios",
-        "taken in one guest do, as far as emulation slows everybody alike. A compiler suffers",
-        "more from it than the kernel does. Between guests compare ratios only.",
-        "",
-        "**Contestants.** `bcc tcpaccept` is the distribution's tool as it is. The ports of 2017's",
-        "accept and locality.stp are in `benchmarks/peers`, which says what they count and where;",
-        "ours count more on further hooks, and *ns above empty programs* is of all their",
-        "hooks. `--engine bcc` is ours, compiled by bcc. On bpftrace's hook, `inet_csk_accept`,",
-        "descriptors are not known: its lines are shorter than ours.",
-        "",
-        "**Taken how.** Each runs alone, started by exec, its output a file. CPU time is that of",
-        "/proc/PID/stat, BPF programs' that of the kernel's bpf_stats. A storm is a program that",
-        "connects to itself and accepts, one thread on each CPU; lost is what was made and not",
-        "written. Turns with and without a tracer alternate,",
-        "A B B A; ours is attached and detached, a peer's kprobes are disarmed for the turns",
-        "without, and bpftrace on tracepoints is started anew.",
-        "",
+        _METHOD,
     )
+
+
+def _missing(found: Mapping[str, Any]) -> Iterator[str]:
+    """What was left out of the run, and why."""
+    if GUEST in found["places"]:
+        yield from _absent(found["places"][GUEST]["benchmarks"])
+    for place, reason in found["missing"].items():
+        yield from (f"Left out: {PLACES[place]}: {reason}", "")
 
 
 def _absent(benchmarks: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
     names = {figure["name"] for figures in benchmarks.values() for figure in figures}
     absent = [who for who in EVERYBODY if f"{START}: {who}" not in names]
     if absent:
-        yield from (f"Left out, for want of time or since it failed: {', '.join(absent)}.", "")
+        names_ = ", ".join(absent)
+        yield from (f"Left out of the guest, because time ran out or it failed: {names_}.", "")
 
 
 def _value(figure: Figure) -> str:
@@ -149,16 +184,3 @@ def _value(figure: Figure) -> str:
         return value
     low, high = map(number, figure.middle)
     return f"{value} ({low} … {high})"
-
-
-def _everything(found: Mapping[str, Any], place: str) -> Iterator[str]:
-    for part, figures in found["places"][place]["benchmarks"].items():
-        if not figures:
-            continue
-        yield from (f"### {PARTS.get(part, part)}", "", "| | |", "|---|--:|")
-        for figure in figures:
-            low, high = map(number, figure["middle_half"])
-            several = f" ({low} … {high})" if len(figure["values"]) > 1 else ""
-            value = f"{number(figure['median'])} {figure['unit']}".strip()
-            yield f"| {figure['name']} | {value}{several} |"
-        yield ""

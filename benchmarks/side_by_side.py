@@ -1,4 +1,4 @@
-"""`make bench`: everything side by side, here and in guests; a table, JSON and a page.
+"""`make bench`: every tool side by side, here and in guests; writes JSON, a page and a CSV file.
 
     python -m benchmarks.side_by_side [--short] [--json FILE] [--page FILE]
 
@@ -57,7 +57,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.side_by_side")
     parser.add_argument("--short", action="store_true", help="few rounds: does everything run?")
     parser.add_argument("--json", type=Path, default=CHECKOUT / ".cache/performance.json")
-    parser.add_argument("--page", type=Path, default=CHECKOUT / "docs/performance.md")
+    parser.add_argument("--page", type=Path, default=CHECKOUT / "docs/generated/performance.md")
     parser.add_argument(
         "--from", dest="found", type=Path, help="measure nothing: print and write what FILE has"
     )
@@ -76,7 +76,11 @@ def main() -> int:
     for line in performance_page.table(lines):
         print(line)
     arguments.page.write_text("\n".join(performance_page.page(found, lines)) + "\n")
-    print(f"\n{found['seconds']:.0f} s; all figures: {arguments.page} and {arguments.json}")
+    every_figure = arguments.page.with_suffix(".csv")
+    every_figure.write_text(performance_page.figures_csv(found))
+    print(
+        f"\n{found['seconds']:.0f} s; wrote {arguments.page}, {every_figure} and {arguments.json}"
+    )
     return 0
 
 

@@ -86,7 +86,7 @@ class Comparison:
             return f"goal {goal}: met{within}"
         if goal.high == 0 or self.figure.unit == "%":
             return f"goal {goal}: MISSED by {number(value - goal.high)} {self.figure.unit}".rstrip()
-        return f"goal {goal}: MISSED, {number(value / goal.high)} times as much"
+        return f"goal {goal}: MISSED, {number(value / goal.high)} times the goal"
 
 
 def find(figures: Sequence[Figure], what: str, who: str) -> Figure | None:

@@ -19,7 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="whole kernels: run all live tests on these (5.10, 6.1, 6.12, 7.x, host, or all), and "
         "whatever else boots them (default: only the core of the live tests, on one kernel)",
     )
-    group.addoption("--table", metavar="FILE", help="write docs/compatibility.md's text to a file")
+    group.addoption("--table", metavar="FILE", help="write docs/generated/compatibility.md to FILE")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,15 +1,17 @@
-"""Do the rungs of `locality skb` agree? All at once over the same packets.
+"""Compare the probe types of `locality skb`: all of them count the same packets at once.
 
-    python -m validation.accuracy [KERNEL ...]      boot these kernels; a page in Markdown
-    python -m validation.accuracy --here            this kernel, every row, in Markdown
-    python -m validation.accuracy --here --json     the same for programs
+    python -m validation.accuracy [KERNEL ...]      boot these kernels; print a page in Markdown
+    python -m validation.accuracy --csv FILE        write what the first probe type counted, too
+    python -m validation.accuracy --here            measure this kernel; print every figure
+    python -m validation.accuracy --here --json     measure this kernel; print JSON
 
-Without arguments: all kernels that tools/boot knows.
+Without arguments it boots all kernels that tools/boot knows.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import platform
 import shlex
@@ -117,7 +119,7 @@ def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> Iterator[str
 
 def every_figure(rows: Iterable[Row]) -> Iterator[str]:
     """A line for each rung of each row."""
-    head = ("kernel", "case", "rung", "RX", "RX local", "TX", "TX local", "unknown", "lost")
+    head = ("kernel", "case", "probe type", "RX", "RX local", "TX", "TX local", "unknown", "lost")
     yield from table(
         (*head, "differs"),
         (
@@ -137,38 +139,72 @@ def every_figure(rows: Iterable[Row]) -> Iterator[str]:
 
 
 def page(rows: list[Row], host: list[Row]) -> Iterator[str]:
-    """docs/accuracy.md: what agrees in a line, what differs in full."""
-    yield from _method(rows[0])
+    """docs/generated/accuracy.md: the cases that agree as a number, the others in full."""
+    yield _method(rows[0])
     yield from _agreement(rows)
     yield from (
-        "## A kernel that is nobody's guest",
+        "## The host kernel (no VM)",
         "",
-        f"The machine that ran the guests; {host[0].messages:,} messages. Its other packets are",
-        "counted too.",
+        f"Measured on the machine that ran the guests, with {host[0].messages:,} messages.",
+        "Packets of other programs on that machine are counted too.",
         "",
     )
     yield from every_figure(host)
 
 
-def _method(row: Row) -> Iterator[str]:
-    yield from (
-        "# Do the rungs agree?",
-        "",
-        "Written by `make accuracy`; do not edit.",
-        "",
-        f"In a QEMU guest with {row.cpus} CPUs all rungs that its kernel offers are attached at",
-        "once and count the same packets: over loopback, over veth between two network",
-        "namespaces, and over two virtio NICs on one cable, each in a namespace, one CPU taking",
-        f"their interrupts. Ping-pong and one-way: {row.messages:,} messages; stream:",
-        f"{SIZE >> 20} MiB; each with both ends on one CPU, and on two. Each row has {row.cpus}",
-        "received packets more, one to each CPU, which make the kernel free what it deferred.",
-        "",
-        f"Two rungs agree if packets differ by {PACKETS_MAY_DIFFER:.1%} at most and local by",
-        f"{POINTS_MAY_DIFFER} points, packets of unknown CPU being local or not. A measurement",
-        "during which runs of a probe were lost, or that shows what nobody can explain, is",
-        "repeated, three times at most.",
-        "`python -m validation.accuracy --here` prints every figure of the running kernel.",
-        "",
+#: The header of accuracy.csv.
+CSV_COLUMNS = (
+    *("kernel", "network", "workload", "place", "probe_type"),
+    *("rx_packets", "rx_local_percent", "tx_packets", "tx_local_percent"),
+)
+
+
+def write_csv(rows: Iterable[Row], path: Path) -> None:
+    """docs/generated/accuracy.csv: what the first probe type of each kernel counted."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(CSV_COLUMNS)
+        for row in rows:
+            rung, view = next(iter(row.views.items()))
+            figures = [
+                value
+                for seen in (view.rx, view.tx)
+                for value in (seen.packets, "" if seen.local is None else f"{seen.local:.2f}")
+            ]
+            writer.writerow((row.kernel, row.network, row.workload, row.place, rung, *figures))
+
+
+_METHOD = """\
+# Do the probe types of `locality skb` agree?
+
+`make accuracy` wrote this page and overwrites it.
+
+`locality skb` can count packets with several probe types: `fentry`, `kprobe` and
+`raw-tracepoint`. For this page all types that a kernel offers are attached at once and count the
+same packets, in a QEMU guest with {cpus} CPUs. The packets go over loopback, over veth between
+two network namespaces, and over two virtio network cards that are connected to each other; each
+card is in its own namespace, and one CPU takes the interrupts of both. Ping-pong and one-way
+workloads send {messages:,} messages, a stream sends {mib} MiB. Each workload runs with both
+ends on the same CPU, and on two CPUs. Each case has {cpus} more received packets, one to each
+CPU: they make the kernel free the packets whose free it deferred.
+
+Two probe types agree if their packet counts differ by at most {packets:.1%} and their local
+shares by at most {points} percentage points, whatever the packets of unknown CPU were. A
+measurement is repeated up to three times if probe runs were lost, or if a difference has no
+known reason.
+
+[accuracy.csv](accuracy.csv) has the counts of each kernel's first probe type for every case.
+`python -m validation.accuracy --here` prints every figure of the running kernel.
+"""
+
+
+def _method(row: Row) -> str:
+    return _METHOD.format(
+        cpus=row.cpus,
+        messages=row.messages,
+        mib=SIZE >> 20,
+        packets=PACKETS_MAY_DIFFER,
+        points=POINTS_MAY_DIFFER,
     )
 
 
@@ -176,32 +212,38 @@ def _agreement(rows: list[Row]) -> Iterator[str]:
     kernels = list(dict.fromkeys(row.kernel for row in rows))
     yield from ("## Agreement", "")
     yield from table(
-        ("kernel", "rungs", "cases", "agree", "differ", "of these not explained"),
+        ("kernel", "probe types", "cases", "agree", "differ", "differ for no known reason"),
         (_summary(kernel, [row for row in rows if row.kernel == kernel]) for kernel in kernels),
     )
-    yield from ("## Where they differ", "", "From the first rung of the kernel.", "")
+    yield from (
+        "## Where they differ",
+        "",
+        "*RX 113 instead of 114* means: this probe type counted 113 received packets, the first",
+        "probe type of the kernel counted 114.",
+        "",
+    )
     yield from table(
-        ("kernel", "case", "rung", "what", "why"),
+        ("kernel", "case", "probe type", "difference", "reason"),
         (
-            (row.kernel, row.name, one.rung, one.what, one.why or "**not explained**")
+            (row.kernel, row.name, one.rung, one.what, one.why or "**not known**")
             for row in rows
             for one in row.differences
         ),
     )
-    yield from ("## Not known", "", "Sent packets of which a rung does not see the ACK.", "")
+    yield from (
+        "## Sent packets of unknown CPU",
+        "",
+        "The probe type did not see the ACK that ended these packets.",
+        "",
+    )
     yield from table(
-        ("kernel", "case", "rung", "TX", "unknown"),
+        ("kernel", "case", "probe type", "TX", "unknown"),
         (
             (row.kernel, row.name, rung, f"{view.tx.packets:,}", f"{view.tx.unknown:,}")
             for row in rows
             for rung, view in row.views.items()
             if view.tx.unknown
         ),
-    )
-    yield from ("## Known answers", "", "As the first rung of each kernel counts them.", "")
-    yield from table(
-        ("case", *kernels),
-        ((", ".join(case), *(_cell(rows, kernel, case) for kernel in kernels)) for case in CASES),
     )
 
 
@@ -213,18 +255,6 @@ def _summary(kernel: str, rows: list[Row]) -> tuple[object, ...]:
     return (kernel, rungs, *counts)
 
 
-def _cell(rows: Iterable[Row], kernel: str, case: tuple[str, ...]) -> str:
-    for row in rows:
-        if (row.kernel, row.network, row.workload, row.place) == (kernel, *case):
-            best = next(iter(row.views.values()))
-            return ", ".join(
-                f"{name} {seen.packets:,} {_local(seen)}"
-                for name, seen in (("rx", best.rx), ("tx", best.tx))
-                if seen.packets
-            )
-    return ""
-
-
 def _local(seen: Seen) -> str:
     return "?" if seen.local is None else f"{seen.local:.2f}%"
 
@@ -234,7 +264,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="validation.accuracy", description=__doc__)
     parser.add_argument("kernels", nargs="*", metavar="KERNEL", help=", ".join(SUITES))
     parser.add_argument("--here", action="store_true", help="measure on the running kernel")
-    parser.add_argument("--json", action="store_true", help="a line for each row")
+    parser.add_argument("--json", action="store_true", help="print a line of JSON for each case")
+    parser.add_argument(
+        "--csv", type=Path, metavar="FILE", help="write the counts of guests and host"
+    )
     arguments = parser.parse_args()
     try:
         if arguments.here:
@@ -248,7 +281,10 @@ def main() -> None:
     elif arguments.here:
         lines = every_figure(rows)
     else:
-        lines = page(rows, list(measure()))
+        host = list(measure())
+        lines = page(rows, host)
+        if arguments.csv:
+            write_csv([*rows, *host], arguments.csv)
     for line in lines:
         print(line)
 

@@ -43,7 +43,7 @@ WORKLOADS = {"TCP": tcp_ping_pong, "UDP": udp_ping_pong}
 
 @dataclass(frozen=True)
 class Row:
-    """What was received in one ping-pong, in packets; None is not seen here.
+    """What was received in one ping-pong, in packets; None if this kernel does not show it.
 
     Attributes:
         kernel: As `uname -r` says.
@@ -54,7 +54,7 @@ class Row:
         known: Of these, the ones of which the consume CPU is known.
         consumed_local: Of these, consumed on the alloc CPU.
         freed_local: Of all, freed on the alloc CPU.
-        deferred: Of all, sent home to be freed.
+        deferred: Of all, those whose free was deferred to the alloc CPU.
         ported: As the port counted them.
         ported_local: Of these, freed on the alloc CPU.
         hooked: Of the port's, those that pass the function which the script hooked.
@@ -137,7 +137,7 @@ def _port(stack: ExitStack) -> LocalityStp | None:
 
 def table(rows: Iterable[Row]) -> str:
     """Rows as a Markdown table."""
-    head = ["kernel", "rung", "ping-pong", "packets", "consumed-local", "freed-local"]
+    head = ["kernel", "probe type", "ping-pong", "packets", "consumed-local", "freed-local"]
     head += ["2017's count", "deferred", "at `__kfree_skb`"]
     lines = [f"| {' | '.join(head)} |", "|---|---|---|--:|--:|--:|--:|--:|--:|"]
     for row in rows:

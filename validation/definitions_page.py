@@ -1,9 +1,9 @@
-"""The definitions on Debian's kernels: measured in guests, a table and a figure for the docs.
+"""Compare three definitions of "local" on Debian's kernels, for docs/generated/definitions.md.
 
-    python -m validation.definitions_page            # make definitions
-    python -m validation.definitions_page --redraw   # from the figures of the last time
+    python -m validation.definitions_page            # make definitions: measure in guests
+    python -m validation.definitions_page --redraw   # measure nothing, read the CSV file
 
-Writes docs/definitions.csv, docs/definitions.svg, and the table in docs/definitions.md.
+Writes definitions.csv and definitions.svg, and the table in definitions.md.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parent.parent / "docs/generated"
 BEGIN, END = "<!-- begin of what make definitions wrote -->\n", "<!-- end of it -->\n"
 TIMEOUT_S = 1800  # on a busy machine the oldest kernel took eight minutes
 
@@ -146,9 +146,9 @@ def _measure_all() -> Iterator[Row]:
 
 
 @click.command()
-@click.option("--redraw", is_flag=True, help="Boot nothing: take docs/definitions.csv.")
+@click.option("--redraw", is_flag=True, help="Measure nothing: read definitions.csv.")
 def main(*, redraw: bool) -> None:
-    """Write data, figure and table of docs/definitions.md."""
+    """Write data, figure and table of docs/generated/definitions.md."""
     data, page = DOCS / "definitions.csv", DOCS / "definitions.md"
     if not redraw:
         write_csv(list(_measure_all()), data)

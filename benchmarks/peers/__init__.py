@@ -17,9 +17,9 @@ The distribution's `tcpaccept` is run as it is. What ends in `_bcc.py` runs unde
 distribution's Python and is never imported.
 
 locality.stp counted, by direction, how many packets were freed on the CPU that allocated them
-(docs/definitions.md). The ports do that in the three functions of Linux 6.1 in which an sk_buff's
-memory ends, with the rules for the direction that `locality skb` has; they have no need to
-remember the CPU, for since 5.19 an sk_buff says it. `locality skb` counts this as *freed*, and
-on further hooks what it calls consumed, delivered and deferred: its cost is that of all its
-hooks.
+(docs/generated/definitions.md). The ports count them in the three functions of Linux 6.1 in which
+the memory of an sk_buff ends. They tell the direction by the rules of `locality skb`. They need not
+remember the CPU, because an sk_buff names it since Linux 5.19. `locality skb` counts these packets
+as *freed*. It has further hooks for consumed, delivered and deferred packets; its cost is the sum
+over all its hooks.
 """

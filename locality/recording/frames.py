@@ -39,7 +39,7 @@ class Recording:
     """What `load` gives. Its frames are attributes; NA is a figure that was not seen.
 
     Of every kind of measurement the frames are there, with their columns; those of the kinds
-    that were not recorded have no rows. docs/recordings.md lists the columns of each.
+    that were not recorded have no rows. docs/reference/recordings.md lists the columns of each.
 
     ``accepts``: one row a connection. ``skb``: one row for each interval, direction and pair
     of CPUs that had packets. ``skb_totals``: one row for each interval and direction. ``udp``:

@@ -1,18 +1,86 @@
-"""What the documentation says of columns is what the tables of columns say."""
+"""The documentation: links lead somewhere, and what it says of columns is what the tables say."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
-import locality
 from locality.accept import columns as accept
 from locality.recording.columns import Column, markdown
 from locality.skb import columns as skb
 from locality.udp import columns as udp
 
-DOCS = Path(locality.__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("notebooks/*.md")])
+GENERATED = sorted((DOCS / "generated").glob("*.md"))
+
+GENERATED_LINES = 170
+
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ +(.*?) *$", re.MULTILINE)
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that GitHub gives to the headings of a page."""
+    found: set[str] = set()
+    for heading in HEADING.findall(FENCED.sub("", page.read_text(encoding="utf-8"))):
+        text = re.sub(r"\]\([^)]*\)", "", heading).lower()
+        base = re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
+        number = 0
+        while (anchor := f"{base}-{number}" if number else base) in found:
+            number += 1
+        found.add(anchor)
+    return found
+
+
+# Bug: a page is moved or a heading is renamed, and links to it lead nowhere.
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    broken = []
+    for link in LINK.findall(FENCED.sub("", page.read_text(encoding="utf-8"))):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = unquote(link).partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    assert not broken
+
+
+# Bug: a page is written that no reader finds.
+def test_the_index_links_to_every_page() -> None:
+    index = DOCS / "README.md"
+    links = LINK.findall(index.read_text(encoding="utf-8"))
+    linked = {(DOCS / link.partition("#")[0]).resolve() for link in links}
+    assert {page for page in DOCS.rglob("*.md") if page != index} <= linked
+
+
+# Bug: a reader does not know how to measure the figures of a page again.
+@pytest.mark.parametrize("page", GENERATED, ids=name)
+def test_generated_pages_name_their_command(page: Path) -> None:
+    commands = re.findall(r"`make ([a-z-]+)`", page.read_text(encoding="utf-8"))
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert commands
+    assert all(f"\n{command}:" in makefile for command in commands)
+
+
+# Bug: a page grows until nobody reads it.
+@pytest.mark.parametrize(
+    ("page", "most"),
+    [(page, GENERATED_LINES) for page in GENERATED],
+    ids=lambda value: name(value) if isinstance(value, Path) else str(value),
+)
+def test_pages_are_short(page: Path, most: int) -> None:
+    assert len(page.read_text(encoding="utf-8").splitlines()) <= most
 
 
 # Bug: a column is added, renamed or gets another meaning, and the documentation stays as it was.
@@ -28,4 +96,5 @@ DOCS = Path(locality.__file__).parents[1] / "docs"
 )
 def test_recorded_columns_are_documented(columns: list[Column], row: str) -> None:
     table = "\n".join(markdown(columns, row))
-    assert table in (DOCS / "recordings.md").read_text(), f"docs/recordings.md needs:\n{table}"
+    page = DOCS / "reference/recordings.md"
+    assert table in page.read_text(encoding="utf-8"), f"{name(page)} needs:\n{table}"

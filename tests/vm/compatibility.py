@@ -48,32 +48,34 @@ TITLES = {
     "skb_tx": "skb TX",
     "udp": "UDP",
     "chosen": "as the tool chooses",
-    "agree": "skb rungs agree",
+    "agree": "skb probe types agree",
     "attach": "attach",
 }
 
 HEAD = """\
-# Kernels and rungs
+# Which measurement works on which kernel
 
-Written by `make test-kernels` from what it measured; a change by hand is lost. Debian's
-kernels run under QEMU with 4 CPUs; the one that is not in QEMU is the kernel of the machine
-that ran them.
+`make test-kernels` wrote this page and overwrites it. Debian's kernels run under QEMU with
+4 CPUs. The column marked "not in QEMU" is the kernel of the machine that ran the tests.
+Each measurement has several probe types (option `--rung`); a row is one of them.
 
 """
 
 LEGEND = """
-- **pass (N)**: N live tests passed on this rung, and none failed: real connections and packets
-  over loopback, compared with what the programs that made them know. A test that is about both
-  directions counts in both. A mark beside it names what the tests found not to apply there.
-- **limitation**: the measurement cannot stand on this rung of this kernel; the note is what
-  the kernel, or the tool, answered.
-- **FAIL**: the note has the tests, or says why there is no result. A test that fails is run once
-  more, and the second result counts.
-- **as the tool chooses**: no rung is forced, the tool takes the best; the ladder, `locality
-  check`, and the experiment with nginx.
-- **skb rungs agree**: all rungs at once count the same packets; see [accuracy](accuracy.md).
-- **attach**: `attach-cbpf` on groups of other processes, and the same experiment. It has no
-  rungs.
+- **pass (N)**: N live tests passed with this probe type, and none failed. They make real
+  connections and packets over loopback and compare the counts with what the programs sent.
+  A test of both directions counts in both rows. A note names what the tests could not check
+  on this kernel.
+- **limitation**: the measurement cannot use this probe type on this kernel. The note says what
+  the kernel or the tool answered.
+- **FAIL**: the note names the tests, or says why there is no result. A test that fails is run
+  once more, and the second result counts.
+- **as the tool chooses**: the tests let the tool choose the probe type. They cover the choice
+  itself, `locality check`, and the experiment with nginx.
+- **skb probe types agree**: all probe types count the same packets at once; see
+  [accuracy](accuracy.md).
+- **attach**: `attach-cbpf` on groups of other processes, and the experiment with nginx. This
+  needs no probe type.
 """
 
 
@@ -166,7 +168,7 @@ def table(columns: Sequence[Column]) -> str:
     """The table and its notes."""
     notes = _Notes()
     lines = [
-        _line(["", "rung", *(_escape(column.title) for column in columns)]),
+        _line(["", "probe type", *(_escape(column.title) for column in columns)]),
         _line(["---"] * (2 + len(columns))),
     ]
     lines += [
@@ -200,7 +202,7 @@ def _escape(text: str) -> str:
 
 
 def page(columns: Sequence[Column]) -> str:
-    """The whole of docs/compatibility.md."""
+    """The whole of docs/generated/compatibility.md."""
     return HEAD + table(columns) + LEGEND + "".join(_rung_notes())
 
 
@@ -214,5 +216,5 @@ def _rung_notes() -> Iterator[str]:
         if rung.note
     ]
     if told:
-        yield "\nWhat the tool prints beside the figures of a rung:\n\n"
+        yield "\nWith some probe types the tool prints a note about what they miss:\n\n"
         yield from told

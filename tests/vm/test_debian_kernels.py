@@ -4,7 +4,7 @@ One boot a kernel; `live_tests.py` says what runs there, and the tests here read
 it. To add a kernel, add it to `kernel_images.SUITES` and `OFFERED`.
 
 `pytest tests/vm --kernels 5.10,7.x` chooses; `make test-kernels` runs all of them and this
-machine's own, and writes docs/compatibility.md; .ci/run takes them in turn.
+machine's own, and writes docs/generated/compatibility.md; .ci/run takes them in turn.
 """
 
 from __future__ import annotations

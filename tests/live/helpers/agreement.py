@@ -192,7 +192,7 @@ def expected(network: str, workload: str) -> tuple[tuple[int, int], tuple[int, i
 
 @cache
 def misses_are_told() -> bool:
-    """Whether the kernel counts kprobes hit in vain (bpf_link_info's `missed`, 6.7)."""
+    """Whether the kernel reports missed kprobe hits (`missed` in bpf_link_info, Linux 6.7)."""
     kernel = btf.kernel()
 
     def somewhere(type_id: int) -> bool:
@@ -218,10 +218,11 @@ def differences(workload: str, views: Mapping[str, View]) -> list[Difference]:
             why = _why_missing(fewer, abs(missing), views[fewer].lost)
             if not why and fewer == "raw-tracepoint":
                 why = _fins(workload, missing) if direction == "rx" else _full(one, other)
-            what = f"{direction.upper()} {other.packets:,} of {one.packets:,}"
+            what = f"{direction.upper()} {other.packets:,} instead of {one.packets:,}"
             found.append(Difference(rung, what, why))
         if not _meet(one.locals(), other.locals()):
-            what = f"{direction.upper()} local {other.local or 0:.2f} % of {one.local or 0:.2f} %"
+            shares = f"{other.local or 0:.2f} % instead of {one.local or 0:.2f} %"
+            what = f"{direction.upper()} local {shares}"
             found.append(Difference(rung, what, why))
     return found
 
@@ -233,21 +234,21 @@ def _meet(one: Sequence[float], other: Sequence[float]) -> bool:
 
 def _why_missing(rung: str, missing: int, lost: int) -> str:
     if missing <= lost:
-        return f"{rung} lost {lost} runs, as it says"
+        return f"{rung} reports {lost} lost runs"
     if rung == "kprobe" and not misses_are_told():
-        return "hits in vain, which this kernel does not count"
+        return "missed kprobe hits, which this kernel does not report"
     return ""
 
 
 def _full(one: Seen, other: Seen) -> str:
     """Drivers' completions are deferred here, and both rungs saw as many that were."""
     if one.deferred and one.deferred == other.deferred:
-        return "completions that found the list of deferred ones full, and are freed in silence"
+        return "completions that found the deferred list full: the kernel frees these unseen"
     return ""
 
 
 def _fins(workload: str, missing: int) -> str:
     """Each end of the one connection sends a FIN."""
     if workload.startswith("TCP") and missing <= 2:
-        return "a FIN that comes alone: one or two in a connection"
+        return "FINs without data: one or two in a connection"
     return ""

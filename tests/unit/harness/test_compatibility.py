@@ -240,7 +240,7 @@ def test_the_table() -> None:
         ]
     ).splitlines()
     assert lines[:4] == [
-        "|  | rung | 5.10 | 6\\|1 |",
+        "|  | probe type | 5.10 | 6\\|1 |",
         "| --- | --- | --- | --- |",
         "| accept | kprobe | pass (2)[^1] | limitation[^2] |",
         "| accept | fentry | limitation[^2] | **FAIL**[^3] |",
@@ -253,7 +253,7 @@ def test_the_table() -> None:
             *(("skb TX", rung) for rung in ("fentry", "kprobe", "raw-tracepoint")),
             *(("UDP", rung) for rung in ("fentry", "kprobe", "raw-tracepoint")),
             ("as the tool chooses", "any"),
-            ("skb rungs agree", "any"),
+            ("skb probe types agree", "any"),
             ("attach", "any"),
         ]
     }

@@ -15,7 +15,7 @@ def test_the_table_is_that_of_the_data() -> None:
     assert f"\n{table(ROWS)}\n" in (DOCS / "definitions.md").read_text()
 
 
-# The same for the figure: every kernel and every bar's number is there, in the order drawn.
+# A figure drawn from other data: every kernel and every bar's number is there, in the order drawn.
 def test_the_figure_is_that_of_the_data() -> None:
     texts = re.findall(r"<text [^>]*>([^<]*)</text>", (DOCS / "definitions.svg").read_text())
     expected = []
