@@ -6,14 +6,15 @@
 # make setup         only install what these need
 # make accuracy      let the rungs count the same packets: docs/generated/accuracy.md (root)
 # make definitions   consumed, freed and the script of 2017: docs/generated/definitions.md (root)
+# make commands      write docs/reference/commands.md from the help texts
 # make bench         beside bcc and bpftrace, here and in QEMU: docs/generated/performance.md (root)
 
 PYTHON := .venv/bin/python
 KERNEL := 6.12
 PROBES := $(wildcard locality/probes/*.[ch])
 
-.PHONY: setup demo demo-vm test test-kernel test-kernels unit bench accuracy definitions lint format probes \
-	clean
+.PHONY: setup demo demo-vm test test-kernel test-kernels unit bench accuracy definitions commands lint \
+	format probes clean
 
 demo: setup
 	.venv/bin/locality demo
@@ -57,6 +58,9 @@ bench: setup .venv/.bench-ready
 
 definitions: setup
 	$(PYTHON) -m validation.definitions_page
+
+commands: setup
+	$(PYTHON) -m validation.commands_page
 
 lint: setup
 	.venv/bin/ruff check .

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from urllib.parse import unquote
 
+import click
 import pytest
 
 from locality.accept import columns as accept
+from locality.cli import cli
+from locality.commands.steering_request import Request
 from locality.recording.columns import Column, markdown
 from locality.skb import columns as skb
 from locality.udp import columns as udp
+from validation.commands_page import PAGE as COMMANDS_PAGE
+from validation.commands_page import page as commands_page
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("notebooks/*.md")])
 GENERATED = sorted((DOCS / "generated").glob("*.md"))
 
+README_LINES = 130
 GENERATED_LINES = 170
+
+#: A command in a fenced block: at the start of a line, after a prompt, or behind "remedy: ".
+COMMAND = re.compile(r"^\s*(?:\$ |\w+: |ExecStart=\S*/)?(locality [a-z].*)$", re.MULTILINE)
 
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -64,6 +74,61 @@ def test_the_index_links_to_every_page() -> None:
     assert {page for page in DOCS.rglob("*.md") if page != index} <= linked
 
 
+def parse(line: str) -> None:
+    """Parse a command line as `locality` does, and run nothing.
+
+    Raises:
+        click.UsageError: It would be refused.
+    """
+    words = shlex.split(line, comments=True)[1:]
+    end = next((n for n, word in enumerate(words) if word in {"|", ">", "&&", "&"}), len(words))
+    command: click.Command = cli
+    context: click.Context | None = None
+    name: str | None = "locality"
+    words = words[:end]
+    while isinstance(command, click.Group):
+        context = click.Context(command, info_name=name, parent=context)
+        name, found, words = command.resolve_command(context, words)
+        assert found is not None
+        command = found
+    if {"--help", "-h"} & set(words):
+        return
+    made = command.make_context(name, words, parent=context)
+    if name == "attach-cbpf":
+        Request(**made.params).check()
+
+
+def examples() -> list[tuple[str, str]]:
+    """Each command of the README and the documentation, with its page.
+
+    These are lines of fenced blocks, and inline code that has more than the command's name.
+    """
+    found = []
+    for page in PAGES:
+        if page == COMMANDS_PAGE:  # has patterns, such as [OPTIONS]
+            continue
+        text = page.read_text(encoding="utf-8")
+        blocks = "".join(FENCED.findall(text)).replace("\\\n", " ")
+        lines = COMMAND.findall(blocks)
+        lines += re.findall(r"`(locality [a-z-]+ [^`]+)`", FENCED.sub("", text))
+        found += [(name(page), " ".join(line.split())) for line in lines]
+    return list(dict.fromkeys(found))
+
+
+# Bug: an option is renamed, and the documentation tells readers to type the old one.
+@pytest.mark.parametrize(("page", "line"), examples())
+def test_commands_in_the_documentation_are_accepted(page: str, line: str) -> None:
+    try:
+        parse(line)
+    except click.UsageError as error:
+        pytest.fail(f"{page}: {line}: {error.format_message()}")
+
+
+# Bug: a command or an option is changed, and the list of commands stays as it was.
+def test_the_list_of_commands_is_that_of_the_help() -> None:
+    assert COMMANDS_PAGE.read_text(encoding="utf-8") == commands_page(), "run `make commands`"
+
+
 # Bug: a reader does not know how to measure the figures of a page again.
 @pytest.mark.parametrize("page", GENERATED, ids=name)
 def test_generated_pages_name_their_command(page: Path) -> None:
@@ -76,7 +141,7 @@ def test_generated_pages_name_their_command(page: Path) -> None:
 # Bug: a page grows until nobody reads it.
 @pytest.mark.parametrize(
     ("page", "most"),
-    [(page, GENERATED_LINES) for page in GENERATED],
+    [(ROOT / "README.md", README_LINES), *((page, GENERATED_LINES) for page in GENERATED)],
     ids=lambda value: name(value) if isinstance(value, Path) else str(value),
 )
 def test_pages_are_short(page: Path, most: int) -> None:
