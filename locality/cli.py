@@ -53,8 +53,8 @@ COMMANDS = {
 def cli(context: click.Context) -> None:
     """Does Linux handle a packet on the CPU that received it?
 
-    Measure it (accept, skb, udp), change it (attach-cbpf), see both on a real server (demo), keep
-    what was measured (--record) and prove it (report).
+    Measure it (accept, skb, udp), explain it (explain, groups, doctor), change it (attach-cbpf,
+    spread), and compare before and after (--record, report). Try it out with demo.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

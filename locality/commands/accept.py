@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from locality.commands.options import (
-    AT_LEAST_ONE,
+    Range,
     comm_option,
+    count_option,
     engine_option,
     pids_option,
     ports_option,
@@ -21,19 +22,23 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@comm_option(help="Only threads with this name, or of a process with it (15 bytes count).")
-@pids_option(help="Only this process; repeatable.")
-@ports_option(help="Only this local port; repeatable.")
-@click.option("--cpu", type=click.IntRange(min=0), help="Only accept() calls on this CPU.")
-@click.option("--family", type=click.Choice(["4", "6"]), help="Only this IP version.")
-@click.option("--count", type=AT_LEAST_ONE, metavar="N", help="End after N connections.")
+@comm_option(
+    help="Show only threads of this name, or of a process of this name. The first 15 bytes count."
+)
+@pids_option(help="Show only this process. Repeatable.")
+@ports_option(help="Show only this local port. Repeatable.")
+@click.option(
+    "--cpu", type=Range(min=0), metavar="CPU", help="Show only accept() calls on this CPU."
+)
+@click.option("--family", type=click.Choice(["4", "6"]), help="Show only this IP version.")
+@count_option(help="Stop after N connections.  [default: no limit]")
 @click.option(
     "--ring",
-    type=click.IntRange(4, 1 << 20),
+    type=Range(4, 1 << 20),
     metavar="KIB",
     default=4096,
     show_default=True,
-    help="Size of the buffer between kernel and reader.",
+    help="Set the size of the buffer between kernel and reader, in KiB.",
 )
 @engine_option
 @tracing_options(ACCEPT.outputs)
@@ -49,7 +54,10 @@ def accept(
     engine: str,
     traced: Traced,
 ) -> None:
-    """Show for each accepted connection the CPU of the call and the CPU that received."""
+    """Show which CPU accepts and which CPU receives a connection.
+
+    Prints a line for each accepted connection, and a summary at the end. Ctrl-C ends it.
+    """
     from locality.accept.source import AcceptSource, Filter
     from locality.commands.measure import Subject, check_shown, measure
     from locality.commands.output import check_who

@@ -11,46 +11,94 @@ from locality.commands.steering_request import CBPF, INCOMING_CPU, PAYLOAD, Requ
 
 
 @click.command("attach-cbpf")
-@click.option("--port", type=PORT, help="Every group on this port, instead of --pid and --fd.")
+@click.option(
+    "--port",
+    type=PORT,
+    metavar="PORT",
+    help="Steer every group on this port. Or name one socket by --pid and --fd.",
+)
 @click.option(
     "--comm",
     metavar="NAME",
-    help="With --port: groups of a process with this name, or with a thread of it.",
+    help="With --port: only groups of a process of this name, or with a thread of this name.",
 )
-@click.option("--proto", type=click.Choice(["tcp", "udp"]), help="With --port: only these groups.")
-@click.option("--netns", type=AT_LEAST_ONE, metavar="INODE", help="With --port: only there.")
-@click.option("--pid", type=int, help="Process that owns the socket; narrows --port.")
-@click.option("--fd", type=int, help="The socket there; any member of the group.")
-@click.option("--group", type=int, metavar="N", help="Size of the group: worker = X % N.")
+@click.option(
+    "--proto", type=click.Choice(["tcp", "udp"]), help="With --port: only groups of this protocol."
+)
+@click.option(
+    "--netns",
+    type=AT_LEAST_ONE,
+    metavar="INODE",
+    help="With --port: only groups in this network namespace; 'locality groups' shows the number.",
+)
+@click.option(
+    "--pid",
+    type=int,
+    metavar="PID",
+    help="Name the process that holds the socket of --fd. With --port: only its groups.",
+)
+@click.option(
+    "--fd",
+    type=int,
+    metavar="FD",
+    help="With --pid: name the file descriptor of any socket of the group.",
+)
+@click.option(
+    "--group", type=int, metavar="N", help="Set the size of the group: the index is X % N."
+)
 @click.option(
     "--program",
     type=click.Choice(["cpu", "random", "queue", "rxhash", PAYLOAD]),
-    help="What X is; payload: control traffic to index 0, the rest to others.  [default: cpu]",
+    help="Choose X: the CPU that processes the packet, a random number, the RX queue, or the flow "
+    "hash. payload sends control traffic to index 0 and the rest to the other sockets.  "
+    "[default: cpu]",
 )
 @payload_options
 @click.option(
-    "--map", "map_", metavar="auto|CPU:INDEX,…", help="A table; auto: to the nearest worker."
+    "--map",
+    "map_",
+    metavar="auto|CPU:INDEX,...",
+    help="Attach a table from CPU to index. auto makes one that leads to the nearest worker.  "
+    "[default with --port: auto]",
 )
-@click.option("--rx-cpus", type=CPU_LIST, help="For auto: who receives.  [default: measured]")
+@click.option(
+    "--rx-cpus",
+    type=CPU_LIST,
+    help="With --map auto: name the CPUs that receive packets, such as 0-3,8.  [default: measured]",
+)
 @click.option(
     "--with",
     "means",
     type=click.Choice([CBPF, INCOMING_CPU]),
     default=CBPF,
     show_default=True,
-    help="A program, or SO_INCOMING_CPU on each listener.",
+    help="Choose the means: a classic BPF program, or SO_INCOMING_CPU on each listener.",
 )
-@click.option("--verify", type=SECONDS, metavar="S", help="Measure S seconds before and after.")
-@click.option("--follow", is_flag=True, help="With --port: stay, and attach again when needed.")
-@click.option("--detach-on-exit", is_flag=True, help="With --follow: take it away at the end.")
-@click.option("--detach", is_flag=True, help="Take away what --with names.")
-@click.option("--dry-run", is_flag=True, help="Show the program and its answers; change nothing.")
-@click.option("--force", is_flag=True, help="Attach also what would be refused.")
+@click.option("--verify", type=SECONDS, help="Measure for this time before and after, and compare.")
+@click.option(
+    "--follow",
+    is_flag=True,
+    help="With --port: keep running, and attach again when the server restarts or reloads.",
+)
+@click.option(
+    "--detach-on-exit", is_flag=True, help="With --follow: detach the program at the end."
+)
+@click.option(
+    "--detach",
+    is_flag=True,
+    help="Detach the program, or clear SO_INCOMING_CPU if --with incoming-cpu is given.",
+)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Print the program and its answer for each CPU, and change nothing.",
+)
+@click.option("--force", is_flag=True, help="Attach even if a check refuses it.")
 def attach_cbpf(**options: Any) -> None:  # noqa: ANN401 - Request names each and its type
-    """Choose the worker of a SO_REUSEPORT group by the CPU that received the packet.
+    """Choose the worker of a group by the CPU that receives.
 
-    Works on a running process, and tells what it would do before it acts. Exit status 3:
-    --verify saw no improvement.
+    Attaches a classic BPF program to the SO_REUSEPORT group of a running server, and says what
+    the program does. Exit code 3: --verify showed no improvement.
     """
     from locality.commands.steer import steer
 

@@ -10,9 +10,13 @@ from locality.commands.output import show
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(*, as_json: bool) -> None:
-    """Show what this kernel allows: the rung each measurement takes, and why not others."""
+    """Show which measurements and probe types this kernel allows.
+
+    Loads and attaches each probe type (rung) for a moment. Exit code 1: accept or skb cannot be
+    measured.
+    """
     from locality.check import attempts, check_json, check_lines, engines
     from locality.machine.capabilities import held as capabilities_held
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from locality.commands.options import OUTPUT, SECONDS, WRITABLE, force_option
+from locality.commands.options import OUTPUT, SECONDS, WRITABLE, Range, force_option
 from locality.commands.output import show, tell
 from locality.errors import LocalityError
 
@@ -17,24 +17,37 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--seconds", type=SECONDS, default=3.0, show_default=True, help="For each phase.")
 @click.option(
-    "--workers", type=click.IntRange(2, 64), default=4, show_default=True, help="At most so many."
+    "--seconds",
+    type=SECONDS,
+    default=3.0,
+    show_default=True,
+    help="Measure each phase for this time.",
 )
-@click.option("--svg", type=WRITABLE, help="Write what was printed as a picture, too.")
+@click.option(
+    "--workers",
+    type=Range(2, 64),
+    metavar="N",
+    default=4,
+    show_default=True,
+    help="Start at most N nginx workers.",
+)
+@click.option("--svg", type=WRITABLE, help="Save what was printed as SVG.")
 @click.option(
     "--record",
     type=OUTPUT,
     metavar="DIR",
-    help="Record: PHASE.arrows and PHASE.skb.arrows in DIR.",
+    help="Write recordings of each phase to DIR: PHASE.arrows and PHASE.skb.arrows.",
 )
-@force_option
+@force_option(help="Replace recordings that DIR already has.")
 def demo(
     *, seconds: float, workers: int, svg: Path | None, record: Path | None, force: bool
 ) -> None:
-    """Repeat the experiment of 2017: nginx in namespaces, before and after attach-cbpf.
+    """Repeat the nginx experiment of 2017 in namespaces.
 
-    Where it cannot run, say what is missing and show a recording of it.
+    Measures accepts and packets of a real nginx under load, before and after attach-cbpf, and in
+    three wrong setups. If it cannot run here, it says what is missing and shows a recording. Exit
+    code 3: a phase did not show the expected share.
     """
     from rich.console import Console
 

@@ -21,17 +21,20 @@ EXIT_COSTS = 3
 
 
 @click.command()
-@click.option("--dev", metavar="IF", help="Only this network device.")
-@ports_option(help="Only this port; repeatable.")
-@click.option("--fix", is_flag=True, help="Print the plan: what would be changed, and how back.")
-@click.option("--yes", is_flag=True, help="With --fix: do it, and write an undo file.")
+@click.option("--dev", metavar="IF", help="Check only this network device.")
+@ports_option(help="Check only groups on this port. Repeatable.")
+@click.option(
+    "--fix", is_flag=True, help="Print what would be changed and how to revert it. Change nothing."
+)
+@click.option("--yes", is_flag=True, help="With --fix: carry out the plan, and write an undo file.")
 @click.option(
     "--undo-file",
     type=OUTPUT,
     metavar="FILE",
-    help="With --fix --yes: a new file.  [default: locality-undo-TIME.json]",
+    help="With --fix --yes: write the undo file here; it must not exist.  "
+    "[default: locality-undo-TIME.json]",
 )
-@json_options(help_="json: with everything that was read.")
+@json_options(help_="Choose the output format. json includes everything that was read.")
 def doctor(
     *,
     dev: str | None,
@@ -41,11 +44,11 @@ def doctor(
     undo_file: Path | None,
     format_: str,
 ) -> None:
-    """Find what costs locality here, with the command that fixes it and the one that undoes it.
+    """Find settings that cost locality, and fix them.
 
-    Looks at the network devices of this network namespace and its reuseport groups. What
-    cannot be read is shown with a question mark. Exit status: 0, or 3 if something costs
-    locality.
+    Checks the network devices of this network namespace and its SO_REUSEPORT groups. Each finding
+    comes with the command that fixes it and the command that reverts the fix. Settings that
+    cannot be read are marked "?". Exit code 3: something costs locality.
     """
     if yes and not fix:
         raise click.UsageError("--yes goes with --fix")
@@ -97,7 +100,10 @@ def _apply(undo_file: Path | None, diagnosis: Diagnosis) -> None:
 @click.command()
 @click.argument("file", type=READABLE)
 def undo(*, file: Path) -> None:
-    """Put back what doctor --fix or explain --apply changed, as FILE, its undo file, says."""
+    """Revert what doctor --fix or explain --apply changed.
+
+    FILE is the undo file that the command wrote.
+    """
     put_back_from(file)
 
 

@@ -20,24 +20,45 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--port", type=PORT, help="The server's port.")
+@click.option("--port", type=PORT, metavar="PORT", help="Examine the server on this port.")
 @click.option(
     "--proto",
     type=click.Choice(["tcp", "udp"]),
-    help="For a port that TCP and UDP sockets share.  [default: the busier one]",
+    help="Examine this protocol, if TCP and UDP sockets share the port.  [default: the busier one]",
 )
-@click.option("--netns", type=AT_LEAST_ONE, metavar="INODE", help="Its network namespace.")
 @click.option(
-    "--duration", type=SECONDS, default=3.0, show_default=True, metavar="S", help="How long."
+    "--netns",
+    type=AT_LEAST_ONE,
+    metavar="INODE",
+    help="Name the network namespace of the server; 'locality groups' shows the number.",
 )
-@click.option("--apply", "apply_", is_flag=True, help="Do the best of it, and measure again.")
-@click.option("--undo-file", type=OUTPUT, metavar="FILE", help="With --apply: a new file.")
+@click.option(
+    "--duration",
+    type=SECONDS,
+    default=3.0,
+    show_default=True,
+    help="Measure for this time, and with --apply as long again afterwards.",
+)
+@click.option(
+    "--apply",
+    "apply_",
+    is_flag=True,
+    help="Carry out the best remedy that can be reverted, and measure again.",
+)
+@click.option(
+    "--undo-file",
+    type=OUTPUT,
+    metavar="FILE",
+    help="With --apply: write the undo file here; it must not exist.  "
+    "[default: locality-undo-TIME.json]",
+)
 @click.option(
     "--undo",
     is_flag=False,
     flag_value="",
     metavar="[FILE]",
-    help="Put back what FILE says; with --apply: afterwards.",
+    help="Revert the changes recorded in FILE. Without FILE, with --apply: revert the change after "
+    "measuring.",
 )
 @json_options()
 def explain(  # noqa: C901 - wires
@@ -51,12 +72,11 @@ def explain(  # noqa: C901 - wires
     undo: str | None,
     format_: str,
 ) -> None:
-    """Say why connections or datagrams are not local, and what to do about it.
+    """Explain why connections or datagrams are not local.
 
     A connection is local if it is accepted on the CPU that received it, a datagram if it is read
-    there. All that are not get a cause, each cause the command that puts it right and the share
-    that this predicts. --apply does the best of what can be taken back, and shows
-    what it predicted and what was measured. Exit status 3: it did not improve.
+    there. All others get a cause. Each cause comes with a command that fixes it, and the share
+    that this command should lead to. Exit code 3: --apply improved nothing.
     """
     if undo:
         if port is not None or apply_:

@@ -9,19 +9,18 @@ from locality.commands.output import check_who, show, tell
 
 
 @click.command()
-@ports_option(help="Only this port; repeatable.")
-@pids_option(help="Only sockets it holds; repeatable.")
-@comm_option(help="Only sockets held by a process with this name, or with a thread of it.")
+@ports_option(help="Show only groups on this port. Repeatable.")
+@pids_option(help="Show only sockets that this process holds. Repeatable.")
+@comm_option(help="Show only sockets of a process of this name, or with a thread of this name.")
 @click.option(
     "--look",
-    type=Number(min=0, max=3600),
-    metavar="S",
+    type=Number(min=0, max=3600, unit="seconds"),
     default=0.25,
     show_default=True,
-    help="Look S seconds by probe for the threads that /proc does not show; 0: do not.",
+    help="Look for this time, by a probe, for workers that /proc does not show. 0: no probe.",
 )
 @click.option("--alone", is_flag=True, help="Also show sockets without SO_REUSEPORT.")
-@json_options("table", help_="json: an object a group.")
+@json_options("table", help_="Choose the output format. json prints an object for each group.")
 def groups(
     *,
     ports: tuple[int, ...],
@@ -31,10 +30,11 @@ def groups(
     alone: bool,
     format_: str,
 ) -> None:
-    """Show every SO_REUSEPORT group: its sockets in order, who serves them, its program.
+    """Show SO_REUSEPORT groups: sockets, workers and program.
 
-    In all network namespaces in which a process lives. A worker is a thread that was seen to
-    wait for a socket, to accept on it or to read from it; where none was seen, it is "?".
+    Shows the groups of all network namespaces in which a process lives, with their sockets in
+    order. A worker is a thread that waits for the socket, accepts on it or reads from it. If no
+    such thread was found, the worker is "?".
     """
     from locality.machine import topology
     from locality.reuseport.survey import survey

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from locality.commands.demo import demo
-from locality.commands.options import OUTPUT, SECONDS, json_options
+from locality.commands.options import OUTPUT, SECONDS, Range, json_options
 from locality.commands.output import show, tell
 
 if TYPE_CHECKING:
@@ -31,7 +31,10 @@ def _in_a_directory(
 
 @click.group()
 def lab() -> None:
-    """Experiments in network namespaces of their own: nothing outside them changes."""
+    """Run experiments in network namespaces of their own.
+
+    Nothing outside these namespaces changes.
+    """
 
 
 lab.add_command(demo)
@@ -43,53 +46,56 @@ lab.add_command(demo)
     type=SECONDS,
     default=0.4,
     show_default=True,
-    metavar="S",
-    help="For each case, in each round.",
+    help="Measure each case for this time in each round.",
 )
 @click.option(
     "--rounds",
-    type=click.IntRange(1, 1000),
+    type=Range(1, 1000),
+    metavar="N",
     default=3,
     show_default=True,
-    help="How often each case is measured; the median counts.",
+    help="Measure each case N times, and take the median.",
 )
 @click.option(
     "--size",
     "sizes",
-    type=click.IntRange(SMALLEST, LARGEST),
+    type=Range(SMALLEST, LARGEST),
     multiple=True,
     default=(1500,),
     show_default=True,
-    help="Bytes of the IP packets; repeatable.",
+    metavar="BYTES",
+    help="Send IP packets of this size. Repeatable.",
 )
 @click.option(
     "--flows",
     type=click.Choice(["many", "one", "both"]),
     default="both",
     show_default=True,
-    help="How many 4-tuples.",
+    help="Send many 4-tuples, one, or both in turn.",
 )
 @click.option(
     "--steering",
     "steerings",
     type=click.Choice(["hash", "cpu", "random", "spread"]),
     multiple=True,
-    help="Only this one; repeatable.",
+    help="Measure only this steering. Repeatable.  [default: all]",
 )
 @click.option(
     "--workers",
-    type=click.IntRange(1, 256),
+    type=Range(1, 256),
     multiple=True,
     metavar="N",
-    help="So many sockets; repeatable. Default: 1 to the number of CPUs.",
+    help="Measure with N sockets. Repeatable.  [default: 1 to the number of CPUs]",
 )
 @click.option(
     "--senders",
-    type=click.IntRange(1, 64),
+    type=Range(1, 64),
     metavar="N",
-    help="Processes that send. Default: one for two CPUs.",
+    help="Start N sending processes.  [default: half the number of CPUs]",
 )
-@click.option("--flood", is_flag=True, help="Send as fast as possible, whatever is lost.")
+@click.option(
+    "--flood", is_flag=True, help="Send as fast as possible, even if most datagrams are dropped."
+)
 @click.option(
     "--figure",
     type=OUTPUT,
@@ -97,15 +103,15 @@ lab.add_command(demo)
     show_default=True,
     metavar="FILE",
     callback=_in_a_directory,
-    help="Where to draw throughput over sockets; .svg or .png.",
+    help="Draw throughput over sockets to this file, .svg or .png.",
 )
-@click.option("--no-figure", is_flag=True, help="Draw nothing.")
+@click.option("--no-figure", is_flag=True, help="Draw no figure.")
 @click.option(
     *("-o", "--output"),
     type=OUTPUT,
     metavar="FILE",
     callback=_in_a_directory,
-    help="Keep the results as JSON.",
+    help="Write the results to this file as JSON.",
 )
 @json_options()
 def udp(
@@ -123,9 +129,10 @@ def udp(
     output: Path | None,
     format_: str,
 ) -> None:
-    """Measure how a UDP forwarder scales from one socket to one a CPU, steered in four ways.
+    """Measure how a UDP forwarder scales over sockets.
 
-    Then hold a control session with its group, and show which sockets its packets reach.
+    Measures 1 to as many sockets as there are CPUs, with four ways to choose the socket. Then
+    sends keep-alives of a control session to the group, and shows which sockets they reach.
     """
     from rich.console import Console
 

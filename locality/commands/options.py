@@ -14,8 +14,28 @@ import click
 C = TypeVar("C", bound=Callable[..., Any])
 
 
+class Range(click.IntRange):
+    """A whole number in a range, which help texts and errors describe in words."""
+
+    def _describe_range(self) -> str:
+        return _in_words(self.min, self.max)
+
+
 class Number(click.FloatRange):
-    """A number in a range; not nan, which compares false with both ends."""
+    """A finite number in a range, which help texts and errors describe in words.
+
+    Args:
+        min: The smallest one.
+        max: The largest one.
+        unit: What the number counts; help texts show it in place of the value.
+    """
+
+    def __init__(self, min: float, max: float, unit: str) -> None:  # noqa: A002 - as in click
+        super().__init__(min, max)
+        self.name = unit
+
+    def _describe_range(self) -> str:
+        return _in_words(self.min, self.max)
 
     def convert(
         self,
@@ -23,11 +43,18 @@ class Number(click.FloatRange):
         param: click.Parameter | None,
         ctx: click.Context | None,
     ) -> float:
-        """Refuse what compares false with every limit."""
-        number: float = super().convert(value, param, ctx)
-        if math.isnan(number):
-            self.fail("nan is no number", param, ctx)
-        return number
+        """Refuse nan, which compares false with both ends, and infinity."""
+        number: float = click.FLOAT.convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        inside: float = super().convert(value, param, ctx)
+        return inside
+
+
+def _in_words(low: float | None, high: float | None) -> str:
+    if high is None:
+        return f"{low:.10g} or more"
+    return f"{low:.10g} to {high:.10g}"
 
 
 class CpuList(click.ParamType[frozenset[int]]):
@@ -75,10 +102,10 @@ class Byte(click.ParamType[int]):
 
 
 #: A time one can wait for: not zero, not negative, not infinite.
-SECONDS = Number(min=0.01, max=1e9)
-SPEED = Number(min=0, max=1e6)
-AT_LEAST_ONE = click.IntRange(min=1)
-PORT = click.IntRange(0, 65535)
+SECONDS = Number(min=0.01, max=1e9, unit="seconds")
+SPEED = Number(min=0, max=1e6, unit="factor")
+AT_LEAST_ONE = Range(min=1)
+PORT = Range(0, 65535)
 CPU_LIST = CpuList()
 BYTE = Byte()
 WRITABLE = click.Path(dir_okay=False, writable=True, path_type=Path)
@@ -96,9 +123,11 @@ def _with(*options: Callable[[C], C]) -> Callable[[C], C]:
     return add
 
 
-#: Whom to look at; each command says of what.
-ports_option = partial(click.option, "--port", "ports", type=PORT, multiple=True)
-pids_option = partial(click.option, "--pid", "pids", type=AT_LEAST_ONE, multiple=True)
+#: Which ports, processes and threads to look at; each command has its own help text.
+ports_option = partial(click.option, "--port", "ports", type=PORT, metavar="PORT", multiple=True)
+pids_option = partial(
+    click.option, "--pid", "pids", type=AT_LEAST_ONE, metavar="PID", multiple=True
+)
 comm_option = partial(click.option, "--comm", metavar="NAME")
 
 
@@ -157,7 +186,9 @@ def shown_options(outputs: Collection[str]) -> Callable[[C], C]:
             return command(*args, shown=Shown(format_, live, svg), **rest)
 
         formats = [
-            click.option(f"--{name}", "format_", flag_value=name, help=f"Same as --format {name}.")
+            click.option(
+                f"--{name}", "format_", flag_value=name, help=f"Short for --format {name}."
+            )
             for name in ("json", "csv")
         ]
         choice = click.option(
@@ -166,19 +197,20 @@ def shown_options(outputs: Collection[str]) -> Callable[[C], C]:
             type=click.Choice(list(outputs)),
             default="text",
             show_default=True,
-            help="classic: the lines of the 2017 scripts." if "classic" in outputs else None,
+            help="Choose the output format."
+            + " classic prints the lines of the 2017 scripts." * ("classic" in outputs),
         )
         return cast("C", _with(*live_options, *formats, choice)(call))
 
     return add
 
 
-def json_options(text: str = "text", help_: str | None = None) -> Callable[[C], C]:
+def json_options(text: str = "text", help_: str = "Choose the output format.") -> Callable[[C], C]:
     """How to print, where there is nothing but text and JSON.
 
     Args:
         text: What the readable format is called.
-        help_: What JSON has.
+        help_: The help text of --format.
     """
     return _with(
         click.option(
@@ -189,17 +221,26 @@ def json_options(text: str = "text", help_: str | None = None) -> Callable[[C], 
             show_default=True,
             help=help_,
         ),
-        click.option("--json", "format_", flag_value="json", help="Same as --format json."),
+        click.option("--json", "format_", flag_value="json", help="Short for --format json."),
     )
 
 
 #: How to draw.
 live_options = (
-    click.option("--svg", type=WRITABLE, help="With --live: keep its last picture."),
-    click.option("--live", is_flag=True, help="Draw what happens now, on the whole terminal."),
+    click.option("--svg", type=WRITABLE, help="With --live: save the last picture as SVG."),
+    click.option("--live", is_flag=True, help="Draw a dashboard on the whole terminal."),
 )
 
-force_option = click.option("--force", is_flag=True, help="Replace a file of that name.")
+#: Replace files; each command says which.
+force_option = partial(click.option, "--force", is_flag=True)
+
+duration_option = click.option(
+    "--duration", type=SECONDS, help="Stop after this time.  [default: no limit]"
+)
+interval_option = click.option(
+    "--interval", type=SECONDS, default=1.0, show_default=True, help="Set the time between reports."
+)
+count_option = partial(click.option, "--count", type=AT_LEAST_ONE, metavar="N")
 
 
 def tracing_options(outputs: Collection[str]) -> Callable[[C], C]:
@@ -225,21 +266,25 @@ def tracing_options(outputs: Collection[str]) -> Callable[[C], C]:
             return command(*args, traced=traced, **rest)
 
         options = _with(
-            force_option,
+            force_option(help="Replace the file of --record if it exists."),
             click.option(
-                "--record", type=OUTPUT, metavar="FILE", help="Record; see locality info."
+                "--record",
+                type=OUTPUT,
+                metavar="FILE",
+                help="Also write a recording, for info, replay, export and report.",
             ),
             shown_options(outputs),
             click.option(
                 "--rung",
                 envvar="LOCALITY_RUNG",
                 metavar="NAME",
-                help="Kind of probe to use; see locality check. Default: the best allowed.",
+                help="Use this probe type (rung) or fail; 'locality check' lists them.  "
+                "[default: the first that works]",
             ),
             click.option(
-                "--ready-file", type=WRITABLE, help="Written once every probe is attached."
+                "--ready-file", type=WRITABLE, help="Write this file once every probe is attached."
             ),
-            click.option("--duration", type=SECONDS, metavar="S", help="End after S seconds."),
+            duration_option,
         )
         return cast("C", options(call))
 
@@ -252,8 +297,8 @@ engine_option = click.option(
     default="auto",
     show_default=True,
     envvar="LOCALITY_ENGINE",
-    help="What fits the probes to this kernel. core: its BTF; bcc: its headers, where there is no "
-    "BTF.",
+    help="Choose how the probes are adapted to this kernel: core by its BTF, bcc by compiling "
+    "them against its headers.",
 )
 
 #: What control traffic is, for a program that looks into the payload.
@@ -261,14 +306,22 @@ payload_options = _with(
     click.option(
         "--others",
         type=click.Choice(["random", "cpu", "hash"]),
-        help="How the rest is spread; hash: over index 0 too.  [default: random]",
+        help="With --program payload: choose how other traffic is spread over index 1 and up. "
+        "hash also uses index 0.  [default: random]",
     ),
-    click.option("--value", type=BYTE, help="… is this."),
-    click.option("--mask", type=BYTE, help="… under this mask  [default: 0xff]"),
+    click.option(
+        "--value",
+        type=BYTE,
+        help="With --program payload: the value that the masked byte must have.",
+    ),
+    click.option(
+        "--mask", type=BYTE, help="With --program payload: a mask for that byte.  [default: 0xff]"
+    ),
     click.option(
         "--payload-offset",
-        type=click.IntRange(min=0),
+        type=Range(min=0),
         metavar="N",
-        help="Control traffic is what has a byte N of its UDP payload that",
+        help="With --program payload: the offset of the byte that marks control traffic. 0 is the "
+        "first byte after the UDP header.",
     ),
 )

@@ -25,9 +25,9 @@ SLOWEST = 0.001
 
 @click.command()
 @click.argument("recording", type=READABLE)
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(*, recording: Path, as_json: bool) -> None:
-    """Show what a recording is: where, when and how it was made, and how it ended."""
+    """Show how a recording was made, and how it ended."""
     from locality.recording.info import Info
     from locality.recording.reader import Reader
 
@@ -43,13 +43,14 @@ def info(*, recording: Path, as_json: bool) -> None:
     "--format",
     "format_",
     type=click.Choice(["csv", "json", "parquet"]),
-    help="With OUT -: what to write.  [default: csv]",
+    help="With - for OUT: choose the format.  [default: csv]",
 )
-@force_option
+@force_option(help="Replace OUT if it exists.")
 def export(*, recording: Path, out: Path, format_: str | None, force: bool) -> None:
-    """Turn a recording into OUT: .parquet, .csv or .json (an object a line).
+    """Convert a recording to Parquet, CSV or JSON.
 
-    With - for OUT it goes to standard output.
+    The suffix of OUT is the format: .parquet, .csv, or .json (one object a line). With - for OUT
+    it goes to standard output.
     """
     from locality.recording.export import export as write
     from locality.recording.export import export_to
@@ -69,13 +70,17 @@ def export(*, recording: Path, out: Path, format_: str | None, force: bool) -> N
     type=SPEED,
     default=1.0,
     show_default=True,
-    metavar="X",
-    help="How many times faster than it was; 0 does not wait at all.",
+    help="Replay this many times as fast as it was recorded. 0: without waiting.",
 )
-@click.option("--matrix", is_flag=True, help="Packets: add them by alloc CPU and consume CPU.")
+@click.option(
+    "--matrix",
+    is_flag=True,
+    help="For a recording of packets: add a matrix, the CPU that allocated against the CPU that "
+    "consumed.",
+)
 @shown_options(OUTPUTS)
 def replay(*, recording: Path, speed: float, matrix: bool, shown: Shown) -> None:
-    """Show a recording as it was seen when it was made."""
+    """Print a recording as the measurement printed it."""
     from locality.commands.measure import check_shown, output
     from locality.dashboard.screen import Header
     from locality.recording.reader import Reader
@@ -118,18 +123,23 @@ def replay(*, recording: Path, speed: float, matrix: bool, shown: Shown) -> None
     "out",
     type=OUTPUT,
     required=True,
-    help="The page to write; - is standard output.",
+    metavar="FILE",
+    help="Write the page to FILE. - is standard output.",
 )
 @click.option(
-    "--format", "format_", type=click.Choice(["html", "md"]), help="Default: as the page is called."
+    "--format",
+    "format_",
+    type=click.Choice(["html", "md"]),
+    metavar="[html|md]",
+    help="Choose the format.  [default: from the output file's suffix]",
 )
 @click.option(
     "--figures",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Write the figures there, too: PNG and SVG.",
+    help="Also write the figures to DIR, as PNG and SVG.",
 )
-@force_option
+@force_option(help="Replace files that exist.")
 def report(
     *,
     recordings: tuple[Path, ...],
@@ -138,10 +148,11 @@ def report(
     figures: Path | None,
     force: bool,
 ) -> None:
-    """Write a page about one recording, or about before and after.
+    """Write a page about recordings, or compare before and after.
 
-    Which are before and which after is told by what they were labelled (the demo does that) or
-    are called; else the first half is before. Several a side are compared as repeated runs.
+    Recordings are sorted into before and after by their labels (demo writes some), by their
+    names, or else by their order: the first half is before. Several on a side are compared as
+    repeated runs.
     """
     from locality.report import write_report
 

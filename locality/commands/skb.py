@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from locality.commands.options import AT_LEAST_ONE, SECONDS, engine_option, tracing_options
+from locality.commands.options import (
+    count_option,
+    engine_option,
+    interval_option,
+    tracing_options,
+)
 from locality.kinds import SKB
 
 if TYPE_CHECKING:
@@ -14,13 +19,20 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--interval", type=SECONDS, default=1.0, show_default=True, metavar="S")
-@click.option("--count", type=AT_LEAST_ONE, metavar="N", help="End after N intervals.")
-@click.option("--matrix", is_flag=True, help="Add the packets by alloc CPU and consume CPU.")
+@interval_option
+@count_option(help="Stop after N intervals.  [default: no limit]")
+@click.option(
+    "--matrix",
+    is_flag=True,
+    help="Add a matrix of packets: the CPU that allocated against the CPU that consumed.",
+)
 @engine_option
 @tracing_options(SKB.outputs)
 def skb(*, interval: float, count: int | None, matrix: bool, engine: str, traced: Traced) -> None:
-    """Show the share of packets consumed on the CPU that allocated them."""
+    """Show the share of packets consumed on the allocating CPU.
+
+    Counts all packets of this machine, and prints a line for each interval. Ctrl-C ends it.
+    """
     from locality.commands.measure import Subject, check_shown, measure
     from locality.machine import topology
     from locality.skb.source import SkbSource

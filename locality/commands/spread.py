@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from locality.commands.options import SECONDS, WRITABLE, json_options
+from locality.commands.options import (
+    WRITABLE,
+    Range,
+    duration_option,
+    interval_option,
+    json_options,
+)
 from locality.commands.output import end, tell
 from locality.errors import LocalityError
 
@@ -24,26 +30,30 @@ WARNING = (
 
 
 @click.command()
-@click.option("--dev", "interface", required=True, metavar="IF", help="Where they arrive.")
+@click.option(
+    "--dev", "interface", required=True, metavar="IF", help="Attach the program to this interface."
+)
 @click.option(
     "--port",
     "ports",
-    type=click.IntRange(1, 65535),
+    type=Range(1, 65535),
     required=True,
     multiple=True,
-    help="Destination port of the datagrams to spread; repeatable.",
+    metavar="PORT",
+    help="Spread datagrams to this destination port. Repeatable.",
 )
 @click.option(
     "--mode",
     type=click.Choice(["auto", "native", "generic"]),
     default="auto",
     show_default=True,
-    help="Native: in the driver. Auto: there if it allows it.",
+    help="Choose where XDP runs: native in the driver, generic in the network stack, auto in the "
+    "driver if it allows it.",
 )
-@click.option("--interval", type=SECONDS, default=1.0, show_default=True, metavar="S")
-@click.option("--duration", type=SECONDS, metavar="S", help="End after S seconds.")
-@json_options(help_="json: an object an interval.")
-@click.option("--ready-file", type=WRITABLE, help="Written once the program is attached.")
+@interval_option
+@duration_option
+@json_options(help_="Choose the output format. json prints an object for each interval.")
+@click.option("--ready-file", type=WRITABLE, help="Write this file once the program is attached.")
 def spread(
     *,
     interface: str,
@@ -54,10 +64,11 @@ def spread(
     format_: str,
     ready_file: Path | None,
 ) -> None:
-    """Give the UDP datagrams to a port a random source port, as an XDP program does it.
+    """Spread one UDP flow: give datagrams random source ports.
 
-    A flow of one 4-tuple then reaches all sockets of a SO_REUSEPORT group. Ends, and takes the
-    program away, with Ctrl-C or with this process.
+    An XDP program changes the source port of each datagram, so that the datagrams of one 4-tuple
+    reach all sockets of a SO_REUSEPORT group. The receiver no longer sees the true port. The
+    program is removed when this command ends, for instance by Ctrl-C.
     """
     from locality.bpf.xdp import Mode
     from locality.machine import topology

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from locality.commands.options import (
-    AT_LEAST_ONE,
-    SECONDS,
+    Range,
     comm_option,
+    count_option,
+    interval_option,
     pids_option,
     ports_option,
     tracing_options,
@@ -21,18 +22,18 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@ports_option(help="Only this local port; repeatable.")
-@pids_option(help="Only readers of this process; repeatable.")
-@comm_option(help="Only reading threads with this name, or of a process with it.")
-@click.option("--interval", type=SECONDS, default=1.0, show_default=True, metavar="S")
-@click.option("--count", type=AT_LEAST_ONE, metavar="N", help="End after N intervals.")
+@ports_option(help="Show only this local port. Repeatable.")
+@pids_option(help="Show only readers of this process. Repeatable.")
+@comm_option(help="Show only reading threads of this name, or of a process of this name.")
+@interval_option
+@count_option(help="Stop after N intervals.  [default: no limit]")
 @click.option(
     "--sample",
-    type=click.IntRange(1, 1 << 20),
+    type=Range(1, 1 << 20),
     metavar="N",
     default=16,
     show_default=True,
-    help="Note the flow of one datagram in N.",
+    help="Sample the flow of one datagram in N, at random.",
 )
 @tracing_options(UDP.outputs)
 def udp(
@@ -45,7 +46,11 @@ def udp(
     sample: int,
     traced: Traced,
 ) -> None:
-    """Show who gets the datagrams: by socket, reading thread, CPU and flow."""
+    """Show which socket, thread and CPU get the datagrams.
+
+    Prints each SO_REUSEPORT group once an interval, and totals with advice at the end. Ctrl-C
+    ends it.
+    """
     from locality.commands.measure import Subject, check_shown, measure
     from locality.commands.output import check_who
     from locality.machine import topology

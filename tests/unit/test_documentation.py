@@ -17,6 +17,7 @@ from locality.recording.columns import Column, markdown
 from locality.skb import columns as skb
 from locality.udp import columns as udp
 from validation.commands_page import PAGE as COMMANDS_PAGE
+from validation.commands_page import commands
 from validation.commands_page import page as commands_page
 
 ROOT = Path(__file__).parents[2]
@@ -127,6 +128,36 @@ def test_commands_in_the_documentation_are_accepted(page: str, line: str) -> Non
 # Bug: a command or an option is changed, and the list of commands stays as it was.
 def test_the_list_of_commands_is_that_of_the_help() -> None:
     assert COMMANDS_PAGE.read_text(encoding="utf-8") == commands_page(), "run `make commands`"
+
+
+HELP_WIDTH = 80
+NARROW = click.Context(
+    cli, info_name="locality", terminal_width=HELP_WIDTH, max_content_width=HELP_WIDTH
+)
+HELPS = {"": cli, **dict(commands(cli, NARROW))}
+
+
+# Bugs: an option without a word on what it does; a command's summary is cut in the list; a line
+# that the terminal breaks.
+@pytest.mark.parametrize("name", HELPS)
+def test_the_help_is_complete_at_80_columns(name: str) -> None:
+    command = HELPS[name]
+    context = click.Context(command, info_name=f"locality {name}".strip(), parent=NARROW)
+    options = [one for one in command.params if isinstance(one, click.Option)]
+    assert [one.name for one in options if not one.help] == []
+    lines = command.get_help(context).splitlines()
+    assert [line for line in lines if len(line) > HELP_WIDTH] == []
+    listed = lines[lines.index("Commands:") :] if "Commands:" in lines else []
+    assert [line for line in listed if "..." in line] == []
+
+
+# Bug: a duration is called S here, SECONDS there and FLOAT RANGE elsewhere.
+def test_durations_are_spelt_in_one_way() -> None:
+    for name, command in HELPS.items():
+        for option in command.params:
+            if isinstance(option, click.Option) and isinstance(option.type, click.FloatRange):
+                shown = option.make_metavar(click.Context(command))
+                assert shown in {"SECONDS", "FACTOR"}, f"{name} {option.name}"
 
 
 # Bug: a reader does not know how to measure the figures of a page again.
