@@ -24,23 +24,26 @@ if TYPE_CHECKING:
 
 #: The columns, in output order: one row a connection.
 COLUMNS = (
-    Column("time", "time", "of the accept; in JSON and CSV UTC in seconds", "time"),
+    Column("time", "time", "when accept() ended, UTC; in seconds in JSON and CSV", "time"),
     Column("cpu", "int32", "CPU that ran accept()", is_cpu=True),
-    Column("rxcpu", "int32", "CPU that received; -1: the stack noted none", least=-1, is_cpu=True),
+    Column("rxcpu", "int32", "CPU that received the packets; -1: not known", least=-1, is_cpu=True),
     Column("pid", "int32", "process that accepted"),
-    Column("tid", "int32", "its thread"),
-    Column("comm", "name", "the thread's name", "name"),
-    Column("listen_fd", "int32", "descriptor of the listening socket; -1: not known", least=-1),
-    Column("fd", "int32", "descriptor of the connection; -1: it got none", least=-1),
+    Column("tid", "int32", "thread that accepted"),
+    Column("comm", "name", "name of the thread", "name"),
+    Column("listen_fd", "int32", "file descriptor of the listener; -1: not known", least=-1),
+    Column("fd", "int32", "file descriptor of the connection; -1: it has none", least=-1),
     Column("family", "uint8", "IP version of the packets: 4 or 6", most=6),
     Column("laddr", "text", "local address", "address"),
     Column("lport", "uint16", "local port"),
-    Column("raddr", "text", "the client's address", "address"),
-    Column("rport", "uint16", "the client's port"),
+    Column("raddr", "text", "address of the client", "address"),
+    Column("rport", "uint16", "port of the client"),
     Column("wait_ns", "int64", "ns in the accept queue; NA: not known", "wait", nullable=True),
     Column("netns", "uint32", "inode number of the network namespace"),
     Column(
-        "distance", "word", "of the two CPUs: cpu, core, llc, node, remote, unknown", "distance"
+        "distance",
+        "word",
+        "distance of the two CPUs: cpu, core, llc, node, remote, unknown",
+        "distance",
     ),
 )
 NAMES = tuple(column.name for column in COLUMNS)

@@ -101,11 +101,11 @@ class View:
         elapsed: Seconds since the start.
         lost: Records the ring had no room for, since the start.
         total: Connections since the start.
-        total_local: The local ones of these.
+        total_local: Local connections since the start.
         rate: Connections/s in the last whole second.
-        local: The local ones of these, in percent; None if there were none.
-        minute: The same for each of the last 60 seconds, oldest first.
-        seconds: Seconds that the following look back; 0 at the very start.
+        local: Percent of the connections of that second that were local; None without any.
+        minute: This percentage for each of the last 60 seconds, oldest first.
+        seconds: How many seconds `cells` and `waits` look back; 0 at the very start.
         cells: Connections by process and CPUs.
         names: Of the processes in `cells`, as the kernel gave them.
         waits: Times in the accept queue, ns.

@@ -69,7 +69,7 @@ def bcc(why: str = "asked for") -> Engine:
 
     require_bcc()
     # bcc attaches by perf events; only a link tells of them.
-    note = "kprobes that are hit in vain are not counted as lost"
+    note = "missed kprobe hits are not counted as lost"
     return Engine("bcc", why, Headers.installed(), BccObject.open, note)
 
 

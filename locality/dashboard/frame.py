@@ -75,7 +75,7 @@ def fit(lines: Iterable[Line], width: int, height: int) -> list[Line]:
 
 
 def in_encoding(lines: Iterable[Line], encoding: str) -> Iterator[Line]:
-    """The same for a terminal that may not know every character."""
+    """Replace characters that the encoding of the terminal does not have."""
     if encoding.lower().startswith("utf"):
         yield from lines
         return

@@ -1,4 +1,4 @@
-"""Findings about groups: what is the same of several groups of a port is said once."""
+"""Findings about groups: if several groups of a port have one, it is reported once."""
 
 from __future__ import annotations
 

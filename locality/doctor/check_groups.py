@@ -40,9 +40,9 @@ def rx_cpus(machine: Machine) -> tuple[int, ...]:
 
 
 def groups(machine: Machine, found: Iterable[FoundGroup]) -> Iterator[Finding | Unread]:
-    """Every group of this network namespace, and every socket without SO_REUSEPORT.
+    """Judge every group, and every socket without SO_REUSEPORT.
 
-    What is the same of several groups of a port is said once.
+    Groups of one port share a finding that they all have.
     """
     pins: dict[int, int] = {}
     everything = list(found)

@@ -29,8 +29,8 @@ class Assigned(NamedTuple):
     """The queues of each interrupt.
 
     Attributes:
-        rx: Interrupt number to the RX queues that it serves; empty where that is in doubt.
-        tx: The same of TX queues.
+        rx: Interrupt number to the RX queues that it serves; empty if that is in doubt.
+        tx: Interrupt number to the TX queues that it serves.
         doubt: Why `rx` is empty.
     """
 

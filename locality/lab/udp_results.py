@@ -34,10 +34,10 @@ BUSY = 0.2
 UDP_NOTES = (
     "size: bytes of the IP packet. kpps and Gbit/s: IP packets read by the workers,",
     "median of the rounds. k per CPU s: thousands read in a second of the workers'",
-    "CPU time, which neighbours change little. sockets: share of each, percent of the",
-    "datagrams that the kernel chose it for. local: received on the CPU of the worker",
-    "that reads. buffer: dropped, the socket's buffer was full; link: dropped before",
-    "a socket was chosen (backlog, ring); both percent of those sent.",
+    "CPU time; other load on the machine changes this little. sockets: percent of the",
+    "datagrams that the kernel gave to each socket. local: received on the CPU of the",
+    "worker that reads. buffer: dropped because the socket's buffer was full; link:",
+    "dropped before a socket was chosen (backlog, ring); both in % of those sent.",
 )
 
 
@@ -114,8 +114,8 @@ def _busy(measured: Sequence[Figures]) -> Iterator[str]:
     waited = sum(figures.waited_seconds for figures in measured)
     if waited > BUSY * (ran + waited):
         yield (
-            f"workers ran for {ran:.1f} s and waited {waited:.1f} s for a CPU that others, or the "
-            "sender,\nhad: rates say little; shares and what a datagram costs stay"
+            f"workers ran for {ran:.1f} s and waited {waited:.1f} s for a CPU:\n"
+            "ignore this run's rates; shares and CPU cost remain valid"
         )
 
 

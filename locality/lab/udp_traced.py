@@ -26,7 +26,7 @@ class Traced:
     Attributes:
         rung: The rung that saw it.
         datagrams: Read from each socket, in the group's order.
-        drops: Datagrams that found a socket's buffer full, likewise.
+        drops: Datagrams dropped at each socket's full buffer, in the group's order.
         batches, batched: recvmmsg() calls that gave datagrams, and the datagrams they gave.
         local, known: Datagrams read on their alloc CPU, of those whose two CPUs are known.
         lost: Events that the probes could not count.

@@ -70,8 +70,8 @@ class Change:
     """What two sides differ by.
 
     Attributes:
-        before: Percent local; the mean over runs.
-        after: Likewise.
+        before: Percent local before; the mean over runs.
+        after: Percent local after; the mean over runs.
         interval: Where after - before lies with a confidence of `LEVEL` percent, in
             percentage points; None if there is too little to tell.
         method: Where the interval comes from, in words.

@@ -87,7 +87,7 @@ class FoundGroup:
         """
         if self.pid is None or self.fd is None:
             raise LocalityError(
-                f"{self}: nobody lends a socket of this group: only root can reach it"
+                f"{self}: cannot duplicate a socket of this group (pidfd_getfd): run as root"
             )
         return self.pid, self.fd
 
@@ -296,7 +296,9 @@ class _Search:
     def _counted(self, place: Place, sockets: list[_Asked]) -> FoundGroup:
         """A group put together by its address."""
         held = next((asked for asked in sockets if asked.holder), sockets[0])
-        reason = "nobody lends its sockets; whether they have SO_REUSEPORT was not seen"
+        reason = (
+            "cannot duplicate its sockets (pidfd_getfd), nor see whether they have SO_REUSEPORT"
+        )
         if held.holder:
             reason = f"BPF was refused: {self._refusal}"
         members = sorted((asked.member for asked in sockets), key=lambda member: member.inode)

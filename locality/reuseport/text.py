@@ -52,7 +52,7 @@ def table_lines(groups: Iterable[FoundGroup], cpus: Sequence[int]) -> Iterator[s
 
 
 def json_lines(groups: Iterable[FoundGroup]) -> Iterator[str]:
-    """The same for programs; what is not known is null."""
+    """Each group as a JSON object; what is not known is null."""
     for one in groups:
         yield json.dumps(_object(one))
 
@@ -63,10 +63,11 @@ def notes(survey: Survey) -> Iterator[str]:
         printable(one.group.how) for one in survey.groups if not one.group.order_known
     )
     if survey.unasked:
-        sockets = "1 socket" if survey.unasked == 1 else f"{survey.unasked} sockets"
+        one = survey.unasked == 1
+        sockets, have = ("1 socket", "has") if one else (f"{survey.unasked} sockets", "have")
         yield (
-            f"{sockets} could not be asked for SO_REUSEPORT, no process lends them (root may "
-            "reach more): each could be a group of one"
+            f"cannot tell whether {sockets} {have} SO_REUSEPORT: their processes may not be "
+            "inspected. Run as root to see them"
         )
 
 

@@ -20,23 +20,34 @@ def _figure(name: str, form: str, meaning: str, *, nullable: bool = False) -> Co
 #: "split": a pair for the two directions; "interval": one for both.
 COLUMNS = (
     Column("time", "time", "end of the interval", "time"),
-    Column("seconds", "float64", "its length", "interval", least=SHORTEST, most=LONGEST),
+    Column(
+        "seconds", "float64", "length of the interval", "interval", least=SHORTEST, most=LONGEST
+    ),
     Column("direction", "word", "rx or tx", "word"),
     Column(
         "alloc_cpu", "int32", "CPU that allocated the packets", "cpu", rows=(PAIR,), is_cpu=True
     ),
-    Column("consume_cpu", "int32", "CPU that consumed them", "cpu", rows=(PAIR,), is_cpu=True),
     Column(
-        "packets", "int64", "all that ended, those of `unknown` among them", "direction", most=MOST
+        "consume_cpu", "int32", "CPU that consumed the packets", "cpu", rows=(PAIR,), is_cpu=True
     ),
-    _figure("local", "direction", "consumed on the CPU that allocated them", nullable=True),
-    _figure("freed_local", "direction", "freed on the CPU that allocated them", nullable=True),
-    _figure("deferred", "direction", "sent back to the alloc CPU to be freed", nullable=True),
-    _figure("unknown", "direction", "seen, but not on which CPU they were consumed", nullable=True),
-    _figure("delivered", "received", "taken by a reader; of rx only", nullable=True),
-    _figure("delivered_local", "received", "of these, taken on the alloc CPU", nullable=True),
-    _figure("apart", "split", "on two CPUs, not known which: not in `skb`"),
-    _figure("together", "split", "on one CPU, not known which: not in `skb`"),
+    Column(
+        "packets", "int64", "all packets that ended, including `unknown`", "direction", most=MOST
+    ),
+    _figure("local", "direction", "packets consumed on the alloc CPU", nullable=True),
+    _figure("freed_local", "direction", "packets freed on the alloc CPU", nullable=True),
+    _figure(
+        "deferred", "direction", "packets whose free was deferred to the alloc CPU", nullable=True
+    ),
+    _figure("unknown", "direction", "packets whose consume CPU is not known", nullable=True),
+    _figure("delivered", "received", "packets that a process read; only for rx", nullable=True),
+    _figure(
+        "delivered_local",
+        "received",
+        "delivered packets that were read on the alloc CPU",
+        nullable=True,
+    ),
+    _figure("apart", "split", "packets whose CPUs differ, but are not both known; not in `skb`"),
+    _figure("together", "split", "packets with one CPU, which is not known; not in `skb`"),
     _figure("lost", "interval", "runs of a probe that the kernel skipped, since the start"),
 )
 

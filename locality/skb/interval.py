@@ -64,12 +64,13 @@ class Interval:
         rx: Received packets.
         tx: Sent packets.
         delivered: Received packets that a reader took; None where not seen.
-        delivered_local: Of these, the ones taken on their alloc CPU.
+        delivered_local: Received packets that a reader took on their alloc CPU.
         matrix: (2, CPUs, CPUs) packets by direction, alloc CPU and consume CPU: those of
             which both are known.
         apart: Packets by direction whose two CPUs are known to differ, but not both by
             number: in `packets`, not in the matrix.
-        together: Packets by direction known to be local, but not on which CPU: likewise.
+        together: Packets by direction known to be local, but not on which CPU: in `packets`, not
+            in the matrix.
     """
 
     time: float

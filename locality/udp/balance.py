@@ -49,8 +49,8 @@ class TopFlow:
     """The flow with the most samples among those to one group or socket.
 
     Attributes:
-        source: ``10.0.0.1:4000``.
-        target: The same of the receiver.
+        source: Address and port of the sender: ``10.0.0.1:4000``.
+        target: Address and port of the receiver.
         samples: Its samples.
         of: All samples with a known flow.
     """
@@ -68,10 +68,10 @@ class TopFlow:
 
 @dataclass(frozen=True)
 class Balance:
-    """How the datagrams of one reuseport group, or one socket of none, are distributed.
+    """How the datagrams of a reuseport group, or of a single socket, are distributed.
 
     Attributes:
-        group: The group; None for a socket that is in none.
+        group: The group; None for a socket outside of groups.
         sockets: Its rows of `UdpInterval.sockets`.
         readers: Its rows of `UdpInterval.readers`.
         counts: What `arrivals` says of the sockets.

@@ -122,7 +122,8 @@ class UdpInterval:
         lost: Since the start: probe runs the kernel skipped, and events of sockets or
             readers for which the tables had no room.
         readers: dtype `READER`, sorted by port, group, index and thread.
-        sockets: dtype `SOCKET`, likewise; among them members of groups that got nothing.
+        sockets: dtype `SOCKET`, sorted by port, group and index; includes group members that got
+            nothing.
         flows: dtype `FLOW`, most samples first.
         flows_lost: Samples whose flow is not in `flows`.
         sample_one_in: How many datagrams there are for one in the flow sample.

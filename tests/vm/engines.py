@@ -121,7 +121,7 @@ def views_agree(views: Mapping[str, View]) -> bool:
     return agree(core.rx, bcc.rx) and agree(core.tx, bcc.tx)
 
 
-# The same for packets. A kprobe that is hit in vain is not counted by these kernels, so a case
+# Compare packets, too. These kernels do not report missed kprobe hits, so a case
 # may be measured again; a field that is wrong stays wrong.
 @pytest.mark.parametrize(
     ("network", "workload", "place"), CASES, ids=[" ".join(case) for case in CASES]

@@ -56,7 +56,8 @@ class Network:
         name: How a table calls it.
         address: Where the server is.
         server: A pid in the server's network namespace; None for our own.
-        client: The same for the client, whose address the kernel chooses.
+        client: A pid in the client's network namespace; None for our own. The kernel chooses the
+            client's address.
     """
 
     name: str = "loopback"
@@ -243,7 +244,7 @@ def tcp_stream(server_cpu: int, client_cpu: int, size: int, network: Network = L
 
 
 def flush_deferred() -> None:
-    """Have each CPU free what others sent home to it: that is done when it receives.
+    """Have each CPU free the packets whose free was deferred to it: receiving makes it do so.
 
     One datagram for each CPU, sent and read there: `len(CPUS)` received packets, all local.
     """

@@ -322,7 +322,7 @@ def test_without_privileges() -> None:
     assert {(member[2], member[3]) for member in others} == {(None, 0)}
     (line,) = shown
     assert line.startswith("no SO_REUSEPORT group found; --alone shows")
-    assert "1 socket could not be asked" in said
+    assert "cannot tell whether 1 socket has SO_REUSEPORT" in said
 
 
 # Who serves a socket is seen also where it is not lent. Bug: a socket that is not lent, though

@@ -278,7 +278,7 @@ def test_notes() -> None:
     said = list(notes(Survey([counted, counted, found_group(NGINX)], 7)))
     assert len(said) == 2
     assert said[0] == r"counted in /proc, for BPF was refused: \x1b no"
-    assert said[1].startswith("7 sockets could not be asked")
+    assert said[1].startswith("cannot tell whether 7 sockets have SO_REUSEPORT")
     assert not list(notes(Survey([found_group(NGINX)], 0)))
 
 
