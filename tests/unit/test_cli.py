@@ -269,7 +269,9 @@ def test_an_fd_that_is_no_socket(
         assert f"/proc/{OURSELVES}/fd" in line
 
 
-def test_an_fd_that_is_not_open(refused: Callable[[str], Refused]) -> None:  # bug: as above
+def test_an_fd_that_is_not_open(
+    refused: Callable[[str], Refused],
+) -> None:  # bug: the errno alone is shown
     code, line = refused(f"attach-cbpf --pid {OURSELVES} --fd 99999 --group 2")
     assert code == 1
     assert "EBADF" in line

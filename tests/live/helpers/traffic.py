@@ -371,7 +371,7 @@ def _address(text: str) -> tuple[int, bytes]:
 
 
 def from_record(record: Any) -> Accepted:  # noqa: ANN401 - a row of a structured array
-    """The same of a record that the probe wrote."""
+    """An accepted connection, from a record that the probe wrote."""
     numbers = {
         name: int(record[name])
         for name in ("cpu", "rxcpu", "pid", "tid", "listen_fd", "fd", "family", "lport", "rport")

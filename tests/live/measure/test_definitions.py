@@ -85,7 +85,7 @@ class Both:
 
     @property
     def points(self) -> float:
-        """The same of a percentage."""
+        """By how many percentage points two percentages may differ."""
         return POINTS + 100 * self.lost / PACKETS
 
 

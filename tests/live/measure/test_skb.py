@@ -168,8 +168,8 @@ def test_what_is_tried_here(rung_tried: str) -> None:
     stand_on(SkbSource, RUNGS, rung_tried)
 
 
-# The measure itself. Freed instead of consumed reads 100 % in both places; the CPU of the
-# softirq instead of the reader's likewise; a flush taken for a consumption reads 50 %.
+# The measure itself. Freed instead of consumed reads 100 % in both places; so does the CPU of the
+# softirq instead of the reader's. A flush taken for a consumption reads 50 %.
 @pytest.mark.core
 @pytest.mark.skb_rx
 @each_protocol

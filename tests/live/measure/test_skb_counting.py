@@ -117,9 +117,9 @@ def test_datagrams_looked_at(rung: str, reader: int, payload: bytes, room: int, 
         assert abs(interval.delivered_local - (COUNT if reader == HERE else 0)) <= ON_THE_LISTS
 
 
-# The same of TCP, where a peek copies as a read does. Bare ACKs and what opens and ends the
-# connection are packets too, so packets are not the measure here; Linux 7 lets go of some of them
-# by the function that readers call, so they are among the delivered there.
+# Bug: a peek at TCP data, which copies as a read does, counts as a read. Bare ACKs and what opens
+# and ends the connection are packets too, so packets are not the measure here; Linux 7 lets go of
+# some of them by the function that readers call, so they are among the delivered there.
 OF_A_CONNECTION = 8
 
 

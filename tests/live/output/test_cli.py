@@ -269,7 +269,7 @@ def test_skb_matrix() -> None:
     assert received.startswith(f"{counted} packets\n")
 
 
-# Bugs: `locality skb | head -2` ends as an error or with a traceback; a full disk likewise.
+# Bugs: `locality skb | head -2` or a full disk ends as an error or with a traceback.
 def test_skb_into_a_pipe_that_closes(tmp_path: Path) -> None:
     with tracing(tmp_path, "skb", "--interval", 0.1, "--format", "classic") as process:
         assert process.stdout

@@ -170,7 +170,7 @@ def test_accepts_on_a_screen(
     assert str(known) in picture.read_text()
 
 
-# Bugs: as above; a pair of CPUs in the wrong order.
+# Bugs: the dashboard shows other counts than there were; a pair of CPUs in the wrong order.
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_packets_on_a_screen(width: int, height: int) -> None:
     with terminal(width, height, "skb", "--live") as window:

@@ -122,7 +122,7 @@ def test_accepts_as_they_were_shown(tmp_path: Path) -> None:
     assert replayed.stderr.splitlines()[-1] == done.stderr.splitlines()[-1]
 
 
-# Bugs: the same for packets; the interval that a signal cut short is not in the recording.
+# Bugs: packets are recorded otherwise than printed; the interval that a signal cut short is lost.
 def test_packets_as_they_were_shown(tmp_path: Path) -> None:
     path = tmp_path / "one.arrows"
     with connections():

@@ -96,7 +96,7 @@ def test_missing_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert str(tmp_path) in str(error.value)
 
 
-# The same for bcc; and PyPI's package of that name is not it.
+# Bug: engine bcc is tried without the distribution's bcc, or with PyPI's package of that name.
 def test_missing_or_wrong_bcc(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BCC_KERNEL_SOURCE", str(tree))
     assert engine.choose("bcc").name == "bcc"

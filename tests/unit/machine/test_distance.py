@@ -39,8 +39,8 @@ def interval(matrix: object, **changes: Any) -> Interval:  # noqa: ANN401 - any 
     return Interval(1.0, 1.0, "fentry", 0, matrix=np.array(matrix), **{**fields, **changes})
 
 
-# Bugs: a cell counted at another cell's distance, or not at all; the column of connections
-# without an RX CPU taken for the nearest or the farthest; a CPU that is offline likewise.
+# Bugs: a cell counted at another cell's distance, or not at all; the column of connections without
+# an RX CPU taken for the nearest or the farthest; a CPU that is offline is given a distance.
 def test_each_cell_is_counted_at_its_distance(small: Topology) -> None:
     matrix = np.array(
         [

@@ -87,7 +87,8 @@ def test_connections_come_back_exactly(tmp_path: Path) -> None:
         assert one.records.tobytes() == other.tobytes()
 
 
-# Bugs: the same for packets; an interval without any packet between two CPUs is left out.
+# Bugs: a replay of packets differs from the run; an interval without any packet between two CPUs is
+# left out.
 def test_intervals_come_back_exactly(tmp_path: Path) -> None:
     known = intervals(50)
     path = tmp_path / "skb.arrows"

@@ -246,7 +246,7 @@ def test_freed_in_a_later_interval(*, flush_is_seen: bool) -> None:
     assert sum(filter(None, shown)) == 17 - len(machine.on_lists) - 1  # one is still owed
 
 
-# The same of what tracepoints see come home.
+# Bug: what tracepoints see deferred in one interval and flushed in a later one counts twice.
 def test_deferred_and_flushed_later() -> None:
     machine, account = Machine(), tracepoints()
     for _ in range(7):

@@ -106,7 +106,7 @@ def test_one_cpu_is_home_to_all() -> None:
     assert AutoMap(one, frozenset({0}))(pinned(0)) == cbpf.table({0: 0})
 
 
-# Bug: the size of another group, or of none.
+# Bug: the program is made for the size of another group.
 def test_a_program_by_size_is_for_the_group_at_hand() -> None:
     assert by_size(cbpf.random)(pinned(0, 1, 2)) == cbpf.random(3)
     with pytest.raises(LocalityError, match="--group"):
