@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from locality.commands.options import (
-    Range,
+    WholeRange,
     comm_option,
     count_option,
     engine_option,
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 @pids_option(help="Show only this process. Repeatable.")
 @ports_option(help="Show only this local port. Repeatable.")
 @click.option(
-    "--cpu", type=Range(min=0), metavar="CPU", help="Show only accept() calls on this CPU."
+    "--cpu", type=WholeRange(min=0), metavar="CPU", help="Show only accept() calls on this CPU."
 )
 @click.option("--family", type=click.Choice(["4", "6"]), help="Show only this IP version.")
 @count_option(help="Stop after N connections.  [default: no limit]")
 @click.option(
     "--ring",
-    type=Range(4, 1 << 20),
+    type=WholeRange(4, 1 << 20),
     metavar="KIB",
     default=4096,
     show_default=True,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from locality.commands.options import OUTPUT, SECONDS, WRITABLE, Range, force_option
+from locality.commands.options import OUTPUT, SECONDS, WRITABLE, WholeRange, force_option
 from locality.commands.output import show, tell
 from locality.errors import LocalityError
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--workers",
-    type=Range(2, 64),
+    type=WholeRange(2, 64),
     metavar="N",
     default=4,
     show_default=True,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from locality.commands.demo import demo
-from locality.commands.options import OUTPUT, SECONDS, Range, json_options
+from locality.commands.options import OUTPUT, SECONDS, WholeRange, json_options
 from locality.commands.output import show, tell
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ lab.add_command(demo)
 )
 @click.option(
     "--rounds",
-    type=Range(1, 1000),
+    type=WholeRange(1, 1000),
     metavar="N",
     default=3,
     show_default=True,
@@ -59,7 +59,7 @@ lab.add_command(demo)
 @click.option(
     "--size",
     "sizes",
-    type=Range(SMALLEST, LARGEST),
+    type=WholeRange(SMALLEST, LARGEST),
     multiple=True,
     default=(1500,),
     show_default=True,
@@ -82,14 +82,14 @@ lab.add_command(demo)
 )
 @click.option(
     "--workers",
-    type=Range(1, 256),
+    type=WholeRange(1, 256),
     multiple=True,
     metavar="N",
     help="Measure with N sockets. Repeatable.  [default: 1 to the number of CPUs]",
 )
 @click.option(
     "--senders",
-    type=Range(1, 64),
+    type=WholeRange(1, 64),
     metavar="N",
     help="Start N sending processes.  [default: half the number of CPUs]",
 )

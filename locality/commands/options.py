@@ -14,7 +14,7 @@ import click
 C = TypeVar("C", bound=Callable[..., Any])
 
 
-class Range(click.IntRange):
+class WholeRange(click.IntRange):
     """A whole number in a range, which help texts and errors describe in words."""
 
     def _describe_range(self) -> str:
@@ -104,8 +104,8 @@ class Byte(click.ParamType[int]):
 #: A time one can wait for: not zero, not negative, not infinite.
 SECONDS = Number(min=0.01, max=1e9, unit="seconds")
 SPEED = Number(min=0, max=1e6, unit="factor")
-AT_LEAST_ONE = Range(min=1)
-PORT = Range(0, 65535)
+AT_LEAST_ONE = WholeRange(min=1)
+PORT = WholeRange(0, 65535)
 CPU_LIST = CpuList()
 BYTE = Byte()
 WRITABLE = click.Path(dir_okay=False, writable=True, path_type=Path)
@@ -319,7 +319,7 @@ payload_options = _with(
     ),
     click.option(
         "--payload-offset",
-        type=Range(min=0),
+        type=WholeRange(min=0),
         metavar="N",
         help="With --program payload: the offset of the byte that marks control traffic. 0 is the "
         "first byte after the UDP header.",

@@ -9,7 +9,7 @@ import click
 
 from locality.commands.options import (
     WRITABLE,
-    Range,
+    WholeRange,
     duration_option,
     interval_option,
     json_options,
@@ -36,7 +36,7 @@ WARNING = (
 @click.option(
     "--port",
     "ports",
-    type=Range(1, 65535),
+    type=WholeRange(1, 65535),
     required=True,
     multiple=True,
     metavar="PORT",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from locality.commands.options import (
-    Range,
+    WholeRange,
     comm_option,
     count_option,
     interval_option,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @count_option(help="Stop after N intervals.  [default: no limit]")
 @click.option(
     "--sample",
-    type=Range(1, 1 << 20),
+    type=WholeRange(1, 1 << 20),
     metavar="N",
     default=16,
     show_default=True,
