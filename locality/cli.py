@@ -37,6 +37,7 @@ COMMANDS = {
     "report": "locality.commands.recordings",
     "skb": "locality.commands.skb",
     "spread": "locality.commands.spread",
+    "top": "locality.commands.top",
     "udp": "locality.commands.udp",
     "undo": "locality.commands.doctor",
 }
@@ -53,8 +54,9 @@ COMMANDS = {
 def cli(context: click.Context) -> None:
     """Does Linux handle a packet on the CPU that received it?
 
-    Measure it (accept, skb, udp), explain it (explain, groups, doctor), change it (attach-cbpf,
-    spread), and compare before and after (--record, report). Try it out with demo.
+    Find who reads far from where it is received (top). Measure it (accept, skb, udp), explain it
+    (explain, groups, doctor), change it (attach-cbpf, spread), and compare before and after
+    (--record, report). Try it out with demo.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
-    from rich.console import Console
 
     from locality.bpf.ladder import Rung
-    from locality.dashboard.screen import Dashboard, Header
+    from locality.dashboard.screen import Dashboard
     from locality.machine.topology import Topology
     from locality.recording.columns import Column
     from locality.recording.format import Meta
@@ -60,7 +59,7 @@ class Kind:
         summary: A sink that adds a run up; made for a machine (`Topology`).
         summary_lines: What a summary says.
         outputs: By ``--format``, what prints batches; made for a file and a machine.
-        dashboard: ``--live``; made for a machine, a header and a console.
+        dashboard: ``--live``; made for a machine, a header, a console, and the options of outputs.
         columns: Of a recording.
         recorder: Writes a recording.
         require: Raises LocalityError for a batch of a recording that no recorder writes.
@@ -77,7 +76,7 @@ class Kind:
     summary: Lazy[Callable[[Topology], Any]]
     summary_lines: Lazy[Callable[[Any], Iterator[str]]]
     outputs: Mapping[str, Lazy[type[Output[Any]]]]
-    dashboard: Lazy[Callable[[Topology, Header, Console], Dashboard[Any]]]
+    dashboard: Lazy[Callable[..., Dashboard[Any]]]
     columns: Lazy[Sequence[Column]]
     recorder: Lazy[type[Recorder]]
     require: Lazy[Callable[[pa.RecordBatch], Any]]
@@ -154,5 +153,26 @@ UDP = Kind(
     recorded="intervals of datagram counts",
 )
 
+TOP = Kind(
+    name="top",
+    summary=Lazy("summary:Summary"),
+    summary_lines=Lazy("top.text:summary_lines"),
+    outputs={
+        "text": Lazy("top.text:TextTop"),
+        "json": Lazy("top.records:JsonTop"),
+        "csv": Lazy("top.records:CsvTop"),
+    },
+    rungs=Lazy("top.source:RUNGS"),
+    source=Lazy("top.source:TopSource"),
+    dashboard=Lazy("top.dashboard:TopDashboard"),
+    columns=Lazy("top.columns:COLUMNS"),
+    recorder=Lazy("top.recording:TopRecorder"),
+    require=Lazy("top.recording:rows_by_kind"),
+    timed=Lazy("top.recording:timed_intervals"),
+    frames=Lazy("top.frames:frames"),
+    report=Lazy("top.report"),
+    recorded="intervals of read counts",
+)
+
 #: `locality spread` is none of them: it acts, and counts what it did.
-KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (ACCEPT, SKB, UDP)}
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (ACCEPT, SKB, UDP, TOP)}

@@ -123,7 +123,7 @@ def output(
         return
     from rich.console import Console
 
-    with kind.dashboard.get()(machine, header(), Console()) as dashboard:
+    with kind.dashboard.get()(machine, header(), Console(), **options) as dashboard:
         yield dashboard
     if shown.svg is not None:
         dashboard.save_svg(shown.svg)

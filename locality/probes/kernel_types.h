@@ -146,6 +146,7 @@ struct sock {
 	__u16 sk_type;
 	__u16 sk_protocol;
 	__u8 sk_shutdown;
+	__u32 sk_max_ack_backlog;
 };
 
 struct inet_sock {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * One record for each read of a TCP connection: which thread read, on which CPU, and on which
- * CPU the stack handled the connection's last packet before it (sk_incoming_cpu).
+ * Reads of TCP connections: which thread read, on which CPU, and on which CPU the stack handled
+ * the connection's last packet before it (sk_incoming_cpu). Each has a record of its own, or is
+ * counted in the row of its reader: `counts_rows`.
  *
  *   sock_recv_length         the end of a read of any kind that goes through sock_recvmsg(), with
  *                            what it took (raw tracepoint, 6.3); splice() does not
@@ -10,7 +11,7 @@
  * A read that only looks (MSG_PEEK) and one of the error queue are not recorded.
  */
 #include "connection.h"
-#include "filter.h"
+#include "read_counters.h"
 
 LICENSE_GPL;
 
@@ -36,6 +37,9 @@ RING(events, 4 << 20);
 /* Records the ring had no room for. */
 GLOBAL(__u64, lost);
 
+/* Count in rows, and send no records. */
+CONSTANT(bool, counts_rows);
+
 /* The reader sleeps until this much waits for it, or until its own timer. */
 CONSTANT(__u64, wakeup_bytes);
 
@@ -48,7 +52,32 @@ static __always_inline __u64 inode_of(struct sock *sk)
 	return socket ? BPF_CORE_READ((struct socket_alloc *)socket, vfs_inode.i_ino) : 0;
 }
 
-static __always_inline void was_read(struct sock *sk)
+static __always_inline void count(struct sock *sk, __u16 port, __u64 bytes)
+{
+	__u64 id = own_pid_tgid();
+	struct read_key key = {
+		.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum),
+		.tid = (__u32)id,
+		.port = port,
+		.protocol = IPPROTO_TCP,
+	};
+	struct read_row *row;
+
+	/* An accepted socket is a copy of its listener (sk_clone), which has a backlog. */
+	if (!BPF_CORE_READ(sk, sk_max_ack_backlog)) {
+		key.outgoing = 1;
+		key.port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	}
+	row = read_row(&key, id >> 32);
+	if (!row)
+		return;
+	name_reader(row);
+	count_read(row, bytes, bpf_get_smp_processor_id(),
+		   BPF_CORE_READ(sk, __sk_common.skc_incoming_cpu));
+}
+
+/* A read took so many bytes; 0 if that is not known. */
+static __always_inline void was_read(struct sock *sk, __u64 bytes)
 {
 	struct tcp_read_event *e;
 	__u8 version;
@@ -61,6 +90,10 @@ static __always_inline void was_read(struct sock *sk)
 	port = local_port(sk);
 	if (!version || !wanted_port(port) || !wanted_task())
 		return;
+	if (counts_rows) {
+		count(sk, port, bytes);
+		return;
+	}
 	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	if (!e) {
 		__sync_fetch_and_add(&lost, 1);
@@ -85,12 +118,12 @@ static __always_inline void was_read(struct sock *sk)
 TYPED_TRACEPOINT(raw_received, sock_recv_length, struct sock *sk, int length, int flags)
 {
 	if (length > 0 && !(flags & (MSG_PEEK | MSG_ERRQUEUE)))
-		was_read(sk);
+		was_read(sk, length);
 	return 0;
 }
 
 TYPED_TRACEPOINT(raw_adjusted, tcp_rcv_space_adjust, struct sock *sk)
 {
-	was_read(sk);
+	was_read(sk, 0);
 	return 0;
 }

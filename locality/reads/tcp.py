@@ -6,6 +6,7 @@ made before it was opened.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -19,6 +20,7 @@ from locality.filter import Wanted
 from locality.reads.batch import READ, ReadBatch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import ClassVar
 
     from locality.bpf.engine import Kernel
@@ -50,14 +52,16 @@ def _programs(kernel: Kernel) -> tuple[str, ...]:
     raise Unsupported("this kernel has neither tracepoint sock_recv_length nor its predecessor")
 
 
-RUNGS = (
-    Rung(
-        "raw-tracepoint",
-        _programs,
-        note="a read of several packets may count once for each where the kernel has no "
-        "tracepoint sock_recv_length (6.3); where it has, splice() is not seen",
-    ),
-)
+RUNGS = (Rung("raw-tracepoint", _programs),)
+
+
+def attach_reads(open_object: Callable[[], Object], only: str | None = None) -> Attachment:
+    """Attach the probe of TCP reads, and say what it does not show; see `attach_best`."""
+    attachment = attach_best(RUNGS, open_object, only)
+    unseen = "reads by splice() are not seen"
+    if "raw_adjusted" in attachment.programs:
+        unseen = "before Linux 6.3, a read of several packets counts once for each"
+    return replace(attachment, rung=attachment.rung.noting(unseen))
 
 
 class TcpReads:
@@ -77,7 +81,7 @@ class TcpReads:
     def __init__(self, wanted: Wanted | None = None, ring_bytes: int = DEFAULT_RING) -> None:
         self._wanted = wanted or Wanted()
         self._ring_bytes = ring_bytes
-        self.attachment: Attachment = attach_best(RUNGS, self._open)
+        self.attachment: Attachment = attach_reads(self._open)
         obj = self.attachment.obj
         self.fd = obj.map_fd("events")
         self._ring = Ring.map(self.fd, obj.map_entries("events"), TCP_READ)

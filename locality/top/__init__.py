@@ -1,0 +1,1 @@
+"""`locality top`: who reads what was received elsewhere, the most remote first."""

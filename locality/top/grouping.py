@@ -1,0 +1,95 @@
+"""By what the reads are put together, and what a row is called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from locality.machine.cgroups import name_of
+from locality.text import printable
+from locality.top.interval import remote, together
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from locality.arrays import Array
+    from locality.top.interval import TopInterval
+
+PROTOCOLS = {6: "tcp", 17: "udp"}
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """One way to put readers together.
+
+    Attributes:
+        key: The fields of a reader that are the same in a row.
+        name: What a row is called, from the row and the paths of cgroups.
+        command: What to run next for a row; empty if there is nothing.
+    """
+
+    key: tuple[str, ...]
+    name: Callable[[Any, Mapping[int, str]], str]
+    command: Callable[[Any], str]
+
+
+def _comm(row: Any) -> str:  # noqa: ANN401 - numpy.void
+    return printable(row["comm"])
+
+
+def _port(row: Any, _paths: Mapping[int, str]) -> str:  # noqa: ANN401
+    way = "to " if row["outgoing"] else ""
+    return f"{PROTOCOLS[int(row['protocol'])]} {way}{row['port']} {_comm(row)}"
+
+
+def _process(row: Any, _paths: Mapping[int, str]) -> str:  # noqa: ANN401
+    return f"{_comm(row)}/{row['pid']}"
+
+
+def _thread(row: Any, _paths: Mapping[int, str]) -> str:  # noqa: ANN401
+    return f"{_comm(row)}/{row['tid']}"
+
+
+def _cgroup(row: Any, paths: Mapping[int, str]) -> str:  # noqa: ANN401
+    path = paths.get(int(row["cgroup"]))
+    return f"cgroup {row['cgroup']}" if path is None else printable(name_of(path))
+
+
+def _netns(row: Any, _paths: Mapping[int, str]) -> str:  # noqa: ANN401
+    return f"netns {row['netns']} {_comm(row)}"
+
+
+def _explain(row: Any) -> str:  # noqa: ANN401
+    if row["outgoing"]:
+        return ""
+    proto = " --proto udp" if PROTOCOLS[int(row["protocol"])] == "udp" else ""
+    return f"locality explain --port {row['port']}{proto}"
+
+
+def _its_ports(row: Any) -> str:  # noqa: ANN401
+    return f"locality top --pid {row['pid']}"
+
+
+def _nothing(_row: Any) -> str:  # noqa: ANN401
+    return ""
+
+
+GROUPINGS: Mapping[str, Grouping] = {
+    "port": Grouping(("netns", "port", "protocol", "outgoing"), _port, _explain),
+    "process": Grouping(("pid",), _process, _its_ports),
+    "thread": Grouping(("pid", "tid"), _thread, _its_ports),
+    "cgroup": Grouping(("cgroup",), _cgroup, _nothing),
+    "netns": Grouping(("netns",), _netns, _nothing),
+}
+DEFAULT = "port"
+
+
+def ranked(interval: TopInterval, by: str) -> Array:
+    """The rows of an interval, those with the most remote reads first: dtype `READER`."""
+    # The name of a row is that of its busiest reader, which comes last.
+    busiest_last = interval.readers[np.argsort(interval.readers["reads"], kind="stable")]
+    rows = together(busiest_last, GROUPINGS[by].key)
+    return rows[np.lexsort((-rows["reads"].astype("i8"), -remote(rows).astype("i8")))]

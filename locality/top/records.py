@@ -1,0 +1,112 @@
+"""`locality top` for programs: one JSON object an interval, or one CSV row for each of its rows."""
+
+from __future__ import annotations
+
+import csv
+import json
+from typing import TYPE_CHECKING, Any, TextIO
+
+from locality.stream import Output
+from locality.text import spreadsheet_text
+from locality.top.grouping import DEFAULT, GROUPINGS, PROTOCOLS, ranked
+from locality.top.interval import DISTANCES, known
+
+if TYPE_CHECKING:
+    from locality.machine.topology import Topology
+    from locality.top.interval import TopInterval
+
+#: Of a reader, what a row of each grouping has: what is the same in all its readers.
+_FIELDS = ("netns", "port", "protocol", "outgoing", "pid", "tid", "cgroup")
+_OF_INTERVAL = ("time", "interval_s", "rung", "lost", "lost_in_interval", "by")
+_COUNTS = ("reads", "bytes", *(f"reads_{name}" for name in DISTANCES), "reads_unknown")
+NAMES = (*_OF_INTERVAL, "name", *_FIELDS, "cgroup_path", *_COUNTS, "from_cpu", "next")
+
+
+class JsonTop(Output["TopInterval"]):
+    """One object an interval, with ``rows``; what is not known, or differs in a row, is null.
+
+    Args:
+        out: Where to.
+        machine: The CPUs that were measured.
+        by: A key of `GROUPINGS`.
+    """
+
+    def __init__(self, out: TextIO, machine: Topology, by: str = DEFAULT) -> None:
+        super().__init__(out, machine)
+        self._by = by
+        self._lost = 0
+
+    def write(self, batch: TopInterval) -> None:
+        """Write an interval."""
+        self._out.write(json.dumps(top_record(batch, self._by, self._lost)) + "\n")
+        self._lost = batch.lost
+        self._out.flush()
+
+
+class CsvTop(Output["TopInterval"]):
+    """One row for each row of an interval; None is empty.
+
+    Args:
+        out: Where to.
+        machine: The CPUs that were measured.
+        by: A key of `GROUPINGS`.
+    """
+
+    def __init__(self, out: TextIO, machine: Topology, by: str = DEFAULT) -> None:
+        super().__init__(out, machine)
+        self._by = by
+        self._lost = 0
+        self._writer: csv.DictWriter[str] = csv.DictWriter(out, NAMES, lineterminator="\n")
+        self._writer.writeheader()
+
+    def write(self, batch: TopInterval) -> None:
+        """Write an interval."""
+        record = top_record(batch, self._by, self._lost)
+        self._lost = batch.lost
+        whole = {name: record[name] for name in _OF_INTERVAL}
+        for row in record["rows"]:
+            texts = {name: spreadsheet_text(row[name] or "") for name in ("name", "cgroup_path")}
+            self._writer.writerow(whole | row | texts)
+        self._out.flush()
+
+
+def top_record(interval: TopInterval, by: str, lost_before: int) -> dict[str, Any]:
+    """An interval as one record.
+
+    Args:
+        interval: What it showed.
+        by: A key of `GROUPINGS`.
+        lost_before: What the interval before had as ``lost``, which counts since the start.
+    """
+    return {
+        "time": interval.time,
+        "interval_s": interval.seconds,
+        "rung": interval.rung,
+        "lost": interval.lost,
+        "lost_in_interval": interval.lost - lost_before,
+        "by": by,
+        "rows": [_row(row, interval, by) for row in ranked(interval, by)],
+    }
+
+
+def _row(row: Any, interval: TopInterval, by: str) -> dict[str, Any]:  # noqa: ANN401 - numpy.void
+    grouping = GROUPINGS[by]
+    values: dict[str, Any] = {
+        name: int(row[name]) if name in grouping.key else None for name in _FIELDS
+    }
+    if values["protocol"] is not None:
+        values["protocol"] = PROTOCOLS[values["protocol"]]
+        values["outgoing"] = bool(values["outgoing"])
+    path = interval.cgroups.get(int(row["cgroup"])) if "cgroup" in grouping.key else None
+    reads, told = int(row["reads"]), int(known(row.reshape(1))[0])
+    return {
+        "name": grouping.name(row, interval.cgroups),
+        **values,
+        "cgroup_path": path,
+        "reads": reads,
+        "bytes": int(row["bytes"]) if interval.bytes_seen else None,
+        **{f"reads_{name}": int(row[name]) for name in DISTANCES},
+        "reads_unknown": reads - told,
+        "from_cpu": int(row["sources"][0]) if row["sources"][0] >= 0 else None,
+        "next": grouping.command(row) or None,
+    }

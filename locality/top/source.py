@@ -1,0 +1,214 @@
+"""Source: who reads, by the distance to the CPU that received.
+
+`TopSource` has the probes of TCP and UDP reads count in the kernel, a row for each thread and
+port, and hands out what was counted since the reading before.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from locality.bpf.btf import check_layout
+from locality.bpf.counters import Counters
+from locality.bpf.object import Object
+from locality.filter import Wanted
+from locality.machine import topology
+from locality.machine.cgroups import path_of
+from locality.machine.topology import Distance
+from locality.reads.tcp import RUNGS, attach_reads
+from locality.top.interval import DISTANCES, KEY, READER, SOURCES, TopInterval
+
+if TYPE_CHECKING:
+    from locality.arrays import Array
+    from locality.bpf.ladder import Attachment
+    from locality.machine.topology import Topology
+
+__all__ = ["RUNGS", "TopSource"]
+
+#: `struct read_source` and `struct read_row` of the probes.
+READ_SOURCE = np.dtype([("count", "u8"), ("cpu", "u4"), ("reserved", "u4")])
+READ_ROW = np.dtype(
+    [
+        ("cgroup", "u8"),
+        ("bytes", "u8"),
+        ("distances", "u8", (len(Distance),)),
+        ("sources", READ_SOURCE, (SOURCES,)),
+        ("netns", "u4"),
+        ("pid", "u4"),
+        ("tid", "u4"),
+        ("epoch", "u4"),
+        ("port", "u2"),
+        ("protocol", "u1"),
+        ("outgoing", "u1"),
+        ("reserved", "u1", (4,)),
+        ("comm", "S16"),
+    ]
+)
+#: `struct cpu_place`.
+CPU_PLACE = np.dtype([("core", "u4"), ("llc", "u4"), ("node", "u4"), ("known", "u4")])
+
+MAX_READERS = 8192
+
+
+class _Rows:
+    """The rows of one probe: those of TCP, or those of UDP."""
+
+    def __init__(self, attachment: Attachment, machine: Topology) -> None:
+        self.attachment = attachment
+        obj = attachment.obj
+        places = np.ndarray(
+            machine.possible,
+            CPU_PLACE,
+            buffer=obj.mmap("cpu_places", machine.possible * CPU_PLACE.itemsize),
+        )
+        places[:] = cpu_places(machine)
+        self._variables = obj.bss
+        self._rows = Counters(obj, "read_rows", READ_ROW, (MAX_READERS,))
+        self._before = self._rows.read()
+
+    @property
+    def lost(self) -> int:
+        """Reads without a row, and skipped runs, since the start."""
+        return int(self._variables["lost_reads"]) + self.attachment.obj.skipped_runs()
+
+    def read(self) -> Array:
+        """What was read since the last call: dtype `READER`."""
+        self._variables["read_epoch"] = (int(self._variables["read_epoch"]) + 1) & 0xFFFFFFFF
+        now, before = self._rows.read(), self._before
+        self._before = now
+        return grown(now, before)
+
+    def close(self) -> None:
+        self.attachment.obj.close()
+
+
+class TopSource:
+    """Reads of this machine by reader, interval by interval, from the moment it is made.
+
+    Args:
+        wanted: Whose reads, on which ports.
+        period: Seconds between readings.
+        rung: Stand on this rung or fail; None takes the best.
+
+    Raises:
+        Unsupported: No rung is allowed here; says what the kernel answered.
+    """
+
+    fd: int | None = None
+
+    def __init__(
+        self, wanted: Wanted | None = None, period: float = 1.0, rung: str | None = None
+    ) -> None:
+        self.period = period
+        self._wanted = wanted or Wanted()
+        machine = topology.read()
+        self._probes = [_Rows(attach_reads(self._open_tcp, rung), machine)]
+        self.attachment = self._probes[0].attachment
+        self.bytes_seen = "raw_received" in self.attachment.programs
+        self._cgroups: dict[int, str] = {}
+        self._since = time.monotonic()
+
+    def _open_tcp(self) -> Object:
+        return prepared(Object.open("tcp_reads", self._constants() | {"counts_rows": True}))
+
+    def _constants(self) -> dict[str, Any]:
+        return {**self._wanted.rodata(), "max_read_rows": MAX_READERS}
+
+    def read(self) -> TopInterval:
+        """The interval since the last reading; never waits."""
+        readers = np.concatenate([probe.read() for probe in self._probes])
+        now = time.monotonic()
+        interval = TopInterval(
+            time=time.time(),
+            seconds=now - self._since,
+            rung=self.attachment.name,
+            lost=sum(probe.lost for probe in self._probes),
+            bytes_seen=self.bytes_seen,
+            readers=readers,
+            cgroups=self._paths(readers),
+        )
+        self._since = now
+        return interval
+
+    def _paths(self, readers: Array) -> dict[int, str]:
+        """The paths of the readers' cgroups; each is asked for once, of a process in it."""
+        ids, first = np.unique(readers["cgroup"], return_index=True)
+        for number, pid in zip(ids.tolist(), readers["pid"][first].tolist(), strict=True):
+            if number not in self._cgroups and (path := path_of(pid)) is not None:
+                self._cgroups[number] = path
+        return {number: self._cgroups[number] for number in ids.tolist() if number in self._cgroups}
+
+    def close(self) -> None:
+        """Detach the probes."""
+        for probe in self._probes:
+            probe.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+
+def prepared(obj: Object) -> Object:
+    """An object with the tables of probes/read_counters.h, checked and of the right size."""
+    check_layout(READ_ROW, obj.btf.struct("read_row"), "read_row")
+    check_layout(CPU_PLACE, obj.btf.struct("cpu_place"), "cpu_place")
+    obj.resize("read_rows", MAX_READERS)
+    obj.resize("read_row_of", MAX_READERS)
+    obj.resize("cpu_places", topology.possible_cpus())
+    return obj
+
+
+def cpu_places(machine: Topology) -> Array:
+    """(CPUs,) what each CPU shares with others, by the lowest of them: dtype `CPU_PLACE`."""
+    size = machine.possible
+    places = np.zeros(size, CPU_PLACE)
+    for name, distance in (("core", 1), ("llc", 2), ("node", 3)):
+        near = machine.distances[:size, :size] <= distance
+        places[name] = near.argmax(axis=1)
+    places["known"][[*machine.online]] = 1
+    return places
+
+
+def grown(now: Array, before: Array) -> Array:
+    """What the rows grew by; a new owner's began at 0: dtype `READER`, without who read nothing.
+
+    Args:
+        now: dtype `READ_ROW`.
+        before: The same rows at the last reading.
+    """
+    same = np.logical_and.reduce([now[name] == before[name] for name in KEY])
+    # A row that was given away while it was read shows its old owner, and counts of 0.
+    same &= (now["distances"] >= before["distances"]).all(axis=1)
+    reads = now["distances"] - np.where(same[:, None], before["distances"], 0)
+    some = reads.any(axis=1)
+    now, before, same, reads = now[some], before[some], same[some], reads[some]
+    found = np.zeros(len(now), READER)
+    for name in ("netns", "port", "protocol", "outgoing", "pid", "tid", "cgroup", "comm"):
+        found[name] = now[name]
+    found["reads"] = reads.sum(axis=1)
+    for place, name in enumerate(DISTANCES):
+        found[name] = reads[:, place]
+    found["bytes"] = now["bytes"] - np.where(same, np.minimum(before["bytes"], now["bytes"]), 0)
+    found["sources"], found["received"] = _sources(now, before, same)
+    return found
+
+
+def _sources(now: Array, before: Array, same: Array) -> tuple[Array, Array]:
+    """The CPUs that received what was read elsewhere since, most first; -1 and 0 for none."""
+    counts = now["sources"]["count"].astype("i8")
+    cpus = now["sources"]["cpu"].astype("i4")
+    was = before["sources"]
+    # A slot that another CPU has taken over counts on from there.
+    counts -= np.where(same[:, None], was["count"].astype("i8"), 0)
+    cpus[counts <= 0] = -1
+    counts[counts <= 0] = 0
+    order = np.argsort(-counts, axis=1, kind="stable")
+    return (
+        np.take_along_axis(cpus, order, axis=1),
+        np.take_along_axis(counts, order, axis=1).astype("u8"),
+    )

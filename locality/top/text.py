@@ -1,0 +1,124 @@
+"""`locality top` in readable lines of 80 columns: a table for each interval."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, TextIO
+
+from locality.machine.distance import distance_text
+from locality.machine.topology import Distance
+from locality.stream import Output
+from locality.text import percent, share
+from locality.top.grouping import DEFAULT, GROUPINGS, ranked
+from locality.top.interval import DISTANCES, known, remote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from locality.machine.distance import Counts
+    from locality.machine.topology import Topology
+    from locality.summary import Summary
+    from locality.top.interval import TopInterval
+
+#: So many rows are shown; JSON and CSV have all.
+MOST_ROWS = 20
+NAME_WIDTH = 36
+
+HEADING = f"  {'remote/s':>9} {'reads/s':>9} {'local':>6} {'MB/s':>7}  {'from':<8} "
+
+
+class TextTop(Output["TopInterval"]):
+    """The table of each interval.
+
+    Args:
+        out: Where to.
+        machine: The CPUs that were measured.
+        by: A key of `GROUPINGS`.
+    """
+
+    def __init__(self, out: TextIO, machine: Topology, by: str = DEFAULT) -> None:
+        super().__init__(out, machine)
+        self._by = by
+        self._lost = 0
+
+    def write(self, batch: TopInterval) -> None:
+        """Write an interval."""
+        clock = time.strftime("%H:%M:%S", time.localtime(batch.time))
+        lost = f", {batch.lost - self._lost} lost" if batch.lost > self._lost else ""
+        self._lost = batch.lost
+        self._out.write(f"{clock} {sums_line(batch)}{lost}\n")
+        if len(batch.readers):
+            for line in table_lines(batch, self._by):
+                self._out.write(line + "\n")
+        self._out.flush()
+
+
+def sums_line(interval: TopInterval) -> str:
+    """All reads of an interval, in words."""
+    rows, seconds = interval.readers, interval.seconds
+    reads, told = int(rows["reads"].sum()), int(known(rows).sum())
+    if not reads:
+        return "no reads"
+    here = share(int(rows["cpu"].sum()), told)
+    away = int(remote(rows).sum())
+    return (
+        f"{_rate(reads, seconds)} reads/s, {percent(here)} local, {_rate(away, seconds)} remote/s"
+    )
+
+
+def table_lines(interval: TopInterval, by: str) -> Iterator[str]:
+    """The rows with the most remote reads."""
+    rows = ranked(interval, by)
+    yield f"{HEADING}{by}"
+    for row in rows[:MOST_ROWS]:
+        yield _line(row, interval, by)
+    if len(rows) > MOST_ROWS:
+        yield f"  … and {len(rows) - MOST_ROWS} more: use --port or --pid, or --format json"
+
+
+def _line(row: Any, interval: TopInterval, by: str) -> str:  # noqa: ANN401 - numpy.void
+    seconds = interval.seconds
+    told = sum(int(row[name]) for name in DISTANCES)
+    away = told - int(row["cpu"])
+    source = f"CPU {row['sources'][0]}" if row["sources"][0] >= 0 else "-"
+    size = f"{int(row['bytes']) / seconds / 1e6:.1f}" if interval.bytes_seen else "?"
+    name = GROUPINGS[by].name(row, interval.cgroups)
+    name = name if len(name) <= NAME_WIDTH else name[: NAME_WIDTH - 1] + "…"
+    local = percent(share(int(row["cpu"]), told))
+    return (
+        f"  {_rate(away, seconds):>9} {_rate(int(row['reads']), seconds):>9} {local:>6} "
+        f"{size:>7}  {source:<8} {name}"
+    )
+
+
+def _rate(count: int, seconds: float) -> str:
+    rate = count / seconds
+    return f"{rate:,.0f}" if rate >= 10 or not count else f"{rate:.1f}"  # noqa: PLR2004
+
+
+def distances_of(interval: TopInterval) -> Counts:
+    """All reads by the distance between the CPU that received and the CPU that read."""
+    rows = interval.readers
+    counts = {Distance(place): int(rows[name].sum()) for place, name in enumerate(DISTANCES)}
+    counts[Distance.UNKNOWN] = int(rows["reads"].sum()) - sum(counts.values())
+    return counts
+
+
+def summary_lines(summary: Summary[TopInterval]) -> Iterator[str]:
+    """The summary of a run of `locality top`: the whole run by port, and what to do next."""
+    total = summary.total
+    if total is None:
+        yield "no interval was over"
+        return
+    yield f"{total.seconds:.1f} s on rung {total.rung}, {total.lost} lost"
+    yield sums_line(total)
+    rows = ranked(total, DEFAULT)
+    if not len(rows):
+        return
+    yield f"  {distance_text(distances_of(total), summary.machine)}"
+    yield from table_lines(total, DEFAULT)
+    for row, away in zip(rows, remote(rows).tolist(), strict=True):
+        command = GROUPINGS[DEFAULT].command(row)
+        if away and command:
+            yield f"next: {command}"
+            return
