@@ -50,6 +50,7 @@ class Column:
         least: The lowest number there can be; -1 stands for "none" where that is known.
         most: The highest; None for all that the type can hold.
         is_cpu: Whether it is the number of a CPU, which becomes an index.
+        later: Whether it is a count that recordings of older versions lack; it is read as 0.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Column:
     least: float = 0
     most: float | None = None
     is_cpu: bool = False
+    later: bool = False
 
     def may_be_null(self, row: str = "") -> bool:
         """Whether rows of this kind may have no value; of any kind, if none is given."""

@@ -246,7 +246,11 @@ class Meta:
             meta = cls._checked(said)
         except NOT_OURS:
             raise LocalityError("its metadata are damaged") from None
-        if not schema.equals(schema_of(meta.columns)):
+        # Not by schema.names, which a damaged name would break.
+        there = [
+            one for one in meta.columns if schema.get_field_index(one.name) >= 0 or not one.later
+        ]
+        if not schema.equals(schema_of(there)):
             raise LocalityError(f"its columns are not those of a recording of {meta.kind}")
         return meta
 

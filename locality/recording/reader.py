@@ -7,13 +7,14 @@ import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from locality.errors import LocalityError
 from locality.files import reason
 from locality.kinds import KINDS
-from locality.recording.format import KEY, NOT_OURS, Meta, damaged, parse_json
+from locality.recording.format import KEY, NOT_OURS, Meta, damaged, parse_json, schema_of
 from locality.recording.message import MOST_GROWTH, SMALL_BATCH, next_batch_grows
 from locality.text import printable
 
@@ -40,7 +41,7 @@ class Reader:
     """The batches of a recording, in order; iterate once, then look at the attributes.
 
     Attributes:
-        schema: Its columns.
+        schema: Its columns, those among them that a recording of an older version lacks.
         meta: Complete after the last batch.
         size: Bytes of the file.
         read: Bytes read so far.
@@ -73,7 +74,7 @@ class Reader:
         except LocalityError as error:
             self._file.close()
             raise LocalityError(f"cannot read {printable(str(path))}: {error}") from None
-        self.schema = self._stream.schema
+        self.schema = schema_of(self.meta.columns).with_metadata(self._stream.schema.metadata)
         self.read = self._file.tell()
         self.batches = 0
         self.lost = 0
@@ -92,6 +93,7 @@ class Reader:
             batch, said = self._stream.read_next_batch_with_custom_metadata()
             # A file that lies about its lengths or indices must not be walked through in C.
             batch.validate(full=True)
+            batch = self._completed(batch)
             if batch.num_rows:
                 self._check(batch)
             self._note(parse_json(said[KEY]))
@@ -104,6 +106,19 @@ class Reader:
             self.torn = self.size - self.read
             return None
         self.read = self._file.tell()
+        return batch
+
+    def _completed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """A batch with the columns that an older version did not write: 0 where a row has them."""
+        for place, column in enumerate(self.meta.columns):
+            if batch.schema.get_field_index(column.name) >= 0:
+                continue
+            field = self.schema.field(place)
+            zeros = pa.array(np.zeros(len(batch), np.int64), field.type)
+            if column.rows:
+                has_it = pc.is_in(batch["row"].cast(pa.utf8()), pa.array(column.rows))
+                zeros = pc.if_else(has_it, zeros, pa.scalar(None, field.type))
+            batch = batch.add_column(place, field, zeros)
         return batch
 
     def _check(self, batch: pa.RecordBatch) -> None:
