@@ -23,6 +23,9 @@
  *   sock_recv_length             6e6eda44b939 "sock: add tracepoint for send recv length", 6.3.
  *   sk_data_ready (tracepoint)   40e0b0908142 "net/sock: Introduce trace_sk_data_ready()", 6.3.
  *                                Without either, UDP is counted in skb_consume_udp() alone.
+ *   a datagram is queued by      the CPU that processes it, until b650bf0977d3 "udp: remove busylock
+ *                                and add per NUMA queues", 6.18. Since then perhaps by another one
+ *                                of the node: udp_processing_cpu.h notes before that.
  *   udp_fail_queue_rcv_skb       has the sk_buff as a third argument on 6.18; it is not read.
  *   io_uring_submit_req          2ad57931db64 "io_uring: rename trace_io_uring_submit_sqe()
  *                                tracepoint", 6.4. The old one has a second argument on 6.1,

@@ -48,7 +48,7 @@ struct udp_socket {
 	__u32 epoch;
 	/* Scratch of udp_pairing.h. */
 	__u32 next_cpu;
-	__u32 reserved;
+	__u32 next_rx_cpu;
 	__u64 next;
 	__u64 early;
 };
@@ -56,8 +56,11 @@ struct udp_socket {
 struct reader_counts {
 	__u64 datagrams;
 	__u64 bytes;
-	__u64 known;    /* of the datagrams: both CPUs are known */
-	__u64 local;    /* of these: they are one */
+	__u64 known;    /* of the datagrams: the alloc CPU is known */
+	__u64 local;    /* of these: read there */
+	__u64 rx_known; /* of the datagrams: the CPU that processed them is known */
+	__u64 rx_local; /* of these: read there */
+	__u64 moved;    /* both are known, and are two */
 	__u64 batches;  /* recvmmsg() calls that gave datagrams */
 	__u64 batched;  /* datagrams they gave */
 };
@@ -72,6 +75,7 @@ struct udp_reader {
 	__u64 vector;
 	__u32 in_call;
 	__u32 epoch;
+	__u64 skb;      /* scratch: what was read last */
 };
 
 struct reader_key {

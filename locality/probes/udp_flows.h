@@ -16,6 +16,7 @@
 #include <bpf/bpf_endian.h>
 
 #define ETH_P_IP 0x0800
+#define ETH_P_IPV6 0x86dd
 #define SETS 256
 #define WAYS 4
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Which CPU allocated the datagram that was just read, where the read itself shows no
- * sk_buff (tracepoints).
+ * Which CPUs allocated and processed the datagram that was just read, where the read itself shows
+ * no sk_buff (tracepoints).
  *
  * A UDP queue is first in, first out, so the datagram at its head is the one that the next
- * read takes. Each row remembers the head, by address and alloc CPU:
+ * read takes. Each row remembers the head, by address and CPUs:
  *   sk_data_ready      if the queue was empty: what has come is the head
  *   sock_recv_length   the head has been read; what is the head now is remembered
  * The queue has two parts (udp_recvmsg moves one to the other in one go): what readers take
@@ -12,7 +12,8 @@
  *
  * A reader that spins can take a datagram before sk_data_ready has told of it. It leaves word
  * in `early`, and the sk_data_ready that follows answers with its own CPU: the one that put
- * the datagram into the queue, which is the alloc CPU unless RPS sent it on.
+ * the datagram into the queue. That is the alloc CPU too, as long as no packet of this machine is
+ * handed on to another CPU; where some are, the alloc CPU is not known.
  *
  * Where two threads read one socket at once, the remembered head may still be there after a
  * read: it was not what this thread took, and the CPU of that one is not known. It is counted
@@ -23,8 +24,15 @@
 
 #include "udp_flows.h"
 
-/* What take_head() says of a datagram whose CPU sk_data_ready will tell. */
-#define TOLD_LATER 0xfffffffe
+/* The CPUs of a datagram that was read; UNKNOWN_CPU where that is so. */
+struct cpus {
+	__u32 alloc;
+	__u32 rx;         /* processed it */
+	bool told_later;  /* by sk_data_ready */
+};
+
+/* One more than the interval in which a packet was last handed on to another CPU; 0 for never. */
+__u32 handed_on;
 
 static __always_inline struct sk_buff_head *part(struct sock *sk, __u32 offset)
 {
@@ -78,7 +86,9 @@ static __always_inline void remember_head(struct udp_socket *row, struct sk_buff
 	bool is_new = row->next != (__u64)head;
 
 	row->next_cpu = alloc_cpu_of(head);
+	row->next_rx_cpu = UNKNOWN_CPU;
 	__sync_lock_test_and_set(&row->next, (__u64)head);
+	row->next_rx_cpu = processing_cpu_of(READ_BACK(row->next));
 	if (is_new)
 		sample(row, head, now);
 }
@@ -118,21 +128,21 @@ static __always_inline void await_answer(struct udp_socket *row, __u64 early)
 }
 
 /*
- * A datagram of this socket was read: the CPU that allocated it, UNKNOWN_CPU or TOLD_LATER. `early`
- * is for the answer that sk_data_ready may give later, 0 for nobody.
+ * A datagram of this socket was read: its CPUs. `early` is for the answer that sk_data_ready may
+ * give later, 0 for nobody.
  */
-static __always_inline __u32 take_head(struct udp_socket *row, struct sock *sk, __u64 early,
-				       __u32 now)
+static __always_inline struct cpus take_head(struct udp_socket *row, struct sock *sk, __u64 early,
+					     __u32 now)
 {
 	struct sk_buff *head = head_of_queue(sk);
+	struct cpus cpus = {.alloc = row->next_cpu, .rx = row->next_rx_cpu};
 	__u64 taken = row->next;
-	__u32 cpu = row->next_cpu;
 
+	if (!taken || taken == (__u64)head)
+		cpus.alloc = cpus.rx = UNKNOWN_CPU;
 	if (!taken) {
-		cpu = early ? TOLD_LATER : UNKNOWN_CPU;
+		cpus.told_later = early;
 		await_answer(row, early);
-	} else if (taken == (__u64)head) {
-		cpu = UNKNOWN_CPU;
 	}
 	if (!head) {
 		__sync_lock_test_and_set(&row->next, 0);
@@ -142,7 +152,7 @@ static __always_inline __u32 take_head(struct udp_socket *row, struct sock *sk, 
 	}
 	if (head)
 		remember_head(row, head, now);
-	return cpu;
+	return cpus;
 }
 
 static __always_inline void answer_early(struct udp_socket *row, __u32 now)
@@ -150,6 +160,7 @@ static __always_inline void answer_early(struct udp_socket *row, __u32 now)
 	__u32 cpu = bpf_get_smp_processor_id();
 	__u64 early = __sync_lock_test_and_set(&row->early, 0);
 	struct udp_reader *reader = who_was_early(row, early);
+	struct reader_counts *counts;
 
 	if (!reader)
 		return;
@@ -158,8 +169,12 @@ static __always_inline void answer_early(struct udp_socket *row, __u32 now)
 		stream_read(row, reader, cpu, UNKNOWN_CPU);
 		return;
 	}
-	__sync_fetch_and_add(&reader->counts[HALF(now)].known, 1);
-	count_cell(CPU_OF(early), cpu, now);
+	counts = &reader->counts[HALF(now)];
+	__sync_fetch_and_add(&counts->rx_known, 1);
+	if (!handed_on || idle(handed_on - 1, now)) {
+		__sync_fetch_and_add(&counts->known, 1);
+		count_cell(CPU_OF(early), cpu, now);
+	}
 	stream_read(row, reader, CPU_OF(early), cpu);
 }
 

@@ -9,8 +9,7 @@
 #define LOCALITY_UDP_READS_H
 
 #include "udp_counters.h"
-
-#define UNKNOWN_CPU 0xffffffff
+#include "udp_processing_cpu.h"
 
 struct read_event {
 	__u64 inode;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Counts, for each UDP socket and each thread that reads it, datagrams, bytes, drops, and
- * whether the datagram was read on the CPU that allocated its sk_buff.
+ * whether the datagram was read on the CPU that allocated its sk_buff, and on the one that
+ * processed it (udp_processing_cpu.h).
  *
  * sk_incoming_cpu, by which accept is measured, is kept for connected UDP sockets only
  * (__udp_queue_rcv_skb of net/ipv4/udp.c), so the sk_buff itself must be asked.
@@ -14,6 +15,7 @@
  *   sk_data_ready             a datagram has come (6.3): what is the head of the queue, how
  *                             long is it
  *   udp_fail_queue_rcv_skb    one was dropped because the receive buffer is full
+ *   __udp_enqueue_schedule_skb() or netif_receive_skb: on which CPU a datagram is processed
  * A read that only looks (MSG_PEEK) and one of the error queue count nowhere.
  *
  * recvmmsg() is recognised by the registers that the thread entered the kernel with, so that
@@ -94,7 +96,7 @@ static __always_inline void count_batch(struct udp_reader *reader, __u32 now)
 }
 
 static __always_inline void count_read(struct udp_socket *row, struct udp_reader *reader,
-				       __u64 bytes, __u32 alloc_cpu, __u32 now)
+				       __u64 bytes, struct cpus cpus, __u32 now)
 {
 	struct reader_counts *counts = &reader->counts[HALF(now)];
 	__u32 cpu = bpf_get_smp_processor_id();
@@ -102,14 +104,19 @@ static __always_inline void count_read(struct udp_socket *row, struct udp_reader
 	counts->datagrams++;
 	counts->bytes += bytes;
 	count_batch(reader, now);
-	if (alloc_cpu != TOLD_LATER)
-		stream_read(row, reader, cpu, alloc_cpu);
-	if (alloc_cpu >= possible_cpus)
+	if (!cpus.told_later)
+		stream_read(row, reader, cpu, cpus.rx);
+	/* arrived() adds to what is known on another CPU. */
+	if (cpus.rx < possible_cpus) {
+		__sync_fetch_and_add(&counts->rx_known, 1);
+		counts->rx_local += cpus.rx == cpu;
+	}
+	if (cpus.alloc >= possible_cpus)
 		return;
-	/* arrived() adds to it on another CPU. */
 	__sync_fetch_and_add(&counts->known, 1);
-	counts->local += alloc_cpu == cpu;
-	count_cell(cpu, alloc_cpu, now);
+	counts->local += cpus.alloc == cpu;
+	counts->moved += cpus.rx < possible_cpus && cpus.rx != cpus.alloc;
+	count_cell(cpu, cpus.alloc, now);
 }
 
 /*
@@ -118,6 +125,7 @@ static __always_inline void count_read(struct udp_socket *row, struct udp_reader
  */
 static __always_inline void consumed(struct sock *sk, struct sk_buff *skb, int length)
 {
+	struct cpus cpus = {};
 	struct udp_reader *reader;
 	struct udp_socket *row;
 	__u32 now = this_interval();
@@ -133,7 +141,10 @@ static __always_inline void consumed(struct sock *sk, struct sk_buff *skb, int l
 		return;
 	gauge(row, sk, 1, now);
 	sample(row, skb, now);
-	count_read(row, reader, length, alloc_cpu_of(skb), now);
+	cpus.alloc = alloc_cpu_of(skb);
+	reader->skb = (__u64)skb;
+	cpus.rx = processing_cpu_of(READ_BACK(reader->skb));
+	count_read(row, reader, length, cpus, now);
 }
 
 /* The same, and the sk_buff is gone. */
@@ -141,7 +152,8 @@ static __always_inline void received(struct sock *sk, int length)
 {
 	struct udp_reader *reader = NULL;
 	struct udp_socket *row;
-	__u32 index = 0, alloc_cpu, now = this_interval();
+	__u32 index = 0, now = this_interval();
+	struct cpus cpus;
 	__u64 inode;
 
 	inode = inode_of(sk);
@@ -150,10 +162,10 @@ static __always_inline void received(struct sock *sk, int length)
 		return;
 	if (wanted_task())
 		reader = reader_row(inode, &index, now);
-	alloc_cpu = take_head(row, sk, reader ? early_reader(index) : 0, now);
+	cpus = take_head(row, sk, reader ? early_reader(index) : 0, now);
 	gauge(row, sk, 1, now);
 	if (reader)
-		count_read(row, reader, length, alloc_cpu, now);
+		count_read(row, reader, length, cpus, now);
 }
 
 /* A read found nothing: recvmmsg() returns with what it has. */
@@ -271,5 +283,43 @@ SEC("kprobe/skb_consume_udp")
 int BPF_KPROBE(kprobe_consume_udp, struct sock *sk, struct sk_buff *skb, int length)
 {
 	consumed(sk, skb, length);
+	return 0;
+}
+
+SEC("fentry/__udp_enqueue_schedule_skb")
+int BPF_PROG(fentry_enqueue, struct sock *sk, struct sk_buff *skb)
+{
+	note_processing_cpu(address_of(skb), bpf_get_smp_processor_id());
+	return 0;
+}
+
+/*
+ * Not a TCP segment: these are also sent on another CPU than they were allocated on, where an ACK
+ * makes room for them, and over loopback that CPU receives them. What has an unknown header in
+ * front counts as a datagram.
+ */
+static __always_inline bool may_be_datagram(struct sk_buff *skb)
+{
+	void *ip = READ(skb, struct sk_buff, data);
+
+	switch (bpf_ntohs(READ(skb, struct sk_buff, protocol))) {
+	case ETH_P_IP:
+		return READ(ip, struct iphdr, protocol) != IPPROTO_TCP;
+	case ETH_P_IPV6:
+		return READ(ip, struct ipv6hdr, nexthdr) != IPPROTO_TCP;
+	}
+	return true;
+}
+
+/* Untyped, so that the address is a number at once. */
+SEC("raw_tp/netif_receive_skb")
+int BPF_PROG(raw_receive, struct sk_buff *skb)
+{
+	__u32 cpu = bpf_get_smp_processor_id(), now = this_interval();
+
+	note_processing_cpu((__u64)skb, cpu);
+	/* Where nothing can be cast, there is no rung that asks for this. */
+	if (can_cast && handed_on != now + 1 && alloc_cpu_of(skb) != cpu && may_be_datagram(skb))
+		handed_on = now + 1;
 	return 0;
 }

@@ -18,8 +18,11 @@ _ADDRESSED = ("group", "socket", "reader", "flow")
 _MEANINGS = {
     "datagrams": "datagrams that were read",
     "bytes": "bytes that were read",
-    "known": "datagrams of which both CPUs are known",
+    "known": "datagrams whose alloc CPU is known",
     "local": "datagrams that were read on their alloc CPU",
+    "rx_known": "datagrams of which it is known which CPU processed them",
+    "rx_local": "datagrams that were read on the CPU that processed them",
+    "moved": "datagrams that were processed on another CPU than their alloc CPU",
     "batches": "recvmmsg() calls that returned datagrams",
     "batched": "datagrams that recvmmsg() calls returned",
     "drops": "datagrams dropped because the receive buffer was full",
@@ -33,11 +36,22 @@ _MEANINGS = {
 }
 
 
+#: Which recordings of the first versions lack.
+_LATER = {"rx_known", "rx_local", "moved"}
+
+
 def _sum(name: str) -> Column:
     batched = name in {"batches", "batched"}
-    rows = (*_OF_ENDPOINT, "cell") if name == "datagrams" else _OF_ENDPOINT
-    form = "batches" if batched else "count"
-    return Column(name, "int64", _MEANINGS[name], form, nullable=batched, rows=rows, most=MOST)
+    return Column(
+        name,
+        "int64",
+        _MEANINGS[name],
+        "batches" if batched else "count",
+        nullable=batched,
+        rows=(*_OF_ENDPOINT, "cell") if name == "datagrams" else _OF_ENDPOINT,
+        most=MOST,
+        later=name in _LATER,
+    )
 
 
 def _of(  # noqa: PLR0917 - as `Column`

@@ -11,6 +11,7 @@ from locality.dashboard.sparkline import Minute, sparkline
 from locality.text import percent, share
 from locality.udp.advice import cures
 from locality.udp.balance import balances
+from locality.udp.processing import rx_share, says_more
 from locality.udp.text import advice, block, busiest
 
 if TYPE_CHECKING:
@@ -88,10 +89,16 @@ def _sums(name: str, interval: UdpInterval) -> Line:
         int(interval.sockets[one].sum())
         for one in ("datagrams", "known", "local", "drops", "refused")
     )
-    figure = share(local, known)
+    figure, processed = share(local, known), rx_share(interval.sockets)
+    second = (
+        [("  where processed ", DIM), (percent(processed), grade(processed))]
+        if says_more(interval.sockets)
+        else []
+    )
     return line(
         (f"{name:15} ", DIM),
         f"{amount(datagrams / interval.seconds):>6} pps  local ",
         ("-" if not datagrams else percent(figure), grade(figure)),
+        *second,
         f"  dropped {drops + refused}",
     )

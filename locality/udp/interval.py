@@ -28,10 +28,15 @@ _ENDPOINT = [
 ]
 
 #: Of a reader, and in sum of a socket.
-#: datagrams, bytes: what was read. known: datagrams of which both CPUs are known; local: of
-#: these, read on their alloc CPU.
+#: datagrams, bytes: what was read. known: datagrams whose alloc CPU is known; local: of these,
+#: read there. rx_known: datagrams of which the CPU is known that processed them; rx_local: of
+#: these, read there. moved: datagrams of which both are known, and are two.
 #: batches: recvmmsg() calls that gave datagrams; batched: the datagrams they gave.
-READER_SUMS = ("datagrams", "bytes", "known", "local", "batches", "batched")
+READER_SUMS = (
+    *("datagrams", "bytes", "known", "local"),
+    *("rx_known", "rx_local", "moved"),
+    *("batches", "batched"),
+)
 
 #: A socket's own, and no reader's.
 #: drops: no room in the receive buffer; refused: no memory for UDP (net.ipv4.udp_mem).

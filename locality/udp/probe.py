@@ -38,7 +38,7 @@ SOCKET_ROW = np.dtype(
         *((name, "u4") for name in GAUGES if name != "peak"),
         ("epoch", "u4"),
         ("next_cpu", "u4"),
-        ("reserved", "u4"),
+        ("next_rx_cpu", "u4"),
         ("next", "u8"),
         ("early", "u8"),
     ]
@@ -55,6 +55,7 @@ READER_ROW = np.dtype(
         ("vector", "u8"),
         ("in_call", "u4"),
         ("epoch", "u4"),
+        ("skb", "u8"),
     ]
 )
 
@@ -75,6 +76,9 @@ _LAYOUTS = {
     "read_event": READ,
 }
 
+#: Notes for each received packet of the machine on which CPU it is processed.
+_RAW_RECEIVE = "raw_receive"
+
 
 def raw_reads(kernel: Kernel) -> tuple[str, ...]:
     """The programs that see a read by tracepoints alone.
@@ -85,7 +89,7 @@ def raw_reads(kernel: Kernel) -> tuple[str, ...]:
     for name in ("sock_recv_length", "sk_data_ready"):
         if kernel.tracepoint_arguments(name) is None:
             raise Unsupported(f"this kernel has no tracepoint {name} (6.3)")
-    return ("raw_recv_length", "raw_data_ready")
+    return ("raw_recv_length", "raw_data_ready", _RAW_RECEIVE)
 
 
 def function_reads(prefix: str, kernel: Kernel) -> tuple[str, ...]:
@@ -100,7 +104,9 @@ def function_reads(prefix: str, kernel: Kernel) -> tuple[str, ...]:
     """
     if not kernel.has_function("skb_consume_udp"):
         raise Unsupported("this kernel has no function skb_consume_udp to hook")
-    return (f"{prefix}_consume_udp",)
+    # A kprobe there would be skipped whenever the softirq interrupts the one at a read.
+    can_note = prefix == "fentry" and kernel.has_function("__udp_enqueue_schedule_skb")
+    return (f"{prefix}_consume_udp", "fentry_enqueue" if can_note else _RAW_RECEIVE)
 
 
 def open_probe(wanted: Wanted, cpus: int, constants: Mapping[str, Any]) -> Object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +25,7 @@ from locality.udp.balance import (
     places_of,
     shares_of,
 )
+from locality.udp.processing import processed, rx_share, says_more
 from locality.udp.text import busiest
 
 if TYPE_CHECKING:
@@ -49,6 +51,15 @@ def udp_over(recording: Recording) -> OverTime:
     return udp_over_time(recording.udp.intervals, recording.udp.sockets)
 
 
+def processed_over(recording: Recording) -> OverTime:
+    """Datagrams, and those read on the CPU that processed them; not seen where that is no news."""
+    total = recording.udp.total
+    over = udp_over_time(
+        recording.udp.intervals, recording.udp.sockets, known="rx_known", local="rx_local"
+    )
+    return over if total is not None and says_more(total.sockets) else replace(over, series=None)
+
+
 def events(recording: Recording) -> int:
     """Datagrams that were read or dropped."""
     total = recording.udp.total
@@ -66,6 +77,8 @@ def headline(recording: Recording) -> str:
         f"{read:,} datagrams read, {percent(share(local, known), 2)} on the CPU that allocated "
         f"them, {counted - read:,} dropped"
     )
+    if (words := processed(sockets, 2)) is not None:
+        sentence += f"; {words}"
     for one in busiest(balances(total))[:1]:
         if (words := concentration(one)) is not None:
             sentence += f"; {one.name}: {words}"
@@ -81,6 +94,11 @@ def cautions(recording: Recording) -> Iterator[str]:
     read, known = (int(total.sockets[name].sum()) for name in ("datagrams", "known"))
     if known < read:
         yield f"of {read - known:,} of {read:,} datagrams the alloc CPU is not known"
+    rx_known = int(total.sockets["rx_known"].sum())
+    if says_more(total.sockets) and rx_known < read:
+        yield (
+            f"of {read - rx_known:,} of {read:,} datagrams the CPU that processed them is not known"
+        )
     if total.flows_lost:
         yield (
             f"{total.flows_lost:,} samples of {int(total.sockets['sampled'].sum()):,} lost: shares "
@@ -94,10 +112,18 @@ def blocks(prefix: str, recording: Recording) -> Iterator[Block]:
     if total is None:
         return
     yield _totals_table(total)
+    curves = {"datagrams": udp_over(recording)}
+    caption = "Datagrams read on the CPU that allocated them"
+    if says_more(total.sockets):
+        curves = {
+            "where allocated": curves["datagrams"],
+            "where processed": processed_over(recording),
+        }
+        caption += ", those read on the CPU that processed them"
     yield picture(
         f"{prefix}local-over-time",
-        "Datagrams read on the CPU that allocated them, and datagrams a second, over time.",
-        draw.local_over_time({"datagrams": udp_over(recording)}, "datagrams/s"),
+        f"{caption}, and datagrams a second, over time.",
+        draw.local_over_time(curves, "datagrams/s"),
     )
     if total.matrix.any():
         yield picture(
@@ -129,6 +155,14 @@ def _totals_table(total: UdpInterval) -> Table:
     )
     heading = ("datagrams read", "kpps", "Mbit/s", "local", "CPU unknown", "dropped")
     return Table((*heading, "dropped for want of memory", "sampled", "samples lost"), (cells,))
+
+
+def _local(row: Array, *, processed: bool) -> tuple[str, ...]:
+    """Per cent read where allocated and, if that is shown, where processed."""
+    if not row["datagrams"]:
+        return ("-",) * (2 if processed else 1)
+    local = percent(share(int(row["local"]), int(row["known"])))
+    return (local, percent(rx_share(row))) if processed else (local,)
 
 
 def _group_blocks(prefix: str, one: Balance, total: UdpInterval) -> Iterator[Block]:
@@ -167,6 +201,7 @@ def _readers_table(one: Balance, total: UdpInterval) -> Table:
     """A row a reader, and one for each socket without; what is the socket's own is there once."""
     rows: list[tuple[str, ...]] = []
     whole = int(one.counts.sum())
+    processed = says_more(total.sockets)
     for place, socket in list(zip(places_of(one), one.sockets, strict=True))[:MOST_SOCKETS]:
         own = (f"{int(socket['drops'] + socket['refused']):,}", f"{int(socket['peak']):,}")
         readers = one.readers[one.readers["inode"] == socket["inode"]]
@@ -183,16 +218,15 @@ def _readers_table(one: Balance, total: UdpInterval) -> Table:
                     name,
                     f"{int(row['datagrams']):,}",
                     percent(part),
-                    percent(share(int(row["local"]), int(row["known"])))
-                    if row["datagrams"]
-                    else "-",
+                    *_local(row, processed=processed),
                     *own,
                     batch if total.batches_seen else "?",
                 )
             )
             own = ("", "")
-    heading = ("index", "socket", "reader", "read", "share", "local", "drops", "peak", "batch")
-    return Table(heading, tuple(rows))
+    heading = ("index", "socket", "reader", "read", "share", "local")
+    second = ("where processed",) if processed else ()
+    return Table((*heading, *second, "drops", "peak", "batch"), tuple(rows))
 
 
 def _text(comm: bytes) -> str:
@@ -225,21 +259,28 @@ def effective_of(recording: Recording, group: int) -> tuple[Array, Array]:
     return at, effective.reindex(times).to_numpy(np.float64)
 
 
-def udp_over_time(intervals: pd.DataFrame, sockets: pd.DataFrame) -> OverTime:
+def udp_over_time(
+    intervals: pd.DataFrame, sockets: pd.DataFrame, known: str = "known", local: str = "local"
+) -> OverTime:
     """Datagrams that were read, and how many on their alloc CPU, interval by interval.
 
     Args:
         intervals: `UdpFrames.intervals`.
         sockets: `UdpFrames.sockets`.
+        known: The column of those whose CPU is known.
+        local: The column of those that were read there.
     """
     seconds = intervals["seconds"].to_numpy(np.float64)
-    names = ["datagrams", "known", "local"]
+    names = ["datagrams", known, local]
     sums = sockets.groupby("time")[names].sum().reindex(intervals["time"], fill_value=0)
-    datagrams, known, local = (sums[name].to_numpy(np.int64) for name in names)
-    return OverTime(np.cumsum(seconds) - seconds / 2, seconds, datagrams, Series(local, known))
+    datagrams, whole, part = (sums[name].to_numpy(np.int64) for name in names)
+    return OverTime(np.cumsum(seconds) - seconds / 2, seconds, datagrams, Series(part, whole))
 
 
-MEASURES = (Measure("datagrams, read on their alloc CPU", "udp", udp_over),)
+MEASURES = (
+    Measure("datagrams, read on their alloc CPU", "udp", udp_over),
+    Measure("datagrams, read on the CPU that processed them", "udp-processed", processed_over),
+)
 
 
 def change_sections(before: Sequence[Named], after: Sequence[Named]) -> Iterator[Section]:

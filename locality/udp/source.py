@@ -93,7 +93,7 @@ RUNGS = (
         "raw-tracepoint",
         _raw_programs,
         note="where several threads read one socket at once, which CPU allocated a datagram is "
-        "not always known; with RPS, a datagram read at once counts for the CPU RPS chose",
+        "not always known; with RPS, that of a datagram read at once is not known either",
     ),
 )
 
@@ -204,7 +204,7 @@ class UdpSource:
     def _rows(self, readers: Array, sockets: Array) -> dict[str, Array]:
         """Readers and sockets as `UdpInterval` has them."""
         # An interval may have just the answer to what was read in the one before, at its end.
-        readers = readers[(readers["datagrams"] > 0) | (readers["known"] > 0)]
+        readers = readers[(readers["datagrams"] > 0) | (readers["rx_known"] > 0)]
         sockets = self._shown(sockets, readers)
         found = np.zeros(len(sockets), SOCKET)
         for name in (*_IDENTITY, *SOCKET_OWN):

@@ -9,6 +9,7 @@ from locality.stream import Output
 from locality.text import kilo_rate, percent, printable, share, wrap
 from locality.udp.advice import concentration, cures, meaning
 from locality.udp.balance import balances
+from locality.udp.processing import processed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,6 +69,8 @@ def summary_lines(summary: Summary[UdpInterval]) -> Iterator[str]:
         f"{datagrams} datagrams read, {percent(share(local, known), 2)} on the CPU that "
         f"allocated them, {drops} dropped"
     )
+    if (words := processed(sockets, 2)) is not None:
+        yield from wrap(words, "  ")
     if refused:
         yield f"{refused} more dropped for want of memory: sysctl net.ipv4.udp_mem"
     if known < datagrams:
@@ -138,6 +141,8 @@ def block(one: Balance, interval: UdpInterval, clock: str) -> Iterator[str]:
                 yield _line(_row("", f" {_worker(reader)}", reader, part, interval))
             if len(names) > MOST_READERS:
                 yield f"      … and {len(names) - MOST_READERS} more readers"
+    if (words := processed(one.sockets)) is not None:
+        yield from wrap(words, " " * 4, first="  ")
     if len(one.sockets) > MOST_SOCKETS:
         yield f"  … and {len(one.sockets) - MOST_SOCKETS} more sockets"
 

@@ -26,7 +26,7 @@ ON_THE_WAY = 32
 RECEIVE_BUFFER = 4 << 20
 
 _SO_MEMINFO, _DROPS = 55, 8
-_SO_RCVBUFFORCE = 33
+SO_RCVBUFFORCE = 33
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -96,7 +96,7 @@ def receiver(
         # Blocking for the kernel too, as a timeout of Python's is not.
         timeout = struct.pack("=qq", int(PATIENCE), 0)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
-        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
         if shared:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind((LOOPBACK[family], port))
@@ -205,6 +205,7 @@ def exchange(
     reader_cpu: int,
     sender_cpu: int,
     way: str = "recv",
+    payload: bytes = PAYLOAD,
 ) -> None:
     """Send datagrams from one CPU and read them all, in a thread of its own, on another."""
     room = threading.Semaphore(ON_THE_WAY)
@@ -221,7 +222,7 @@ def exchange(
     with in_thread(read), pinned(sender_cpu):
         for _ in range(count):
             assert room.acquire(timeout=PATIENCE)
-            by.send(PAYLOAD)
+            by.send(payload)
 
 
 def drain(sock: socket.socket) -> int:

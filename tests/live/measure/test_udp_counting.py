@@ -60,7 +60,7 @@ def read_while(
 def is_one_account(interval: UdpInterval) -> None:
     """Whatever adds up the same datagrams comes to the same number."""
     readers, sockets = interval.readers, interval.sockets
-    for name in ("datagrams", "bytes", "known", "local"):
+    for name in ("datagrams", "bytes", "known", "local", "rx_known", "rx_local", "moved"):
         assert readers[name].sum() == sockets[name].sum()
     assert interval.matrix.sum() == readers["known"].sum()
     assert interval.matrix.trace() == readers["local"].sum()

@@ -45,6 +45,19 @@ def test_the_udp_screen() -> None:
     assert re.search(r"#0 +25 +75 +100", text)
 
 
+# Bugs: the second figure is missing, or stands where it says nothing more.
+def test_datagrams_that_were_handed_on() -> None:
+    console = terminal(100, 40)
+    dashboard = UdpDashboard(machine(2), HEADER, console)
+    dashboard.write(interval(sockets(1000, rx_known=1000, rx_local=500)))
+    assert "processed" not in screen(dashboard, console)
+    dashboard.write(interval(sockets(1000, rx_known=1000, rx_local=1000, moved=1000)))
+    text = screen(dashboard, console)
+    assert re.search(r"now +1000 pps  local 0\.0%  where processed 100\.0%  dropped 0", text)
+    assert re.search(r"since the start +1000 pps  local 0\.0%  where processed 75\.0%", text)
+    assert "read on the CPU that processed them: 100.0%; 100.0% had been" in text
+
+
 # Bugs: figures cut off, or a crash, where the terminal is small or sockets are many.
 @pytest.mark.parametrize("size", [(40, 10), (80, 24), (300, 90), (20, 3)])
 @pytest.mark.parametrize("members", [0, 1, 4, 200])

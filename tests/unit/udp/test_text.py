@@ -65,6 +65,25 @@ def test_what_is_not_known() -> None:
     assert "of 100 the alloc CPU is not known" in lines
 
 
+# Bugs: the figure of the CPU that processes is missing where it is another one, stands there where
+# it says nothing more, is of all datagrams and not of those that are known, or goes over the line.
+def test_datagrams_that_were_handed_on() -> None:
+    rows = sockets(1000, 0, local=0, rx_known=[900, 0], rx_local=[600, 0], moved=[250, 0])
+    moved = interval(rows)
+    assert text_of(moved)[-2:] == [
+        "  read on the CPU that processed them: 66.6%; 25.0% had been allocated by",
+        "    another CPU (RPS)",
+    ]
+    lines = summary_of(moved)
+    assert lines[2].startswith("read on the CPU that processed them: 66.66%; 25.0% had been")
+    assert max(map(len, lines)) <= WIDTH
+    rows["moved"] = 0
+    assert "processed" not in "\n".join([*text_of(moved), *summary_of(moved)])
+    # Before Linux 5.19 an sk_buff does not know its alloc CPU.
+    rows["known"] = 0
+    assert text_of(moved)[-1] == "  read on the CPU that processed them: 66.6%"
+
+
 # Bugs: readers of one socket are left out, or the socket's drops are told for each.
 def test_several_readers_of_a_socket() -> None:
     rows = sockets(30, drops=5)
@@ -131,7 +150,7 @@ def test_nothing_and_lost() -> None:
 
 # Bugs: numpy's numbers are no JSON; a missing figure is 0 instead of null.
 def test_json() -> None:
-    rows = sockets(30, 0, index=[1, -1])
+    rows = sockets(30, 0, index=[1, -1], rx_known=[20, 0], rx_local=[10, 0], moved=[5, 0])
     out = io.StringIO()
     JsonUdp(out, META.machine).write(
         interval(rows, flows=flows(30), readers=readers(rows, comm=b"\x1b\xff"))
@@ -148,15 +167,19 @@ def test_json() -> None:
     assert (reader["datagrams"], reader["comm"]) == (30, "\x1b\\xff")
     assert second["groups"][0]["top_flow"] is None
     assert second["groups"][0]["sockets"][0]["batches"] is None
+    assert (reader["rx_known"], reader["rx_local"], reader["moved"]) == (20, 10, 5)
 
 
 # Bugs: a socket without a reader has no row; a column is not declared.
 def test_csv() -> None:
     out = io.StringIO()
-    CsvUdp(out, META.machine).write(interval(sockets(30, 0), flows=flows(3)))
+    counted = sockets(30, 0, rx_known=[20, 0], rx_local=[10, 0], moved=[5, 0])
+    CsvUdp(out, META.machine).write(interval(counted, flows=flows(3)))
     heading, *rows = csv.reader(io.StringIO(out.getvalue()))
     assert tuple(heading) == NAMES
     first, second = (dict(zip(heading, row, strict=True)) for row in rows)
     assert (first["datagrams"], first["socket_datagrams"], first["comm"]) == ("30", "30", "router")
     assert (second["datagrams"], second["socket_datagrams"], second["comm"]) == ("", "0", "")
     assert first["top_flow_share"] == "1.0"
+    assert [first[name] for name in ("rx_known", "rx_local", "moved")] == ["20", "10", "5"]
+    assert (first["socket_rx_local"], second["socket_rx_local"]) == ("10", "0")
