@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+# Not imported from typing: it takes milliseconds in which Ctrl-C is a traceback (`__main__`).
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from locality.recording.frames import load
 
 __all__ = ["__version__", "load"]

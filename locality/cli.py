@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from locality import __version__
+from locality.commands.interrupts import raising
 from locality.commands.lazy import LazyGroup
 from locality.errors import LocalityError
 from locality.text import printable
@@ -79,12 +80,22 @@ def main() -> None:
     if sys.stdout is None:  # started with standard output closed
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for the life of the process
     try:
+        with raising():
+            code = _run()
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+    sys.exit(code)
+
+
+def _run() -> int:
+    """The exit code of the command that the arguments ask for."""
+    try:
         # Not cli.main(), which has its own idea of a closed pipe: exit status 1.
         with cli.make_context("locality", sys.argv[1:]) as context:
             code = cli.invoke(context)
         sys.stdout.flush()
-    except click.exceptions.Exit as ended:
-        code = ended.exit_code
+    except (click.exceptions.Exit, SystemExit) as ended:
+        code = ended.exit_code if isinstance(ended, click.exceptions.Exit) else ended.code
     except click.ClickException as error:
         _tell(" ".join(error.format_message().split()))
         code = error.exit_code
@@ -94,10 +105,10 @@ def main() -> None:
     except BrokenPipeError:
         _give_up_stdout()
         code = EXIT_BROKEN_PIPE
-    except (KeyboardInterrupt, click.Abort):
+    except click.Abort:
         code = EXIT_INTERRUPTED
     except OSError as error:
         _give_up_stdout()
         _tell(f"standard output: {error.strerror}" if error.filename is None else str(error))
         code = 1
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0

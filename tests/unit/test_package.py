@@ -89,7 +89,7 @@ def test_the_wheel_is_for_one_architecture_and_any_python(wheel: Path) -> None:
 # demo has no recording to show where it cannot run.
 def test_the_wheel_has_the_command_the_types_and_the_recordings(installed: Path) -> None:
     (entry_points,) = installed.glob("*.dist-info/entry_points.txt")
-    assert "locality = locality.cli:main" in entry_points.read_text()
+    assert "locality = locality.__main__:main" in entry_points.read_text()
     assert (installed / "locality/py.typed").is_file()
     for name in ("before", "after"):
         for kind in (".arrows", ".skb.arrows"):
