@@ -16,7 +16,7 @@ from locality import __version__
 from locality.commands.interrupts import raising
 from locality.commands.lazy import LazyGroup
 from locality.errors import LocalityError
-from locality.text import printable
+from locality.text import printable, shortened
 
 #: What a shell reports for a program that SIGPIPE ended: `locality ... | head` is no error.
 EXIT_BROKEN_PIPE = 128 + 13
@@ -64,8 +64,8 @@ def cli(context: click.Context) -> None:
 
 
 def _tell(line: str) -> None:
-    # Names of files and the like come from outside.
-    click.echo(f"locality: {printable(line)}", err=True)
+    # Names of files and the like come from outside, and so does what was typed.
+    click.echo(f"locality: {shortened(printable(line))}", err=True)
 
 
 def _give_up_stdout() -> None:

@@ -22,6 +22,9 @@ PAGE = 20
 #: Matrices of more CPUs do not fit a terminal; JSON has them whole.
 WIDEST_MATRIX = 8
 
+#: Of a long word, and of a long line, so many characters are kept at its beginning and its end.
+_WORD, _LINE = (160, 40), (1500, 500)
+
 #: Below these a time is given in that unit: where rounding makes it 1000, it is 1 of the next.
 _UP_TO_NS, _UP_TO_US, _UP_TO_MS = 999.5, 999_950, 999_950_000
 
@@ -37,6 +40,17 @@ def printable(raw: bytes | str) -> str:
         else character.encode("unicode_escape", "backslashreplace").decode()
         for character in text
     )
+
+
+def shortened(text: str) -> str:
+    """A line with what is overlong in it cut: a message repeats what it is about, not all of it."""
+    return _cut(" ".join(_cut(word, *_WORD) for word in text.split(" ")), *_LINE)
+
+
+def _cut(text: str, first: int, last: int) -> str:
+    """The first and the last characters of a text that has more than those."""
+    left_out = len(text) - first - last
+    return text if left_out <= 0 else f"{text[:first]}[... {left_out} more ...]{text[-last:]}"
 
 
 def spreadsheet_text(raw: bytes | str) -> str:

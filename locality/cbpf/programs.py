@@ -21,6 +21,7 @@ from locality.cbpf.encoding import (
     Program,
 )
 from locality.errors import LocalityError
+from locality.machine.digits import whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -97,14 +98,16 @@ def parse_map(text: str) -> dict[int, int]:
     """
     indexes: dict[int, int] = {}
     for entry in text.split(","):
-        number, colon, index = (part.strip() for part in entry.partition(":"))
-        if not (colon and all(part.isascii() and part.isdigit() for part in (number, index))):
+        left, _, right = entry.partition(":")
+        try:
+            number, index = whole(left), whole(right)
+        except ValueError:
             raise LocalityError(
-                f"CPU map entry {entry.strip()!r} is not CPU:index; write 0:1,1:0", exit_code=2
-            )
-        if int(number) in indexes:
-            raise LocalityError(f"the CPU map names CPU {int(number)} twice", exit_code=2)
-        indexes[int(number)] = int(index)
+                f"CPU map entry {entry!r} is not CPU:index; write 0:1,1:0", exit_code=2
+            ) from None
+        if number in indexes:
+            raise LocalityError(f"the CPU map names CPU {number} twice", exit_code=2)
+        indexes[number] = index
     return indexes
 
 

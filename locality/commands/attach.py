@@ -6,7 +6,15 @@ from typing import Any
 
 import click
 
-from locality.commands.options import AT_LEAST_ONE, CPU_LIST, PORT, SECONDS, payload_options
+from locality.commands.options import (
+    AT_LEAST_ONE,
+    CPU_LIST,
+    NAME,
+    PORT,
+    SECONDS,
+    WHOLE,
+    payload_options,
+)
 from locality.commands.steering_request import CBPF, INCOMING_CPU, PAYLOAD, Request
 
 
@@ -19,6 +27,7 @@ from locality.commands.steering_request import CBPF, INCOMING_CPU, PAYLOAD, Requ
 )
 @click.option(
     "--comm",
+    type=NAME,
     metavar="NAME",
     help="With --port: only groups of a process of this name, or with a thread of this name.",
 )
@@ -33,18 +42,18 @@ from locality.commands.steering_request import CBPF, INCOMING_CPU, PAYLOAD, Requ
 )
 @click.option(
     "--pid",
-    type=int,
+    type=WHOLE,
     metavar="PID",
     help="Name the process that holds the socket of --fd. With --port: only its groups.",
 )
 @click.option(
     "--fd",
-    type=int,
+    type=WHOLE,
     metavar="FD",
     help="With --pid: name the file descriptor of any socket of the group.",
 )
 @click.option(
-    "--group", type=int, metavar="N", help="Set the size of the group: the index is X % N."
+    "--group", type=WHOLE, metavar="N", help="Set the size of the group: the index is X % N."
 )
 @click.option(
     "--program",

@@ -11,18 +11,52 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from locality.machine.digits import decimal, whole, with_base
+
+#: Of a thread's name as it can be given: 15 bytes, each of them escaped, and more as ps shows it.
+LONGEST_NAME = 255
+
 C = TypeVar("C", bound=Callable[..., Any])
 
 
+class Whole(click.ParamType[int]):
+    """A whole number in ASCII digits."""
+
+    name = "integer"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - as in click
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> int:
+        """Refuse what only Python takes for a number."""
+        if isinstance(value, int):
+            return value
+        try:
+            return whole(str(value), signed=True)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 class WholeRange(click.IntRange):
-    """A whole number in a range, which help texts and errors describe in words."""
+    """The same in a range, which help texts and errors describe in words."""
 
     def _describe_range(self) -> str:
         return _in_words(self.min, self.max)
 
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - as in click
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> int:
+        """Refuse what only Python takes for a number, and what is outside."""
+        return int(super().convert(WHOLE.convert(value, param, ctx), param, ctx))
+
 
 class Number(click.FloatRange):
-    """A finite number in a range, which help texts and errors describe in words.
+    """A finite number in ASCII digits, in a range, which help texts and errors describe in words.
 
     Args:
         min: The smallest one.
@@ -43,12 +77,14 @@ class Number(click.FloatRange):
         param: click.Parameter | None,
         ctx: click.Context | None,
     ) -> float:
-        """Refuse nan, which compares false with both ends, and infinity."""
-        number: float = click.FLOAT.convert(value, param, ctx)
+        """Refuse what only Python takes for a number, and infinity."""
+        try:
+            number = decimal(value) if isinstance(value, str) else value
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number", param, ctx)
-        inside: float = super().convert(value, param, ctx)
-        return inside
+        return float(super().convert(number, param, ctx))
 
 
 def _in_words(low: float | None, high: float | None) -> str:
@@ -71,13 +107,32 @@ class CpuList(click.ParamType[frozenset[int]]):
         """Read a list; an empty one is no answer."""
         from locality.machine.topology import parse_cpu_list
 
+        why = ""
         try:
             cpus = frozenset(parse_cpu_list(str(value)))
-        except ValueError:
-            cpus = frozenset()
+        except ValueError as error:
+            cpus, why = frozenset(), f" ({error})"
         if not cpus:
-            self.fail(f"{value!r} is no list of CPUs such as 0-3,8", param, ctx)
+            self.fail(f"{value!r} is no list of CPUs such as 0-3,8{why}", param, ctx)
         return cpus
+
+
+class Name(click.ParamType[str]):
+    """The name of a thread: the kernel keeps 15 bytes of it, ps shows more of some."""
+
+    name = "name"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - as in click
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> str:
+        """Refuse what no thread is called."""
+        name = str(value)
+        if not 0 < len(name) <= LONGEST_NAME:
+            self.fail(f"a name has 1 to {LONGEST_NAME} characters, not {len(name)}", param, ctx)
+        return name
 
 
 class Byte(click.ParamType[int]):
@@ -91,9 +146,9 @@ class Byte(click.ParamType[int]):
         param: click.Parameter | None,
         ctx: click.Context | None,
     ) -> int:
-        """Read a number as Python writes them."""
+        """Read a number in one of the three ways."""
         try:
-            number = int(str(value), 0)
+            number = with_base(str(value))
         except ValueError:
             number = -1
         if not 0 <= number <= 0xFF:  # noqa: PLR2004 - a byte
@@ -104,10 +159,12 @@ class Byte(click.ParamType[int]):
 #: A time one can wait for: not zero, not negative, not infinite.
 SECONDS = Number(min=0.01, max=1e9, unit="seconds")
 SPEED = Number(min=0, max=1e6, unit="factor")
+WHOLE = Whole()
 AT_LEAST_ONE = WholeRange(min=1)
 PORT = WholeRange(0, 65535)
 CPU_LIST = CpuList()
 BYTE = Byte()
+NAME = Name()
 WRITABLE = click.Path(dir_okay=False, writable=True, path_type=Path)
 #: Whether it can be read or written is found out by doing it.
 READABLE = click.Path(path_type=Path)
@@ -128,7 +185,7 @@ ports_option = partial(click.option, "--port", "ports", type=PORT, metavar="PORT
 pids_option = partial(
     click.option, "--pid", "pids", type=AT_LEAST_ONE, metavar="PID", multiple=True
 )
-comm_option = partial(click.option, "--comm", metavar="NAME")
+comm_option = partial(click.option, "--comm", type=NAME, metavar="NAME")
 
 
 @dataclass(frozen=True)

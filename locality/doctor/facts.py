@@ -14,7 +14,6 @@ from locality.doctor.device import NET, read_device
 from locality.doctor.interrupts import parse_interrupts
 from locality.doctor.values import Files, Unread, Value
 from locality.errors import LocalityError
-from locality.machine.topology import parse_cpu_list
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,7 +102,7 @@ def read(root: Path, links: Mapping[str, Link], only: str | None = None) -> Mach
             devices[name] = read_device(files, name, links, names)
             wanted += devices[name].lower
     nodes = {
-        int(node.removeprefix("node")): tuple(parse_cpu_list(cpus.content))
+        int(node.removeprefix("node")): cpus.cpu_list
         for node in files.names(NODES)
         if re.fullmatch(r"node\d+", node) and (cpus := files.read(f"{NODES}/{node}/cpulist"))
     }
@@ -173,7 +172,7 @@ def _cpuset(files: Files) -> tuple[int, ...]:
     status = files.read("/proc/self/status")
     for line in status.content.splitlines() if status else []:
         if line.startswith("Cpus_allowed_list:"):
-            return tuple(parse_cpu_list(line.partition(":")[2]))
+            return Value(status.source, line.partition(":")[2]).cpu_list if status else ()
     return ()
 
 

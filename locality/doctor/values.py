@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from locality.errors import LocalityError
+from locality.machine.digits import whole
 from locality.machine.topology import parse_cpu_list, parse_cpu_mask
+from locality.text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 
 class Value(NamedTuple):
@@ -30,17 +38,24 @@ class Value(NamedTuple):
     @property
     def number(self) -> int:
         """The content as a decimal number."""
-        return int(self.content)
+        return self._parsed(partial(whole, signed=True))
 
     @property
     def cpu_list(self) -> tuple[int, ...]:
         """The CPUs of a list such as ``0-3,8``."""
-        return tuple(parse_cpu_list(self.content))
+        return tuple(self._parsed(parse_cpu_list))
 
     @property
     def cpu_mask(self) -> tuple[int, ...]:
         """The CPUs of a mask such as ``f,00000001``."""
-        return tuple(parse_cpu_mask(self.content))
+        return tuple(self._parsed(parse_cpu_mask))
+
+    def _parsed(self, parse: Callable[[str], T]) -> T:
+        try:
+            return parse(self.text)
+        except ValueError as error:
+            # A kernel writes none such, but /sys need not be the kernel's.
+            raise LocalityError(f"{self.source}: {printable(str(error))}") from None
 
 
 class Unread(NamedTuple):

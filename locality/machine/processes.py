@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from locality.errors import LocalityError
-from locality.machine.topology import parse_cpu_list
+from locality.machine.topology import online_cpus, parse_cpu_list
 from locality.text import printable
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 PROC = Path("/proc")
 NAME_BYTES = 15
 """So much of a thread's name the kernel keeps."""
-_ONLINE = Path("/sys/devices/system/cpu/online")
 
 
 def processes(proc: Path = PROC) -> list[int]:
@@ -65,7 +64,7 @@ def _cpus(text: str) -> frozenset[int]:
 
 
 def _online() -> frozenset[int]:
-    return _cpus(_ONLINE.read_text("ascii").strip())
+    return frozenset(online_cpus())
 
 
 def require_pids(pids: Iterable[int], proc: Path = PROC) -> None:

@@ -16,10 +16,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from locality.errors import LocalityError
+from locality.machine.digits import hexadecimal, whole
+from locality.text import printable
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
 SYSFS = Path("/sys/devices/system")
+#: No kernel can be built for more CPUs (NR_CPUS of arch/x86/Kconfig), so no list names more.
+MOST_CPUS = 8192
 
 
 class Distance(IntEnum):
@@ -53,11 +59,19 @@ WORDS = np.array([distance.word for distance in Distance])
 
 
 def parse_cpu_list(text: str) -> list[int]:
-    """The CPUs of a kernel list such as ``0-3,8``; an empty text is no CPU."""
+    """The CPUs of a kernel list such as ``0-3,8``; an empty text is no CPU.
+
+    Raises:
+        ValueError: It is no such list, or names a CPU that no kernel has.
+    """
     cpus: list[int] = []
-    for part in filter(None, text.strip().split(",")):
-        first, _, last = part.partition("-")
-        cpus.extend(range(int(first), int(last or first) + 1))
+    for part in filter(None, text.removesuffix("\n").split(",")):
+        first, dash, last = part.partition("-")
+        begin = whole(first)
+        end = whole(last) if dash else begin
+        if not begin <= end < MOST_CPUS:
+            raise ValueError(f"{part!r} names no CPUs: a kernel has 0 to {MOST_CPUS - 1} at most")
+        cpus.extend(range(begin, end + 1))
     return cpus
 
 
@@ -76,8 +90,11 @@ def format_cpu_mask(cpus: Collection[int]) -> str:
 
 
 def parse_cpu_mask(text: str) -> list[int]:
-    """The CPUs of a kernel mask such as ``f,00000001``."""
-    bits = int(text.strip().replace(",", ""), 16)
+    """The CPUs of a kernel mask such as ``f,00000001``; ValueError if it is none."""
+    digits = text.removesuffix("\n").replace(",", "")
+    if len(digits) > MOST_CPUS // 4:
+        raise ValueError(f"a mask of {len(digits)} digits is for more CPUs than a kernel has")
+    bits = hexadecimal(digits)
     return [cpu for cpu in range(bits.bit_length()) if bits >> cpu & 1]
 
 
@@ -93,8 +110,37 @@ def format_cpu_list(numbers: Iterable[int]) -> str:
 
 
 def possible_cpus(sysfs: Path = SYSFS) -> int:
-    """How many CPU numbers there can be: per-CPU tables of the kernel have this many rows."""
-    return parse_cpu_list((sysfs / "cpu/possible").read_text())[-1] + 1
+    """How many CPU numbers there can be: per-CPU tables of the kernel have this many rows.
+
+    Raises:
+        LocalityError: sysfs does not tell.
+    """
+    return max(_some_cpus(sysfs / "cpu/possible")) + 1
+
+
+def online_cpus(sysfs: Path = SYSFS) -> list[int]:
+    """The CPUs in use now, ascending.
+
+    Raises:
+        LocalityError: sysfs does not tell.
+    """
+    return _some_cpus(sysfs / "cpu/online")
+
+
+def _some_cpus(path: Path) -> list[int]:
+    """The CPUs that a file lists; there are some."""
+    try:
+        cpus = parse_cpu_list(path.read_text("ascii"))
+    except OSError as error:
+        raise LocalityError(
+            f"cannot read {path}, which lists the CPUs: {error.strerror}; is sysfs mounted on /sys "
+            "(mount -t sysfs sysfs /sys)?"
+        ) from None
+    except ValueError as error:
+        raise LocalityError(f"{path} holds no list of CPUs: {printable(str(error))}") from None
+    if not cpus:
+        raise LocalityError(f"{path} lists no CPU")
+    return cpus
 
 
 @dataclass(frozen=True)
@@ -136,17 +182,21 @@ def read(sysfs: Path = SYSFS) -> Topology:
     What sysfs does not tell (a small virtual machine has no caches) counts as not shared: a
     distance is never made nearer by a guess. An offline CPU is in no list, and how far it is
     from others is not known. Every CPU of a machine without NUMA directories is on one node.
+
+    Raises:
+        LocalityError: sysfs does not tell which CPUs there are.
     """
     possible = possible_cpus(sysfs)
-    online = parse_cpu_list((sysfs / "cpu/online").read_text())
+    online = [cpu for cpu in online_cpus(sysfs) if cpu < possible]
     distances = np.full((possible + 1, possible + 1), Distance.REMOTE, np.uint8)
-    nodes = [parse_cpu_list(path.read_text()) for path in (sysfs / "node").glob("node*/cpulist")]
+    nodes = [_shared(path, possible) for path in (sysfs / "node").glob("node*/cpulist")]
     for cpus in nodes or [list(range(possible))]:
         distances[np.ix_(cpus, cpus)] = Distance.NODE
     for cpu in online:
         directory = sysfs / "cpu" / f"cpu{cpu}"
-        distances[cpu, _last_level_cache(directory)] = Distance.LLC
-        distances[cpu, _shared(directory / "topology/thread_siblings_list")] = Distance.CORE
+        distances[cpu, _last_level_cache(directory, possible)] = Distance.LLC
+        siblings = _shared(directory / "topology/thread_siblings_list", possible)
+        distances[cpu, siblings] = Distance.CORE
     # Not np.setdiff1d, which imports numpy.ma.
     offline = sorted({*range(possible)} - {*online})
     distances[offline, :] = distances[:, offline] = Distance.UNKNOWN
@@ -155,17 +205,19 @@ def read(sysfs: Path = SYSFS) -> Topology:
     return Topology(possible, tuple(online), distances)
 
 
-def _last_level_cache(cpu: Path) -> list[int]:
+def _last_level_cache(cpu: Path, possible: int) -> list[int]:
     """The CPUs that share this CPU's cache of the highest level."""
     levels: list[tuple[int, list[int]]] = []
     for index in (cpu / "cache").glob("index*"):
         with suppress(OSError, ValueError):
-            levels.append((int((index / "level").read_text()), _shared(index / "shared_cpu_list")))
+            level = whole((index / "level").read_text().strip())
+            levels.append((level, _shared(index / "shared_cpu_list", possible)))
     return max(levels)[1] if levels else []
 
 
-def _shared(path: Path) -> list[int]:
+def _shared(path: Path, possible: int) -> list[int]:
+    """The CPUs of this machine that a file lists; none if it cannot be read, or lists none."""
     try:
-        return parse_cpu_list(path.read_text())
-    except OSError:
+        return [cpu for cpu in parse_cpu_list(path.read_text()) if cpu < possible]
+    except (OSError, ValueError):
         return []

@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from locality.cli import main
+from locality.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    #: Runs a command line that is refused, from words or from a text with blanks between them.
+    Refuse = Callable[[str | list[str]], tuple[object, str]]
 
 NOBODY = 999_999_999  # above the kernel's PID_MAX_LIMIT of 2^22
 PATIENCE = 60
@@ -51,20 +55,16 @@ def unprivileged(*arguments: str) -> tuple[int, str]:
     return done.returncode, line
 
 
-Refused = tuple[object, str]
-
-
 @pytest.fixture
-def refused(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Callable[[str], Refused]:
+def refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Refuse:
     """Run a command line that must end before it does anything.
 
     Gives the exit code and the only line on standard error; there is nothing on standard output.
     """
 
-    def run_here(arguments: str) -> Refused:
-        monkeypatch.setattr(sys, "argv", ["locality", *arguments.split()])
+    def run_here(arguments: str | list[str]) -> tuple[object, str]:
+        words = arguments.split() if isinstance(arguments, str) else arguments
+        monkeypatch.setattr(sys, "argv", ["locality", *words])
         with pytest.raises(SystemExit) as ended:
             main()
         out, err = capsys.readouterr()
@@ -176,20 +176,61 @@ def refused(
         ("attach-cbpf --port 80 --map auto --group 2", "--group"),
         ("attach-cbpf --port 80 --map 0:1 --rx-cpus 0", "--rx-cpus"),
         ("attach-cbpf --port 80 --map auto --rx-cpus x", "x"),
-        ("attach-cbpf --port 80 --map auto --rx-cpus 99999", "online"),
+        ("attach-cbpf --port 80 --map auto --rx-cpus 8000", "online"),
+        ("attach-cbpf --port 80 --map auto --rx-cpus 0-99999999999", "0 to 8191"),
+        ("attach-cbpf --port 80 --map auto --rx-cpus 3-0", "'3-0'"),
         ("attach-cbpf --port 80 --verify nan", "nan"),
     ],
 )
-def test_usage_errors(refused: Callable[[str], Refused], arguments: str, named: str) -> None:
+def test_usage_errors(refused: Refuse, arguments: str, named: str) -> None:
     code, line = refused(arguments)
     assert code == 2
     assert named in line
 
 
+# Bug: what int() reads and nobody means (digits of other scripts, 1_0, +5, blanks) chooses a CPU,
+# a port or a process.
+@pytest.mark.parametrize("number", ["\u0663", "1_0", "+5", "\u00a05", "5\u2009"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *("accept --port", "accept --pid", "accept --cpu", "accept --count", "accept --ring"),
+        *("accept --duration", "skb --interval", "udp --sample", "replay x --speed"),
+        *("groups --look", "explain --port", "spread --dev lo --port", "demo --workers"),
+        *("attach-cbpf --fd 3 --group 2 --pid", "attach-cbpf --pid 1 --group 2 --fd"),
+        *("attach-cbpf --pid 1 --fd 3 --group", "attach-cbpf --pid 1 --fd 3 --map"),
+        *("attach-cbpf --port 1 --map auto --rx-cpus", "attach-cbpf --port 1 --netns"),
+        "attach-cbpf --port 1 --program payload --payload-offset 1 --value",
+    ],
+)
+def test_numbers_are_ascii_digits(refused: Refuse, arguments: str, number: str) -> None:
+    words = arguments.split()
+    text = f"0:{number}" if words[-1] == "--map" else number
+    code, line = refused([*words, text])
+    assert code == 2
+    assert printable(text).removeprefix("\\") in line
+
+
+# Bug: an argument of 100 kB fills the screen, or the log, with itself.
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *("{}", "accept --{}", "accept --port {}", "accept --comm {}", "accept --rung {}"),
+        *("info {}", "undo {}", "doctor --dev {}", "explain --undo {}"),
+        "attach-cbpf --port 80 --map auto --rx-cpus {}",
+    ],
+)
+@pytest.mark.parametrize("letter", ["a", "\x1b[31m", "a "])
+def test_long_arguments_are_cut(refused: Refuse, arguments: str, letter: str) -> None:
+    long = letter * (100_000 // len(letter))
+    code, line = refused([word.format(long) for word in arguments.split()])
+    assert code in {1, 2}
+    assert len(line) < 2500
+    assert line.isprintable()
+
+
 # Bug: the environment's rung is taken without being checked, or not at all.
-def test_the_environment_chooses_the_rung(
-    refused: Callable[[str], Refused], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_environment_chooses_the_rung(refused: Refuse, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCALITY_RUNG", "ladder")
     code, line = refused("accept")
     assert code == 2
@@ -208,9 +249,7 @@ def test_a_name_of_any_bytes() -> None:
 @pytest.mark.parametrize(
     "arguments", ["info {}", "export {} out.csv", "replay {}", "report {} -o page.html"]
 )
-def test_what_is_no_recording(
-    refused: Callable[[str], Refused], tmp_path: Path, arguments: str
-) -> None:
+def test_what_is_no_recording(refused: Refuse, tmp_path: Path, arguments: str) -> None:
     other = tmp_path / "notes.txt"
     other.write_text("not a recording\n" * 100)
     code, line = refused(arguments.format(other))
@@ -239,7 +278,7 @@ def thread() -> Iterator[str]:
 @pytest.mark.parametrize(
     "arguments", [f"accept --pid 1 --pid {NOBODY}", f"attach-cbpf --pid {NOBODY} --fd 3 --group 2"]
 )
-def test_an_unknown_pid(refused: Callable[[str], Refused], arguments: str) -> None:
+def test_an_unknown_pid(refused: Refuse, arguments: str) -> None:
     code, line = refused(arguments)
     assert code == 1
     assert str(NOBODY) in line
@@ -249,9 +288,7 @@ def test_an_unknown_pid(refused: Callable[[str], Refused], arguments: str) -> No
 @pytest.mark.parametrize(
     "arguments", ["accept --pid {}", "udp --pid {}", "attach-cbpf --fd 3 --group 2 --pid {}"]
 )
-def test_the_pid_of_a_thread(
-    refused: Callable[[str], Refused], thread: str, arguments: str
-) -> None:
+def test_the_pid_of_a_thread(refused: Refuse, thread: str, arguments: str) -> None:
     code, line = refused(arguments.format(thread))
     assert code == 1
     assert "thread" in line
@@ -259,9 +296,7 @@ def test_the_pid_of_a_thread(
 
 # Bug: a file's number is handed to the kernel and the errno is all the user gets.
 @pytest.mark.parametrize("extra", ["--group 2", "--map 0:0,1:1", "--group 2 --dry-run", "--detach"])
-def test_an_fd_that_is_no_socket(
-    refused: Callable[[str], Refused], tmp_path: Path, extra: str
-) -> None:
+def test_an_fd_that_is_no_socket(refused: Refuse, tmp_path: Path, extra: str) -> None:
     with (tmp_path / "file").open("w") as file:
         code, line = refused(f"attach-cbpf --pid {OURSELVES} --fd {file.fileno()} {extra}")
         assert code == 1
@@ -270,7 +305,7 @@ def test_an_fd_that_is_no_socket(
 
 
 def test_an_fd_that_is_not_open(
-    refused: Callable[[str], Refused],
+    refused: Refuse,
 ) -> None:  # bug: the errno alone is shown
     code, line = refused(f"attach-cbpf --pid {OURSELVES} --fd 99999 --group 2")
     assert code == 1
@@ -386,7 +421,7 @@ print("NEEDLESS", *({"numpy.ma", *commands} & set(sys.modules)))
 
 
 # Bug: a name from outside reaches the terminal as it is.
-def test_an_unknown_interface_is_quoted(refused: Callable[[str], Refused]) -> None:
+def test_an_unknown_interface_is_quoted(refused: Refuse) -> None:
     code, line = refused("spread --port 1 --dev \x1b[31m")
     assert code == 1
     assert "no interface" in line

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from locality.errors import LocalityError
 from locality.machine import topology
 from locality.machine.topology import WORDS, Distance, parse_cpu_list
 from tests.unit.sysfs import listed, machine, write
@@ -33,6 +34,45 @@ def between(read: topology.Topology, *pairs: tuple[int, int]) -> list[Distance]:
 )
 def test_lists(text: str, cpus: list[int]) -> None:
     assert parse_cpu_list(text) == cpus
+
+
+# Bugs: a list that no kernel writes is expanded until memory is gone (0-99999999999), or half of
+# it is passed over (3-0); digits of another script are CPUs.
+@pytest.mark.parametrize("text", ["0-99999999999", "8192", "3-0", "0,,٣", "1_0", "+1", "0-", "-1"])
+def test_no_list_of_cpus(text: str) -> None:
+    with pytest.raises(ValueError, match=r"no whole number|names no CPUs"):
+        parse_cpu_list(text)
+
+
+def test_no_mask_of_cpus() -> None:  # bug: as above
+    for text in ("f" * 10_000, "-f", "0xf", "f_f", ""):
+        with pytest.raises(ValueError, match=r"hexadecimal|more CPUs"):
+            topology.parse_cpu_mask(text)
+
+
+# Bug: where /sys is not there, or is not the kernel's, every command ends in a traceback.
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "is sysfs mounted"), ("0-99999999999\n", "names no CPUs"), ("\n", "lists no CPU")],
+)
+@pytest.mark.parametrize("name", ["possible", "online"])
+def test_sysfs_that_does_not_tell(
+    tmp_path: Path, name: str, content: str | None, said: str
+) -> None:
+    machine(tmp_path, possible="0", online="0", nodes=[], cores=[])
+    (tmp_path / "cpu" / name).unlink()
+    if content is not None:
+        write(tmp_path / "cpu" / name, content)
+    with pytest.raises(LocalityError, match=f"cpu/{name}.*{said}"):
+        topology.read(tmp_path)
+
+
+# Bug: of CPUs that the machine does not have distances are kept, or asked for past the end.
+def test_sysfs_that_names_more_cpus_than_there_are(tmp_path: Path) -> None:
+    machine(tmp_path, possible="0-1", online="0-1", nodes=["0-4095"], cores=[[0, 1]])
+    write(tmp_path / "cpu/cpu0/topology/thread_siblings_list", "0-99999999999\n")
+    read = topology.read(tmp_path)
+    assert between(read, (0, 1), (1, 0)) == [NODE, CORE]
 
 
 # A table with a row for each CPU there is, and not for each number there can be, is too short
