@@ -7,6 +7,7 @@ numpy and `attach-cbpf` does not pay for libbpf.
 from __future__ import annotations
 
 import os
+import resource
 import sys
 from pathlib import Path
 
@@ -15,12 +16,16 @@ import click
 from locality import __version__
 from locality.commands.interrupts import raising
 from locality.commands.lazy import LazyGroup
+from locality.commands.missing import import_failed
 from locality.errors import LocalityError
+from locality.machine.limits import OURS
 from locality.text import printable, shortened
 
 #: What a shell reports for a program that SIGPIPE ended: `locality ... | head` is no error.
 EXIT_BROKEN_PIPE = 128 + 13
 EXIT_INTERRUPTED = 128 + 2
+
+_MOUNT = {"/proc": "mount -t proc proc /proc", "/sys": "mount -t sysfs sysfs /sys"}
 
 #: Where the commands are.
 COMMANDS = {
@@ -73,6 +78,22 @@ def _give_up_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
+def _what_failed(error: OSError) -> str:
+    """What an error says that no command has an answer to; most are of standard output."""
+    if error.errno in OURS:
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return f"{error.strerror}: raise the limit of this process (ulimit -n; it is {limit})"
+    if error.errno is None:  # of a library that cannot be loaded, for one
+        return str(error)
+    if error.filename is None:
+        _give_up_stdout()
+        return f"standard output: {error.strerror}"
+    name = os.fsdecode(error.filename)
+    mounted = next((one for one in ("/proc", "/sys") if name.startswith(f"{one}/")), None)
+    hint = f"; is it mounted ({_MOUNT[mounted]})?" if mounted else ""
+    return f"cannot read {name}: {error.strerror}{hint}"
+
+
 def main() -> None:
     """Run the command line; every error becomes one line and an exit code."""
     # numpy's linear algebra is not used; its threads, one a CPU, would start with the import.
@@ -108,7 +129,14 @@ def _run() -> int:
     except click.Abort:
         code = EXIT_INTERRUPTED
     except OSError as error:
-        _give_up_stdout()
-        _tell(f"standard output: {error.strerror}" if error.filename is None else str(error))
+        _tell(_what_failed(error))
+        code = 1
+    except ImportError as error:
+        if (line := import_failed(error)) is None:
+            raise
+        _tell(line)
+        code = 1
+    except MemoryError:
+        _tell("this process can get no more memory: raise its limit (ulimit -v, or its cgroup's)")
         code = 1
     return code if isinstance(code, int) else 0

@@ -73,7 +73,7 @@ def require_bcc() -> Any:  # noqa: ANN401 - bcc has no types
     """
     try:
         import bcc  # noqa: PLC0415 - takes 0.1 s, and only who chose it needs it
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # OSError: a library of it cannot be loaded
         raise Unsupported(
             f"bcc cannot be imported ({error}): on Debian, apt-get install python3-bpfcc; a "
             "virtual environment must be made to see it, as the README says",

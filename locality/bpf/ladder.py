@@ -14,6 +14,7 @@ from locality.bpf import btf
 from locality.bpf.engine import Engine, core
 from locality.errors import LocalityError, Unsupported
 from locality.machine.capabilities import missing_for_probes
+from locality.machine.limits import require_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -99,6 +100,7 @@ def attach_best(
 
     Raises:
         Unsupported: No rung was allowed; the message has every reason.
+        OSError: This process may not open as many files as probes take.
     """
     if only is not None and only not in {rung.name for rung in rungs}:
         known = ", ".join(rung.name for rung in rungs)
@@ -121,6 +123,7 @@ def attach_best(
             f"probes need CAP_BPF and CAP_PERFMON (before Linux 5.8: CAP_SYS_ADMIN), and this "
             f"process has no {' and no '.join(missing)}: run it as root"
         )
+    require_room()
     if engine.name == "core":
         btf.require_kernel_types()
     by_reason: dict[str, list[str]] = {}

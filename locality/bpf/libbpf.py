@@ -73,10 +73,12 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
 def _load() -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(SONAME, use_errno=True)
-    except OSError:
-        raise Unsupported(
-            f"{SONAME} is not installed: on Debian, apt-get install libbpf1"
-        ) from None
+    except OSError as error:
+        if "No such file" in str(error):
+            said = f"{SONAME} is not installed: on Debian, apt-get install libbpf1"
+        else:
+            said = f"libbpf cannot be loaded: {error}"
+        raise Unsupported(said) from None
     for name, (restype, argtypes) in _SIGNATURES.items():
         function = getattr(library, name)
         function.restype = restype

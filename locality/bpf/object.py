@@ -27,6 +27,7 @@ from locality.bpf.abi import (
 from locality.bpf.btf import Btf
 from locality.bpf.libbpf import lib
 from locality.errors import LocalityError, Unsupported
+from locality.machine.limits import raise_if_ours
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -308,6 +309,7 @@ def _missed(link: int) -> int:
 def _failure(refused: str) -> Unsupported:
     """An error from errno and the last thing libbpf said, in one line."""
     code = ctypes.get_errno()
+    raise_if_ours(code)
     answer = os.strerror(code) if code else None
     return Unsupported(f"{refused}: {_answer()}", answer=answer)
 

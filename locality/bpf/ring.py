@@ -21,6 +21,7 @@ from typing import Any, Self
 import numpy as np
 
 from locality.errors import LocalityError, Unsupported
+from locality.machine.limits import raise_if_ours
 
 # BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT, BPF_RINGBUF_HDR_SZ of include/uapi/linux/bpf.h
 BUSY = np.uint32(1 << 31)
@@ -85,6 +86,7 @@ class Ring:
             consumer = mmap.mmap(fd, page, mmap.MAP_SHARED)
             rest = mmap.mmap(fd, page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
         except OSError as error:
+            raise_if_ours(error.errno)
             raise Unsupported(f"cannot map the ring buffer: {error.strerror}") from None
         return cls(consumer, rest, memoryview(rest)[page:], size, record)
 

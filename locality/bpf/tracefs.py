@@ -12,10 +12,11 @@ import ctypes
 import errno
 import os
 import struct
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from locality.errors import Unsupported
+from locality.machine.limits import PassingOver, raise_if_ours
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +48,7 @@ def _syscall(*arguments: object) -> int:
 def _root() -> Iterator[int]:
     """A descriptor of tracefs's root: the mounted one, else a detached mount."""
     for path in MOUNT_POINTS:
-        with suppress(OSError):
+        with PassingOver():
             fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             if _holds_events(fd):
                 break
@@ -87,6 +88,7 @@ def tracepoint_id(name: str) -> int:
     except FileNotFoundError:
         raise Unsupported(f"this kernel has no tracepoint {name}") from None
     except OSError as error:
+        raise_if_ours(error.errno)
         raise Unsupported(
             f"tracefs cannot be read ({error.strerror}), so tracepoint {name} cannot be found: "
             f"mount -t tracefs tracefs {MOUNT_POINTS[0]}"
@@ -115,6 +117,7 @@ def perf_event(name: str) -> Iterator[int]:
         cpu = min(os.sched_getaffinity(0))
         fd = _syscall(number, attributes, -1, cpu, -1, _PERF_FLAG_FD_CLOEXEC)
     except OSError as error:
+        raise_if_ours(error.errno)
         hint = " (CAP_PERFMON is needed)" if error.errno in {errno.EACCES, errno.EPERM} else ""
         raise Unsupported(f"perf event for tracepoint {name}: {error.strerror}{hint}") from None
     try:

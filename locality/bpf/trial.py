@@ -13,6 +13,7 @@ from locality.bpf import btf, libbpf
 from locality.bpf.btf import Kind
 from locality.bpf.libbpf import lib
 from locality.errors import Unsupported
+from locality.machine.limits import raise_if_ours
 
 # include/uapi/linux/bpf.h
 _TRACING = 26
@@ -50,6 +51,7 @@ def fentry(function: str) -> None:
     libbpf.log.clear()
     fd = lib.bpf_prog_load(_TRACING, b"trial", b"GPL", _RETURN_0, 2, ctypes.byref(options))
     if fd < 0:
+        raise_if_ours(ctypes.get_errno())
         answer = os.strerror(ctypes.get_errno())
         raise Unsupported(f"the kernel refused fentry/{function}: {answer}", answer=answer)
     os.close(fd)

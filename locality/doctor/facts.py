@@ -134,6 +134,8 @@ def parse_netstat(netstat: Value) -> dict[str, Value]:
 
 def _same_namespace(files: Files, links: Mapping[str, Link]) -> None:
     """After `nsenter --net` or `unshare --net` /sys still shows the devices of before."""
+    if not files.names(NET):
+        raise LocalityError(f"{NET} cannot be read: is sysfs mounted (mount -t sysfs sysfs /sys)?")
     for name, link in links.items():
         index = files.read(f"{NET}/{name}/ifindex")
         if index is None or index.number != link.index:

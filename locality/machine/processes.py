@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from locality.errors import LocalityError
+from locality.machine.limits import PassingOver
 from locality.machine.topology import online_cpus, parse_cpu_list
 from locality.text import printable
 
@@ -32,14 +33,14 @@ def processes(proc: Path = PROC) -> list[int]:
 
 def threads(pid: int, proc: Path = PROC) -> list[int]:
     """The threads of a process, in order; none if it has ended."""
-    with suppress(OSError):
+    with PassingOver():
         return sorted(map(int, os.listdir(f"{proc}/{pid}/task")))  # noqa: PTH208
     return []
 
 
 def thread_name(pid: int, tid: int, proc: Path = PROC) -> str:
     """A thread's name with all its blanks; empty if it has ended."""
-    with suppress(OSError):
+    with PassingOver():
         name = (proc / f"{pid}/task/{tid}/comm").read_bytes()
         return name.removesuffix(b"\n").decode(errors="backslashreplace")
     return ""
@@ -51,7 +52,7 @@ def allowed_cpus(pid: int, tid: int, proc: Path = PROC) -> frozenset[int]:
     From /proc like the thread's number: sched_getaffinity() would take the number for one of
     our own pid namespace, and answer for another thread where that is not /proc's.
     """
-    with suppress(OSError, ValueError, IndexError):
+    with suppress(ValueError, IndexError), PassingOver():
         status = (proc / f"{pid}/task/{tid}/status").read_bytes()
         listed = status.split(b"\nCpus_allowed_list:\t")[1].partition(b"\n")[0]
         return _cpus(listed.decode("ascii")) & _online()
@@ -89,12 +90,15 @@ def require_own_proc(proc: Path = PROC) -> None:
     of other processes.
 
     Raises:
-        LocalityError: It shows those of another one, or none.
+        LocalityError: It shows those of another one, or is not there.
     """
     try:
         shown = str((proc / "self").readlink())
-    except OSError:
-        shown = ""
+    except OSError as error:
+        raise LocalityError(
+            f"cannot read {proc}/self: {error.strerror}; is proc mounted on /proc "
+            "(mount -t proc proc /proc)?"
+        ) from None
     if shown != str(os.getpid()):
         raise LocalityError(
             "/proc shows the processes of another pid namespace than ours, so its pids mean other "
@@ -115,7 +119,7 @@ def pids_with_thread_named(comm: str, proc: Path = PROC) -> set[int]:
 
 def _with_thread_named(comm: str, proc: Path) -> Iterator[int]:
     for path in proc.glob("[0-9]*/task/*/comm"):
-        with suppress(OSError):
+        with PassingOver():
             if is_named(path.read_bytes().removesuffix(b"\n"), comm):
                 yield int(path.parts[-4])
 
@@ -133,7 +137,7 @@ def name_in_kernel(comm: str, proc: Path = PROC) -> bytes:
     given = os.fsencode(comm)[:NAME_BYTES]
     if "\\" in comm:
         for path in proc.glob("[0-9]*/task/*/comm"):
-            with suppress(OSError):
+            with PassingOver():
                 name = path.read_bytes().removesuffix(b"\n")
                 if name != given and printable(name) == comm:
                     return name

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from locality.errors import LocalityError
+from locality.machine.limits import raise_if_ours
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -54,6 +55,7 @@ class Call:
         try:
             yield
         except OSError as refusal:
+            raise_if_ours(refusal.errno)
             number = refusal.errno or 0
             name = errno.errorcode.get(number, f"errno {number}")
             line = f"{self.text.format(pid=pid, fd=fd)}: {name} ({os.strerror(number)})"

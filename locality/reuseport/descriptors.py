@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from locality.machine.limits import PassingOver
 from locality.machine.processes import processes, threads
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def socket_behind(pid: int, tid: int, fd: int) -> int | None:
 
 def watched_by(pid: int, tid: int, epoll: int) -> frozenset[int]:
     """The inodes that an epoll set of a thread watches; none if it is gone."""
-    with suppress(OSError), open(f"/proc/{pid}/task/{tid}/fdinfo/{epoll}") as info:  # noqa: PTH123
+    with PassingOver(), open(f"/proc/{pid}/task/{tid}/fdinfo/{epoll}") as info:  # noqa: PTH123
         return parse_epoll_targets(info.read())
     return frozenset()
 
@@ -132,7 +133,7 @@ def parse_epoll_targets(fdinfo: str) -> frozenset[int]:
 def links(pid: int, tid: int) -> Iterator[tuple[int, str]]:
     """A thread's descriptors, and what each is a link to."""
     directory = f"/proc/{pid}/task/{tid}/fd"
-    with suppress(OSError):  # ended, or not ours to see
+    with PassingOver():  # ended, or not ours to see
         for fd in os.listdir(directory):  # noqa: PTH208 - ten thousand Paths take longer to make
             with suppress(OSError):  # closed since it was listed
                 yield int(fd), os.readlink(f"{directory}/{fd}")  # noqa: PTH115

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from locality.cbpf import Program
 from locality.errors import LocalityError
+from locality.machine.limits import PassingOver
 from locality.reuseport import workers
 from locality.reuseport.borrow import borrowed_socket
 
@@ -247,12 +248,10 @@ def bound_sockets(pid: int, table: str) -> list[BoundSocket]:
     Returns:
         Nothing for a process that has just ended.
     """
-    try:
-        with Path(f"/proc/{pid}/net/{table}").open() as lines:
-            # Listeners come first (tcp_seq_start): the connections need not even be read.
-            return parse_sockets(lines, until_connection=table.startswith("tcp"))
-    except OSError:
-        return []
+    with PassingOver(), Path(f"/proc/{pid}/net/{table}").open() as lines:
+        # Listeners come first (tcp_seq_start): the connections need not even be read.
+        return parse_sockets(lines, until_connection=table.startswith("tcp"))
+    return []
 
 
 def parse_sockets(lines: Iterable[str], *, until_connection: bool = False) -> list[BoundSocket]:

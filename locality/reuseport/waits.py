@@ -16,6 +16,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from locality.machine import syscalls
+from locality.machine.limits import PassingOver
 from locality.machine.processes import threads
 from locality.reuseport.descriptors import socket_behind, watched_by
 from locality.reuseport.evidence import Evidence, Seen, Thread
@@ -117,12 +118,13 @@ class _Look:
 def read_memory(pid: int, tid: int, at: int, size: int) -> bytes:
     """Memory of a process: what is there, as far as it can be read."""
     # Through a thread: the main one has no memory any more when it has ended.
-    with suppress(OSError, OverflowError), open(f"/proc/{pid}/task/{tid}/mem", "rb") as memory:  # noqa: PTH123
+    path = f"/proc/{pid}/task/{tid}/mem"
+    with suppress(OverflowError), PassingOver(), open(path, "rb") as memory:  # noqa: PTH123
         return os.pread(memory.fileno(), size, at)
     return b""
 
 
 def _blocked_in(pid: int, tid: int) -> str:
-    with suppress(OSError), open(f"/proc/{pid}/task/{tid}/syscall") as line:  # noqa: PTH123
+    with PassingOver(), open(f"/proc/{pid}/task/{tid}/syscall") as line:  # noqa: PTH123
         return line.read()
     return ""

@@ -1,0 +1,82 @@
+"""Commands where a package is not installed, or cannot be loaded."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from locality.commands.missing import import_failed
+from tests.unit.recordings import accepts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PATIENCE = 60
+WITHOUT = """
+import sys
+missing = sys.argv.pop(1)
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == missing:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Missing())
+from locality.__main__ import main
+main()
+"""
+
+
+# Bug: a command that needs a package which is not installed ends in a traceback.
+@pytest.mark.parametrize(
+    ("package", "arguments"),
+    [
+        ("numpy", "accept --duration 0.1"),
+        ("numpy", "skb --duration 0.1"),
+        ("numpy", "udp --duration 0.1"),
+        ("numpy", "groups"),
+        ("numpy", "check"),
+        ("numpy", "spread --dev lo --port 1 --duration 0.1"),
+        ("numpy", "explain --port 1"),
+        ("numpy", "attach-cbpf --port 1 --map auto"),
+        ("pyroute2", "doctor"),
+        ("pyroute2", "undo {recording}"),
+        ("pyarrow", "info {recording}"),
+        ("pyarrow", "replay {recording}"),
+        ("pyarrow", "export {recording} {out}.csv"),
+        ("pyarrow", "report {recording} -o {out}.html"),
+        ("matplotlib", "report {recording} -o {out}.html"),
+        ("rich", "demo"),
+        ("rich", "lab udp"),
+    ],
+)
+def test_a_missing_package_is_named(package: str, arguments: str, tmp_path: Path) -> None:
+    recording = accepts(tmp_path / "x.arrows", 5, 0.5)
+    words = arguments.format(recording=recording, out=tmp_path / "out").split()
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, package, *words],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line == (
+        f"locality: this needs the Python package {package}, which is not installed: "
+        f"{sys.executable} -m pip install {package}"
+    )
+
+
+# Bug: numpy's page of advice hides that a library of it is missing, or found no memory.
+def test_the_first_cause_is_told() -> None:
+    error = ImportError("\n\nIMPORTANT: PLEASE READ THIS\n" * 9, name="numpy")
+    error.__cause__ = ImportError("libx.so: failed to map segment")
+    said = "a Python package (numpy) cannot be loaded: libx.so: failed to map segment"
+    assert import_failed(error) == said
+
+
+# Bug: a module of this program that is not there is called a package to install.
+def test_a_fault_of_this_program_stays_one() -> None:
+    assert import_failed(ModuleNotFoundError("No module named 'x'", name="locality.x")) is None
