@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from locality.reuseport.borrow import Call, borrowed_socket
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from locality.cbpf import Program
 
 SO_ATTACH_REUSEPORT_CBPF = 51  # asm-generic/socket.h, as the next one
@@ -42,31 +44,37 @@ _DETACH = Call(
 )
 
 
-def attach(pid: int, fd: int, program: Program) -> None:
+def attach(pid: int, fd: int, program: Program, among: Collection[int] = ()) -> None:
     """Attach a program to the reuseport group of a socket; replaces what was attached.
 
     Args:
         pid: Process that owns the socket.
         fd: The socket's number there; any member of the group does.
         program: The answer it gives is an index into the group's order.
+        among: The inodes of the sockets that were looked at before; any socket if empty.
 
     Raises:
-        LocalityError: The kernel refused; nothing has changed.
+        LocalityError: The kernel refused, or it is another socket; nothing has changed.
     """
     filters = ctypes.create_string_buffer(program.assemble())
     # struct sock_fprog: a 16-bit length, padding, a pointer.
     option = struct.pack("@HP", len(program), ctypes.addressof(filters))
-    with borrowed_socket(pid, fd) as borrowed, _ATTACH.explained(pid, fd):
+    with borrowed_socket(pid, fd, among) as borrowed, _ATTACH.explained(pid, fd):
         borrowed.setsockopt(socket.SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, option)
 
 
-def detach(pid: int, fd: int) -> None:
+def detach(pid: int, fd: int, among: Collection[int] = ()) -> None:
     """Take the program away from the reuseport group of a socket: back to the hash.
 
+    Args:
+        pid: Process that owns the socket.
+        fd: The socket's number there; any member of the group does.
+        among: The inodes of the sockets that were looked at before; any socket if empty.
+
     Raises:
-        LocalityError: The kernel refused, or nothing was attached.
+        LocalityError: The kernel refused, nothing was attached, or it is another socket.
     """
-    with borrowed_socket(pid, fd) as borrowed, _DETACH.explained(pid, fd):
+    with borrowed_socket(pid, fd, among) as borrowed, _DETACH.explained(pid, fd):
         borrowed.setsockopt(socket.SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, 0)
 
 

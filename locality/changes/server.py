@@ -115,7 +115,8 @@ class ProgramChange:
 
     def make(self, _system: System) -> None:
         """Attach; LocalityError says what was refused."""
-        attach_cbpf.attach(*self.place.find().holder, self.new)
+        group = self.place.find()
+        attach_cbpf.attach(*group.holder, self.new, group.inodes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +137,9 @@ class SavedProgram:
         if present.group.program == self.program:
             return False
         if self.program is None:
-            attach_cbpf.detach(*present.holder)
+            attach_cbpf.detach(*present.holder, present.inodes)
         else:
-            attach_cbpf.attach(*present.holder, self.program)
+            attach_cbpf.attach(*present.holder, self.program, present.inodes)
         return True
 
     def to_json(self) -> Entry:

@@ -120,15 +120,25 @@ def attach_programs(request: Request, machine: Topology) -> None:
     groups = find_groups(request)
     if groups or not request.follow:  # who follows may wait for a server to start
         groups = _one_server(request, groups)
-    plans = attach_to([group.holder for group in groups], request, machine)
+    meant = frozenset[int]().union(*(group.inodes for group in groups))
+    plans = attach_to([group.holder for group in groups], request, machine, meant)
     if request.follow and not request.dry_run:
         netns = request.netns or (groups[0].netns if groups else None)
         netns = netns or Path("/proc/self/ns/net").stat().st_ino
         follow_groups(replace(request, netns=netns), plans)
 
 
-def attach_to(sockets: Sockets, request: Request, machine: Topology) -> Plans:
-    """Attach a program to the group of each socket, and return the plans they came from."""
+def attach_to(
+    sockets: Sockets, request: Request, machine: Topology, meant: frozenset[int] = frozenset()
+) -> Plans:
+    """Attach a program to the group of each socket, and return the plans they came from.
+
+    Args:
+        sockets: One of each group.
+        request: What was asked for.
+        machine: The CPUs.
+        meant: The inodes of all sockets that may be meant; any if empty.
+    """
     from locality.reuseport.evidence import LOOK_S, Seen
     from locality.reuseport.target import inspect_all
 
@@ -141,7 +151,7 @@ def attach_to(sockets: Sockets, request: Request, machine: Topology) -> Plans:
         seen = Seen()
         for one in before:
             seen.add(one.watch.seen)
-        targets = inspect_all(sockets, seen, LOOK_S)
+        targets = inspect_all(sockets, seen, LOOK_S, meant)
         programs = [plans[target.kind](target.group) for target in targets]
         explanations = _preflight(targets, programs, machine, request)
         if request.dry_run or request.table == AUTO:  # made here: shown before it acts
@@ -165,10 +175,10 @@ def _take_back(targets: list[Target]) -> Iterator[str]:
         if group.attached and group.program is None:
             yield f"{target.address}: had an eBPF program, which cannot be put back"
         elif group.program is not None:
-            attach_cbpf.attach(target.pid, target.fd, group.program)
+            attach_cbpf.attach(target.pid, target.fd, group.program, (target.inode,))
             yield f"{target.address}: its earlier program is attached again"
         else:
-            attach_cbpf.detach(target.pid, target.fd)
+            attach_cbpf.detach(target.pid, target.fd, (target.inode,))
             yield attach_cbpf.detached_line(target.pid, target.fd)
 
 
@@ -239,7 +249,7 @@ def _preflight(
 def _attach(target: Target, program: Program, request: Request) -> None:
     from locality import attach_cbpf
 
-    attach_cbpf.attach(target.pid, target.fd, program)
+    attach_cbpf.attach(target.pid, target.fd, program, (target.inode,))
     size = len(target.group.members) if request.group is None else request.group
     show([attach_cbpf.attached_line(target.pid, target.fd, size)])
 
@@ -248,10 +258,13 @@ def detach_programs(request: Request) -> None:
     """Take the program away from the named socket's group, or from each group found."""
     from locality import attach_cbpf
 
-    sockets = [request.socket] if request.socket else None
-    for pid, fd in sockets or [group.holder for group in _groups_of_one_server(request)]:
-        attach_cbpf.detach(pid, fd)
-        show([attach_cbpf.detached_line(pid, fd)])
+    if request.socket:
+        attach_cbpf.detach(*request.socket)
+        show([attach_cbpf.detached_line(*request.socket)])
+        return
+    for group in _groups_of_one_server(request):
+        attach_cbpf.detach(*group.holder, group.inodes)
+        show([attach_cbpf.detached_line(*group.holder)])
 
 
 def follow_groups(request: Request, plans: Plans) -> None:

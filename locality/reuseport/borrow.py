@@ -24,7 +24,7 @@ from locality.errors import LocalityError
 from locality.machine.limits import raise_if_ours
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 _PIDFD_GETFD_NUMBER = 438  # the same number on every architecture we build for
 _PIDFD_THREAD = os.O_EXCL  # include/uapi/linux/pidfd.h
@@ -88,11 +88,17 @@ _SOCKET = Call(
 
 
 @contextmanager
-def borrowed_socket(pid: int, fd: int) -> Iterator[socket.socket]:
+def borrowed_socket(pid: int, fd: int, among: Collection[int] = ()) -> Iterator[socket.socket]:
     """Another process's socket, for as long as the block runs. Keep it short.
 
+    Args:
+        pid: The process.
+        fd: The socket's number there.
+        among: The inodes of the sockets that were looked at before; it must be one of them,
+            for the process may have closed it and opened another one. Any will do if empty.
+
     Raises:
-        LocalityError: No such process or fd, no permission, or not a socket.
+        LocalityError: No such process or fd, no permission, not a socket, or another one.
     """
     pidfd = _pidfd_open(pid, fd)
     try:
@@ -106,6 +112,13 @@ def borrowed_socket(pid: int, fd: int) -> Iterator[socket.socket]:
         os.close(duplicate)
         raise
     with borrowed:
+        inode = os.fstat(borrowed.fileno()).st_ino
+        if among and inode not in among:
+            raise LocalityError(
+                f"fd {fd} of pid {pid} is another socket now ({inode}) than the one that was "
+                "looked at: the process has closed that; nothing was changed through it, run the "
+                "command again"
+            )
         yield borrowed
 
 

@@ -26,7 +26,7 @@ from locality.reuseport import workers
 from locality.reuseport.borrow import borrowed_socket
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     import numpy as np
 
@@ -128,8 +128,13 @@ def read_group(pid: int, fd: int) -> Group:
     return with_workers([read_sockets(pid, fd)])[0]
 
 
-def read_sockets(pid: int, fd: int) -> Group:
+def read_sockets(pid: int, fd: int, among: Collection[int] = ()) -> Group:
     """Read the group of a socket of another process; `with_workers` adds who serves it.
+
+    Args:
+        pid: The process.
+        fd: The socket's number there.
+        among: The inodes of the sockets that it may be; any if empty.
 
     Raises:
         LocalityError: The socket cannot be reached. A kernel that refuses BPF is no
@@ -141,7 +146,7 @@ def read_sockets(pid: int, fd: int) -> Group:
         read = kernel_reader()
     except LocalityError as refusal:
         read = refusal
-    with borrowed_socket(pid, fd) as borrowed:
+    with borrowed_socket(pid, fd, among) as borrowed:
         try:
             if isinstance(read, LocalityError):
                 raise read

@@ -79,6 +79,11 @@ class FoundGroup:
         return f"{self.protocol} {self.address}:{self.port}"
 
     @property
+    def inodes(self) -> frozenset[int]:
+        """Its sockets."""
+        return frozenset(member.inode for member in self.group.members)
+
+    @property
     def holder(self) -> tuple[int, int]:
         """A process and its descriptor of one of the sockets.
 

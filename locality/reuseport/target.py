@@ -5,6 +5,7 @@ Everything is asked of the kernel, nothing is judged or changed; `preflight` jud
 
 from __future__ import annotations
 
+import os
 import socket
 from dataclasses import dataclass, replace
 from functools import cache
@@ -15,7 +16,7 @@ from locality.reuseport.descriptors import held_sockets
 from locality.reuseport.group import Group, bound_sockets, read_sockets, with_workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from locality.reuseport.evidence import Seen
 
@@ -36,6 +37,7 @@ class Target:
         connected: Whether it has a peer.
         group: Its reuseport group; without members if it has joined none.
         listeners: The answer of `listeners_of` for the process.
+        inode: The socket itself: the process may open another one of the same number.
     """
 
     pid: int
@@ -47,6 +49,7 @@ class Target:
     connected: bool
     group: Group
     listeners: Mapping[int, int]
+    inode: int = 0
 
 
 def inspect(pid: int, fd: int) -> Target:
@@ -55,7 +58,10 @@ def inspect(pid: int, fd: int) -> Target:
 
 
 def inspect_all(
-    places: Iterable[tuple[int, int]], known: Seen | None = None, look: float = 0
+    places: Iterable[tuple[int, int]],
+    known: Seen | None = None,
+    look: float = 0,
+    among: Collection[int] = (),
 ) -> list[Target]:
     """Find out what is behind each pid and fd, with one look at who serves all of it.
 
@@ -63,24 +69,27 @@ def inspect_all(
         places: The pids and fds.
         known: What was seen before of the threads that serve their sockets.
         look: Seconds to look by probe for servers that /proc does not show.
+        among: The inodes of the sockets that are meant; any if empty.
 
     Raises:
-        LocalityError: One cannot be reached, or is not a socket.
+        LocalityError: One cannot be reached, is not a socket, or is another one.
     """
-    targets = identify(places)
+    targets = identify(places, among)
     # Only now: while we held a duplicate we would have been found as a holder ourselves.
     groups = with_workers([target.group for target in targets], None, known, look)
     return [replace(target, group=group) for target, group in zip(targets, groups, strict=True)]
 
 
-def identify(places: Iterable[tuple[int, int]]) -> list[Target]:
+def identify(places: Iterable[tuple[int, int]], among: Collection[int] = ()) -> list[Target]:
     """The same without the workers of the groups."""
     listeners = cache(listeners_of)  # one process may have hundreds of groups
-    return [_inspect(pid, fd, listeners) for pid, fd in places]
+    return [_inspect(pid, fd, listeners, among) for pid, fd in places]
 
 
-def _inspect(pid: int, fd: int, listeners: Callable[[int], dict[int, int]]) -> Target:
-    with borrowed_socket(pid, fd) as borrowed:
+def _inspect(
+    pid: int, fd: int, listeners: Callable[[int], dict[int, int]], among: Collection[int]
+) -> Target:
+    with borrowed_socket(pid, fd, among) as borrowed:
         target = Target(
             pid=pid,
             fd=fd,
@@ -91,8 +100,11 @@ def _inspect(pid: int, fd: int, listeners: Callable[[int], dict[int, int]]) -> T
             connected=_connected(borrowed),
             group=_NO_GROUP,
             listeners=listeners(pid),
+            inode=os.fstat(borrowed.fileno()).st_ino,
         )
-    return replace(target, group=read_sockets(pid, fd)) if target.kind in {"tcp", "udp"} else target
+    if target.kind not in {"tcp", "udp"}:
+        return target
+    return replace(target, group=read_sockets(pid, fd, (target.inode,)))
 
 
 def listeners_of(pid: int) -> dict[int, int]:

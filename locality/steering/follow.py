@@ -85,7 +85,7 @@ class Follower:
                     happened = self._what_happened(key, group)
                     yield f"{group}: {happened}; {describe(program)} still fits"
                 return
-            attach_cbpf.attach(*group.holder, program)
+            attach_cbpf.attach(*group.holder, program, group.inodes)
         except LocalityError as error:
             # Said once: the next look finds the same, or that it has passed.
             if self._trouble.get(key) != str(error):
@@ -120,7 +120,7 @@ class Follower:
             try:
                 if group.group.program != self.plan(group):
                     continue
-                attach_cbpf.detach(*group.holder)
+                attach_cbpf.detach(*group.holder, group.inodes)
             except LocalityError as error:
                 yield f"{group}: {error}"
             else:

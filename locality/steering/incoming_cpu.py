@@ -117,7 +117,7 @@ def apply(settings: Collection[Setting]) -> None:
         if not (held := holders.get(setting.inode)):
             raise LocalityError(f"socket {setting.inode}: closed meanwhile, or nobody lends it")
         pid, fd = held[0].tid, held[0].fd
-        with borrowed_socket(pid, fd) as borrowed:
+        with borrowed_socket(pid, fd, (setting.inode,)) as borrowed:
             try:
                 borrowed.setsockopt(socket.SOL_SOCKET, socket.SO_INCOMING_CPU, setting.cpu)
             except OSError as error:

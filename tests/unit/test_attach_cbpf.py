@@ -13,6 +13,9 @@ from locality import cbpf
 from locality.attach_cbpf import attach, attached_line, detach, detached_line
 from locality.errors import LocalityError
 from locality.reuseport.borrow import borrowed_socket
+from locality.reuseport.descriptors import descriptors
+from locality.reuseport.target import inspect_all
+from locality.steering import incoming_cpu
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -152,6 +155,38 @@ def test_attach_replace_detach(udp: socket.socket) -> None:
     detach(ME, udp.fileno())
     with pytest.raises(LocalityError, match=r"ENOENT.*no program is attached"):
         detach(ME, udp.fileno())
+
+
+# Bug: the process closes the socket that was looked at and opens another one, which gets its
+# number, and that one is steered.
+def test_another_socket_of_the_same_number(udp: socket.socket) -> None:
+    checked = os.fstat(udp.fileno()).st_ino
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        attach(ME, other.fileno(), cbpf.cpu(1))
+        os.dup2(other.fileno(), udp.fileno())
+        for act in (
+            lambda: attach(ME, udp.fileno(), cbpf.cpu(1), (checked,)),
+            lambda: detach(ME, udp.fileno(), (checked,)),
+            lambda: inspect_all([(ME, udp.fileno())], among=(checked,)),
+        ):
+            with pytest.raises(LocalityError, match=r"another socket now \(\d+\).*run the command"):
+                act()
+        detach(ME, other.fileno())  # it still has its program
+
+
+def test_another_socket_of_the_same_number_gets_no_cpu(  # bug: as above
+    udp: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked = os.fstat(udp.fileno()).st_ino
+    held = descriptors()
+    monkeypatch.setattr(incoming_cpu, "descriptors", lambda: held)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        os.dup2(other.fileno(), udp.fileno())
+        with pytest.raises(LocalityError, match="another socket now"):
+            incoming_cpu.apply([incoming_cpu.Setting(0, checked, 0)])
+        assert other.getsockopt(socket.SOL_SOCKET, socket.SO_INCOMING_CPU) == -1
 
 
 # A duplicate or a pidfd left open keeps a closed socket in its group: connections sent to
