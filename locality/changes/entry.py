@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from locality.machine.topology import MOST_CPUS
+
 #: An entry as JSON has it: what is checked is taken out of it by name.
 Entry = dict[str, Any]
 
@@ -24,6 +26,13 @@ def number(value: object) -> int:
     if type(value) is not int or not 0 <= value < 1 << 63:
         raise TypeError(value)
     return value
+
+
+def cpu(value: object) -> int:
+    """The number of a CPU."""
+    if number(value) >= MOST_CPUS:
+        raise TypeError(value)
+    return number(value)
 
 
 def queue(value: object) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from locality import attach_cbpf
 from locality.cbpf import Program
 from locality.cbpf.describe import describe, option_for
-from locality.changes.entry import number, text
+from locality.changes.entry import cpu, number, text
 from locality.errors import LocalityError
 from locality.machine.topology import format_cpu_list
 
@@ -220,7 +220,7 @@ class SavedAffinity:
     @classmethod
     def from_json(cls, entry: Entry) -> Self:
         """Read what `to_json` gave, with every type checked."""
-        cpus = frozenset(map(number, entry["cpus"]))
+        cpus = frozenset(map(cpu, entry["cpus"]))
         return cls(number(entry["tid"]), number(entry["started"]), cpus)
 
 

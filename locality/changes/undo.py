@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from locality.changes import undo_file as file
 from locality.errors import LocalityError
-from locality.text import printable
+from locality.text import printable, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,8 +51,8 @@ def undo(undo_file: Path, system: System) -> tuple[int, list[str]]:
     for saved in reversed(file.read(undo_file, system)):
         try:
             restored += saved.restore(system)
-        except (OSError, LocalityError) as error:
-            failed.append(f"{printable(str(saved))}: {_reason(error)}")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others are put back
+            failed.append(shortened(printable(f"{saved}: {_reason(error)}")))
     return restored, failed
 
 
@@ -63,5 +63,7 @@ def _save(change: Change, system: System) -> Saved:
         raise LocalityError(f"nothing changed: {change.command}: {_reason(error)}") from error
 
 
-def _reason(error: OSError | LocalityError) -> str:
-    return os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return str(error) if isinstance(error, LocalityError) else f"{type(error).__name__}: {error}"

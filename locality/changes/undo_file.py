@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 from locality.changes.kernel import SavedFile, SavedTable
 from locality.changes.server import SavedAffinity, SavedProgram
 from locality.errors import LocalityError
-from locality.text import printable
+from locality.text import printable, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,6 +31,32 @@ VERSION = 1
 
 #: What an entry may be: the first whose `KEY` it has.
 SAVED: tuple[type[Saved], ...] = (SavedTable, SavedAffinity, SavedProgram, SavedFile)
+
+
+#: A file of so many bytes is none of ours: a change takes some hundreds.
+LARGEST = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class WrongEntry:
+    """An entry that says nothing that can be put back; the others can.
+
+    Attributes:
+        place: Its number in the file, from 1.
+        about: What it seems to be about; empty if that cannot be told.
+        wrong: What is wrong with it.
+    """
+
+    place: int
+    about: str
+    wrong: str
+
+    def __str__(self) -> str:
+        return f"entry {self.place}{f' ({self.about})' * bool(self.about)}"
+
+    def restore(self, _system: System, /) -> bool:
+        """Say why it cannot be put back."""
+        raise LocalityError(self.wrong)
 
 
 def default_undo_file() -> Path:
@@ -60,24 +87,30 @@ def write(path: Path, saved: Iterable[Saved], system: System) -> None:
         raise LocalityError(f"nothing changed: undo file {path}: {error.strerror}") from error
 
 
-def read(path: Path, system: System) -> list[Saved]:
+def read(path: Path, system: System) -> list[Saved | WrongEntry]:
     """Read an undo file of this boot and network namespace, in the order of the changes.
+
+    An entry that is not as we write them is among them, as what it is.
 
     Raises:
         LocalityError: It is no undo file, or one of another boot or network namespace.
     """
     try:
-        document = json.loads(path.read_bytes())
+        with path.open("rb") as file:
+            text = file.read(LARGEST + 1)
+        if len(text) > LARGEST:
+            raise LocalityError(f"{path} is no undo file of locality: it is too large")
+        document = json.loads(text)
         if document["locality_undo"] != VERSION:
             raise LocalityError(
                 f"{path} has version {document['locality_undo']!r} of the undo format, "
                 f"this program knows {VERSION}"
             )
         boot, netns = document["boot"], document["netns"]
-        saved = [_from_json(entry) for entry in document["before"]]
+        saved = [_read_entry(place, entry) for place, entry in enumerate(_all(document), 1)]
     except OSError as error:
         raise LocalityError(f"{path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, struct.error) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise LocalityError(f"{path} is no undo file of locality") from error
     if boot != system.boot:
         raise LocalityError(f"{path} is from before the last restart, which undid it all")
@@ -89,8 +122,27 @@ def read(path: Path, system: System) -> list[Saved]:
     return saved
 
 
-def _from_json(entry: Entry) -> Saved:
-    for kind in SAVED:
-        if kind.KEY in entry:
-            return kind.from_json(entry)
-    raise KeyError([kind.KEY for kind in SAVED])
+def _all(document: Entry) -> list[object]:
+    entries = document["before"]
+    if not isinstance(entries, list):
+        raise TypeError(entries)
+    return entries
+
+
+def _read_entry(place: int, entry: object) -> Saved | WrongEntry:
+    """What an entry says was there; whatever is wrong with it."""
+    if not isinstance(entry, dict):
+        return WrongEntry(place, "", "it is no object with names and values")
+    kind = next((kind for kind in SAVED if kind.KEY in entry), None)
+    if kind is None:
+        keys = ", ".join(kind.KEY for kind in SAVED)
+        return WrongEntry(place, "", f"no known kind of change: it has none of {keys}")
+    about = f"{kind.KEY} {shortened(printable(str(entry[kind.KEY])))}"
+    try:
+        return kind.from_json(entry)
+    except KeyError as error:
+        return WrongEntry(place, about, f"it has no {error.args[0]}")
+    except TypeError as error:
+        return WrongEntry(place, about, f"it has a wrong value: {shortened(printable(str(error)))}")
+    except (ValueError, struct.error) as error:
+        return WrongEntry(place, about, f"it cannot be read: {shortened(printable(str(error)))}")

@@ -174,6 +174,9 @@ def _read_rss_queues(name: str) -> int:
 def _ioctl(name: str, words: array.array[int]) -> None:
     """Hand the kernel a command and room for its answer."""
     address, _ = words.buffer_info()
-    request = struct.pack(f"{_NAME_SIZE}sP16x", os.fsencode(name), address)
+    if len(device := os.fsencode(name)) >= _NAME_SIZE:
+        # Cut, it could be the name of another device.
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+    request = struct.pack(f"{_NAME_SIZE}sP16x", device, address)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, _SIOCETHTOOL, request)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from locality import cbpf
+from locality.changes import undo_file
 from locality.changes.kernel import FileChange, TableChange
 from locality.changes.server import AffinityChange, GroupPlace, ProgramChange
 from locality.changes.system import KernelFiles, System
@@ -178,19 +179,88 @@ def test_undo_files_that_do_not_fit(system: System, tmp_path: Path) -> None:
         ("{}", "no undo file"),
         ('{"locality_undo": 1, "boot": "boot-1", "netns": "net:[1]", "before": 3}', "no undo"),
         (json.dumps({**good, "locality_undo": 2}), "version 2"),
-        (json.dumps({**good, "before": [{"device": "eth0", "table": ["0"]}]}), "no undo file"),
-        (json.dumps({**good, "before": [{"device": "eth0", "table": [0.5]}]}), "no undo file"),
-        (json.dumps({**good, "before": [{**good["before"][0], "content": 3}]}), "no undo file"),
-        (json.dumps({**good, "before": [{"tid": 1, "started": 1, "cpus": [-1]}]}), "no undo file"),
-        (json.dumps({**good, "before": [{"tid": "1", "started": 1, "cpus": []}]}), "no undo file"),
-        (json.dumps({**good, "before": [{**PROGRAM, "instructions": "06"}]}), "no undo file"),
-        (json.dumps({**good, "before": [{**PROGRAM, "inodes": ["1"]}]}), "no undo file"),
+        (json.dumps({**good, "before": {}}), "no undo file"),
+        ("[" * 100_000, "no undo file"),
+        (json.dumps({**good, "x": "x" * undo_file.LARGEST}), "too large"),
     ):
         file.write_text(text)
         with pytest.raises(LocalityError, match=message):
             undo(file, system)
     with pytest.raises(LocalityError, match="No such file"):
         undo(tmp_path / "missing", system)
+
+
+SAVED_TABLE = {"device": "eth0", "table": [0]}
+SAVED_FILE = {"path": SYSCTL, "content": "1\n", "owner": "", "arrived_on": None}
+SAVED_CPUS = {"tid": 1, "started": 1, "cpus": [0]}
+
+
+# Bug: one wrong entry, whatever is wrong with it, and nothing is put back, or only what stands
+# behind it; or nobody says which entry it is.
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        (3, "entry 2: it is no object"),
+        ([], "entry 2: it is no object"),
+        ({}, "entry 2: no known kind"),
+        ({"colour": "red"}, "entry 2: no known kind"),
+        ({"device": "eth0"}, "entry 2 (device eth0): it has no table"),
+        ({"device": 3, "table": []}, "entry 2 (device 3): it has a wrong value: 3"),
+        ({**SAVED_TABLE, "table": ["0"]}, "wrong value: 0"),
+        ({**SAVED_TABLE, "table": [0.5]}, "wrong value: 0.5"),
+        ({**SAVED_TABLE, "table": [1 << 16]}, "wrong value: 65536"),
+        ({**SAVED_TABLE, "table": None}, "wrong value"),
+        ({**SAVED_TABLE, "device": "gone0"}, "RSS table of gone0: KeyError"),
+        ({**SAVED_FILE, "content": 3}, f"entry 2 (path {SYSCTL}): it has a wrong value: 3"),
+        ({**SAVED_FILE, "content": "\u20ac"}, f"{SYSCTL}: UnicodeEncodeError"),
+        ({**SAVED_FILE, "path": "\x1b[31m"}, "\\x1b[31m"),
+        ({**SAVED_FILE, "path": "/proc/sys/net/core/gone"}, "No such file"),
+        ({**SAVED_FILE, "path": OUTSIDE}, "left alone"),
+        ({**SAVED_FILE, "owner": "another"}, "left alone"),
+        ({"path": SYSCTL}, f"entry 2 (path {SYSCTL}): it has no content"),
+        ({**SAVED_CPUS, "cpus": [-1]}, "entry 2 (tid 1): it has a wrong value: -1"),
+        ({**SAVED_CPUS, "cpus": [1 << 40]}, "entry 2 (tid 1): it has a wrong value"),
+        ({**SAVED_CPUS, "tid": "1"}, "it has a wrong value: 1"),
+        ({**SAVED_CPUS, "tid": 1 << 40}, "it has ended"),
+        ({**PROGRAM, "instructions": "06"}, "entry 2 (instructions 06): it cannot be read"),
+        ({**PROGRAM, "instructions": "x" * 100_000}, "more ..."),
+        ({**PROGRAM, "inodes": ["1"]}, "entry 2 (instructions None): it has a wrong value: 1"),
+        (PROGRAM, "the group has gone"),
+    ],
+)
+def test_a_wrong_entry_keeps_no_other_back(
+    entry: object, said: str, root: Path, system: System, tmp_path: Path
+) -> None:
+    file = tmp_path / "undo.json"
+    apply([FileChange(MASK, "0\n", "f"), FileChange(IRQ, "0-3\n", "2")], file, system)
+    first, last = json.loads(file.read_text())["before"]
+    edited(file, before=[first, entry, last])
+    (root / SYSCTL.lstrip("/")).write_text("64")
+    done, (failure,) = undo(file, system)
+    assert done == 2
+    assert said in failure
+    assert failure.isprintable()
+    assert len(failure) < 1000
+    assert (content(root, MASK), content(root, IRQ)) == ("00\n", "0-3\n")
+
+
+# Bug: as above, where the kernel refuses the value of one.
+def test_a_refused_value_keeps_no_other_back(
+    root: Path, system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "undo.json"
+    changes = [FileChange(path, "", "1") for path in (MASK, SYSCTL, IRQ)]
+    apply(changes, file, system)
+    write = KernelFiles.write
+
+    def refuse(files: KernelFiles, path: str, text: str) -> None:
+        if path == SYSCTL:
+            raise OSError(22, "Invalid argument")
+        write(files, path, text)
+
+    monkeypatch.setattr(KernelFiles, "write", refuse)
+    assert undo(file, system) == (2, [f"{SYSCTL}: Invalid argument"])
+    assert (content(root, MASK), content(root, IRQ)) == ("00\n", "0-3\n")
 
 
 # Bug: an interrupt number, or a device's name, belongs to something else by now.
