@@ -24,11 +24,11 @@
 
 #include "udp_flows.h"
 
-/* The CPUs of a datagram that was read; UNKNOWN_CPU where that is so. */
+/* The CPUs of a datagram that was read; UNKNOWN_CPU if not known. */
 struct cpus {
 	__u32 alloc;
-	__u32 rx;         /* processed it */
-	bool told_later;  /* by sk_data_ready */
+	__u32 rx;         /* that processed it */
+	bool told_later;  /* sk_data_ready will tell both: see `early` */
 };
 
 /* One more than the interval in which a packet was last handed on to another CPU; 0 for never. */

@@ -294,9 +294,9 @@ int BPF_PROG(fentry_enqueue, struct sock *sk, struct sk_buff *skb)
 }
 
 /*
- * Not a TCP segment: these are also sent on another CPU than they were allocated on, where an ACK
- * makes room for them, and over loopback that CPU receives them. What has an unknown header in
- * front counts as a datagram.
+ * False for a TCP segment. An ACK that is processed on another CPU has that CPU send segments that
+ * were allocated before, and over loopback it receives them too: that is not RPS. A packet whose
+ * IP header is not in front (a VLAN tag is) may be a datagram.
  */
 static __always_inline bool may_be_datagram(struct sk_buff *skb)
 {
@@ -311,14 +311,14 @@ static __always_inline bool may_be_datagram(struct sk_buff *skb)
 	return true;
 }
 
-/* Untyped, so that the address is a number at once. */
+/* raw_tp and not tp_btf: its argument is a number, which address_of() is not needed for. */
 SEC("raw_tp/netif_receive_skb")
 int BPF_PROG(raw_receive, struct sk_buff *skb)
 {
 	__u32 cpu = bpf_get_smp_processor_id(), now = this_interval();
 
 	note_processing_cpu((__u64)skb, cpu);
-	/* Where nothing can be cast, there is no rung that asks for this. */
+	/* Only raw-tracepoint uses handed_on, and kernels that allow it have the cast too. */
 	if (can_cast && handed_on != now + 1 && alloc_cpu_of(skb) != cpu && may_be_datagram(skb))
 		handed_on = now + 1;
 	return 0;

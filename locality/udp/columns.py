@@ -20,9 +20,9 @@ _MEANINGS = {
     "bytes": "bytes that were read",
     "known": "datagrams whose alloc CPU is known",
     "local": "datagrams that were read on their alloc CPU",
-    "rx_known": "datagrams of which it is known which CPU processed them",
-    "rx_local": "datagrams that were read on the CPU that processed them",
-    "moved": "datagrams that were processed on another CPU than their alloc CPU",
+    "rx_known": "datagrams whose processing CPU is known",
+    "rx_local": "datagrams that were read on their processing CPU",
+    "moved": "datagrams whose processing CPU is not their alloc CPU",
     "batches": "recvmmsg() calls that returned datagrams",
     "batched": "datagrams that recvmmsg() calls returned",
     "drops": "datagrams dropped because the receive buffer was full",
@@ -36,7 +36,7 @@ _MEANINGS = {
 }
 
 
-#: Which recordings of the first versions lack.
+#: The columns that recordings of the first versions lack.
 _LATER = {"rx_known", "rx_local", "moved"}
 
 

@@ -1,7 +1,8 @@
-"""How many datagrams were read on the CPU that processed them, where that says something more.
+"""How many datagrams were read on the CPU that processed them.
 
-A datagram is processed on the CPU that allocated it, unless it was handed on: by receive packet
-steering (RPS), for one. A program that selects sockets sees the CPU that processes.
+The CPU that allocated a datagram also processes it, unless the datagram is moved in between, for
+example by receive packet steering (RPS). A program that selects sockets sees the processing CPU.
+The figure is shown only if datagrams were moved: otherwise the two figures are the same.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def says_more(rows: Array) -> bool:
-    """Whether the figure is not simply that of the CPU that allocated.
+    """Whether the figure differs in meaning from that of the alloc CPU.
 
     Args:
         rows: dtype `locality.udp.interval.SOCKET` or `READER`.
@@ -25,12 +26,12 @@ def says_more(rows: Array) -> bool:
 
 
 def rx_share(rows: Array) -> float | None:
-    """Per cent of the datagrams that were read on the CPU that processed them; None: not known."""
+    """Per cent of the datagrams read on the CPU that processed them; None if none is known."""
     return share(int(rows["rx_local"].sum()), int(rows["rx_known"].sum()))
 
 
 def processed(rows: Array, digits: int = 1) -> str | None:
-    """The figure in words, with how many were handed on; None where it says nothing more.
+    """The figure in words, with the share that was moved; None if `says_more` is false.
 
     Args:
         rows: As for `says_more`.

@@ -52,7 +52,7 @@ def udp_over(recording: Recording) -> OverTime:
 
 
 def processed_over(recording: Recording) -> OverTime:
-    """Datagrams, and those read on the CPU that processed them; not seen where that is no news."""
+    """Datagrams, and those read on the CPU that processed them; no series if none was moved."""
     total = recording.udp.total
     over = udp_over_time(
         recording.udp.intervals, recording.udp.sockets, known="rx_known", local="rx_local"
