@@ -147,6 +147,7 @@ struct sock {
 	__u16 sk_protocol;
 	__u8 sk_shutdown;
 	__u32 sk_max_ack_backlog;
+	__u8 sk_userlocks : 4;
 };
 
 struct inet_sock {

@@ -8,7 +8,7 @@
  * machine opened itself (`outgoing`), whose local ports are any.
  *
  * Which row is whose is in a hash map. A table that is full gives the row of a thread that read
- * nothing for a while to the next one that asks; what finds no row is counted in `lost_reads`.
+ * nothing for a while to the next one that asks; what finds no row is counted in `unplaced_reads`.
  * Counts only grow: user space takes differences, and sees by the rest of a row whose it is.
  */
 #ifndef LOCALITY_READ_COUNTERS_H
@@ -82,7 +82,7 @@ CONSTANT(__u32, max_read_rows);
 /* Counted on by user space at each reading. */
 GLOBAL(__u32, read_epoch);
 GLOBAL(__u32, used_read_rows);
-GLOBAL(__u64, lost_reads);
+GLOBAL(__u64, unplaced_reads);
 
 static __always_inline void key_of(const struct read_row *row, struct read_key *key)
 {
@@ -128,7 +128,7 @@ static __always_inline struct read_row *read_row(const struct read_key *key, __u
 	} else {
 		row = free_read_row(&index);
 		if (!row || bpf_map_update_elem(&read_row_of, key, &index, BPF_NOEXIST)) {
-			__sync_fetch_and_add(&lost_reads, 1);
+			__sync_fetch_and_add(&unplaced_reads, 1);
 			return NULL;
 		}
 		__builtin_memset(row, 0, sizeof(*row));
@@ -184,7 +184,7 @@ static __always_inline __u32 distance_of(__u32 cpu, __s32 rx_cpu)
 }
 
 /* The thread of a row has read so many bytes on one CPU, which had been received on another. */
-static __always_inline void count_read(struct read_row *row, __u64 bytes, __u32 cpu, __s32 rx_cpu)
+static __always_inline void count_in_row(struct read_row *row, __u64 bytes, __u32 cpu, __s32 rx_cpu)
 {
 	__u32 distance = distance_of(cpu, rx_cpu);
 

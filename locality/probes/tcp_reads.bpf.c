@@ -72,8 +72,8 @@ static __always_inline void count(struct sock *sk, __u16 port, __u64 bytes)
 	if (!row)
 		return;
 	name_reader(row);
-	count_read(row, bytes, bpf_get_smp_processor_id(),
-		   BPF_CORE_READ(sk, __sk_common.skc_incoming_cpu));
+	count_in_row(row, bytes, bpf_get_smp_processor_id(),
+		     BPF_CORE_READ(sk, __sk_common.skc_incoming_cpu));
 }
 
 /* A read took so many bytes; 0 if that is not known. */

@@ -21,6 +21,9 @@
 #include "udp_types.h"
 #include "filter.h"
 
+/* include/net/sock.h */
+#define SOCK_BINDPORT_LOCK 8
+
 /* Readings for which something must have been idle to lose its row. */
 #define IDLE 3
 /* Rows that are looked at for one that is idle. */
@@ -51,6 +54,9 @@ struct udp_socket {
 	__u32 next_rx_cpu;
 	__u64 next;
 	__u64 early;
+	__u16 peer;        /* the port it is connected to, or 0 */
+	__u8 bound;        /* its port was asked for, and not chosen by the kernel */
+	__u8 unused[5];
 };
 
 struct reader_counts {
@@ -215,6 +221,8 @@ static __always_inline void describe(struct udp_socket *row, struct sock *sk)
 	row->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	row->family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	row->port = port;
+	row->peer = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	row->bound = BPF_CORE_READ_BITFIELD_PROBED(sk, sk_userlocks) & SOCK_BINDPORT_LOCK ? 1 : 0;
 	if (row->family == AF_INET6)
 		BPF_CORE_READ_INTO(&row->address, sk, __sk_common.skc_v6_rcv_saddr);
 	else

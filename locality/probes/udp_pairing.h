@@ -124,7 +124,7 @@ static __always_inline void await_answer(struct udp_socket *row, __u64 early)
 	struct udp_reader *reader = who_was_early(row, before);
 
 	if (reader)
-		stream_read(row, reader, CPU_OF(before), UNKNOWN_CPU);
+		tell_read(row, reader, CPU_OF(before), UNKNOWN_CPU);
 }
 
 /*
@@ -166,7 +166,7 @@ static __always_inline void answer_early(struct udp_socket *row, __u32 now)
 		return;
 	/* What was read early was read elsewhere: on this CPU, it is not the one we tell of. */
 	if (CPU_OF(early) == cpu) {
-		stream_read(row, reader, cpu, UNKNOWN_CPU);
+		tell_read(row, reader, cpu, UNKNOWN_CPU);
 		return;
 	}
 	counts = &reader->counts[HALF(now)];
@@ -175,7 +175,7 @@ static __always_inline void answer_early(struct udp_socket *row, __u32 now)
 		__sync_fetch_and_add(&counts->known, 1);
 		count_cell(CPU_OF(early), cpu, now);
 	}
-	stream_read(row, reader, CPU_OF(early), cpu);
+	tell_read(row, reader, CPU_OF(early), cpu);
 }
 
 /* Datagrams have come into the queue. */

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A record for each read that was counted, for who wants to know of single reads.
+ * What others than `locality udp` want to know of each read: a record of its own
+ * (`stream_reads`), or a count in the row of its reader (`counts_rows`).
  *
- * `locality udp` streams nothing: there `stream_reads` is false, and the kernel drops what
- * follows from the programs.
+ * Where neither is set the kernel drops what follows from the programs.
  */
 #ifndef LOCALITY_UDP_READS_H
 #define LOCALITY_UDP_READS_H
 
 #include "udp_counters.h"
+#include "read_counters.h"
 #include "udp_processing_cpu.h"
 
 struct read_event {
@@ -25,6 +26,7 @@ struct read_event {
 LAYOUT(read_event);
 
 CONSTANT(bool, stream_reads);
+CONSTANT(bool, counts_rows);
 
 /* The reader sleeps until this much waits for it, or until its own timer. */
 CONSTANT(__u64, wakeup_bytes);
@@ -40,11 +42,42 @@ static __always_inline void lose_read(void)
 		__sync_fetch_and_add(&lost_reads, 1);
 }
 
-static __always_inline void stream_read(const struct udp_socket *row,
-					const struct udp_reader *reader, __u32 cpu, __u32 rx_cpu)
+static __always_inline struct read_row *counted_row(const struct udp_socket *row,
+						    const struct udp_reader *reader)
 {
+	/* A port that the kernel chose is a client's, whose peer is the server. */
+	struct read_key key = {
+		.netns = row->netns,
+		.tid = reader->tid,
+		.port = row->bound ? row->port : row->peer,
+		.protocol = IPPROTO_UDP,
+		.outgoing = !row->bound,
+	};
+
+	return read_row(&key, reader->pid);
+}
+
+/* The thread that runs has read so many bytes; `tell_read` follows, perhaps from elsewhere. */
+static __always_inline void tell_bytes(const struct udp_socket *row,
+				       const struct udp_reader *reader, __u64 bytes)
+{
+	struct read_row *counted = counts_rows ? counted_row(row, reader) : NULL;
+
+	if (!counted)
+		return;
+	name_reader(counted);
+	counted->bytes += bytes;
+}
+
+static __always_inline void tell_read(const struct udp_socket *row,
+				      const struct udp_reader *reader, __u32 cpu, __u32 rx_cpu)
+{
+	__s32 rx = rx_cpu < possible_cpus ? (__s32)rx_cpu : -1;
+	struct read_row *counted = counts_rows ? counted_row(row, reader) : NULL;
 	struct read_event *event;
 
+	if (counted)
+		count_in_row(counted, 0, cpu, rx);
 	if (!stream_reads)
 		return;
 	event = bpf_ringbuf_reserve(&reads, sizeof(*event), 0);
@@ -57,7 +90,7 @@ static __always_inline void stream_read(const struct udp_socket *row,
 	event->pid = reader->pid;
 	event->tid = reader->tid;
 	event->cpu = cpu;
-	event->rxcpu = rx_cpu < possible_cpus ? (__s32)rx_cpu : -1;
+	event->rxcpu = rx;
 	event->lport = row->port;
 	event->pad[0] = event->pad[1] = 0;
 	bpf_ringbuf_submit(event, bpf_ringbuf_query(&reads, BPF_RB_AVAIL_DATA) >= wakeup_bytes

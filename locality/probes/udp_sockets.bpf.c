@@ -104,8 +104,9 @@ static __always_inline void count_read(struct udp_socket *row, struct udp_reader
 	counts->datagrams++;
 	counts->bytes += bytes;
 	count_batch(reader, now);
+	tell_bytes(row, reader, bytes);
 	if (!cpus.told_later)
-		stream_read(row, reader, cpu, cpus.rx);
+		tell_read(row, reader, cpu, cpus.rx);
 	/* arrived() adds to what is known on another CPU. */
 	if (cpus.rx < possible_cpus) {
 		__sync_fetch_and_add(&counts->rx_known, 1);

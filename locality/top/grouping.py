@@ -41,8 +41,11 @@ def _comm(row: Any) -> str:  # noqa: ANN401 - numpy.void
 
 
 def _port(row: Any, _paths: Mapping[int, str]) -> str:  # noqa: ANN401
-    way = "to " if row["outgoing"] else ""
-    return f"{PROTOCOLS[int(row['protocol'])]} {way}{row['port']} {_comm(row)}"
+    protocol = PROTOCOLS[int(row["protocol"])]
+    if not row["outgoing"]:
+        return f"{protocol} {row['port']} {_comm(row)}"
+    # A UDP client that is not connected has peers of any port.
+    return f"{protocol} to {row['port'] or 'any'} {_comm(row)}"
 
 
 def _process(row: Any, _paths: Mapping[int, str]) -> str:  # noqa: ANN401

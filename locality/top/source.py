@@ -7,19 +7,24 @@ port, and hands out what was counted since the reading before.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from locality.bpf.btf import check_layout
 from locality.bpf.counters import Counters
+from locality.bpf.ladder import attach_best
 from locality.bpf.object import Object
+from locality.errors import Unsupported
 from locality.filter import Wanted
 from locality.machine import topology
 from locality.machine.cgroups import path_of
 from locality.machine.topology import Distance
 from locality.reads.tcp import RUNGS, attach_reads
 from locality.top.interval import DISTANCES, KEY, READER, SOURCES, TopInterval
+from locality.udp.probe import open_probe
+from locality.udp.reads import RUNGS as UDP_RUNGS
 
 if TYPE_CHECKING:
     from locality.arrays import Array
@@ -72,11 +77,16 @@ class _Rows:
     @property
     def lost(self) -> int:
         """Reads without a row, and skipped runs, since the start."""
-        return int(self._variables["lost_reads"]) + self.attachment.obj.skipped_runs()
+        missed = int(self._variables["unplaced_reads"]) + self.attachment.obj.skipped_runs()
+        if "homeless" in (self._variables.dtype.names or ()):  # UDP: sockets without a row
+            missed += int(self._variables["homeless"]) + int(self._variables["lost_reads"])
+        return missed
 
     def read(self) -> Array:
         """What was read since the last call: dtype `READER`."""
-        self._variables["read_epoch"] = (int(self._variables["read_epoch"]) + 1) & 0xFFFFFFFF
+        for name in ("read_epoch", "epoch"):  # the second one is UDP's: see `UdpReads`
+            if name in (self._variables.dtype.names or ()):
+                self._variables[name] = (int(self._variables[name]) + 1) & 0xFFFFFFFF
         now, before = self._rows.read(), self._before
         self._before = now
         return grown(now, before)
@@ -105,14 +115,28 @@ class TopSource:
         self.period = period
         self._wanted = wanted or Wanted()
         machine = topology.read()
-        self._probes = [_Rows(attach_reads(self._open_tcp, rung), machine)]
-        self.attachment = self._probes[0].attachment
+        self.attachment = attach_reads(self._open_tcp, rung)
+        self._probes = [_Rows(self.attachment, machine)]
+        try:
+            self._probes.append(_Rows(attach_best(UDP_RUNGS, self._open_udp), machine))
+        except Unsupported as refusal:
+            unseen = f"reads of datagrams are not seen: {refusal}"
+            noted = self.attachment.rung.noting(unseen)
+            self.attachment = replace(self.attachment, rung=noted)
+        except BaseException:
+            self.close()
+            raise
         self.bytes_seen = "raw_received" in self.attachment.programs
         self._cgroups: dict[int, str] = {}
         self._since = time.monotonic()
 
     def _open_tcp(self) -> Object:
         return prepared(Object.open("tcp_reads", self._constants() | {"counts_rows": True}))
+
+    def _open_udp(self) -> Object:
+        # No flows: what is counted beside the rows is not read.
+        constants = {"counts_rows": True, "sample_below": 0, "max_read_rows": MAX_READERS}
+        return prepared(open_probe(self._wanted, topology.possible_cpus(), constants))
 
     def _constants(self) -> dict[str, Any]:
         return {**self._wanted.rodata(), "max_read_rows": MAX_READERS}

@@ -15,6 +15,7 @@ from locality.cli import cli
 from locality.commands.steering_request import Request
 from locality.recording.columns import Column, markdown
 from locality.skb import columns as skb
+from locality.top import columns as top
 from locality.udp import columns as udp
 from validation.commands_page import PAGE as COMMANDS_PAGE
 from validation.commands_page import commands
@@ -187,8 +188,9 @@ def test_pages_are_short(page: Path, most: int) -> None:
         (skb.COLUMNS, skb.PAIR),
         (skb.COLUMNS, skb.TOTAL),
         ([column for column in udp.COLUMNS if column.name != "row"], ""),
+        ([column for column in top.COLUMNS if column.name != "row"], ""),
     ],
-    ids=["accepts", "skb", "skb_totals", "udp"],
+    ids=["accepts", "skb", "skb_totals", "udp", "top"],
 )
 def test_recorded_columns_are_documented(columns: list[Column], row: str) -> None:
     table = "\n".join(markdown(columns, row))

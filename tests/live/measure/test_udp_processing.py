@@ -149,7 +149,8 @@ def test_a_spinning_reader(rung: str, cable: Cable, case: Case) -> None:
         exchange(to, by, COUNT, reader_cpu=case.reader, sender_cpu=HERE, way="spinning")
         row = of(to, source.read())
     assert row["datagrams"] == COUNT
-    assert row["rx_known"] >= 0.98 * COUNT
+    # How often the thread is early depends on what else runs on its CPU.
+    assert row["rx_known"] >= 0.8 * COUNT
     assert row["local"] == (row["known"] if case.local else 0)
     assert row["rx_local"] == (row["rx_known"] if case.reader == case.rx else 0)
 

@@ -1,0 +1,204 @@
+"""Known reads by known threads on known CPUs: does `locality top` count each where it belongs?"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from locality.filter import Wanted
+from locality.top.interval import known
+from locality.top.source import TopSource
+from tests.live.helpers.rungs import ASKED
+from tests.live.helpers.traffic import HERE, THERE, pinned
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+
+    from locality.arrays import Array
+
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.skipif(HERE == THERE, reason="limitation: one CPU"),
+    pytest.mark.skipif(ASKED is not None, reason="limitation: no rung of its own"),
+]
+
+READS = 200
+
+
+def on(cpu: int, work: Callable[[], None], name: str = "") -> int:
+    """Do something in a thread of this name on a CPU; the thread's number."""
+    numbers = []
+
+    def run() -> None:
+        numbers.append(threading.get_native_id())
+        if name:
+            with open("/proc/thread-self/comm", "w") as comm:  # noqa: PTH123
+                comm.write(name)
+        with pinned(cpu):
+            work()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return numbers[0]
+
+
+@contextmanager
+def connection(port: int = 0) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """The client's end and the server's."""
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        with client, listener.accept()[0] as server:
+            yield client, server
+
+
+def read_from(client: socket.socket, server: socket.socket, *, sender: int, reader: int) -> int:
+    """READS reads of 10 bytes on one CPU, each sent on another; the reader's number."""
+    numbers = set()
+    turn = threading.Barrier(2)
+
+    def send() -> None:
+        with pinned(sender):
+            for _ in range(READS):
+                client.sendall(b"0123456789")
+                turn.wait()
+                turn.wait()
+
+    def receive() -> None:
+        numbers.add(threading.get_native_id())
+        with pinned(reader):
+            for _ in range(READS):
+                turn.wait()
+                server.recv(100)
+                turn.wait()
+
+    threads = [threading.Thread(target=work) for work in (send, receive)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return numbers.pop()
+
+
+def row_of(rows: Array, tid: int, port: int) -> np.void:
+    (row,) = rows[(rows["tid"] == tid) & (rows["port"] == port) & (rows["outgoing"] == 0)]
+    chosen: np.void = row
+    return chosen
+
+
+# Bugs: a read is counted twice, or for another thread, port or CPU; what was connected before is
+# not seen; reads of one interval are in the next one too.
+def test_four_readers_are_counted_exactly() -> None:
+    placements = [(HERE, HERE), (HERE, THERE), (THERE, HERE), (THERE, THERE)]
+    with ExitStack() as stack:
+        ends = [stack.enter_context(connection()) for _ in placements]
+        ports = tuple(server.getsockname()[1] for _, server in ends)
+        source = stack.enter_context(TopSource(Wanted(ports=ports)))
+        tids = [
+            read_from(*pair, sender=sender, reader=reader)
+            for pair, (sender, reader) in zip(ends, placements, strict=True)
+        ]
+        seen = source.read()
+        after = source.read()
+    assert seen.lost == 0
+    for tid, port, (sender, reader) in zip(tids, ports, placements, strict=True):
+        row = row_of(seen.readers, tid, port)
+        assert (row["reads"], row["pid"]) == (READS, os.getpid())
+        assert row["bytes"] == (10 * READS if seen.bytes_seen else 0)
+        assert known(row.reshape(1)) == READS
+        # The ACK of what was read arrives where it was read: now and then it is the last packet.
+        assert row["cpu"] == pytest.approx(READS if sender == reader else 0, abs=READS // 20)
+        if sender != reader:
+            assert row["sources"][0] == sender
+    assert len(after.readers) == 0
+
+
+# Bug: a connection that one thread accepts and another one reads is put to the acceptor.
+def test_what_is_handed_off_counts_for_its_reader() -> None:
+    with ExitStack() as stack:
+        source = stack.enter_context(TopSource())
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        port = listener.getsockname()[1]
+        client = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+        accepted: list[socket.socket] = []
+        acceptor = on(HERE, lambda: accepted.append(listener.accept()[0]))
+        server = stack.enter_context(accepted[0])
+        reader = read_from(client, server, sender=HERE, reader=THERE)
+        rows = source.read().readers
+    mine = rows[rows["port"] == port]
+    assert mine["tid"].tolist() == [reader]
+    assert acceptor != reader
+
+
+# Bugs: each connection that this machine opens has a row, for its port is another one; what it
+# reads from a server passes for what it serves.
+def test_what_was_opened_here_counts_by_the_port_of_the_peer() -> None:
+    with TopSource() as source, socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                with listener.accept()[0] as server:
+                    server.sendall(b"x")
+                client.recv(1)
+        rows = source.read().readers
+    (row,) = rows[(rows["port"] == port) & (rows["tid"] == threading.get_native_id())]
+    assert (row["outgoing"], row["reads"]) == (1, 20)
+
+
+# Bugs: datagrams are not seen, or by the CPU of the sender where that did not process them.
+def test_datagrams() -> None:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        server.bind(("127.0.0.1", port))  # a port that was asked for: a server's
+        client.connect(("127.0.0.1", port))
+        with TopSource(Wanted(ports=(port,))) as source:
+            if "datagrams" in source.attachment.rung.note:
+                pytest.skip(f"limitation: {source.attachment.rung.note}")
+            tid = read_from(client, server, sender=HERE, reader=THERE)
+            seen = source.read()
+    row = row_of(seen.readers, tid, port)
+    assert (row["protocol"], row["reads"], row["bytes"]) == (17, READS, 10 * READS)
+    assert row["cpu"] == 0
+    assert known(row.reshape(1)) >= 0.98 * READS
+
+
+# Bugs: rows are put together by something else than what was asked for; the way on is not said.
+def test_the_command_sorts_by_what_is_remote() -> None:
+    with connection() as far, connection() as near:
+        ports = [str(server.getsockname()[1]) for _, server in (far, near)]
+        command = [sys.executable, "-m", "locality", "top", "--duration", "4"]
+        command += ["--interval", "100", "--json", "--port", ports[0], "--port", ports[1]]
+        ready = f"/tmp/top-ready-{os.getpid()}"  # noqa: S108 - a fifo of ours
+        os.mkfifo(ready)
+        try:
+            with subprocess.Popen(
+                [*command, "--ready-file", ready], stdout=subprocess.PIPE, text=True
+            ) as running:
+                with open(ready) as told:  # noqa: PTH123
+                    told.read()
+                read_from(*far, sender=HERE, reader=THERE)
+                for _ in range(3):
+                    read_from(*near, sender=HERE, reader=HERE)
+                out, _ = running.communicate(timeout=60)
+        finally:
+            os.unlink(ready)  # noqa: PTH108
+    (line,) = out.splitlines()
+    first, second = json.loads(line)["rows"]
+    assert [str(first["port"]), str(second["port"])] == ports
+    assert (first["reads"], second["reads"]) == (READS, 3 * READS)
+    assert first["next"] == f"locality explain --port {ports[0]}"
