@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from locality.bpf import engine
 from locality.errors import Unsupported
 from locality.kinds import KINDS
-from locality.machine.capabilities import PURPOSES
+from locality.machine.capabilities import NEEDS, PURPOSES, lacking
 from locality.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from locality.kinds import Kind
 
@@ -88,7 +88,7 @@ def _try(kind: Kind) -> list[Attempt]:
 def check_lines(
     attempts: Sequence[Attempt], engines: Sequence[EngineAnswer], held: Mapping[str, bool]
 ) -> Iterator[str]:
-    """The ladder of each measurement, the engines, and the capabilities of this process."""
+    """The ladder of each measurement, the engines, the capabilities and who needs them."""
     yield f"{'measurement':<12} {'rung':<15} answer"
     for attempt in attempts:
         answer = attempt.refusal or ("used" if attempt.chosen else "usable")
@@ -102,7 +102,18 @@ def check_lines(
         yield f"{one.engine:<28} {printable(answer)}"
     yield ""
     for name, has in held.items():
-        yield f"{name:<15} {'held' if has else 'missing':<8} {PURPOSES[name]}"
+        yield f"{name:<19} {'held' if has else 'missing':<8} {PURPOSES[name]}"
+    yield ""
+    yield f"{'command':<12} {'needs CAP_...':<39} lacks"
+    for command, needs in NEEDS.items():
+        lacks = lacking(command, held)
+        told = "all of them" if [*needs] == lacks else _short(lacks) or "nothing"
+        yield f"{command:<12} {_short(needs):<39} {told}"
+
+
+def _short(names: Iterable[str]) -> str:
+    """Capabilities without the beginning that all of them have."""
+    return " ".join(name.removeprefix("CAP_") for name in names)
 
 
 def check_json(
@@ -111,4 +122,8 @@ def check_json(
     """The same for programs."""
     found = {"rungs": attempts, "engines": engines}
     lists = {name: [vars(answer) for answer in answers] for name, answers in found.items()}
-    return json.dumps({**lists, "capabilities": held})
+    commands = {
+        command: {"needs": needs, "lacks": lacking(command, held)}
+        for command, needs in NEEDS.items()
+    }
+    return json.dumps({**lists, "capabilities": held, "commands": commands})

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from locality.machine.capabilities import NEEDS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -67,6 +69,7 @@ class Kind:
         frames: Its DataFrames by name.
         report: What `locality report` says of one.
         recorded: What a recording holds, in words.
+        keeps: The capabilities that a run goes on to need when its probes are attached.
         row_is_event: Whether each row of a recording is an event, and not each batch.
     """
 
@@ -84,6 +87,8 @@ class Kind:
     frames: Lazy[Callable[[Sequence[pa.RecordBatch], Meta], Mapping[str, Any]]]
     report: Lazy[KindReport]
     recorded: str
+    # bpf(2) tells of skipped runs; before Linux 5.19 it answers nobody without CAP_BPF.
+    keeps: tuple[str, ...] = ("CAP_BPF",)
     row_is_event: bool = False
 
 
@@ -151,6 +156,8 @@ UDP = Kind(
     frames=Lazy("udp.frames:frames"),
     report=Lazy("udp.report"),
     recorded="intervals of datagram counts",
+    # It looks for groups again and again.
+    keeps=NEEDS["udp"],
 )
 
 TOP = Kind(

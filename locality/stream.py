@@ -208,6 +208,7 @@ def stream(
     duration: float | None = None,
     count: int | None = None,
     ready_file: Path | None = None,
+    settled: Callable[[], None] | None = None,
 ) -> None:
     """Run until the duration is over, enough was seen, or SIGINT or SIGTERM comes.
 
@@ -219,6 +220,8 @@ def stream(
         duration: Seconds.
         count: Events.
         ready_file: Written once a signal would end the run in order.
+        settled: Called when the ready file is written: from then on the run only reads, and hands
+            out what it has read.
 
     Raises:
         BrokenPipeError: Nobody reads standard output any more.
@@ -230,6 +233,8 @@ def stream(
     with interruptible(source.fd) as wait:
         if ready_file is not None:
             _announce(ready_file, wait)
+        if settled is not None:
+            settled()
         ended = False
         while not ended:
             wake = due if end is None else min(due, end)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from locality.machine.capabilities import held
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
@@ -41,6 +43,14 @@ def functions(kallsyms: Path = KALLSYMS) -> frozenset[str]:
     return frozenset(
         words[2].decode() for words in lines if len(words) == len(COLUMNS) and words[1] in TEXT
     )
+
+
+def why_hidden(restrict: Path = Path("/proc/sys/kernel/kptr_restrict")) -> str:
+    """Why the addresses of functions read as zeros, and what shows them (kallsyms_show_value)."""
+    value = restrict.read_text("ascii").strip() if restrict.exists() else "0"
+    if value in {"0", "1"} and not held()["CAP_SYSLOG"]:
+        return "this process has no CAP_SYSLOG"
+    return f"sysctl kernel.kptr_restrict is {value}; 1 shows them to root"
 
 
 def _read(kallsyms: Path) -> bytes:

@@ -6,6 +6,7 @@ import platform
 import sys
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
@@ -74,10 +75,15 @@ def measure(
         count: End after so many events.
         options: More arguments for the kind's output.
     """
+    from locality.machine.privileges import FILES, keep_only
     from locality.stream import stream
 
     tell_attachment(source.attachment, subject.title)
     tell_whom(subject)
+    # In two steps, for the threads that libraries start keep what there is when they are loaded;
+    # files are made only then, perhaps in a directory of another user.
+    files = (traced.record, traced.ready_file, traced.shown.svg) != (None, None, None)
+    keep_only([*kind.keeps, *FILES] if files else kind.keeps)
     summary = kind.summary.get()(machine)
     sinks: list[Sink[Any]] = [summary]
     with ExitStack() as stack:
@@ -97,7 +103,15 @@ def measure(
             return header_of(source.attachment, subject.filter)
 
         sinks.append(stack.enter_context(output(kind, machine, traced.shown, header, **options)))
-        stream(source, sinks, duration=traced.duration, count=count, ready_file=traced.ready_file)
+        # The picture is written at the end.
+        kept = kind.keeps if traced.shown.svg is None else (*kind.keeps, *FILES)
+        stream(
+            *(source, sinks),
+            duration=traced.duration,
+            count=count,
+            ready_file=traced.ready_file,
+            settled=partial(keep_only, kept),
+        )
     end(kind.summary_lines.get()(summary), traced.shown.format)
 
 

@@ -1,18 +1,43 @@
-"""The capabilities this process holds, of those that one of the commands makes use of."""
+"""The capabilities that commands need, and those that this process has."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 #: Number (include/uapi/linux/capability.h), name, and what it is used for.
 CAPABILITIES = (
     (39, "CAP_BPF", "load probes"),
     (38, "CAP_PERFMON", "attach probes, read kernel memory"),
-    (19, "CAP_SYS_PTRACE", "reach another process's socket (attach-cbpf)"),
-    (21, "CAP_SYS_ADMIN", "namespaces (demo); tracefs where it is not mounted; BPF before 5.8"),
+    (19, "CAP_SYS_PTRACE", "reach another process's socket"),
+    (2, "CAP_DAC_READ_SEARCH", "see which sockets processes of other users hold"),
+    (34, "CAP_SYSLOG", "see the addresses of kernel functions (skb)"),
+    (21, "CAP_SYS_ADMIN", "namespaces (demo); unmounted tracefs; BPF before 5.8"),
     (12, "CAP_NET_ADMIN", "links and addresses (demo); XDP programs (spread)"),
+    (1, "CAP_DAC_OVERRIDE", "write into directories of other users"),
 )
+NUMBERS = {name: number for number, name, _ in CAPABILITIES}
 PURPOSES = {name: purpose for _, name, purpose in CAPABILITIES}
+
+#: What BPF takes. CAP_SYS_ADMIN is as good as both, and before Linux 5.8 the only one there is.
+PROBES = ("CAP_BPF", "CAP_PERFMON")
+_GROUPS = (*PROBES, "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH")
+
+#: What each command needs to see everything. Without the last two, a command that looks at groups
+#: sees less: not the sockets that it cannot duplicate, or whose holders it cannot find.
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "accept": PROBES,
+    "skb": (*PROBES, "CAP_SYSLOG"),
+    "udp": _GROUPS,
+    "groups": _GROUPS,
+    "explain": _GROUPS,
+    "doctor": _GROUPS,
+    "attach-cbpf": _GROUPS,
+    "spread": (*PROBES, "CAP_NET_ADMIN"),
+}
 
 
 def held(status: Path = Path("/proc/self/status")) -> dict[str, bool]:
@@ -22,9 +47,17 @@ def held(status: Path = Path("/proc/self/status")) -> dict[str, bool]:
     return {name: bool(mask >> number & 1) for number, name, _ in CAPABILITIES}
 
 
+def lacking(command: str, has: Mapping[str, bool]) -> list[str]:
+    """What a command needs and a process does not have.
+
+    Args:
+        command: A name of `NEEDS`.
+        has: As `held` tells.
+    """
+    granted = PROBES if has["CAP_SYS_ADMIN"] else ()
+    return [name for name in NEEDS[command] if not has[name] and name not in granted]
+
+
 def missing_for_probes() -> list[str]:
-    """What this process lacks to load and attach probes; nothing with CAP_SYS_ADMIN."""
-    has = held()
-    if has["CAP_SYS_ADMIN"]:
-        return []
-    return [name for name in ("CAP_BPF", "CAP_PERFMON") if not has[name]]
+    """What this process lacks to load and attach probes."""
+    return lacking("accept", held())

@@ -117,7 +117,7 @@ def _raw_programs(kernel: Kernel) -> tuple[str, ...]:
     if _tells_location(kernel) and not _flush_ranges():
         raise Unsupported(
             "a deferred free cannot be told from a consumption: /proc/kallsyms hides the kernel's "
-            "addresses (sysctl kernel.kptr_restrict)"
+            f"addresses ({kallsyms.why_hidden()})"
         )
     return tuple(
         name

@@ -70,6 +70,8 @@ def decide(
     if not size:
         none = f"fd {target.fd} has joined no group yet (UDP joins at bind()), none can be checked"
         return [Finding(Level.WARN, none)]
+    if not target.group.order_known:
+        return [Finding(Level.REFUSE, _unseen(target))]
     answers = {packet: cbpf.evaluate(program, packet) for packet in _inputs(program, cpus)}
     refused = _wrong_size(target, program, group, cpus, answers)
     findings = [Finding(Level.REFUSE, refused)] if refused else []
@@ -165,6 +167,14 @@ def _unfit(target: Target) -> str:
     return f"fd {target.fd} of pid {target.pid} is {problem}{hint}"
 
 
+def _unseen(target: Target) -> str:
+    """That what the program would do cannot be told."""
+    return (
+        f"the group of {target.address} could not be seen, so what the program would do to it is "
+        f"not known: {target.group.how} (locality check shows which capabilities are missing)"
+    )
+
+
 def _wrong_size(
     target: Target,
     program: cbpf.Program,
@@ -232,13 +242,9 @@ def _idle(group: Group, cpus: Collection[int], answers: Answers) -> Iterator[str
         yield f"with CPUs {format_cpu_list(cpus)} {starved}"
     unserved = [index for index, member in enumerate(group.members) if not member.workers]
     if unserved:
-        which = (
-            f"index {format_cpu_list(unserved)}"
-            if group.order_known
-            else f"{len(unserved)} sockets"
-        )
+        which = format_cpu_list(unserved)
         yield (
-            f"nobody was seen waiting for {which}: connections sent there may never be "
+            f"nobody was seen waiting for index {which}: connections sent there may never be "
             "accepted (or their workers cannot be seen from here; root sees all)"
         )
 
@@ -246,9 +252,6 @@ def _idle(group: Group, cpus: Collection[int], answers: Answers) -> Iterator[str
 def _misplaced(group: Group, program: cbpf.Program, cpus: Collection[int]) -> Iterator[str]:
     """Workers that are not on the CPUs whose packets the program sends them."""
     if program.reads != {"cpu"}:
-        return
-    if not group.order_known:
-        yield "whether worker i is on CPU i is not checked: the group's order could not be read"
         return
     if unknown(group):  # said already, and nothing is advised from what is left
         return

@@ -37,8 +37,31 @@ def test_check_lines() -> None:
         ["core", "this kernel has no BTF"],
         ["bcc", "used"],
     ]
-    states = {line.split()[0]: line.split()[1] for line in lines[12:]}
+    states = {line.split()[0]: line.split()[1] for line in lines[12 : 12 + len(HELD)]}
     assert states == {name: "held" if held else "missing" for name, held in HELD.items()}
+
+
+# Bug: what a command lacks is found out by running it, one capability after the other.
+def test_what_commands_lack_is_shown_at_once() -> None:
+    def table(*names: str) -> dict[str, list[str]]:
+        held = {name: name in names for _, name, _ in CAPABILITIES}
+        lines = list(check_lines(ATTEMPTS, ENGINES, held))
+        begin = lines.index("command      needs CAP_...                           lacks")
+        assert all(len(line) <= 92 for line in lines[begin:])
+        return {line[:13].strip(): line[53:].split() for line in lines[begin + 1 :]}
+
+    probes = "CAP_BPF", "CAP_PERFMON"
+    assert table(*probes)["accept"] == ["nothing"]
+    assert table(*probes)["skb"] == ["SYSLOG"]
+    assert table("CAP_SYS_ADMIN")["skb"] == ["SYSLOG"]
+    assert table(*probes, "CAP_SYS_PTRACE")["groups"] == ["DAC_READ_SEARCH"]
+    assert table("CAP_SYSLOG")["skb"] == ["BPF", "PERFMON"]
+    assert {" ".join(told) for told in table().values()} == {"all of them"}
+    told = json.loads(check_json(ATTEMPTS, ENGINES, HELD))["commands"]
+    assert told["skb"] == {
+        "needs": ["CAP_BPF", "CAP_PERFMON", "CAP_SYSLOG"],
+        "lacks": ["CAP_PERFMON", "CAP_SYSLOG"],
+    }
 
 
 # Bug: programs get other names or other answers than people.

@@ -147,10 +147,13 @@ def test_a_socket_nobody_waits_for() -> None:
     assert "nobody was seen waiting for index 1:" in findings[0].text
 
 
-def test_an_unknown_order_is_said() -> None:
-    unsure = replace(group_on({1}, {0}), order_known=False)
-    said = only(decide(target_with(unsure), cbpf.cpu(2), 2, range(2)), Level.WARN)
-    assert "order could not be read" in said
+# Bug: a group that was only counted in /proc gets a program, though nobody knows what it does.
+@pytest.mark.parametrize("program", [cbpf.cpu(2), cbpf.cpu(3), cbpf.random(2), cbpf.table({0: 1})])
+def test_a_group_that_was_not_seen_is_refused(program: cbpf.Program) -> None:
+    unsure = replace(group_on({1}, {0}), order_known=False, how="counted in /proc")
+    said = only(decide(target_with(unsure), program, 2, range(2)), Level.REFUSE)
+    assert "could not be seen" in said
+    assert "counted in /proc (locality check" in said
 
 
 @pytest.mark.parametrize(
