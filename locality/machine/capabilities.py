@@ -29,6 +29,7 @@ _GROUPS = (*PROBES, "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH")
 #: What each command needs to see everything. Without the last two, a command that looks at groups
 #: sees less: not the sockets that it cannot duplicate, or whose holders it cannot find.
 NEEDS: Mapping[str, tuple[str, ...]] = {
+    "top": PROBES,
     "accept": PROBES,
     "skb": (*PROBES, "CAP_SYSLOG"),
     "udp": _GROUPS,
