@@ -35,7 +35,7 @@ class Place(NamedTuple):
 def places(ports: Collection[int]) -> dict[Place, list[BoundSocket]]:
     """The sockets that can be in a group, by where they are."""
     found: dict[Place, list[BoundSocket]] = defaultdict(list)
-    for pid, netns in _namespaces():
+    for pid, netns in namespaces():
         for table in TABLES:
             for one in bound_sockets(pid, table):
                 if one.inode and (not ports or one.port in ports):
@@ -48,7 +48,7 @@ def open_now(pid: int, table: str) -> frozenset[int]:
     return frozenset(one.inode for one in bound_sockets(pid, table))
 
 
-def _namespaces() -> Collection[tuple[int, int | None]]:
+def namespaces() -> Collection[tuple[int, int | None]]:
     """A process in each network namespace, and the namespace's inode if it may be seen."""
     found: dict[int, tuple[int, int | None]] = {}
     for pid in processes():

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from locality.arrays import Array
     from locality.udp.interval import UdpGroup, UdpInterval
 
@@ -76,6 +79,7 @@ class Balance:
         readers: Its rows of `UdpInterval.readers`.
         counts: What `arrivals` says of the sockets.
         top_flow: None without a sample.
+        told_by: What tells a single socket from others of its address; empty where it has none.
     """
 
     group: UdpGroup | None
@@ -83,6 +87,7 @@ class Balance:
     readers: Array
     counts: Array
     top_flow: TopFlow | None
+    told_by: str = ""
 
     @property
     def imbalance(self) -> float | None:
@@ -96,10 +101,10 @@ class Balance:
 
     @property
     def name(self) -> str:
-        """``udp 0.0.0.0:53``."""
+        """``udp 0.0.0.0:53``; of a connected socket ``udp 10.0.0.2:53, peer 10.0.0.1:4000``."""
         if self.group is not None:
             return f"{self.group}"
-        return f"udp {endpoint(self.sockets[0])}"
+        return ", ".join(filter(None, (f"udp {endpoint(self.sockets[0])}", self.told_by)))
 
 
 def balances(interval: UdpInterval) -> list[Balance]:
@@ -109,6 +114,7 @@ def balances(interval: UdpInterval) -> list[Balance]:
     alone = sockets["group"] < 0
     names = [(True, int(group)) for group in dict.fromkeys(sockets["group"][~alone].tolist())]
     names += [(False, int(inode)) for inode in sockets["inode"][alone].tolist()]
+    told = _told_by(sockets[alone], interval.peers)
     for is_group, number in names:
         column = "group" if is_group else "inode"
         mine = sockets[sockets[column] == number]
@@ -119,9 +125,21 @@ def balances(interval: UdpInterval) -> list[Balance]:
                 readers=readers[readers[column] == number],
                 counts=arrivals(mine),
                 top_flow=_top_flow(interval.flows, mine[0]),
+                told_by="" if is_group else told.get(number, ""),
             )
         )
     return sorted(found, key=lambda one: int(one.sockets["port"][0]))
+
+
+def _told_by(alone: Array, peers: Mapping[int, str]) -> dict[int, str]:
+    """By inode, what tells a socket of no group from others: its peer, or else its inode."""
+    ends = {int(row["inode"]): endpoint(row) for row in alone}
+    many = Counter(ends.values())
+    return {
+        inode: f"peer {peers[inode]}" if inode in peers else f"socket {inode}"
+        for inode, end in ends.items()
+        if inode in peers or many[end] > 1
+    }
 
 
 def _top_flow(flows: Array, socket: Any) -> TopFlow | None:  # noqa: ANN401 - numpy.void

@@ -135,6 +135,7 @@ class UdpInterval:
         batches_seen: Whether this kernel shows recvmmsg() calls.
         matrix: (CPUs, CPUs) datagrams by alloc CPU and reader's CPU, where both are known.
         groups: By the key in ``group``.
+        peers: By inode, the peer of a connected socket: ``10.0.0.1:4000``. Not recorded.
     """
 
     time: float
@@ -149,6 +150,7 @@ class UdpInterval:
     batches_seen: bool
     matrix: Array
     groups: Mapping[int, UdpGroup] = field(default_factory=dict)
+    peers: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """An interval is one event, however many datagrams it counted."""
@@ -180,6 +182,7 @@ class UdpInterval:
             batches_seen=later.batches_seen,
             matrix=self.matrix + later.matrix,
             groups={**self.groups, **later.groups},
+            peers={**self.peers, **later.peers},
         )
 
 

@@ -9,6 +9,7 @@ themselves are counted in the kernel and never streamed.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
@@ -29,6 +30,7 @@ from locality.udp.interval import (
     UdpInterval,
     in_order,
 )
+from locality.udp.peers import Peers
 from locality.udp.probe import (
     FLOW_ROW,
     FLOWS_OF_A_CPU,
@@ -81,13 +83,11 @@ RUNGS = (
     Rung(
         "fentry",
         lambda kernel: _function_programs("fentry", kernel),
-        note="before Linux 6.3, queue depth is seen only when a datagram is read or dropped",
     ),
     Rung(
         "kprobe",
         lambda kernel: _function_programs("kprobe", kernel),
-        note="reads that an interrupt makes the kernel skip are missed; before Linux 6.3, queue "
-        "depth is seen only when a datagram is read or dropped",
+        note="reads that an interrupt makes the kernel skip are missed",
     ),
     Rung(
         "raw-tracepoint",
@@ -96,6 +96,17 @@ RUNGS = (
         "not always known; with RPS, that of a datagram read at once is not known either",
     ),
 )
+
+
+def noting_depth(attachment: Attachment) -> Attachment:
+    """The same with what this kernel does not show on a rung that shows it on others."""
+    if {"raw_depth", "raw_data_ready"} & {*attachment.programs}:
+        return attachment
+    missing = (
+        "queue depth is seen only when a datagram is read or dropped, for this kernel has no "
+        "tracepoint sk_data_ready (6.3)"
+    )
+    return replace(attachment, rung=attachment.rung.noting(missing))
 
 
 class UdpSource:
@@ -132,7 +143,8 @@ class UdpSource:
             and kernel.tracepoint_arguments("sock_recv_length") is not None
         )
         self._membership = Membership(self._wanted)
-        self.attachment: Attachment = attach_best(RUNGS, self._open, only=rung)
+        self._peers = Peers()
+        self.attachment: Attachment = noting_depth(attach_best(RUNGS, self._open, only=rung))
         obj = self.attachment.obj
         self._variables = obj.bss
         self._socket_rows = Counters(obj, "sockets", SOCKET_ROW, (MAX_SOCKETS,))
@@ -185,18 +197,20 @@ class UdpSource:
         sockets["peak"][quiet] = sockets["queued"][quiet]
         self._membership.refresh(sockets["inode"][sockets["seen"] > 0].tolist())
         flows, lost = self._flows(flow_rows, epoch, sockets)
+        rows = self._rows(readers, sockets)
         interval = UdpInterval(
             time=time.time(),
             seconds=turned - self._since,
             rung=self.attachment.rung.name,
             lost=int(self._variables["homeless"]) + self.attachment.obj.skipped_runs(),
-            **self._rows(readers, sockets),
+            **rows,
             flows=flows,
             flows_lost=lost,
             sample_one_in=self.sample,
             batches_seen=self._batches_seen,
             matrix=(counted.cells[half] - before.cells[half]).T,
             groups=dict(self._membership.groups),
+            peers=self._peers.of(rows["sockets"]["inode"][rows["sockets"]["group"] < 0].tolist()),
         )
         self._since = turned
         return interval

@@ -170,7 +170,7 @@ def test_what_check_says_is_true(others_server: Server) -> None:
             if command == "skb" and lacks == ["CAP_SYSLOG"] and not done.returncode:
                 continue  # a rung that needs no addresses
             assert (done.returncode == 0) == (not lacks), (dropped, done.stderr)
-            assert not lacks or (dropped or "") in done.stderr
+            assert not lacks or str(dropped) in done.stderr
         done = locality("groups", "--port", others_server.port, "--json", only=only)
         seen = [json.loads(line)["order_known"] for line in done.stdout.splitlines()]
         assert (seen == [True]) == (not told["groups"]["lacks"]), (dropped, done.stderr)

@@ -121,5 +121,7 @@ def test_when_something_is_said_of_a_single_flow() -> None:
 def test_sockets_of_no_group_stand_alone() -> None:
     rows = sockets(1, 2, 3, group=[0, -1, -1], port=[5000, 53, 53])
     found = balances(interval(rows, groups={0: ANY_ADDRESS}))
-    assert [one.name for one in found] == ["udp 0.0.0.0:53", "udp 0.0.0.0:53", "udp 0.0.0.0:5000"]
+    assert [one.name for one in found] == [
+        *("udp 0.0.0.0:53, socket 101", "udp 0.0.0.0:53, socket 102", "udp 0.0.0.0:5000")
+    ]
     assert [one.counts.tolist() for one in found] == [[2], [3], [1]]

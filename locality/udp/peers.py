@@ -1,0 +1,56 @@
+"""Whom connected UDP sockets talk to: /proc tells, the probes do not.
+
+A server that connects a socket to each of its clients has many sockets of one address, which only
+their peers tell apart.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from locality.machine.limits import PassingOver
+from locality.reuseport.group import BoundSocket
+from locality.reuseport.places import namespaces
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_CONNECTED = "01"  # TCP_ESTABLISHED of include/net/tcp_states.h, which UDP uses too
+
+
+class Peers:
+    """The peers of sockets, each looked for once."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, str] = {}
+
+    def of(self, inodes: Iterable[int]) -> dict[int, str]:
+        """By inode, address and port of the peer; those that have none are left out."""
+        wanted = [*inodes]
+        if not self._known.keys() >= {*wanted}:
+            found = dict(_read())
+            self._known |= {inode: found.get(inode, "") for inode in wanted}
+        return {inode: peer for inode in wanted if (peer := self._known[inode])}
+
+
+def _read() -> Iterator[tuple[int, str]]:
+    """The peer of each connected socket, in every network namespace that has a process."""
+    for pid, _ in namespaces():
+        for table in ("udp", "udp6"):
+            with PassingOver(), Path(f"/proc/{pid}/net/{table}").open() as lines:
+                yield from parse(lines)
+
+
+def parse(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Inode and peer of each connected socket of /proc/net/udp or udp6.
+
+    Args:
+        lines: The table, with its heading.
+    """
+    for line in islice(lines, 1, None):
+        fields = line.split()
+        if fields[3] == _CONNECTED:
+            peer = BoundSocket(fields[2], 0, 0, 0)
+            yield int(fields[9]), f"{peer.host}:{peer.port}"
