@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from locality.cbpf import Program
 from locality.errors import LocalityError
+from locality.machine.capabilities import missing_for_probes
 from locality.machine.limits import PassingOver
 from locality.reuseport import workers
 from locality.reuseport.borrow import borrowed_socket
@@ -202,6 +203,8 @@ def kernel_reader() -> Reader:
         return partial(_read, probe, probe.bss)
     except LocalityError:
         probe.close()
+        if missing := missing_for_probes():  # libbpf complains of memory then
+            raise LocalityError(f"this process has no {' and no '.join(missing)}") from None
         raise
 
 
