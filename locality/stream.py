@@ -173,7 +173,7 @@ def _announce(ready_file: Path, wait: Callable[[float], Awakened]) -> None:
         # This takes the place of a link that lies there; it is not written through.
         unfinished.replace(ready_file)
     except OSError as error:
-        why = "nobody reads this FIFO" if error.errno == errno.ENXIO else error.strerror
+        why = "no process reads this FIFO" if error.errno == errno.ENXIO else error.strerror
         raise LocalityError(f"cannot write {printable(str(ready_file))}: {why}") from None
 
 

@@ -172,7 +172,7 @@ class AcceptSource:
 
     def _io_uring_programs(self) -> tuple[str, ...]:
         if self._engine.name != "core":
-            raise Unsupported("its structures are in no header that a distribution installs")
+            raise Unsupported("no distribution installs a header with its structures")
         return accept_io_uring.programs(self._engine.kernel)
 
     def _open(self) -> Object:

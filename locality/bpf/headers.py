@@ -58,7 +58,7 @@ class Headers:
     def has_member(self, struct: str, member: str) -> bool:
         """Whether a struct has a member, also inside anonymous structs and unions."""
         if struct not in STRUCTS:
-            raise LocalityError(f"which header has struct {struct} is not known here")
+            raise LocalityError(f"no header is known that defines struct {struct}")
         text = COMMENT.sub("", (self.tree / STRUCTS[struct]).read_text(errors="replace"))
         # The kernel's style ends a definition in the first column, and nothing within it.
         body = re.search(rf"^struct {struct} {{\n(.*?)^}}", text, re.DOTALL | re.MULTILINE)

@@ -130,7 +130,7 @@ def attach_best(
     for rejected in refused:
         by_reason.setdefault(rejected.reason, []).append(rejected.rung)
     reasons = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
-    raise Unsupported(f"this kernel allows no probe for it: {reasons}")
+    raise Unsupported(f"no probe type works on this kernel: {reasons}")
 
 
 def _attached_with(

@@ -104,7 +104,7 @@ def attach(obj: Object, program: str, ifindex: int, mode: Mode) -> Link:
     code = ctypes.get_errno()
     if code in {errno.EBUSY, errno.EEXIST}:
         there = ", ".join(map(str, attached(ifindex))) or "on a device above it, such as a bond"
-        raise LocalityError(f"the interface has an XDP program already: {there}; it stays")
+        raise LocalityError(f"the interface has an XDP program already: {there}; it is kept")
     answer = os.strerror(code)
     raise Unsupported(f"the interface takes no {mode.value} XDP program: {answer}", answer=answer)
 

@@ -72,7 +72,7 @@ class SavedFile:
         if files.owner(self.path) != self.owner:
             now = printable(files.owner(self.path)) or "gone"
             raise LocalityError(
-                f"belonged to {printable(self.owner)}, which is now {now}: left alone"
+                f"belonged to {printable(self.owner)}, which is now {now}: not changed"
             )
         if (files.read(self.path), files.arrives_on(self.path)) == (self.content, self.arrived_on):
             return False
@@ -80,7 +80,9 @@ class SavedFile:
             files.write(self.path, self.arrived_on)
         files.write(self.path, self.content)
         if files.read(self.path) != self.content:
-            raise LocalityError(f"written, but reads {printable(files.read(self.path).strip())}")
+            raise LocalityError(
+                f"written, but reading it back gives {printable(files.read(self.path).strip())}"
+            )
         if self.arrived_on and (arrives := files.arrives_on(self.path)) != self.arrived_on:
             raise LocalityError(
                 f"as it was, but the kernel lets the interrupt arrive on CPU {arrives}, before on "

@@ -78,7 +78,7 @@ class GroupPlace:
                 return candidate
         raise LocalityError(
             f"{self.protocol} {self.address}:{self.port}: the group has gone, its server was "
-            "stopped or started anew: left alone"
+            "stopped or restarted: not changed"
         )
 
 
@@ -207,7 +207,7 @@ class SavedAffinity:
         except OSError:
             same = False
         if not same:
-            raise LocalityError("it has ended, and its CPUs with it: left alone")
+            raise LocalityError("the thread has ended: there is nothing to revert")
         if os.sched_getaffinity(self.tid) == self.cpus:
             return False
         os.sched_setaffinity(self.tid, self.cpus)

@@ -48,7 +48,7 @@ class KernelFiles:
         if not _ALLOWED.fullmatch(path) or not (
             real == path or (real.startswith("/sys/devices/") and path.startswith("/sys/"))
         ):
-            raise LocalityError(f"{path} is no file that this command changes: left alone")
+            raise LocalityError(f"{path} is not a file that this command changes: not changed")
         return place
 
     def read(self, path: str) -> str:

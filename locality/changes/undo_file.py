@@ -113,7 +113,7 @@ def read(path: Path, system: System) -> list[Saved | WrongEntry]:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise LocalityError(f"{path} is no undo file of locality") from error
     if boot != system.boot:
-        raise LocalityError(f"{path} is from before the last restart, which undid it all")
+        raise LocalityError(f"{path} is from before the last reboot, which reverted everything")
     if netns != system.netns:
         raise LocalityError(
             f"{path} is of network namespace {printable(str(netns))}, this one is {system.netns}: "

@@ -90,9 +90,10 @@ def _apply(undo_file: Path | None, diagnosis: Diagnosis) -> None:
         tell(f"not changed: {failure}")
     ineffective = without_effect(diagnosis.changes, failed, system.files)
     for change in ineffective:
-        tell(f"not changed: {change.command}: the kernel took it, and the file reads as before")
+        why = "the kernel accepted the value, but the file still has the old one"
+        tell(f"not changed: {change.command}: {why}")
     changed = len(diagnosis.changes) - len(failed) - len(ineffective)
-    tell(f"{changed} changed; back: locality undo {undo_file}")
+    tell(f"{changed} changed; to revert: locality undo {undo_file}")
     if failed:
         raise LocalityError(f"{len(failed)} of {len(diagnosis.changes)} changes were refused")
 

@@ -86,7 +86,7 @@ def explain(  # noqa: C901 - wires
     if (undo is not None or undo_file is not None) and not apply_:
         raise click.UsageError("--undo-file, and --undo without a file, go with --apply")
     if port is None:
-        raise click.UsageError("--port says which server, --undo FILE what to put back")
+        raise click.UsageError("give --port to examine a server, or --undo FILE to revert changes")
 
     from locality.explain import text as explain_text
     from locality.explain.observe import observing
@@ -120,9 +120,9 @@ def _is_beyond_us(seen: Observation) -> bool:
     from locality.steering.count import READS
 
     if seen.measured is READS:
-        tell("nothing was accepted, and what is changed acts on new connections only")
+        tell("not applied: nothing was accepted, and a change acts on new connections only")
     elif seen.is_handed_off:
-        tell("connections are read by other threads than those that accept them")
+        tell("not applied: other threads read the connections than those that accept them")
     return seen.measured is READS or seen.is_handed_off
 
 
@@ -159,7 +159,7 @@ def _try(
     failed = apply(remedy.changes, file, this_system())
     for failure in failed:
         tell(f"not changed: {failure}")
-    tell(f"{len(remedy.changes) - len(failed)} changed; back: locality undo {file}")
+    tell(f"{len(remedy.changes) - len(failed)} changed; to revert: locality undo {file}")
     from locality.steering.verify import Outcome
 
     try:

@@ -207,4 +207,4 @@ def check_shown(outputs: Collection[str], shown: Shown, *, matrix: bool = False)
         )
     if matrix and (shown.live or shown.format in {"classic", "csv"}):
         where = "--live" if shown.live else f"--format {shown.format}"
-        raise click.UsageError(f"--matrix has no place in {where}: use --format text or json")
+        raise click.UsageError(f"--matrix does not go with {where}: use --format text or json")

@@ -202,7 +202,9 @@ def _plans(request: Request, machine: Topology, before: list[Before]) -> Plans:
     for one in before:
         plans[one.protocol] = plan.AutoMap(machine, _receiving(one), request.force)
     if not before:
-        tell(f"RX CPUs {format_cpu_list(everywhere)}: none could be seen")
+        tell(
+            f"RX CPUs {format_cpu_list(everywhere)}: assumed, because no traffic could be measured"
+        )
     return plans
 
 
@@ -236,7 +238,7 @@ def _preflight(
             text = preflight.in_groups(finding, addresses, len(targets))
             tell(f"{finding.level.value}: {text}")
     if refusals and not (request.force or request.dry_run):
-        raise LocalityError(f"{refusals[0].text} (--force attaches it all the same)")
+        raise LocalityError(f"{refusals[0].text} (--force attaches it anyway)")
     explanations = []
     for target, program in zip(targets, programs, strict=True):
         lines = preflight.explain(target, program, machine.online)

@@ -48,7 +48,7 @@ def queues(machine: Machine, device: Device) -> Iterator[Finding]:
         read,
         by_hand=(f"ethtool -L {device.name} {kind} {min(most, cpus)}",),
         by_hand_undo=(f"ethtool -L {device.name} {kind} {have}",),
-        not_applied="it resets the device and makes its interrupts anew",
+        not_applied="it resets the device and creates its interrupts again",
     )
 
 

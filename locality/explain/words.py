@@ -96,7 +96,7 @@ def _unknown(one: Accepted, place: Place) -> str:
     if one.rxcpu < 0:
         return "the stack noted no RX CPU"
     if not group.members[place.index].cpus:
-        return f"nobody was seen waiting for index {place.index}, so its CPUs are not known"
+        return f"no thread was seen to wait for index {place.index}, so its CPUs are not known"
     if group.order_known and group.program is not None:
         return (
             f"the program sends what CPU {one.rxcpu} receives elsewhere than to index "

@@ -108,7 +108,7 @@ def _json(reader: Reader, file: BinaryIO) -> int:
 
 @contextmanager
 def _text(file: BinaryIO) -> Iterator[TextIO]:
-    """A file to write text to; it stays open."""
+    """A file to write text to; it is kept open."""
     out = io.TextIOWrapper(file, encoding="utf-8", newline="")
     try:
         yield out

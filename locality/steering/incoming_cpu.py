@@ -64,7 +64,7 @@ def settings_for(group: FoundGroup, cpus: Collection[int]) -> list[Setting]:
     """
     if group.group.attached:
         raise LocalityError(
-            f"{group}: the group has a program, which the kernel asks first: detach it before"
+            f"{group}: the group has a program, which takes precedence: detach it first"
         )
     members = group.group.members
     if hidden := unknown(group.group):
@@ -115,7 +115,10 @@ def apply(settings: Collection[Setting]) -> None:
     holders = descriptors().holders
     for setting in settings:
         if not (held := holders.get(setting.inode)):
-            raise LocalityError(f"socket {setting.inode}: closed meanwhile, or nobody lends it")
+            raise LocalityError(
+                f"socket {setting.inode}: closed, or it cannot be duplicated (pidfd_getfd): run as "
+                "root"
+            )
         pid, fd = held[0].tid, held[0].fd
         with borrowed_socket(pid, fd, (setting.inode,)) as borrowed:
             try:
@@ -136,7 +139,7 @@ def require_effective() -> None:
     """
     allowed = os.sched_getaffinity(0)
     if len(allowed) < 2:  # noqa: PLR2004 - a choice takes two
-        raise Unsupported("SO_INCOMING_CPU cannot be tried: this process may use one CPU only")
+        raise Unsupported("cannot test SO_INCOMING_CPU: this process may run on one CPU only")
     cpus = sorted(allowed)[:2]
     with (
         socket.create_server(("127.0.0.1", 0), reuse_port=True) as first,
@@ -152,7 +155,7 @@ def require_effective() -> None:
         )
     if not right:
         raise Unsupported(
-            "this kernel takes SO_INCOMING_CPU and does not choose by it (connections to two "
+            "this kernel accepts SO_INCOMING_CPU but does not select by it (connections to two "
             "listeners of our own went to the wrong one): attach a program instead (--with cbpf)"
         )
 

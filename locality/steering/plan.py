@@ -80,7 +80,7 @@ class AutoMap:
             )
         workers = [member.cpus for member in group.members]
         if not any(workers):
-            raise LocalityError("no map can be made: nobody was seen waiting for these sockets")
+            raise LocalityError("no map can be made: no thread was seen to wait for these sockets")
         others = set(self.machine.online) - self.receiving
         local = nearest_map(workers, self.receiving, self.machine)
         if not self.force:
@@ -106,14 +106,14 @@ def _require_pinned(group: Group, online: Collection[int]) -> None:
     if shared:
         raise LocalityError(
             f"several threads serve index {format_cpu_list(shared)} on several CPUs, and whichever "
-            "wakes first accepts, so no map makes them local: give each thread a socket of its own "
-            f"({_server(group, shared).own}); --force goes on"
+            "wakes first accepts, so no map can help: give each thread a socket of its own "
+            f"({_server(group, shared).own}); --force attaches it anyway"
         )
     if roaming:
         raise LocalityError(
             f"the workers of {len(roaming)} of {len(group.members)} sockets may run on several "
-            f"CPUs, so no map makes them local: pin them first ({_server(group, roaming).pins}); "
-            "--force goes on"
+            "CPUs, so no map can make them local: pin them first "
+            f"({_server(group, roaming).pins}); --force attaches it anyway"
         )
 
 
@@ -130,7 +130,7 @@ def _require_capacity(group: Group, mapped: Mapping[int, int], receiving: Collec
         raise LessCapacity(
             f"only CPUs {format_cpu_list(receiving)} receive, so a map would leave the workers on "
             f"CPUs {format_cpu_list(starved)} without any: let more CPUs receive first (locality "
-            "doctor: RSS, RPS); --force goes on"
+            "doctor: RSS, RPS); --force attaches it anyway"
         )
 
 

@@ -64,7 +64,7 @@ def decide(
     if unfit := _unfit(target):
         return [Finding(Level.REFUSE, unfit)]
     if target.kind == "tcp" and "payload" in program.reads:
-        none = f"{describe(program)}: a TCP SYN has no payload, so no connection would ever be it"
+        none = f"{describe(program)}: a TCP SYN has no payload, so this can never match"
         return [Finding(Level.REFUSE, none)]
     size = len(target.group.members)
     if not size:
@@ -244,7 +244,7 @@ def _idle(group: Group, cpus: Collection[int], answers: Answers) -> Iterator[str
     if unserved:
         which = format_cpu_list(unserved)
         yield (
-            f"nobody was seen waiting for index {which}: connections sent there may never be "
+            f"no thread was seen to wait for index {which}: connections sent there may never be "
             "accepted (or their workers cannot be seen from here; root sees all)"
         )
 

@@ -154,7 +154,7 @@ def _totals_table(total: UdpInterval) -> Table:
         f"{total.flows_lost:,}",
     )
     heading = ("datagrams read", "kpps", "Mbit/s", "local", "CPU unknown", "dropped")
-    return Table((*heading, "dropped for want of memory", "sampled", "samples lost"), (cells,))
+    return Table((*heading, "dropped for lack of UDP memory", "sampled", "samples lost"), (cells,))
 
 
 def _local(row: Array, *, processed: bool) -> tuple[str, ...]:

@@ -72,7 +72,7 @@ def summary_lines(summary: Summary[UdpInterval]) -> Iterator[str]:
     if (words := processed(sockets, 2)) is not None:
         yield from wrap(words, "  ")
     if refused:
-        yield f"{refused} more dropped for want of memory: sysctl net.ipv4.udp_mem"
+        yield f"{refused} more dropped for lack of UDP memory: sysctl net.ipv4.udp_mem"
     if known < datagrams:
         yield f"of {datagrams - known} the alloc CPU is not known"
     sampled = int(sockets["sampled"].sum())

@@ -185,7 +185,7 @@ def test_a_group_that_is_not_seen_gets_no_program() -> None:
         (line,) = done.stderr.splitlines()
         assert "could not be seen" in line
         assert "this process has no CAP_BPF and no CAP_PERFMON" in line
-        assert "(--force attaches it all the same)" in line
+        assert "(--force attaches it anyway)" in line
         forced = locality("attach-cbpf", *named, "--force", only=("CAP_SYS_PTRACE",))
         assert forced.returncode == 0, forced.stderr
 

@@ -92,7 +92,7 @@ def test_the_automatic_map_finds_reversed_workers_and_proves_it(lab: LocalLab) -
     assert group_of(lab).group.program == cbpf.table(dict(zip(lab.nginx.cpus, (0, 1), strict=True)))
 
 
-# Bugs: a change for the worse ends like one for the better; it stays.
+# Bugs: a change for the worse ends like one for the better; it is kept.
 def test_what_made_it_worse_is_taken_back(lab: LocalLab) -> None:
     first, second = lab.cpus
     attach(lab.nginx.pid, lab.nginx.listen_fds()[0], cbpf.cpu(2))

@@ -167,7 +167,7 @@ def test_undo_files_that_do_not_fit(system: System, tmp_path: Path) -> None:
     file = tmp_path / "undo.json"
     apply([FileChange(SYSCTL, "0\n", "64")], file, system)
     for other, message in (
-        (replace(system, boot="boot-2"), "last restart"),
+        (replace(system, boot="boot-2"), "last reboot"),
         (replace(system, netns="net:[2]"), "network namespace"),
     ):
         with pytest.raises(LocalityError, match=message):
@@ -215,13 +215,13 @@ SAVED_CPUS = {"tid": 1, "started": 1, "cpus": [0]}
         ({**SAVED_FILE, "content": "\u20ac"}, f"{SYSCTL}: UnicodeEncodeError"),
         ({**SAVED_FILE, "path": "\x1b[31m"}, "\\x1b[31m"),
         ({**SAVED_FILE, "path": "/proc/sys/net/core/gone"}, "No such file"),
-        ({**SAVED_FILE, "path": OUTSIDE}, "left alone"),
-        ({**SAVED_FILE, "owner": "another"}, "left alone"),
+        ({**SAVED_FILE, "path": OUTSIDE}, "not changed"),
+        ({**SAVED_FILE, "owner": "another"}, "not changed"),
         ({"path": SYSCTL}, f"entry 2 (path {SYSCTL}): it has no content"),
         ({**SAVED_CPUS, "cpus": [-1]}, "entry 2 (tid 1): it has a wrong value: -1"),
         ({**SAVED_CPUS, "cpus": [1 << 40]}, "entry 2 (tid 1): it has a wrong value"),
         ({**SAVED_CPUS, "tid": "1"}, "it has a wrong value: 1"),
-        ({**SAVED_CPUS, "tid": 1 << 40}, "it has ended"),
+        ({**SAVED_CPUS, "tid": 1 << 40}, "has ended"),
         ({**PROGRAM, "instructions": "06"}, "entry 2 (instructions 06): it cannot be read"),
         ({**PROGRAM, "instructions": "x" * 100_000}, "more ..."),
         ({**PROGRAM, "inodes": ["1"]}, "entry 2 (instructions None): it has a wrong value: 1"),
@@ -273,7 +273,7 @@ def test_what_belongs_to_another_thing_now_is_left_alone(
     (root / "sys/devices/virtio2/net/eth0/ifindex").write_text("7\n")
     done, failed = undo(file, system)
     assert done == 0
-    assert ["left alone" in line for line in failed] == [True, True]
+    assert ["not changed" in line for line in failed] == [True, True]
     assert content(root, MASK) == "f0"
 
 
@@ -321,7 +321,7 @@ def test_the_cpus_of_a_thread_are_put_back_to_that_thread_alone(
             other.write_text(file.read_text())
             edited(other, before=[{**entry, "started": entry["started"] + 1}])
             done, failed = undo(other, system)
-            assert (done, "left alone" in failed[0]) == (0, True)
+            assert (done, "not changed" in failed[0]) == (0, True)
             assert os.sched_getaffinity(process.pid) == one
             assert undo(file, system) == (1, [])
             assert os.sched_getaffinity(process.pid) == cpus
@@ -329,7 +329,7 @@ def test_the_cpus_of_a_thread_are_put_back_to_that_thread_alone(
         finally:
             process.kill()
     done, failed = undo(file, system)
-    assert (done, "it has ended" in failed[0]) == (0, True)
+    assert (done, "has ended" in failed[0]) == (0, True)
 
 
 # Bug: the group on that port is another server's by now, and is changed.

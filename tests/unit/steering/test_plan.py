@@ -60,7 +60,7 @@ def test_no_map_without_knowledge(group: Group, why: str) -> None:
         AutoMap(MACHINE, ALL)(group)
 
 
-# Bug: --force goes on where nothing is known, and what is known gets all connections.
+# Bug: --force attaches it anyway where nothing is known, and what is known gets all connections.
 def test_force_knows_no_more() -> None:
     with pytest.raises(LocalityError, match="not known"):
         AutoMap(MACHINE, ALL, force=True)(group_on(frozenset({0}), frozenset()))

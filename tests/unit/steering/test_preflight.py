@@ -144,7 +144,7 @@ def test_workers_on_every_cpu_are_to_be_pinned() -> None:
 
 def test_a_socket_nobody_waits_for() -> None:
     findings = decide(target_with(group_on({0}, set())), cbpf.cpu(2), 2, range(2))
-    assert "nobody was seen waiting for index 1:" in findings[0].text
+    assert "no thread was seen to wait for index 1:" in findings[0].text
 
 
 # Bug: a group that was only counted in /proc gets a program, though nobody knows what it does.
