@@ -113,7 +113,7 @@ def applied_lines(remedy: Remedy, before: Observation, after: Observation) -> It
 
 
 def applied_object(remedy: Remedy, before: Observation, after: Observation) -> dict[str, Any]:
-    """The same for JSON."""
+    """What was done and measured then, as one object, for JSON."""
     total = before.attribution.total
     return {"applied": remedy_object(remedy, total), "after": as_object(after, {})}
 

@@ -45,7 +45,7 @@ class Distance(IntEnum):
 
     @property
     def phrase(self) -> str:
-        """The same for people."""
+        """What two such CPUs share, in words: ``same CPU``, ``other node``."""
         return _PHRASES[self]
 
 

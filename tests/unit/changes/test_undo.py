@@ -321,7 +321,7 @@ def test_the_cpus_of_a_thread_are_put_back_to_that_thread_alone(
             other.write_text(file.read_text())
             edited(other, before=[{**entry, "started": entry["started"] + 1}])
             done, failed = undo(other, system)
-            assert (done, "not changed" in failed[0]) == (0, True)
+            assert (done, "has ended" in failed[0]) == (0, True)
             assert os.sched_getaffinity(process.pid) == one
             assert undo(file, system) == (1, [])
             assert os.sched_getaffinity(process.pid) == cpus
