@@ -48,7 +48,10 @@ def mask(names: tuple[str, ...]) -> int:
 # do; it gives up what it needs to count, record, or end in order.
 @pytest.mark.parametrize(
     ("command", "kept"),
-    [("accept", ("CAP_BPF",)), ("skb", ("CAP_BPF",)), ("udp", NEEDS["udp"])],
+    [
+        *((command, ("CAP_BPF",)) for command in ("accept", "skb", "top")),
+        ("udp", NEEDS["udp"]),
+    ],
 )
 @pytest.mark.parametrize("recorded", [False, True])
 @pytest.mark.chosen

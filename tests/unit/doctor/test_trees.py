@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +11,7 @@ from locality.changes.kernel import FileChange, TableChange
 from locality.doctor import check_groups, facts
 from locality.doctor.checklist import Diagnosis, diagnose
 from locality.doctor.findings import Level
+from locality.doctor.text import lines
 from tests.trees import trees
 from tests.trees.made import card
 
@@ -248,6 +250,16 @@ def test_one_interrupt_for_all_queues(tmp_path: Path) -> None:
     assert level(diagnosis, "RPS") is Level.COSTS
     masks = {path: mask for path, mask in writes(diagnosis).items() if "rps" in path}
     assert masks == {f"rx-{queue}/rps_cpus": "f" for queue in range(4)}
+
+
+# Bug: "all packets are processed on CPU one CPU", where nobody tells on which.
+@pytest.mark.parametrize("name", [None, *trees.names()])
+def test_a_cpu_that_is_not_known_has_no_number(tmp_path: Path, name: str | None) -> None:
+    unnamed = card([], rx=("0",), tx=("0",))
+    links = trees.unpack(name, tmp_path) if name else trees.unpack_text(unnamed, tmp_path)
+    said = " ".join(lines(diagnose(facts.read(tmp_path, links))))
+    assert not re.search(r"\bCPUs? (one|CPU|None|;|,|$)", said)
+    assert name or "all packets are processed on one CPU" in " ".join(said.split())
 
 
 # --- nodes -----------------------------------------------------------------------------------
