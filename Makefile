@@ -72,4 +72,4 @@ format: setup
 	.venv/bin/ruff format .
 
 clean:
-	rm -rf .venv .cache build dist locality/probes/*.bpf.o
+	rm -rf .venv .cache build dist locality/probes/*.bpf.o locality/lab/tap_wire

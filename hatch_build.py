@@ -1,4 +1,4 @@
-"""Compile the BPF probes.
+"""Compile the BPF probes, and the program that is the lab's cable.
 
 The build back end calls this as a hook, so that a wheel carries the objects and
 the target machine needs neither clang nor kernel headers. ``python hatch_build.py``
@@ -17,6 +17,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 PROBES = Path(__file__).parent / "locality" / "probes"
+WIRE = Path(__file__).parent / "locality" / "lab" / "tap_wire.c"
 
 # bpf_tracing.h needs to know whose registers it decodes. Others are one line here and
 # their syscall numbers in accept_cpu.bpf.c, once there is a machine to measure them on.
@@ -24,6 +25,7 @@ TARGET_ARCH = {"x86_64": "x86"}
 
 CFLAGS = ["-g", "-O2", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror"]
 CFLAGS += ["-target", "bpf", "-mcpu=v3"]
+WIRE_CFLAGS = ["-O2", "-Wall", "-Wextra", "-Werror", "-pthread"]
 
 
 def compile_probes() -> list[Path]:
@@ -45,20 +47,38 @@ def compile_probes() -> list[Path]:
         objects.append(target)
         if target.exists() and target.stat().st_mtime_ns > newest:
             continue
-        command = ["clang", *CFLAGS, f"-D__TARGET_ARCH_{TARGET_ARCH[machine]}"]
-        # Under another name until it is whole: a program may be opening the old one.
-        unfinished = target.with_suffix(".o.new")
-        command += ["-I", str(PROBES), "-c", str(source), "-o", str(unfinished)]
-        try:
-            subprocess.run(command, check=True)
-        except FileNotFoundError:
-            sys.exit("building locality needs clang and libbpf's headers (clang, libbpf-dev)")
-        except subprocess.CalledProcessError:
-            sys.exit(f"clang could not compile {source.name}")
-        unfinished.replace(target)
+        arch = f"-D__TARGET_ARCH_{TARGET_ARCH[machine]}"
+        _compile(source, target, [*CFLAGS, arch, "-I", str(PROBES), "-c"])
     for leftover in set(PROBES.glob("*.bpf.o")) - set(objects):  # of a source that is no more
         leftover.unlink()
     return objects
+
+
+def compile_wire() -> Path:
+    """Compile the lab's cable for this machine, if the program is older than its source.
+
+    Returns:
+        The program, compiled or already fresh.
+
+    Raises:
+        SystemExit: clang is missing or refused the source.
+    """
+    target = WIRE.with_suffix("")
+    if not target.exists() or target.stat().st_mtime_ns <= WIRE.stat().st_mtime_ns:
+        _compile(WIRE, target, WIRE_CFLAGS)
+    return target
+
+
+def _compile(source: Path, target: Path, flags: list[str]) -> None:
+    # Under another name until it is whole: a program may be opening the old one.
+    unfinished = target.with_name(f"{target.name}.new")
+    try:
+        subprocess.run(["clang", *flags, str(source), "-o", str(unfinished)], check=True)
+    except FileNotFoundError:
+        sys.exit("building locality needs clang and libbpf's headers (clang, libbpf-dev)")
+    except subprocess.CalledProcessError:
+        sys.exit(f"clang could not compile {source.name}")
+    unfinished.replace(target)
 
 
 class ProbeBuildHook(BuildHookInterface):  # type: ignore[type-arg]
@@ -69,6 +89,7 @@ class ProbeBuildHook(BuildHookInterface):  # type: ignore[type-arg]
         if self.target_name == "sdist":
             return
         compile_probes()
+        compile_wire()
         # The accept probe reads system call registers, so an object fits one architecture.
         platform_tag = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         build_data["pure_python"] = False
@@ -77,3 +98,4 @@ class ProbeBuildHook(BuildHookInterface):  # type: ignore[type-arg]
 
 if __name__ == "__main__":
     compile_probes()
+    compile_wire()

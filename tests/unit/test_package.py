@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,8 @@ def test_the_source_distribution_has_sources_only(sources: Path) -> None:
     probes = {path.name for path in (sources / "locality/probes").iterdir()}
     assert {path.name for path in PROBES.glob("*.[ch]")} <= probes
     assert not [name for name in probes if name.endswith(".o")]
+    assert (sources / "locality/lab/tap_wire.c").is_file()
+    assert not (sources / "locality/lab/tap_wire").exists()
     for name in ("hatch_build.py", "pyproject.toml", "LICENSE", "README.md", "Makefile"):
         assert (sources / name).is_file(), name
 
@@ -69,6 +72,18 @@ def test_the_wheel_has_every_probe(installed: Path) -> None:
         head = path.read_bytes()[:20]
         assert head[:6] == b"\x7fELF\x02\x01"
         assert int.from_bytes(head[18:20], "little") == 247
+
+
+# Bugs: the lab's cable has to be compiled on the user's machine; an installer takes it for a file
+# of data, and it cannot be started.
+def test_the_wheel_has_the_labs_cable_as_a_program(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        program = archive.getinfo("locality/lab/tap_wire")
+        head = archive.read(program)[:20]
+    assert program.external_attr >> 16 & 0o777 == 0o755
+    # ELF, 64 bits, little endian; machine 62 is EM_X86_64.
+    assert head[:6] == b"\x7fELF\x02\x01"
+    assert int.from_bytes(head[18:20], "little") == 62
 
 
 # Bug: `--engine bcc` finds no source to compile in what users install.
