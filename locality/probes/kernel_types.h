@@ -253,8 +253,19 @@ struct rb_root {
 	struct rb_node *rb_node;
 };
 
+/* include/linux/netdevice.h, include/net/dst.h */
+struct net_device {
+	possible_net_t nd_net;
+};
+
+struct dst_entry {
+	struct net_device *dev;
+};
+
 struct sk_buff {
 	struct sk_buff *next;
+	struct net_device *dev;
+	unsigned long _skb_refdst;
 	struct rb_node rbnode;
 	struct sock *sk;
 	__u64 skb_mstamp_ns;

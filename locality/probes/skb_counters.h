@@ -32,6 +32,7 @@ struct row {
 	__u64 clones;
 	__u64 merged;        /* its bytes moved into another sk_buff: not a packet of its own */
 	__u64 neither;
+	__u64 not_told[2];   /* seen, but not of which network namespace: skb_netns.h */
 	/* Scratch: the sk_buff in hand, and why its release must not be counted again. */
 	__u64 handled;
 	__u64 why;
@@ -41,6 +42,8 @@ struct row {
 	__u64 acked;         /* of these, seen at the ACK */
 	__u64 acked_from;    /* Scratch: the last ACK's originals, by sequence number */
 	__u64 acked_to;
+	__u64 segment;       /* Scratch: the bare ACK that a connection is given, and */
+	__u64 segment_side;  /* the side of this connection: skb_netns.h */
 };
 
 COUNTERS(cells, struct cell);

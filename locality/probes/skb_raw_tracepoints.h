@@ -36,6 +36,7 @@
 #include "pid_namespace.h"
 #include "skb_counters.h"
 #include "skb_flush.h"
+#include "skb_netns.h"
 
 #define TCPHDR_FIN 1
 #define TCPHDR_SYN 2
@@ -68,20 +69,23 @@ static __u64 awaited_pair;
 GLOBAL(__u64, sought);
 
 /* A packet's last user let go of it, on this CPU. */
-static __always_inline void count_packet(struct row *row, enum kind kind, __u32 alloc_cpu)
+static __always_inline void count_packet(struct row *row, enum kind kind, __u32 alloc_cpu,
+					 enum side side)
 {
 	struct cell *cell = cell_of(alloc_cpu);
 
+	if (!is_ours(row, kind, side))
+		return;
 	if (cell)
 		cell->consumed[kind]++;
 	else
 		row->unknown[kind]++;
 }
 
-static __always_inline void count_consumed(struct row *row, struct packet packet)
+static __always_inline void count_consumed(struct row *row, struct packet packet, enum side side)
 {
 	if (is_packet(row, packet.kind))
-		count_packet(row, packet.kind, packet.alloc_cpu);
+		count_packet(row, packet.kind, packet.alloc_cpu, side);
 }
 
 static __always_inline bool carries(struct sk_buff *skb, __u8 wanted)
@@ -150,6 +154,16 @@ TYPED_TRACEPOINT(raw_consume_skb, consume_skb, struct sk_buff *skb)
 	if (was_deferred(ctx, skb, packet)) {
 		if (packet.kind > TX)
 			return 0;
+		/* Those received were told apart when they were read, but a FIN. */
+		if (only_netns && packet.kind == RX) {
+			if (carries(skb, IPPROTO_TCP) && carries_nothing(skb)) {
+				row->not_told[RX]++;
+				row->handled = (__u64)skb;
+			}
+			return 0;
+		}
+		if (!is_ours(row, packet.kind, side_of_packet(skb)))
+			return 0;
 		row->returned[packet.kind]++;
 		if (packet.kind == RX && carries(skb, IPPROTO_UDP)) {
 			row->udp_returned++;
@@ -165,7 +179,7 @@ TYPED_TRACEPOINT(raw_consume_skb, consume_skb, struct sk_buff *skb)
 		return 0;
 	if (!udp_is_settled && packet.kind == RX && carries(skb, IPPROTO_UDP))
 		row->udp = bpf_get_current_pid_tgid();
-	count_consumed(row, packet);
+	count_consumed(row, packet, side_of_packet(skb));
 	return 0;
 }
 
@@ -179,7 +193,7 @@ TYPED_TRACEPOINT(raw_kfree_skb, kfree_skb, struct sk_buff *skb)
 	if (packet.kind == RX)
 		row->handled = (__u64)skb;
 	if (!merged_fragment(row, skb, packet))
-		count_consumed(row, packet);
+		count_consumed(row, packet, side_of_packet(skb));
 	return 0;
 }
 
@@ -213,7 +227,7 @@ TYPED_TRACEPOINT(raw_copy_datagram, skb_copy_datagram_iovec, struct sk_buff *skb
 		if (READ(sk, struct tcp_sock, copied_seq) + len - begin < skb->len)
 			return 0; /* more of it is still to be read */
 	}
-	if (only_looks())
+	if (only_looks() || side_of_socket(sk) != OURS)
 		return 0;
 	cell = cell_of(alloc_cpu_of(skb));
 	if (cell) {
@@ -239,7 +253,8 @@ TYPED_TRACEPOINT(raw_recv_length, sock_recv_length, struct sock *sk, int ret, in
 	/* The end of a shut socket, and no datagram of 0 bytes. */
 	if (!ret && sk->sk_shutdown & RCV_SHUTDOWN)
 		return 0;
-	row->udp_received++;
+	if (side_of_socket(sk) == OURS)
+		row->udp_received++;
 	if (!udp_is_settled)
 		__sync_fetch_and_add(told ? &udp_told : &udp_untold, 1);
 	return 0;
@@ -291,6 +306,7 @@ static __always_inline bool not_after(__u32 one, __u32 other)
 /* What is acknowledged by one segment, walked from the first sent. */
 struct walk {
 	struct row *row;
+	enum side side;
 	void *list;
 	void *sent;
 	__u32 acked;
@@ -314,7 +330,7 @@ static __always_inline bool count_sent(struct walk *walk, struct sk_buff *skb, b
 	end = SEQUENCE(skb, end_seq);
 	if (not_after(end, walk->acked) || !not_after(end, walk->ack))
 		return true;
-	count_packet(walk->row, TX, ALLOC_CPU(skb, loads));
+	count_packet(walk->row, TX, ALLOC_CPU(skb, loads), walk->side);
 	walk->row->acked++;
 	walk->acked = end;
 	if (end == walk->ack)
@@ -340,9 +356,12 @@ static long count_more(__u32 turn, struct walk *walk)
 	return count_next(walk);
 }
 
-static __always_inline void acknowledged(struct tcp_sock *tp, struct sk_buff *segment, bool loads)
+static __always_inline void acknowledged(struct tcp_sock *tp, struct sk_buff *segment,
+					 enum side side, bool loads)
 {
-	struct walk walk = {.acked = FIELD(tp, snd_una), .ack = SEQUENCE(segment, ack_seq)};
+	struct walk walk = {
+		.side = side, .acked = FIELD(tp, snd_una), .ack = SEQUENCE(segment, ack_seq)
+	};
 
 	if (not_after(walk.ack, walk.acked) || !not_after(walk.ack, FIELD(tp, snd_nxt)))
 		return;
@@ -359,13 +378,46 @@ static __always_inline void acknowledged(struct tcp_sock *tp, struct sk_buff *se
 
 TYPED_TRACEPOINT(raw_tcp_probe, tcp_probe, struct sock *sk, struct sk_buff *segment)
 {
+	enum side side = side_of_socket(sk);
+	struct row *row;
+
+	/* A bare ACK is freed before this connection has done with it. */
+	if (only_netns && carries_nothing(segment)) {
+		row = this_row();
+		if (row) {
+			row->segment = (__u64)segment;
+			row->segment_side = side;
+		}
+	}
 	if (!fclone_cache)
 		return 0;
 	if (can_cast)
-		acknowledged(typed(sk, struct tcp_sock), segment, true);
+		acknowledged(typed(sk, struct tcp_sock), segment, side, true);
 	else
-		acknowledged((struct tcp_sock *)sk, segment, false);
+		acknowledged((struct tcp_sock *)sk, segment, side, false);
 	return 0;
+}
+
+/* The side of a bare ACK that goes back without a word. */
+static __always_inline enum side side_of_segment(struct row *row, const void *memory)
+{
+	if (!only_netns)
+		return OURS;
+	if (row->segment != (__u64)memory)
+		return NOT_TOLD;
+	row->segment = 0;
+	return row->segment_side;
+}
+
+/*
+ * The side of a pair. The driver's device stands in the clone even after it was freed; not if the
+ * clone was then received, as over loopback and veth.
+ */
+static __always_inline enum side side_of_pair(struct sk_buff *clone, bool loads)
+{
+	if (!only_netns)
+		return OURS;
+	return FIELD(clone, skb_iif) ? NOT_TOLD : side_of_device(FIELD(clone, dev));
 }
 
 /* A pair goes back: when did its original? */
@@ -392,14 +444,15 @@ static __always_inline void pair_freed(struct row *row, struct sk_buff_fclones *
 		/* A FIN alone, which the peer freed without a word. */
 		if (FIELD(clone, skb_iif) && carries_nothing(clone) &&
 		    row->handled != (__u64)clone)
-			count_consumed(row, packet_of(clone, clone, loads));
+			count_consumed(row, packet_of(clone, clone, loads),
+				       only_netns ? NOT_TOLD : OURS);
 		return;
 	}
 	end = SEQUENCE(original, end_seq);
 	if (!not_after(end, row->acked_from) && not_after(end, row->acked_to))
 		row->acked--;
 	else
-		count_packet(row, TX, alloc_cpu);
+		count_packet(row, TX, alloc_cpu, side_of_pair(clone, loads));
 }
 
 /* Untyped: `memory` is a void pointer, which a typed program may not take everywhere. */
@@ -433,7 +486,7 @@ RAW_TRACEPOINT(raw_cache_free, kmem_cache_free, unsigned long call_site, const v
 	if (row->handled == (__u64)memory)
 		row->handled = 0;
 	else
-		count_consumed(row, packet);
+		count_consumed(row, packet, side_of_segment(row, memory));
 	return 0;
 }
 

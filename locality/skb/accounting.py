@@ -39,6 +39,7 @@ ROW = np.dtype(
         ("clones", "u8"),
         ("merged", "u8"),
         ("neither", "u8"),
+        ("not_told", "u8", (2,)),
         ("handled", "u8"),
         ("why", "u8"),
         ("udp", "u8"),
@@ -46,6 +47,8 @@ ROW = np.dtype(
         ("acked", "u8"),
         ("acked_from", "u8"),
         ("acked_to", "u8"),
+        ("segment", "u8"),
+        ("segment_side", "u8"),
     ]
 )
 
@@ -106,6 +109,7 @@ class Figures:
     matrix: Array
     apart: tuple[int, int] = (0, 0)
     together: tuple[int, int] = (0, 0)
+    not_told: tuple[int, int] = (0, 0)
 
 
 class FunctionAccount:
@@ -169,15 +173,24 @@ class TracepointAccount:
         remote_udp_is_seen: Whether a remote datagram is deferred at all
             (net.core.skb_defer_max above 0). If not, where datagrams were allocated is unknown.
         sees_originals: Whether the slab cache of TCP's originals was learnt.
+        of_one_netns: Only packets of one network namespace are counted. What a flush frees says
+            nothing of its namespace, so for received packets `deferred` is not seen, and where
+            datagrams were allocated is unknown.
 
     The first and the last may be learnt in time, and set then.
     """
 
     def __init__(
-        self, *, udp_is_deferred: bool | None, remote_udp_is_seen: bool, sees_originals: bool
+        self,
+        *,
+        udp_is_deferred: bool | None,
+        remote_udp_is_seen: bool,
+        sees_originals: bool,
+        of_one_netns: bool = False,
     ) -> None:
         self.udp_is_deferred = udp_is_deferred
-        self._remote_udp_is_seen = remote_udp_is_seen
+        self._remote_udp_is_seen = remote_udp_is_seen and not of_one_netns
+        self._of_one_netns = of_one_netns
         self.sees_originals = sees_originals
         self._debt = Debt()
         self._acked = Debt()
@@ -189,7 +202,9 @@ class TracepointAccount:
         unknown = grown.rows["unknown"].sum(axis=0)
         # Those seen at the ACK were counted there; their end comes later.
         outlived, acked = (np.asarray(grown.rows[name].sum()) for name in ("outlived", "acked"))
-        unknown[TX] += self._acked.settle(outlived, acked)
+        not_told = grown.rows["not_told"].sum(axis=0)
+        unseen = not_told if self._of_one_netns else unknown
+        unseen[TX] += self._acked.settle(outlived, acked)
         returned = grown.rows["returned"].sum(axis=0)
         datagrams = int(grown.rows["udp_received"].sum()) if self.udp_is_deferred else 0
         udp_local, udp_unknown = datagrams, 0
@@ -205,7 +220,9 @@ class TracepointAccount:
             local=int(local[RX]) + udp_local,
             freed_local=None,
             # Seen when they come home: no more in one interval than it has packets.
-            deferred=int(received - self._flushed_later.settle(received, returned[RX])),
+            deferred=None
+            if self._of_one_netns
+            else int(received - self._flushed_later.settle(received, returned[RX])),
             unknown=int(unknown[RX]) + udp_unknown,
         )
         tx = Flow(
@@ -227,4 +244,5 @@ class TracepointAccount:
             matrix=consumed.transpose(2, 1, 0),
             apart=(datagrams - udp_local - udp_unknown, int(returned[TX])),
             together=(udp_local, 0),
+            not_told=(int(not_told[RX]), int(not_told[TX])),
         )

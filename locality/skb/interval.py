@@ -71,6 +71,8 @@ class Interval:
             number: in `packets`, not in the matrix.
         together: Packets by direction known to be local, but not on which CPU: in `packets`, not
             in the matrix.
+        not_told: Packets by direction of which it is not known whether they belong to the
+            network namespace that was asked for: not in `packets`.
     """
 
     time: float
@@ -84,6 +86,7 @@ class Interval:
     matrix: Array
     apart: tuple[int, int] = (0, 0)
     together: tuple[int, int] = (0, 0)
+    not_told: tuple[int, int] = (0, 0)
 
     def __len__(self) -> int:
         """An interval is one event, however many packets it counted."""
@@ -110,6 +113,10 @@ class Interval:
             together=(
                 self.together[RX] + later.together[RX],
                 self.together[TX] + later.together[TX],
+            ),
+            not_told=(
+                self.not_told[RX] + later.not_told[RX],
+                self.not_told[TX] + later.not_told[TX],
             ),
         )
 

@@ -149,6 +149,10 @@ RUNGS = (
     ),
 )
 
+#: The rungs whose probes can tell of which network namespace a packet is: where a function frees
+#: an sk_buff, its socket and its device are gone.
+TELLING_NETNS = tuple(rung for rung in RUNGS if rung.name == "raw-tracepoint")
+
 
 class SkbSource:
     """Packets of this machine, interval by interval, from the moment it is made.
@@ -157,6 +161,8 @@ class SkbSource:
         period: Seconds between readings.
         rung: Stand on this rung or fail; None takes the best.
         engine: auto, core or bcc.
+        netns: Count only packets of the network namespace with this inode; None counts all.
+            Only the rungs of TELLING_NETNS can.
 
     Raises:
         Unsupported: No rung is allowed here; says what the kernel answered.
@@ -164,8 +170,15 @@ class SkbSource:
 
     fd: int | None = None
 
-    def __init__(self, period: float = 1.0, rung: str | None = None, engine: str = "auto") -> None:
+    def __init__(
+        self,
+        period: float = 1.0,
+        rung: str | None = None,
+        engine: str = "auto",
+        netns: int | None = None,
+    ) -> None:
         self.period = period
+        self._netns = netns
         self.cpus = topology.possible_cpus()
         self._engine = choose(engine)
         self._flushes = _flush_ranges() if _tells_location(self._engine.kernel) else []
@@ -174,7 +187,8 @@ class SkbSource:
                 f"this kernel's flush functions come in {len(self._flushes)} pieces, the probe has "
                 f"room for {MAX_FLUSH_FUNCTIONS}: please report it"
             )
-        self.attachment: Attachment = attach_best(RUNGS, self._open, rung, self._engine)
+        rungs = RUNGS if netns is None else TELLING_NETNS
+        self.attachment: Attachment = attach_best(rungs, self._open, rung, self._engine)
         obj = self.attachment.obj
         self._cells = Counters(obj, "cells", CELL, (self.cpus, self.cpus))
         self._rows = Counters(obj, "rows", ROW, (self.cpus,))
@@ -187,6 +201,7 @@ class SkbSource:
         constants = {
             **pid_namespace.rodata(),
             "possible_cpus": self.cpus,
+            "only_netns": self._netns or 0,
             "can_cast": kernel.has_function("bpf_rdonly_cast"),
             "flush_functions": len(self._flushes),
             "flush_begin": [begin for begin, _ in self._flushes],
@@ -217,6 +232,7 @@ class SkbSource:
             udp_is_deferred=None if "raw_recv_length" in self.attachment.programs else False,
             remote_udp_is_seen=_defer_max() > 0,
             sees_originals=bool(variables["fclone_cache"]),
+            of_one_netns=self._netns is not None,
         )
 
     def _learn(self, account: TracepointAccount) -> None:
