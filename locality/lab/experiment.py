@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from locality.errors import LocalityError
 from locality.lab.load import run_load
 from locality.lab.namespaces import namespace
-from locality.lab.network import SERVER_ADDRESS, connect
+from locality.lab.network import SERVER_ADDRESS
 from locality.lab.nginx import PORT, run_nginx
 from locality.lab.programs import require
+from locality.lab.wires import lay_wire
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from locality.lab.load import Load, RunningLoad
     from locality.lab.namespaces import Namespace
     from locality.lab.nginx import Nginx
+    from locality.lab.wires import Wire
 
 MOST_WORKERS = 4
 """Enough to see 1/N; the load generator needs CPUs too."""
@@ -64,30 +66,42 @@ class LocalLab(Lab):
     """A lab on one machine: the client is another namespace."""
 
     client: Namespace
+    wire: Wire
 
     @contextmanager
     def load(self) -> Iterator[Load]:
-        """Load on nginx until the block ends; see `Lab.load`."""
-        with run_load(self.client, URL, threads=len(self.cpus)) as load:
+        """Load on nginx until the block ends; see `Lab.load`.
+
+        Where packets tell something, a connection carries many requests: nearly all packets are
+        then requests and answers. Otherwise it carries one, so that there are many accepts.
+        """
+        threads, keep_alive = len(self.cpus), self.wire.like_card
+        with run_load(self.client, URL, threads, keep_alive=keep_alive) as load:
             yield load
             self.nginx.process.check()
+            self.wire.check()
 
 
 @contextmanager
-def open_lab(workers: int = MOST_WORKERS) -> Iterator[LocalLab]:
+def open_lab(workers: int = MOST_WORKERS, wire_name: str = "veth-rps") -> Iterator[LocalLab]:
     """Set the lab up; when the block ends, nothing of it is left.
 
     Args:
         workers: At most so many nginx workers and RX CPUs; two or more.
+        wire_name: What connects server and client: a name of `wires.WIRES`.
 
     Raises:
         LocalityError: Not root, a program or a second CPU is missing, a command failed.
     """
     require()
     cpus = rx_cpus(os.sched_getaffinity(0), workers)
-    with namespace() as server, namespace() as client, ExitStack() as serving:
-        connect(server, client, cpus)
-        lab = LocalLab(server, cpus, serving, client)
+    with (
+        namespace() as server,
+        namespace() as client,
+        lay_wire(wire_name, server, client, cpus) as laid,
+        ExitStack() as serving,
+    ):
+        lab = LocalLab(server, cpus, serving, client, laid)
         lab.serve()
         yield lab
 

@@ -1,4 +1,4 @@
-"""Load from a real client: wrk, one request for each connection."""
+"""Load from a real client: wrk, with one request for each connection or many."""
 
 from __future__ import annotations
 
@@ -75,18 +75,21 @@ class Load:
 
 
 @contextmanager
-def run_load(client: Namespace, url: str, threads: int) -> Iterator[Load]:
+def run_load(
+    client: Namespace, url: str, threads: int, *, keep_alive: bool = False
+) -> Iterator[Load]:
     """Send requests as fast as they are answered, until stopped or the block ends.
-
-    Each request has `Connection: close`, so each is one accept().
 
     Args:
         client: Where it runs.
         url: What it asks for.
         threads: How many threads share the connections.
+        keep_alive: Send requests over a connection until the server closes it. Otherwise each
+            request has `Connection: close`, so each is one accept().
     """
-    argv = ("wrk", f"-t{threads}", f"-c{CONNECTIONS}", f"-d{LONGEST}", "-H", "Connection: close")
-    with client.start(*argv, url) as process:
+    argv = ("wrk", f"-t{threads}", f"-c{CONNECTIONS}", f"-d{LONGEST}")
+    closing = () if keep_alive else ("-H", "Connection: close")
+    with client.start(*argv, *closing, url) as process:
         yield Load(process)
 
 

@@ -1,4 +1,4 @@
-"""The cable between server and client, and how its packets are spread over CPUs.
+"""The veth between server and client, their addresses, and how packets are spread over CPUs.
 
 A veth pair has no interrupts: without help, the CPU that receives a packet is the CPU
 its sender ran on. Receive packet steering (RPS) stands in for a network card's queues:
@@ -43,15 +43,37 @@ def connect(server: Namespace, client: Namespace, cpus: Collection[int]) -> None
     Raises:
         LocalityError: A command failed; carries it and its last line.
     """
-    count = str(len(cpus))
-    queues = ("numrxqueues", count, "numtxqueues", count)
-    near = ("name", LINK, *queues)
-    far = ("name", LINK, *queues, "netns", str(client.pid))
+    join_by_veth(server, client, len(cpus))
+    set_addresses(server, client)
+    receive_on(server, cpus, len(cpus))
+
+
+def join_by_veth(server: Namespace, client: Namespace, queues: int) -> None:
+    """Make a veth pair with so many queues, one end in each namespace.
+
+    Raises:
+        LocalityError: A command failed; carries it and its last line.
+    """
+    count = str(queues)
+    both = ("numrxqueues", count, "numtxqueues", count)
+    near = ("name", LINK, *both)
+    far = ("name", LINK, *both, "netns", str(client.pid))
     server.run("ip", "link", "add", *near, "type", "veth", "peer", *far)
+
+
+def set_addresses(server: Namespace, client: Namespace) -> None:
+    """Give both ends of the cable their addresses, and bring them up.
+
+    Args:
+        server: Gets SERVER_ADDRESS.
+        client: Gets CLIENT_ADDRESS and as many local ports as there are.
+
+    Raises:
+        LocalityError: A command failed; carries it and its last line.
+    """
     for end, address in ((server, SERVER_ADDRESS), (client, CLIENT_ADDRESS)):
         end.run("ip", "address", "add", f"{address}/24", "dev", LINK)
         end.run("ip", "link", "set", LINK, "up")
-    receive_on(server, cpus, len(cpus))
     for name, value in CLIENT_SYSCTLS.items():
         client.write(f"/proc/sys/{name}", value)
 

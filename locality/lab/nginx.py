@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from locality.lab.namespaces import Namespace, Process
 
 PORT = 8080
+REQUESTS = 200
+"""A connection is closed after so many requests: there are always new ones to accept."""
 PREFIX = "/tmp/nginx"  # noqa: S108 - /tmp of the namespace, which is private and ends with it
 TCP_LISTEN = "0A"
 """The state of a listening socket as /proc/net/tcp prints it."""
@@ -125,6 +127,7 @@ events {{
 
 http {{
     access_log off;
+    keepalive_requests {REQUESTS};
     client_body_temp_path body;
     proxy_temp_path proxy;
     fastcgi_temp_path fastcgi;
