@@ -32,6 +32,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="Start at most N nginx workers.",
 )
+@click.option(
+    "--wire",
+    "wire_name",
+    type=click.Choice(["tap", "veth-rps", "veth"]),
+    help="Connect client and server by taps with a queue for each CPU, or by a veth with or without"
+    " RPS.  [default: tap where /dev/net/tun can be opened, else veth-rps]",
+)
 @click.option("--svg", type=WRITABLE, help="Save what was printed as SVG.")
 @click.option(
     "--record",
@@ -41,7 +48,13 @@ if TYPE_CHECKING:
 )
 @force_option(help="Replace recordings that DIR already has.")
 def demo(
-    *, seconds: float, workers: int, svg: Path | None, record: Path | None, force: bool
+    *,
+    seconds: float,
+    workers: int,
+    wire_name: str | None,
+    svg: Path | None,
+    record: Path | None,
+    force: bool,
 ) -> None:
     """Repeat the nginx experiment of 2017 in namespaces.
 
@@ -52,10 +65,12 @@ def demo(
     from rich.console import Console
 
     from locality.dashboard.svg import save_svg
-    from locality.lab.demo import phases, run
+    from locality.lab.demo import run
+    from locality.lab.expectations import Figure
     from locality.lab.experiment import open_lab
     from locality.lab.measure import measuring
-    from locality.lab.results import change_line, phase_line, phase_table
+    from locality.lab.results import closing, opening, phase_line
+    from locality.lab.wires import best_wire
 
     recordings = None
     if record is not None:
@@ -66,8 +81,8 @@ def demo(
     results = []
     with ExitStack() as stack:
         try:
-            lab = stack.enter_context(open_lab(workers))
-            meter = stack.enter_context(measuring(lab.server, recordings))
+            lab = stack.enter_context(open_lab(workers, wire_name or best_wire()))
+            meter = stack.enter_context(measuring(lab.server, recordings, of_server=True))
         except LocalityError as missing:
             from locality.lab.recorded import recorded_lines
 
@@ -75,21 +90,16 @@ def demo(
             tell("nothing below was measured here: it is a recording of a run elsewhere")
             show(recorded_lines())
             sys.exit(missing.exit_code)
-        console.print(
-            f"nginx with {len(lab.cpus)} workers on CPUs {', '.join(map(str, lab.cpus))}; "
-            f"{len(phases(lab.cpus))} phases of {seconds:g} s under load"
-        )
-        console.print(
-            f"accepts on rung {meter.accepts.attachment.rung.name}, packets of the whole machine "
-            f"on rung {meter.packets.attachment.rung.name} (? = not seen on it)"
-        )
-        for result in run(lab, meter.measure, seconds=seconds):
+        for line in opening(lab, meter, seconds):
+            console.print(line)
+        # Over a veth, or of the whole machine, packets do not show what the server does.
+        packets_tell = lab.wire.like_card and meter.of_server
+        judged = tuple(Figure) if packets_tell else (Figure.ACCEPT,)
+        for result in run(lab, meter.measure, seconds=seconds, judged=judged):
             console.print(phase_line(result))
             results.append(result)
-    console.print()
-    console.print(phase_table(results))
-    console.print()
-    console.print(change_line(results))
+    for part in closing(results, meter):
+        console.print(part)
     if svg is not None:
         save_svg(console, svg, "locality demo")
     if not all(result.as_expected for result in results):

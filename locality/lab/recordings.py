@@ -52,7 +52,12 @@ class Recordings:
             clock_offset=meter.accepts.clock_offset,
         )
         packets = Meta.here(
-            "skb", meter.packets.attachment, meter.machine, label=phase, interval=meter.interval
+            "skb",
+            meter.packets.attachment,
+            meter.machine,
+            wanted="the lab's server" if meter.of_server else "everything",
+            label=phase,
+            interval=meter.interval,
         )
         there, force = self._directory, self._force
         with (

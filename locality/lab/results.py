@@ -8,13 +8,44 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from locality.text import percent, share
+from locality.lab.classic import classic_lines
+from locality.lab.demo import phases
+from locality.lab.expectations import Figure
+from locality.skb.interval import RX, TX
+from locality.text import kilo_rate, percent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from locality.lab.demo import PhaseResult
-    from locality.skb.interval import Flow
+    from locality.lab.experiment import LocalLab
+    from locality.lab.measure import Meter
+
+PACKETS_NOTE = "deliv.: packets that a process read; local: consumed where they were allocated"
+
+
+def opening(lab: LocalLab, meter: Meter, seconds: float) -> Iterator[str]:
+    """What is about to be measured, and how."""
+    cpus = ", ".join(map(str, lab.cpus))
+    yield f"nginx with {len(lab.cpus)} workers on CPUs {cpus}"
+    yield from lab.wire.lines()
+    yield f"accepts: rung {meter.accepts.attachment.rung.name}"
+    rung = meter.packets.attachment.rung.name
+    yield f"{meter.whose_packets}: rung {rung} (? = not seen on it)"
+    yield f"{len(phases(lab.cpus))} phases of {seconds:g} s under load:"
+
+
+def closing(results: Sequence[PhaseResult], meter: Meter) -> Iterator[Text | Table | str]:
+    """What was measured: every figure, what changed, and the lines of 2017."""
+    yield ""
+    yield phase_table(results)
+    yield PACKETS_NOTE
+    yield ""
+    yield from change_lines(results)
+    if meter.of_server:
+        yield not_told_line(results)
+    yield ""
+    yield from classic_lines(results[:2], meter.machine)
 
 
 def phase_table(results: Sequence[PhaseResult]) -> Table:
@@ -24,51 +55,61 @@ def phase_table(results: Sequence[PhaseResult]) -> Table:
     for heading in (
         "accept\nlocal",
         "must\nshow",
-        "rx\nlocal",
-        "rx\nfreed",
-        "rx\nkpps",
-        "tx\nlocal",
-        "tx\nfreed",
-        "tx\nkpps",
-        "requests\nper s",
+        "deliv.\nlocal",
+        "must\nshow",
+        "\nkpps",
+        "sent\nlocal",
+        "must\nshow",
+        "\nkpps",
+        "\nreq/s",
     ):
         table.add_column(heading, justify="right", no_wrap=True)
     for result in results:
-        seen = result.measurement
-        accept_local = percent(share(seen.accept_local, seen.accepts), 2)
+        skb = result.measurement.skb
+        delivered = "?" if skb.delivered is None else kilo_rate(skb.delivered, skb.seconds)
         table.add_row(
             result.phase.name,
-            Text(accept_local, style="bold green" if result.as_expected else "bold red"),
-            result.phase.expectation,
-            *_flow(seen.skb.rx, seen.skb.seconds),
-            *_flow(seen.skb.tx, seen.skb.seconds),
+            *_share(result, Figure.ACCEPT, 2),
+            *_share(result, Figure.DELIVERED, 1),
+            delivered,
+            *_share(result, Figure.SENT, 1),
+            kilo_rate(skb.tx.packets, skb.seconds),
             f"{result.requests_per_second:,.0f}",
         )
     return table
 
 
-def _flow(flow: Flow, seconds: float) -> tuple[str, str, str]:
-    return (
-        percent(share(flow.local, flow.known)),
-        percent(share(flow.freed_local, flow.packets)),
-        f"{flow.packets / seconds / 1000:.0f}",
-    )
+def _share(result: PhaseResult, figure: Figure, digits: int) -> tuple[Text, str]:
+    """A share, and what it must be where it is judged."""
+    share = result.measurement.share(figure)
+    if figure not in result.judged:
+        return Text(percent(share, digits)), "-"
+    style = "" if share is None else "green" if result.is_right(figure) else "red"
+    return Text(percent(share, digits), style=f"bold {style}"), str(result.limits(figure))
 
 
 def phase_line(result: PhaseResult) -> Text:
     """A phase in one line, as soon as it is over."""
     seen = result.measurement
-    local = percent(share(seen.accept_local, seen.accepts), 2)
+    local = percent(seen.share(Figure.ACCEPT), 2)
     lost = f", {seen.lost} lost" if seen.lost else ""
     return Text(
         f"{result.phase.name:<9} {local:>8} of {seen.accepts} accepts{lost}: {result.phase.change}"
     )
 
 
-def change_line(results: Sequence[PhaseResult]) -> Text:
-    """What the program changed: the first two phases side by side."""
-    before, after = (
-        percent(share(result.measurement.accept_local, result.measurement.accepts), 2)
-        for result in results[:2]
+def change_lines(results: Sequence[PhaseResult]) -> Iterator[Text]:
+    """What the program changed, share by share: the first two phases side by side."""
+    before, after = results[:2]
+    for figure in before.judged:
+        shares = (percent(each.measurement.share(figure), 2) for each in (before, after))
+        yield Text(f"{figure.value}-local: {{}} before, {{}} after attach-cbpf".format(*shares))
+
+
+def not_told_line(results: Sequence[PhaseResult]) -> Text:
+    """How many packets are in no figure, because nothing tells whose they are."""
+    rx, tx = (
+        sum(result.measurement.skb.not_told[direction] for result in results)
+        for direction in (RX, TX)
     )
-    return Text(f"accept-local: {before} before, {after} after attach-cbpf")
+    return Text(f"in no figure, because nothing tells whose they are: {rx} received, {tx} sent")

@@ -24,7 +24,7 @@ from locality.lab.demo import phases, run
 from locality.lab.experiment import Lab
 from locality.lab.measure import measuring
 from locality.lab.namespaces import Namespace
-from locality.lab.results import change_line, phase_line, phase_table
+from locality.lab.results import change_lines, phase_line, phase_table
 from locality.skb.interval import RX
 from locality.text import percent, share
 from tests.vm.guest_nic import set_up
@@ -154,7 +154,8 @@ def main() -> int:
     console.print("\nRX interrupts, by queue and CPU:")
     console.print(queue_table(done))
     console.print()
-    console.print(change_line(results))
+    for line in change_lines(results):
+        console.print(line)
     if not all(result.as_expected for result in results):
         sys.stderr.write("demo-vm: a phase did not show what it must: see the first table\n")
         return 3
