@@ -142,7 +142,8 @@ int main(int argc, char **argv)
 	/* The end of who started us is our end, even if nobody could tell us. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL))
 		err(1, "PR_SET_PDEATHSIG");
-	for (int end = 0; end < 2; end++) {
+	/* The first namespace last: this process stays in it. */
+	for (int end = 1; end >= 0; end--) {
 		enter(argv[2 + end]);
 		for (int i = 0; i < count; i++)
 			queues[i].ends[end] = open_queue(argv[1]);

@@ -64,7 +64,19 @@ class Wire:
 
 def best_wire() -> str:
     """The wire that shows most here: taps where this process may make them, else a veth."""
-    return "veth-rps" if _why_no_tap() else "tap"
+    return "veth-rps" if why_no_tap() else "tap"
+
+
+def why_no_tap() -> str:
+    """Why this process cannot make taps, in words; empty if it can."""
+    if not PROGRAM.exists():
+        return f"{PROGRAM.name} is not compiled (python hatch_build.py does it)"
+    try:
+        # The file may be there, but not the driver: opening tells.
+        os.close(os.open(TUN, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        return f"{TUN}: {error.strerror}"
+    return ""
 
 
 @contextmanager
@@ -96,7 +108,7 @@ def lay_wire(
 
 @contextmanager
 def _taps(server: Namespace, client: Namespace, cpus: Sequence[int]) -> Iterator[Process]:
-    if missing := _why_no_tap():
+    if missing := why_no_tap():
         raise LocalityError(f"no taps here: {missing}; --wire veth-rps needs none")
     networks = (f"/proc/{end.pid}/ns/net" for end in (server, client))
     argv = (str(PROGRAM), LINK, *networks, *map(str, cpus))
@@ -109,15 +121,3 @@ def _taps(server: Namespace, client: Namespace, cpus: Sequence[int]) -> Iterator
                 raise failure(argv, process.printed(), None)
             time.sleep(POLL_S)
         yield process
-
-
-def _why_no_tap() -> str:
-    """Why this process cannot make taps, in words; empty if it can."""
-    if not PROGRAM.exists():
-        return f"{PROGRAM.name} is not compiled (python hatch_build.py does it)"
-    try:
-        # The file may be there, but not the driver: opening tells.
-        os.close(os.open(TUN, os.O_RDWR | os.O_CLOEXEC))
-    except OSError as error:
-        return f"{TUN}: {error.strerror}"
-    return ""

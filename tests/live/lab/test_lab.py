@@ -19,11 +19,13 @@ from locality import cbpf
 from locality.attach_cbpf import attach
 from locality.errors import LocalityError
 from locality.lab.demo import run
+from locality.lab.expectations import Figure
 from locality.lab.experiment import open_lab
 from locality.lab.load import CONNECTIONS, run_load
 from locality.lab.measure import measuring
 from locality.lab.network import SERVER_ADDRESS
 from locality.lab.nginx import run_nginx
+from locality.lab.wires import WIRES, why_no_tap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +34,18 @@ if TYPE_CHECKING:
     from locality.lab.experiment import Lab
 
 pytestmark = pytest.mark.live
+
+
+def over(*wires: str) -> pytest.MarkDecorator:
+    """Run a test over each of these wires, where this machine can lay it."""
+    no_tap = pytest.mark.skipif(bool(why_no_tap()), reason=f"limitation: {why_no_tap()}")
+    names = [pytest.param(name, marks=[no_tap] if name == "tap" else []) for name in wires]
+    return pytest.mark.parametrize("wire", names)
+
+
+each_wire = over(*WIRES)
+#: Not over a plain veth: the client's CPU receives there.
+each_spreading_wire = over("tap", "veth-rps")
 
 PORT = 8081
 
@@ -67,7 +81,7 @@ os._exit(0)
 LAB = """
 import sys
 from locality.lab.experiment import open_lab
-with open_lab() as lab, lab.load():
+with open_lab(wire_name=sys.argv[1]) as lab, lab.load():
     print(lab.server.pid, lab.client.pid, flush=True)
     sys.stdin.read()
 """
@@ -115,8 +129,9 @@ def inhabitants(*networks: int) -> list[int]:
 
 
 # Bug: nginx listens but answers errors, wrk cannot reach it, or a set-up step is missing.
-def test_nginx_answers_the_client() -> None:
-    with open_lab() as lab, lab.load() as load:
+@each_wire
+def test_nginx_answers_the_client(wire: str) -> None:
+    with open_lab(wire_name=wire) as lab, lab.load() as load:
         time.sleep(0.3)
         result = load.stop()
     assert result.requests > 100
@@ -159,9 +174,11 @@ def test_a_restart_replaces_nginx() -> None:
         assert len(lab.nginx.listen_fds()) == len(lab.cpus)
 
 
-# Bug: RPS is not on, and the RX CPU is the client's: one pinned client loads one CPU.
-def test_one_pinned_client_is_received_on_both_cpus() -> None:
-    with open_lab(workers=2) as lab, own_server(lab, None) as seen:
+# Bugs: RPS is not on, or the taps do not hash flows, and the RX CPU is the client's: one pinned
+# client loads one CPU.
+@each_spreading_wire
+def test_one_pinned_client_is_received_on_both_cpus(wire: str) -> None:
+    with open_lab(2, wire) as lab, own_server(lab, None) as seen:
         client = ("taskset", "-c", str(lab.cpus[0]), "wrk", "-t1", "-c16", "-d1s")
         lab.client.run(*client, "-H", "Connection: close", f"http://{SERVER_ADDRESS}:{PORT}/")
     total = sum(seen.values())
@@ -177,8 +194,11 @@ def test_one_pinned_client_is_received_on_both_cpus() -> None:
     ("kind", "lowest", "highest"),
     [("hash", 0.35, 0.65), ("cpu", 0.99, 1), ("wrong map", 0, 0.01)],
 )
-def test_the_accepts_are_as_local_as_the_program(kind: str, lowest: float, highest: float) -> None:
-    with open_lab(workers=2) as lab:
+@each_spreading_wire
+def test_the_accepts_are_as_local_as_the_program(
+    wire: str, kind: str, lowest: float, highest: float
+) -> None:
+    with open_lab(2, wire) as lab:
         first, second = lab.cpus
         programs = {
             "hash": None,
@@ -199,26 +219,31 @@ def test_the_accepts_are_as_local_as_the_program(kind: str, lowest: float, highe
 # program, the order of nginx's workers, the spreading of packets. The project's main claim.
 @pytest.mark.chosen
 @pytest.mark.attach
-def test_the_experiment() -> None:
-    with open_lab(workers=2) as lab, measuring(lab.server) as meter:
-        results = list(run(lab, meter.measure, seconds=1))
+@each_spreading_wire
+def test_the_experiment(wire: str) -> None:
+    with open_lab(2, wire) as lab, measuring(lab.server, of_server=True) as meter:
+        judged = tuple(Figure) if lab.wire.like_card and meter.of_server else (Figure.ACCEPT,)
+        results = list(run(lab, meter.measure, seconds=1, judged=judged))
     assert [r.phase.name for r in results] == ["before", "after", "reversed", "map", "detach"]
     for result in results:
-        assert result.as_expected, (result.phase.name, result.measurement)
+        seen = result.measurement
+        assert result.as_expected, (result.phase.name, seen)
         assert result.load.errors == {}
         # The load runs longer than the measurement and ends with what it has in hand.
-        assert 0 < result.measurement.accepts <= result.load.requests + CONNECTIONS
-        assert result.measurement.skb.rx.packets > result.measurement.accepts
+        assert 0 < seen.accepts <= result.load.requests + CONNECTIONS
+        assert seen.skb.rx.packets > seen.accepts
 
 
 # Bug: something outlives the lab, however the block is left.
 @pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt])
-def test_nothing_is_left(error: type[BaseException] | None) -> None:
+@each_wire
+def test_nothing_is_left(wire: str, error: type[BaseException] | None) -> None:
     namespaces: tuple[int, ...] = ()
-    with suppress(ValueError, KeyboardInterrupt), open_lab() as lab, lab.load():
+    with suppress(ValueError, KeyboardInterrupt), open_lab(wire_name=wire) as lab, lab.load():
         namespaces = (network_of(lab.server.pid), network_of(lab.client.pid))
-        # unshare and its cat; nsenter and its nginx, with workers, or its wrk.
-        assert len(inhabitants(namespaces[0])) == 4 + len(lab.cpus)
+        # unshare and its cat; nsenter and its nginx, with workers, or its wrk, or its tap_wire.
+        carriers = 2 if lab.wire.process else 0
+        assert len(inhabitants(namespaces[0])) == 4 + len(lab.cpus) + carriers
         assert len(inhabitants(namespaces[1])) == 4
         if error:
             raise error
@@ -230,9 +255,10 @@ def test_nothing_is_left(error: type[BaseException] | None) -> None:
 # Bug: a run that was killed leaves nginx, wrk and namespaces behind; only what the kernel
 # does by itself survives SIGKILL.
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_is_left_of_a_killed_run(number: signal.Signals) -> None:
+@each_wire
+def test_nothing_is_left_of_a_killed_run(wire: str, number: signal.Signals) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", LAB],
+        [sys.executable, "-c", LAB, wire],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -291,8 +317,9 @@ def test_a_refused_write_names_the_file() -> None:
 
 
 # Bug: names, addresses or ports of one run are in the way of another.
-def test_two_labs_at_once() -> None:
-    with open_lab() as one, open_lab() as other:
+@each_spreading_wire
+def test_two_labs_at_once(wire: str) -> None:
+    with open_lab(wire_name=wire) as one, open_lab(wire_name=wire) as other:
         assert network_of(one.server.pid) != network_of(other.server.pid)
         with one.load() as load, other.load() as other_load:
             time.sleep(0.3)
