@@ -43,7 +43,7 @@ def closing(results: Sequence[PhaseResult], meter: Meter) -> Iterator[Text | Tab
     yield ""
     yield from change_lines(results)
     if meter.of_server:
-        yield not_told_line(results)
+        yield from not_counted_lines(results)
     yield ""
     yield from classic_lines(results[:2], meter.machine)
 
@@ -106,10 +106,10 @@ def change_lines(results: Sequence[PhaseResult]) -> Iterator[Text]:
         yield Text(f"{figure.value}-local: {{}} before, {{}} after attach-cbpf".format(*shares))
 
 
-def not_told_line(results: Sequence[PhaseResult]) -> Text:
-    """How many packets are in no figure, because nothing tells whose they are."""
-    rx, tx = (
-        sum(result.measurement.skb.not_told[direction] for result in results)
-        for direction in (RX, TX)
-    )
-    return Text(f"in no figure, because nothing tells whose they are: {rx} received, {tx} sent")
+def not_counted_lines(results: Sequence[PhaseResult]) -> Iterator[Text]:
+    """How many packets are in no figure: nothing tells whose they are, or no probe saw them."""
+    seen = [result.measurement.skb for result in results]
+    rx, tx = (sum(each.not_told[direction] for each in seen) for direction in (RX, TX))
+    yield Text(f"not told apart, so in no figure, machine-wide: {rx} received, {tx} sent")
+    if lost := sum(each.lost for each in seen):
+        yield Text(f"probe runs that the kernel skipped, each perhaps a packet: {lost}")
