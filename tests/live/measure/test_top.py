@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.live,
+    pytest.mark.chosen,
     pytest.mark.skipif(HERE == THERE, reason="limitation: one CPU"),
     pytest.mark.skipif(ASKED is not None, reason="limitation: no rung of its own"),
 ]
