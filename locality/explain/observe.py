@@ -223,11 +223,17 @@ def listeners_on(
     Raises:
         LocalityError: There are none, or they are of several servers.
     """
-    found = [
+    everything = [
         one
         for one in find(ports=[port], known=known, look=look, alone=True)
-        if one.protocol == protocol and netns in {None, one.netns}
+        if netns in {None, one.netns}
     ]
+    found = [one for one in everything if one.protocol == protocol]
+    if not found and any(one.protocol == "mptcp" for one in everything):
+        raise LocalityError(
+            f"port {port} has MPTCP listeners only, whose groups take no program: explain covers "
+            "TCP and UDP; locality accept --port shows where their connections are accepted"
+        )
     if not found:
         where = f"in network namespace {netns}" if netns else "in any network namespace"
         does = "listens on TCP port" if protocol == "tcp" else "reads UDP port"
