@@ -1,7 +1,7 @@
 """The lab as it was recorded once, for machines that cannot run it.
 
-The recordings in `recorded/` are of a real run: ``locality demo --seconds 0.5 --record DIR``,
-its phases before and after.
+The recordings in `recorded/` are of a real run over taps: ``locality demo --record DIR``, its
+phases before and after.
 """
 
 from __future__ import annotations
@@ -48,5 +48,7 @@ def recorded_lines() -> Iterator[str]:
         with Reader(RECORDED / f"{phase}.skb.arrows") as reader:
             packets: Summary[Interval] = Summary(meta.machine)
             play(timed_intervals(reader), [packets])
+            whose = printable(reader.meta.filter)
         yield ""
+        yield f"[recording] packets of {whose}"
         yield from skb_text.summary_lines(packets)
