@@ -59,8 +59,8 @@ def accept(
     Prints a line for each accepted connection, and a summary at the end. Ctrl-C ends it.
     """
     from locality.accept.source import AcceptSource, Filter
+    from locality.commands.lines import check_who
     from locality.commands.measure import Subject, check_shown, measure
-    from locality.commands.output import check_who
     from locality.machine import topology
 
     check_shown(ACCEPT.outputs, traced.shown)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from locality.commands.output import show
+from locality.commands.lines import show
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from locality.commands.output import show
+from locality.commands.lines import show
 
 
 @click.command()

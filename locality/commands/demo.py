@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from locality.commands.lines import show, tell
 from locality.commands.options import OUTPUT, SECONDS, WRITABLE, WholeRange, force_option
-from locality.commands.output import show, tell
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from locality.commands.lines import show, tell
 from locality.commands.options import OUTPUT, READABLE, json_options, ports_option
-from locality.commands.output import show, tell
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:

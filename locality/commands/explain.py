@@ -10,8 +10,8 @@ import click
 
 from locality.commands.before_after import EXIT_NO_BETTER
 from locality.commands.doctor import put_back_from
+from locality.commands.lines import show, tell
 from locality.commands.options import AT_LEAST_ONE, OUTPUT, PORT, SECONDS, json_options
-from locality.commands.output import show, tell
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from locality.commands.demo import demo
+from locality.commands.lines import show, tell
 from locality.commands.options import OUTPUT, SECONDS, WholeRange, json_options
-from locality.commands.output import show, tell
 
 if TYPE_CHECKING:
     from locality.lab.udp_cases import Result

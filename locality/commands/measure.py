@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from locality.commands.output import end, tell
+from locality.commands.lines import end, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from locality.commands.lines import end, show, tell
 from locality.commands.options import OUTPUT, READABLE, SPEED, force_option, shown_options
-from locality.commands.output import end, show, tell
 from locality.kinds import KINDS, SKB
 from locality.text import printable
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from locality.commands.lines import end, tell
 from locality.commands.options import (
     WRITABLE,
     WholeRange,
@@ -14,7 +15,6 @@ from locality.commands.options import (
     interval_option,
     json_options,
 )
-from locality.commands.output import end, tell
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:

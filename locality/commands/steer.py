@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from locality.commands.before_after import Before, compare_with, count_before
-from locality.commands.output import show, tell
+from locality.commands.lines import show, tell
 from locality.commands.steering_request import AUTO, INCOMING_CPU, Request
 from locality.errors import LocalityError
 from locality.machine.topology import format_cpu_list

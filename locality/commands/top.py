@@ -49,8 +49,8 @@ def top(
     Counts the reads of TCP connections, also of those that were made long ago. A read is local if
     the thread reads on the CPU that received last. Ctrl-C ends it.
     """
+    from locality.commands.lines import check_who
     from locality.commands.measure import Subject, check_shown, measure
-    from locality.commands.output import check_who
     from locality.filter import Wanted
     from locality.machine import topology
     from locality.top.source import TopSource

@@ -51,8 +51,8 @@ def udp(
     Prints each SO_REUSEPORT group once an interval, and totals with advice at the end. Ctrl-C
     ends it.
     """
+    from locality.commands.lines import check_who
     from locality.commands.measure import Subject, check_shown, measure
-    from locality.commands.output import check_who
     from locality.machine import topology
     from locality.udp.source import UdpFilter, UdpSource
 

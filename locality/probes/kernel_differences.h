@@ -34,7 +34,7 @@
  *                                seven with its values on 6.1.
  *   a ring's registered files    io_file_table.files on 6.1, .data.nodes on 6.18.
  *   XDP in several buffers       3f364222d032 "net: xdp: introduce bpf_xdp_pointer utility
- *                                routine", 5.18. Before it spread.bpf.c's first program alone.
+ *                                routine", 5.18. Before it xdp_spread.bpf.c's first program alone.
  */
 #ifndef LOCALITY_KERNEL_DIFFERENCES_H
 #define LOCALITY_KERNEL_DIFFERENCES_H

@@ -1,6 +1,6 @@
 """Source and actor in one: spread one flow over a port's sockets, and count what was done.
 
-An XDP program (`probes/spread.bpf.c`) gives UDP datagrams to chosen ports a random source
+An XDP program (`probes/xdp_spread.bpf.c`) gives UDP datagrams to chosen ports a random source
 port, so that the hash of a reuseport group sees many flows where there is one. It is there
 from when a `SpreadSource` is made until it is closed, or this process ends in any way.
 
@@ -120,7 +120,7 @@ def open_object(ports: Collection[int], program: str) -> Object:
     """
     chosen = np.zeros(_PORTS, np.uint8)
     chosen[list(ports)] = 1
-    obj = Object.open("spread", {"chosen_ports": np.packbits(chosen, bitorder="little")})
+    obj = Object.open("xdp_spread", {"chosen_ports": np.packbits(chosen, bitorder="little")})
     try:
         check_layout(COUNTS, obj.btf.struct("spread_counts"), "spread_counts")
         obj.select([program])
