@@ -20,7 +20,7 @@ PROBES = Path(__file__).parent / "locality" / "probes"
 WIRE = Path(__file__).parent / "locality" / "lab" / "tap_wire.c"
 
 # bpf_tracing.h needs to know whose registers it decodes. Others are one line here and
-# their syscall numbers in accept_cpu.bpf.c, once there is a machine to measure them on.
+# their syscall numbers in accept_probes.h, once there is a machine to measure them on.
 TARGET_ARCH = {"x86_64": "x86"}
 
 CFLAGS = ["-g", "-O2", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror"]

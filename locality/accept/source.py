@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from locality.accept import io_uring as accept_io_uring
+from locality.accept.attach import attach_accepts, constants
 from locality.bpf.btf import check_layout
 from locality.bpf.engine import Engine, choose
-from locality.bpf.ladder import Rung, attach_best
+from locality.bpf.ladder import Rung
 from locality.bpf.ring import Ring
-from locality.errors import Unsupported
 from locality.filter import Wanted
 
 if TYPE_CHECKING:
@@ -147,14 +146,7 @@ class AcceptSource:
 
     def __post_init__(self) -> None:
         self._engine: Engine = choose(self.engine)
-        try:
-            beside, why_not = self._io_uring_programs(), ""
-        except Unsupported as refusal:
-            beside, why_not = (), str(refusal)
-        self.attachment = attach_best(RUNGS, self._open, self.rung, self._engine, beside)
-        if why_not := why_not or self.attachment.left_out:
-            rung = self.attachment.rung.noting(f"not seen: accepts by io_uring: {why_not}")
-            self.attachment = replace(self.attachment, rung=rung)
+        self.attachment = attach_accepts(RUNGS, self._open, self.rung, self._engine)
         self._object = self.attachment.obj
         self.fd = self._object.map_fd("events")
         # libbpf rounds a size up to what the kernel takes: a power of two of pages.
@@ -162,21 +154,8 @@ class AcceptSource:
         self._globals = self._object.bss
         self.clock_offset = time.time_ns() - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
-    def _constants(self) -> dict[str, Any]:
-        return {
-            **self.wanted.rodata(),
-            # The kernel wakes the reader when a quarter of the ring is full, not for each record.
-            "wakeup_bytes": self.ring_bytes // 4,
-            "can_cast": self._engine.kernel.has_function("bpf_rdonly_cast"),
-        }
-
-    def _io_uring_programs(self) -> tuple[str, ...]:
-        if self._engine.name != "core":
-            raise Unsupported("no distribution installs a header with its structures")
-        return accept_io_uring.programs(self._engine.kernel)
-
     def _open(self) -> Object:
-        obj = self._engine.open("accept_cpu", self._constants())
+        obj = self._engine.open("accept_cpu", constants(self.wanted, self.ring_bytes, self._engine))
         check_layout(ACCEPT, obj.btf.struct("accept_event"), "accept_event")
         obj.resize("events", self.ring_bytes)
         return obj

@@ -1,91 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * One record for each connection that accept() or accept4() returned: on which CPU the
- * call ran, and on which CPU the stack last handled a packet of the new socket.
- *
- * Where to look. At the moment of interest the new socket, its descriptor and the
- * listening descriptor must all be known, and a call that was already blocked when
- * tracing began must not be missed. That rules out the entry or the return of
- * __sys_accept4 (a blocked call is past the one and not redirected to the other) and
- * do_accept (knows no descriptor). It leaves two places:
- *
- *   fd_install(fd, file)  the last step of the call, and never inlined into net/socket.c.
- *                         The system call's own registers say that it is an accept and
- *                         what it listens on. Costs nothing to other system calls.
- *   the system call's exit  sees blocked calls too, because the flag that diverts a
- *                         return to user space is read on the way out. Every system call
- *                         on the machine becomes a little slower while it is on.
+ * One record for each accepted connection: on which CPU the call ran, and on which CPU the stack
+ * last handled a packet of the new socket.
  */
 #include "accept_record.h"
-#ifndef LOCALITY_BCC /* its programs are typed: they need BTF */
-#include "accept_io_uring.h"
-#endif
 
 LICENSE_GPL;
 
-/* arch/x86/entry/syscalls/syscall_64.tbl */
-#define NR_ACCEPT 43
-#define NR_ACCEPT4 288
-
-/* include/uapi/asm-generic/errno.h */
-#define ENOSYS 38
-
-static __always_inline void installed(unsigned int fd, struct file *file)
+static __always_inline void accepted(struct file *file, int listen_fd, int fd)
 {
-	struct pt_regs *regs;
-	long nr;
+	struct accepted_socket found;
+	struct accept_event *e;
 
-	if (!wanted_caller())
+	if (!wanted_socket(file, &found))
 		return;
-	regs = USER_REGISTERS();
-	/* Over, or the registers that an io_uring worker inherited: what is installed now is
-	   io_uring's. A call that is running has this in place of its result. */
-	if ((long)BPF_CORE_READ(regs, ax) != -ENOSYS)
+	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e) {
+		__sync_fetch_and_add(&lost, 1);
 		return;
-	nr = BPF_CORE_READ(regs, orig_ax);
-	if (nr == NR_ACCEPT || nr == NR_ACCEPT4)
-		accepted(file, BPF_CORE_READ(regs, di), fd);
+	}
+	describe_accept(e, &found, listen_fd, fd);
+	bpf_ringbuf_submit(e, wakeup());
 }
 
-FENTRY(fd_install, unsigned int fd, struct file *file)
-{
-	installed(fd, file);
-	return 0;
-}
-
-KPROBE(fd_install, unsigned int fd, struct file *file)
-{
-	installed(fd, file);
-	return 0;
-}
-
-/* The system call returns `ret`. */
-static __always_inline void returned(struct pt_regs *regs, long ret)
-{
-	struct file *file;
-
-	if (ret < 0 || !wanted_caller())
-		return;
-	file = file_of(ret);
-	if (file)
-		accepted(file, BPF_CORE_READ(regs, di), ret);
-}
-
-TRACEPOINT(tracepoint_accept, syscalls, sys_exit_accept, struct syscall_trace_exit *ctx)
-{
-	returned(USER_REGISTERS(), ctx->ret);
-	return 0;
-}
-
-TRACEPOINT(tracepoint_accept4, syscalls, sys_exit_accept4, struct syscall_trace_exit *ctx)
-{
-	returned(USER_REGISTERS(), ctx->ret);
-	return 0;
-}
-
-TYPED_TRACEPOINT(raw_sys_exit, sys_exit, struct pt_regs *regs, long ret)
-{
-	if (regs->orig_ax == NR_ACCEPT || regs->orig_ax == NR_ACCEPT4)
-		returned(regs, ret);
-	return 0;
-}
+#include "accept_probes.h"

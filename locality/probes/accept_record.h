@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The record of an accepted connection, the filters, and the ring: what every probe that
- * sees an accept ends in.
+ * The record of an accepted connection, the filters, and the ring: what the probes have in common
+ * that begin with an accept.
  *
  * rxcpu is sk->sk_incoming_cpu, what getsockopt(SO_INCOMING_CPU) returns
  * (net/core/sock.c). How long the connection waited in the accept queue is now minus
@@ -71,34 +71,38 @@ static __always_inline __u64 established_at(struct sock *sk)
 	return BPF_CORE_READ((struct tcp_sock *)sk, rcvq_space.time) * 1000;
 }
 
-/* Every rung ends here. The caller has found that this task accepted something. */
-static __always_inline void accepted(struct file *file, int listen_fd, int fd)
+/* A socket that this task accepted, with what the filters ask of it. */
+struct accepted_socket {
+	struct sock *sk;
+	__u8 version; /* of IP */
+	__u16 port;
+};
+
+/* Whether a file is a socket of a connection that is wanted. */
+static __always_inline bool wanted_socket(struct file *file, struct accepted_socket *found)
 {
 	struct socket *socket = BPF_CORE_READ(file, private_data);
-	struct accept_event *e;
-	struct sock *sk;
-	__u64 id, since;
-	__u8 version;
-	__u16 port;
 
 	/* Also false if another thread has closed and reused the descriptor meanwhile. */
 	if (BPF_CORE_READ(socket, file) != file)
-		return;
-	sk = BPF_CORE_READ(socket, sk);
-	version = ip_version(sk);
-	if (!version || (only_family && version != only_family))
-		return;
-	port = local_port(sk);
-	if (!wanted_port(port))
-		return;
+		return false;
+	found->sk = BPF_CORE_READ(socket, sk);
+	found->version = ip_version(found->sk);
+	if (!found->version || (only_family && found->version != only_family))
+		return false;
+	found->port = local_port(found->sk);
+	return wanted_port(found->port);
+}
 
-	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
-	if (!e) {
-		__sync_fetch_and_add(&lost, 1);
-		return;
-	}
-	e->family = version;
-	read_addresses(sk, version, e->laddr, e->raddr);
+static __always_inline void describe_accept(struct accept_event *e,
+					    const struct accepted_socket *found, int listen_fd,
+					    int fd)
+{
+	struct sock *sk = found->sk;
+	__u64 id, since;
+
+	e->family = found->version;
+	read_addresses(sk, e->family, e->laddr, e->raddr);
 	e->time = bpf_ktime_get_ns();
 	since = established_at(sk);
 	e->flags = since ? WAIT_KNOWN : 0;
@@ -111,13 +115,17 @@ static __always_inline void accepted(struct file *file, int listen_fd, int fd)
 	e->listen_fd = listen_fd;
 	e->fd = fd;
 	e->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
-	e->lport = port;
+	e->lport = found->port;
 	e->rport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
 	bpf_get_current_comm(e->comm, sizeof(e->comm));
 	__builtin_memset(e->pad, 0, sizeof(e->pad));
-	bpf_ringbuf_submit(e, bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wakeup_bytes
-				      ? BPF_RB_FORCE_WAKEUP
-				      : BPF_RB_NO_WAKEUP);
+}
+
+/* Whether the reader is woken for the record that is submitted now. */
+static __always_inline __u64 wakeup(void)
+{
+	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wakeup_bytes ? BPF_RB_FORCE_WAKEUP
+									    : BPF_RB_NO_WAKEUP;
 }
 
 /* The file behind a descriptor of this task, looked up as the kernel does. */

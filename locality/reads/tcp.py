@@ -42,7 +42,12 @@ TCP_READ = np.dtype(
 DEFAULT_RING = 8 << 20
 
 
-def _programs(kernel: Kernel) -> tuple[str, ...]:
+def programs(kernel: Kernel) -> tuple[str, ...]:
+    """The program that sees reads on this kernel.
+
+    Raises:
+        Unsupported: There is none.
+    """
     for tracepoint, program in (
         ("sock_recv_length", "raw_received"),
         ("tcp_rcv_space_adjust", "raw_adjusted"),
@@ -52,12 +57,16 @@ def _programs(kernel: Kernel) -> tuple[str, ...]:
     raise Unsupported("this kernel has neither tracepoint sock_recv_length nor its predecessor")
 
 
-RUNGS = (Rung("raw-tracepoint", _programs),)
+RUNGS = (Rung("raw-tracepoint", programs),)
 
 
 def attach_reads(open_object: Callable[[], Object], only: str | None = None) -> Attachment:
     """Attach the probe of TCP reads, and say what it does not show; see `attach_best`."""
-    attachment = attach_best(RUNGS, open_object, only)
+    return noting_unseen(attach_best(RUNGS, open_object, only))
+
+
+def noting_unseen(attachment: Attachment) -> Attachment:
+    """An attachment whose note says which reads its programs do not show, or show differently."""
     unseen = "reads by splice() are not seen"
     if "raw_adjusted" in attachment.programs:
         unseen = "before Linux 6.3, a read of several packets counts once for each"
