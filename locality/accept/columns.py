@@ -71,9 +71,12 @@ def _numbers(batch: AcceptBatch, _machine: Topology, name: str) -> list[int]:
 
 
 def _names(batch: AcceptBatch, _machine: Topology, name: str) -> list[str]:
-    return _each_distinct(
-        batch.records[name].tolist(), lambda raw: raw.decode(errors="backslashreplace")
-    )
+    return names_of(batch.records[name])
+
+
+def names_of(values: np.ndarray[tuple[int], np.dtype[np.bytes_]]) -> list[str]:
+    """Names of threads as text."""
+    return _each_distinct(values.tolist(), lambda raw: raw.decode(errors="backslashreplace"))
 
 
 def _addresses(batch: AcceptBatch, _machine: Topology, name: str) -> list[str]:

@@ -12,15 +12,14 @@ import locality.reporting.settings  # noqa: F401 - before matplotlib: see there
 from matplotlib.ticker import EngFormatter
 
 from locality.reporting.figures import (
-    COLOURS,
     HATCH,
     LOCAL,
     MOST_WORKERS,
     REMOTE,
     figure_of,
     legend,
-    percent_axis,
     plain,
+    time_distribution,
 )
 
 if TYPE_CHECKING:
@@ -61,20 +60,6 @@ def wait_distribution(waits: Mapping[str, Array]) -> Figure:
     Args:
         waits: By legend: ns, ascending.
     """
-    figure, axis = figure_of()
-    for (name, times), colour in zip(waits.items(), COLOURS, strict=False):
-        # A thousand points draw the same curve as ten million.
-        rank = np.unique(np.linspace(0, len(times) - 1, 1000).astype(np.int64))
-        share = 100 * (rank + 1) / len(times)
-        axis.step(
-            np.maximum(times[rank], 1) / 1e9, share, where="post", color=colour, label=plain(name)
-        )
-        for percentile in (50, 99):
-            axis.axvline(np.percentile(times, percentile) / 1e9, color=colour, ls=":", lw=1)
-    axis.set_xscale("log")
-    axis.xaxis.set_major_formatter(EngFormatter("s", sep=""))
-    percent_axis(axis, "connections, %")
-    axis.set_xlabel("waited in the queue for at most (dotted: median, p99)")
-    if len(waits) > 1:
-        legend(figure, axis)
-    return figure
+    return time_distribution(
+        waits, "connections, %", "waited in the queue for at most (dotted: median, p99)"
+    )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from locality.arrays import Array
 
 #: Buckets in each doubling: a value is known to within 1/64, about 1.6 %.
 BUCKETS_PER_DOUBLING = 64
@@ -22,7 +25,7 @@ class LogHistogram:
         """How many values were added."""
         return int(self._counts.sum())
 
-    def add(self, values: np.ndarray[tuple[int], np.dtype[Any]]) -> None:
+    def add(self, values: Array) -> None:
         """Count an array of values."""
         mantissa, exponent = np.frexp(np.maximum(values.astype(np.float64), 1.0))
         # A mantissa lies in [0.5, 1): one doubling, cut evenly.

@@ -7,37 +7,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from locality.machine.topology import Distance
-from locality.reporting.over_time import OverTime, matrix_of
-from locality.reporting.statistics import Series
+from locality.reporting.over_time import binned, matrix_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from locality.arrays import Array
     from locality.machine.distance import Counts
-
-
-#: Accepts are counted in bins of this many seconds, in more of them if a recording is
-#: short and in longer ones if it is long.
-BIN_S = 0.1
-
-
-FEWEST_BINS, MOST_BINS = 20, 600
+    from locality.reporting.over_time import OverTime
 
 
 def accept_over_time(accepts: pd.DataFrame) -> OverTime:
     """Accepts and accept-local in equal bins from the first accept to the last."""
     times = accepts["time"].to_numpy("datetime64[ns]").view(np.int64)
-    first = int(times.min()) if len(times) else 0
-    elapsed = (times - first) / 1e9
-    length = float(elapsed.max()) if len(elapsed) else 0.0
-    bins = int(np.clip(length / BIN_S, FEWEST_BINS, MOST_BINS))
-    width = max(length, 1e-9) / bins
-    bin_of = np.minimum((elapsed / width).astype(np.int64), bins - 1)
-    total = np.bincount(bin_of, minlength=bins)
-    local = np.bincount(bin_of[_is_local(accepts)], minlength=bins)
-    at = (np.arange(bins) + 0.5) * width
-    return OverTime(at, np.full(bins, width), total, Series(local, total))
+    return binned(times, np.ones(len(times), np.int64), _is_local(accepts).astype(np.int64))
 
 
 def _is_local(accepts: pd.DataFrame) -> Array:

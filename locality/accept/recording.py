@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,64 +11,25 @@ import pyarrow as pa
 from locality.accept.columns import COLUMNS, address, address_keys
 from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.machine.topology import WORDS
+from locality.recording.events import EventRecorder, timed
 from locality.recording.format import damaged, schema_of
-from locality.recording.writer import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
     from locality.accept.source import Records
     from locality.arrays import Array
     from locality.recording.format import Meta
     from locality.recording.reader import Reader
 
-#: No connection waits longer than this to be written, in seconds ...
-FLUSH_S = 1.0
-#: ... and no more of them than this at once.
-FLUSH_ROWS = 1 << 17
-
-#: Seconds between the batches of a replay in its own time, as in a live run.
-TICK = 0.05
-
 _SCHEMA = schema_of(COLUMNS)
 
 
-class AcceptRecorder(Recorder):
+class AcceptRecorder(EventRecorder):
     """A sink that records connections: a batch a second, or more often if they are many."""
 
-    def __init__(self, path: Path, meta: Meta, *, force: bool = False) -> None:
-        self._kept: list[Records] = []
-        self._rows = 0
-        self._due = time.monotonic() + FLUSH_S
-        super().__init__(path, meta, force=force)
-
-    def write(self, batch: AcceptBatch) -> None:
-        """Take a batch."""
-        if not self._open:
-            return
-        self._lost = batch.lost
-        if len(batch):
-            self._kept.append(batch.records)
-            self._rows += len(batch)
-        if self._rows >= FLUSH_ROWS or time.monotonic() >= self._due:
-            self._flush()
-
-    def _flush(self) -> None:
-        self._due = time.monotonic() + FLUSH_S
-        if not self._rows:
-            return
-        records = np.concatenate(self._kept)
-        self._kept.clear()
-        self._rows = 0
-        self._append(accept_rows(records, self._meta))
-        self._count += len(records)
-
-    def close(self) -> None:
-        """Write what is left and how it ended."""
-        if self._open:
-            self._flush()
-        super().close()
+    def _rows_of(self, records: Records) -> pa.RecordBatch:
+        return accept_rows(records, self._meta)
 
 
 def accept_rows(records: Records, meta: Meta) -> pa.RecordBatch:
@@ -105,32 +65,22 @@ def records_of(rows: pa.RecordBatch, meta: Meta) -> Records:
 
 
 def timed_accepts(reader: Reader, speed: float = 0) -> Iterator[tuple[float, AcceptBatch]]:
-    """The connections of a recording.
-
-    A recorder writes once a second. A replay in time cuts what it wrote into pieces as they
-    were read then, and gives an empty one where nothing came.
+    """The connections of a recording; see `locality.recording.events.timed`.
 
     Args:
         reader: Of a recording of accepts.
         speed: As of `locality.recording.replay.play`; 0 gives the batches as they were written.
     """
-    tick = TICK * speed
-    before = -1
-    for rows in reader:
-        batch = AcceptBatch(records_of(rows, reader.meta), reader.meta.clock_offset, reader.lost)
-        if not speed:
-            yield 0.0, batch
-            continue
-        ages = batch.records["time"].astype(np.int64) + (batch.clock_offset - reader.meta.started)
-        # CPUs write side by side: a record may be a little older than the one before it.
-        ticks = np.maximum.accumulate((ages / (tick * 10**9)).astype(np.int64).clip(min=before))
-        numbers, first = np.unique(ticks.clip(min=0), return_index=True)
-        pieces = np.split(batch.records, first[1:])
-        for number, records in zip(numbers.tolist(), pieces, strict=True):
-            for idle in range(before + 1, number):
-                yield (idle + 1) * tick, batch.first(0)
-            yield (number + 1) * tick, AcceptBatch(records, batch.clock_offset, batch.lost)
-            before = number
+    meta = reader.meta
+    batches = (
+        AcceptBatch(records_of(rows, meta), meta.clock_offset, reader.lost) for rows in reader
+    )
+
+    def ages(batch: AcceptBatch) -> Array:
+        age: Array = batch.records["time"].astype(np.int64) + (batch.clock_offset - meta.started)
+        return age
+
+    return timed(batches, ages, speed)
 
 
 # --- each form of a column: from records to rows, and back ---------------------------------------
@@ -154,13 +104,23 @@ def _restore_time(rows: pa.Array, records: Records, name: str, meta: Meta) -> No
 
 
 def _name_rows(records: Records, name: str, _meta: Meta) -> pa.Array:
-    encoded = _distinct(records[name])
+    return name_rows(records[name])
+
+
+def name_rows(values: Array) -> pa.Array:
+    """Names of threads, each distinct one once."""
+    encoded = _distinct(values)
     names = [raw.rstrip(b"\0") for raw in encoded.dictionary.to_pylist()]
     return pa.DictionaryArray.from_arrays(encoded.indices, pa.array(names, pa.binary()))
 
 
 def _restore_name(rows: pa.Array, records: Records, name: str, _meta: Meta) -> None:
-    records[name] = _each(rows, np.array(rows.dictionary.to_pylist(), records.dtype[name]))
+    records[name] = names_in(rows, records.dtype[name])
+
+
+def names_in(rows: pa.DictionaryArray, dtype: np.dtype[Any]) -> Array:
+    """The names behind rows that `name_rows` made."""
+    return _each(rows, np.array(rows.dictionary.to_pylist(), dtype))
 
 
 def _address_rows(records: Records, name: str, _meta: Meta) -> pa.Array:

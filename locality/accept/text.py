@@ -48,7 +48,7 @@ class TextAccept(Output["AcceptBatch"]):
         values = columns(batch, self._machine, [name for name in self.NAMES if name != "task"])
         ids = zip(*columns(batch, self._machine, ["pid", "tid"]).values(), strict=True)
         values = {name: values.get(name, []) for name in self.NAMES}
-        values["task"] = [_task(pid, tid) for pid, tid in ids]
+        values["task"] = [task(pid, tid) for pid, tid in ids]
         # Names, seconds and addresses repeat; making them readable is what takes time.
         clocks = {
             second: time.strftime("%H:%M:%S", time.localtime(second))
@@ -68,7 +68,7 @@ class TextAccept(Output["AcceptBatch"]):
         self._out.flush()
 
 
-def _task(pid: int, tid: int) -> str:
+def task(pid: int, tid: int | None) -> str:
     """A pid, with the thread behind it where that is not the process's main one."""
     return f"{pid}" if tid in {pid, 0} else f"{pid}/{tid}"
 
@@ -88,7 +88,7 @@ def summary_lines(summary: AcceptSummary) -> Iterator[str]:
     workers = sorted(summary.workers.values(), key=lambda worker: -worker.accepts)
     for worker in workers[:MOST_WORKERS]:
         yield (
-            f"{printable(worker.comm):<16} {_task(worker.pid, worker.tid):>15} {worker.cpu:>4} "
+            f"{printable(worker.comm):<16} {task(worker.pid, worker.tid):>15} {worker.cpu:>4} "
             f"{worker.accepts:>10} {percent(share(worker.local, worker.accepts)):>8}"
         )
     if len(workers) > MOST_WORKERS:

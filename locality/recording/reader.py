@@ -19,7 +19,7 @@ from locality.recording.message import MOST_GROWTH, SMALL_BATCH, next_batch_grow
 from locality.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 
@@ -47,6 +47,7 @@ class Reader:
         read: Bytes read so far.
         batches: Batches read so far, the empty ones not counted.
         lost: The latest count of what was lost that the recording has.
+        told: All counts that the latest batch has, by name.
         torn: Bytes at the end that are no complete batch; 0 before the last batch.
 
     Args:
@@ -78,6 +79,7 @@ class Reader:
         self.read = self._file.tell()
         self.batches = 0
         self.lost = 0
+        self.told: Mapping[str, int] = {}
         self.torn = 0
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
@@ -162,6 +164,7 @@ class Reader:
 
     def _note(self, said: dict[str, Any]) -> None:
         self.lost = int(said["lost"])
+        self.told = {name: count for name, count in said.items() if type(count) is int}
         if "ended" in said:
             self.meta = replace(
                 self.meta, ended=int(said["ended"]), count=int(said["count"]), lost=self.lost

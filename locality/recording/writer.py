@@ -69,6 +69,8 @@ class Recorder(ABC):
         self._path = path
         self._meta = meta
         self._lost = 0
+        #: Told with each batch beside `lost`: counts by name, of the kind's own.
+        self._told: dict[str, int] = {}
         self._count = 0
         self._written = 0
         self._pending = _Pending()
@@ -88,7 +90,7 @@ class Recorder(ABC):
 
     def _append(self, batch: pa.RecordBatch, **said: int) -> None:
         """Write a batch to the disk, or nothing of it."""
-        told = {KEY: json.dumps({"lost": self._lost, **said}).encode()}
+        told = {KEY: json.dumps({"lost": self._lost, **self._told, **said}).encode()}
         self._stream.write_batch(batch, custom_metadata=told)
         self._to_disk(self._pending.take())
 

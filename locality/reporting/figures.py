@@ -119,6 +119,33 @@ def local_over_time(curves: Mapping[str, OverTime], rate: str) -> Figure:
     return figure
 
 
+def time_distribution(times_of: Mapping[str, Array], what: str, how_long: str) -> Figure:
+    """How many took how long, cumulated.
+
+    Args:
+        times_of: By legend: ns, ascending.
+        what: Label of the shares.
+        how_long: Label of the times; the dotted lines are median and p99.
+    """
+    figure, axis = figure_of()
+    for (name, times), colour in zip(times_of.items(), COLOURS, strict=False):
+        # A thousand points draw the same curve as ten million.
+        rank = np.unique(np.linspace(0, len(times) - 1, 1000).astype(np.int64))
+        share = 100 * (rank + 1) / len(times)
+        axis.step(
+            np.maximum(times[rank], 1) / 1e9, share, where="post", color=colour, label=plain(name)
+        )
+        for percentile in (50, 99):
+            axis.axvline(np.percentile(times, percentile) / 1e9, color=colour, ls=":", lw=1)
+    axis.set_xscale("log")
+    axis.xaxis.set_major_formatter(EngFormatter("s", sep=""))
+    percent_axis(axis, what)
+    axis.set_xlabel(how_long)
+    if len(times_of) > 1:
+        legend(figure, axis)
+    return figure
+
+
 def heat_map(matrix: Array, row: str, column: str) -> Figure:
     """Counts by two CPUs on a logarithmic scale of three decades; the diagonal is what was local.
 

@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from locality.reporting.statistics import Series
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from locality.arrays import Array
-    from locality.reporting.statistics import Series
+
+#: Events are counted in bins of this many seconds, in more of them if a recording is short and in
+#: longer ones if it is long.
+BIN_S = 0.1
+FEWEST_BINS, MOST_BINS = 20, 600
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,28 @@ class OverTime:
             return nothing
         total = self.series.total
         return np.asarray(100 * np.divide(self.series.local, total, out=nothing, where=total > 0))
+
+
+def binned(times: Array, total: Array, local: Array) -> OverTime:
+    """Events in equal bins from the first to the last.
+
+    Args:
+        times: (events,) ns.
+        total: (events,) what each of them counts for.
+        local: (events,) what of that was local.
+    """
+    first = int(times.min()) if len(times) else 0
+    elapsed = (times - first) / 1e9
+    length = float(elapsed.max()) if len(elapsed) else 0.0
+    bins = int(np.clip(length / BIN_S, FEWEST_BINS, MOST_BINS))
+    width = max(length, 1e-9) / bins
+    bin_of = np.minimum((elapsed / width).astype(np.int64), bins - 1)
+    sums = [
+        np.bincount(bin_of, weights=counts, minlength=bins).astype(np.int64)
+        for counts in (total, local)
+    ]
+    at = (np.arange(bins) + 0.5) * width
+    return OverTime(at, np.full(bins, width), sums[0], Series(sums[1], sums[0]))
 
 
 def integers(column: pd.Series[Any]) -> Array:

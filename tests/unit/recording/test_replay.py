@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from locality.accept.recording import TICK, AcceptRecorder, timed_accepts
+from locality.accept.recording import AcceptRecorder, timed_accepts
 from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.errors import LocalityError
+from locality.recording.events import TICK
 from locality.recording.reader import Reader
 from locality.recording.replay import play
 from locality.skb.interval import Flow, Interval
