@@ -32,6 +32,7 @@ COMMANDS = {
     "accept": "locality.commands.accept",
     "attach-cbpf": "locality.commands.attach",
     "check": "locality.commands.check",
+    "connections": "locality.commands.connections",
     "demo": "locality.commands.demo",
     "doctor": "locality.commands.doctor",
     "explain": "locality.commands.explain",
@@ -60,9 +61,9 @@ COMMANDS = {
 def cli(context: click.Context) -> None:
     """Does Linux handle a packet on the CPU that received it?
 
-    Find who reads far from where it is received (top). Measure it (accept, skb, udp), explain it
-    (explain, groups, doctor), change it (attach-cbpf, spread), and compare before and after
-    (--record, report). Try it out with demo.
+    Find who reads far from where it is received (top). Measure it (accept, connections, skb, udp),
+    explain it (explain, groups, doctor), change it (attach-cbpf, spread), and compare before and
+    after (--record, report). Try it out with demo.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

@@ -181,5 +181,27 @@ TOP = Kind(
     recorded="intervals of read counts",
 )
 
+CONNECTIONS = Kind(
+    name="connections",
+    summary=Lazy("connections.summary:ConnectionSummary"),
+    summary_lines=Lazy("connections.text:summary_lines"),
+    outputs={
+        "text": Lazy("connections.text:TextConnections"),
+        "json": Lazy("connections.records:JsonConnections"),
+        "csv": Lazy("connections.records:CsvConnections"),
+    },
+    rungs=Lazy("connections.source:RUNGS"),
+    source=Lazy("connections.source:ConnectionSource"),
+    dashboard=Lazy("connections.dashboard:ConnectionDashboard"),
+    columns=Lazy("connections.columns:COLUMNS"),
+    recorder=Lazy("connections.recording:ConnectionRecorder"),
+    require=Lazy("connections.recording:require"),
+    timed=Lazy("connections.recording:timed_connections"),
+    frames=Lazy("connections.frames:frames"),
+    report=Lazy("connections.report"),
+    recorded="connections that ended",
+    row_is_event=True,
+)
+
 #: `locality spread` is none of them: it acts, and counts what it did.
-KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (ACCEPT, SKB, UDP, TOP)}
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (ACCEPT, CONNECTIONS, SKB, UDP, TOP)}

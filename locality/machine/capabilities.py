@@ -31,6 +31,7 @@ _GROUPS = (*PROBES, "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH")
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "top": PROBES,
     "accept": PROBES,
+    "connections": PROBES,
     "skb": (*PROBES, "CAP_SYSLOG"),
     "udp": _GROUPS,
     "groups": _GROUPS,

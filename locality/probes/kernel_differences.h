@@ -21,6 +21,7 @@
  *   a list freed in bulk         eedade12f4cb "net: kfree_skb_list use kmem_cache_free_bulk",
  *                                6.3: the fragments of a datagram. Before it: free_fragment().
  *   sock_recv_length             6e6eda44b939 "sock: add tracepoint for send recv length", 6.3.
+ *                                Before it tcp_rcv_space_adjust shows TCP's reads, packet by packet.
  *   sk_data_ready (tracepoint)   40e0b0908142 "net/sock: Introduce trace_sk_data_ready()", 6.3.
  *                                Without either, UDP is counted in skb_consume_udp() alone.
  *   a datagram is queued by      the CPU that processes it, until b650bf0977d3 "udp: remove busylock

@@ -58,6 +58,21 @@ enum {
 	IPPROTO_MPTCP = 262,
 };
 
+/* include/net/tcp_states.h */
+enum {
+	TCP_CLOSE = 7,
+	TCP_FIN_WAIT1 = 4,
+	TCP_FIN_WAIT2 = 5,
+	TCP_TIME_WAIT = 6,
+	TCP_LAST_ACK = 9,
+	TCP_CLOSING = 11,
+};
+
+/* include/net/sock.h: the numbers of bits of skc_flags; the running kernel's are asked for */
+enum sock_flags {
+	SOCK_DONE = 1,
+};
+
 /* include/linux/skbuff.h, include/uapi/linux/if_packet.h */
 enum {
 	SKB_FCLONE_UNAVAILABLE = 0,
@@ -132,9 +147,11 @@ struct sock_common {
 	__be16 skc_dport;
 	__u16 skc_num;
 	unsigned short skc_family;
+	volatile unsigned char skc_state;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
+	unsigned long skc_flags;
 	int skc_incoming_cpu;
 };
 
@@ -178,9 +195,15 @@ struct tcp_sock {
 	struct {
 		__u64 time;
 	} rcvq_space;
+	__u64 tcp_mstamp;
+	__u64 bytes_received;
+	__u64 bytes_acked;
+	__u32 total_retrans;
+	__u32 srtt_us;
 	__u32 copied_seq;
 	__u32 snd_una;
 	__u32 snd_nxt;
+	__u32 write_seq;
 	struct list_head tsorted_sent_queue;
 };
 

@@ -41,9 +41,10 @@ class Recording:
     Of every kind of measurement the frames are there, with their columns; those of the kinds
     that were not recorded have no rows. docs/reference/recordings.md lists the columns of each.
 
-    ``accepts``: one row a connection. ``skb``: one row for each interval, direction and pair
-    of CPUs that had packets. ``skb_totals``: one row for each interval and direction. ``udp``:
-    the frames of datagrams, see `locality.udp.frames.UdpFrames`.
+    ``accepts``: one row a connection. ``connections``: one row a connection that ended. ``skb``:
+    one row for each interval, direction and pair of CPUs that had packets. ``skb_totals``: one row
+    for each interval and direction. ``udp``: the frames of datagrams, see
+    `locality.udp.frames.UdpFrames`.
 
     Attributes:
         meta: Where, on which rung and with which filter; how it ended.

@@ -13,6 +13,7 @@ import pytest
 from locality.accept import columns as accept
 from locality.cli import cli
 from locality.commands.steering_request import Request
+from locality.connections import columns as connections
 from locality.recording.columns import Column, markdown
 from locality.skb import columns as skb
 from locality.top import columns as top
@@ -185,12 +186,13 @@ def test_pages_are_short(page: Path, most: int) -> None:
     ("columns", "row"),
     [
         (accept.COLUMNS, ""),
+        (connections.OWN, ""),
         (skb.COLUMNS, skb.PAIR),
         (skb.COLUMNS, skb.TOTAL),
         ([column for column in udp.COLUMNS if column.name != "row"], ""),
         ([column for column in top.COLUMNS if column.name != "row"], ""),
     ],
-    ids=["accepts", "skb", "skb_totals", "udp", "top"],
+    ids=["accepts", "connections", "skb", "skb_totals", "udp", "top"],
 )
 def test_recorded_columns_are_documented(columns: list[Column], row: str) -> None:
     table = "\n".join(markdown(columns, row))

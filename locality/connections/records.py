@@ -1,0 +1,55 @@
+"""Connections that have ended, for programs: a JSON object or a row of CSV each."""
+
+from __future__ import annotations
+
+import csv
+import json
+from typing import TYPE_CHECKING, TextIO
+
+from locality.connections.columns import COLUMNS, NAMES, TEXTS, columns
+from locality.stream import Output
+from locality.text import spreadsheet_text
+
+if TYPE_CHECKING:
+    from locality.connections.source import ConnectionBatch
+    from locality.machine.topology import Topology
+
+#: A line, for numbers and encoded strings.
+LINE = "{" + ", ".join(f'"{name}": %s' for name in NAMES) + "}\n"
+
+
+class JsonConnections(Output["ConnectionBatch"]):
+    """One object a connection, with the names of `locality.connections.columns.NAMES`."""
+
+    def write(self, batch: ConnectionBatch) -> None:
+        """Write a batch."""
+        values = columns(batch, self._machine)
+        for name in TEXTS:
+            # Few are different, and encoding is what takes time.
+            encoded = {text: json.dumps(text) for text in set(values[name])}
+            values[name] = [encoded[text] for text in values[name]]
+        for column in COLUMNS:
+            if column.nullable:
+                one = values[column.name]
+                values[column.name] = ["null" if value is None else value for value in one]
+        rows = zip(*values.values(), strict=True)
+        self._out.write("".join([LINE % row for row in rows]))
+        self._out.flush()
+
+
+class CsvConnections(Output["ConnectionBatch"]):
+    """One row a connection; the columns of `locality.connections.columns.NAMES`. None is empty."""
+
+    def __init__(self, out: TextIO, machine: Topology) -> None:
+        super().__init__(out, machine)
+        self._writer = csv.writer(out, lineterminator="\n")
+        self._writer.writerow(NAMES)
+
+    def write(self, batch: ConnectionBatch) -> None:
+        """Write a batch."""
+        values = columns(batch, self._machine)
+        # Rows are read by people and spreadsheets too: no control characters in a name.
+        for name in ("comm", "reader_comm"):
+            values[name] = [spreadsheet_text(comm) for comm in values[name]]
+        self._writer.writerows(zip(*values.values(), strict=True))
+        self._out.flush()
