@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
     from locality.accept.source import AcceptSource
     from locality.bpf.ladder import Attachment, Rung
+    from locality.connections.source import ConnectionSource
     from locality.skb.source import SkbSource
     from locality.udp.reads import UdpReads
     from locality.udp.source import UdpSource
 
-Source = Callable[..., "AcceptSource | SkbSource | UdpReads | UdpSource"]
+Source = Callable[..., "AcceptSource | ConnectionSource | SkbSource | UdpReads | UdpSource"]
 
 #: What kernels before 5.12 say against the probe of `locality udp`.
 NO_ATOMICS = "BPF_STX uses reserved fields"
