@@ -54,8 +54,8 @@ def connections(
     and which thread read first. Ctrl-C ends it.
     """
     from locality.accept.source import Filter
+    from locality.commands.lines import check_who
     from locality.commands.measure import Subject, check_shown, measure
-    from locality.commands.output import check_who
     from locality.connections.source import ConnectionSource
     from locality.machine import topology
 
