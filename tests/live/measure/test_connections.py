@@ -19,6 +19,7 @@ import pytest
 from locality.accept.source import Filter
 from locality.connections.columns import ENDS, after_accept, lifetimes, since_packet
 from locality.connections.source import CONNECTION, RUNGS, ConnectionSource
+from locality.reads import tcp
 from tests.live.helpers.commands import run, tracing
 from tests.live.helpers.networks import CLIENT_ADDRESS, veth
 from tests.live.helpers.rungs import ASKED, check_ladder, parametrize
@@ -96,7 +97,12 @@ def test_some_rung_works() -> None:
 @pytest.mark.core
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 @pytest.mark.parametrize("reader", [HERE, THERE])
-def test_known_bytes_and_reads(rung: str, host: str, reader: int) -> None:
+@pytest.mark.parametrize("by_packets", [False, True], ids=["", "before 6.3"])
+def test_known_bytes_and_reads(
+    rung: str, host: str, reader: int, monkeypatch: pytest.MonkeyPatch, *, by_packets: bool
+) -> None:
+    if by_packets:
+        monkeypatch.setattr(tcp, "programs", lambda _kernel: ("raw_adjusted",))
     sizes = [1 + 97 * number for number in range(READS)]
     with ConnectionSource(ME, rung) as source:
         with connection(host) as (client, server):

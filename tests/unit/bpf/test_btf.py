@@ -11,6 +11,7 @@ from locality.accept.source import ACCEPT, Filter
 from locality.bpf import btf
 from locality.bpf.btf import check_layout
 from locality.bpf.object import Object
+from locality.connections.source import CONNECTION
 from locality.errors import LocalityError
 from locality.skb.accounting import CELL, ROW
 
@@ -29,6 +30,7 @@ def changed(**fields: Any) -> np.dtype[Any]:  # noqa: ANN401 - whatever np.dtype
     ("probe", "struct", "expected"),
     [
         ("accept_cpu", "accept_event", ACCEPT),
+        ("connections", "connection", CONNECTION),
         ("skb_alloc_free", "cell", CELL),
         ("skb_alloc_free", "row", ROW),
     ],
