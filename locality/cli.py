@@ -61,9 +61,9 @@ COMMANDS = {
 def cli(context: click.Context) -> None:
     """Does Linux handle a packet on the CPU that received it?
 
-    Find who reads far from where it is received (top). Measure it (accept, connections, skb, udp),
-    explain it (explain, groups, doctor), change it (attach-cbpf, spread), and compare before and
-    after (--record, report). Try it out with demo.
+    Start with top: it shows who reads far from where packets arrive, and names the next command.
+    explain says why, attach-cbpf and doctor change it, and report compares before and after
+    (--record). accept, skb, udp and connections measure one thing each. Try it out with demo.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

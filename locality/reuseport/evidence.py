@@ -73,8 +73,14 @@ class Thread(NamedTuple):
 
 @dataclass
 class Seen:
-    """What was seen of the threads that serve sockets, by the sockets' inodes."""
+    """What was seen of the threads that serve sockets, by the sockets' inodes.
 
+    Attributes:
+        awake: Processes with threads that ran whenever /proc was looked at, so that what they
+            wait for was not seen.
+    """
+
+    awake: frozenset[int] = frozenset()
     _of: dict[int, dict[Thread, Evidence]] = field(default_factory=lambda: defaultdict(dict))
 
     def note(self, inode: int, thread: Thread, evidence: Evidence) -> None:
@@ -87,7 +93,8 @@ class Seen:
         return dict(sorted(self._of.get(inode, {}).items()))
 
     def add(self, other: Seen) -> None:
-        """Note all that another has."""
+        """Note all that another has; who was awake is what it says."""
+        self.awake = other.awake
         for inode, threads in other._of.items():
             for thread, evidence in threads.items():
                 self.note(inode, thread, evidence)

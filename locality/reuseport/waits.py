@@ -37,7 +37,11 @@ def watch(inodes: Collection[int], held: Descriptors, looks: int = LOOKS) -> See
         inodes: The sockets.
         held: Who holds them.
         looks: How often to look, if it takes so many: it is over when a thread was seen to wait
-            for each socket, and for each epoll set that watches one.
+            for each socket, and for each epoll set that watches one, and no thread of their
+            processes ran whenever it was looked at. One that ran may serve a socket too.
+
+    Returns:
+        Who waits for what, and which processes have threads that always ran.
     """
     wanted = frozenset(inodes)
     pids = sorted({holder.pid for inode in wanted for holder in held.holders.get(inode, ())})
@@ -46,10 +50,11 @@ def watch(inodes: Collection[int], held: Descriptors, looks: int = LOOKS) -> See
     for number in range(looks):
         if number:
             time.sleep(PAUSE_S)
-        for pid in pids:
-            look.at(pid, seen)
-        if wanted <= {*seen} and not any(unwaited(inode, sets, seen) for inode in wanted):
+        awake = {pid for pid in pids if look.at(pid, seen)}
+        known = wanted <= {*seen} and not any(unwaited(inode, sets, seen) for inode in wanted)
+        if known and not awake:
             break
+    seen.awake = frozenset(awake) if pids else frozenset()
     return seen
 
 
@@ -97,13 +102,18 @@ class _Look:
     def __init__(self, wanted: frozenset[int]) -> None:
         self._wanted = wanted
         self._calls = syscalls.numbers()
+        self._blocked: set[int] = set()
         self._socket_behind = cache(socket_behind)
         self._watched_by = cache(watched_by)
 
-    def at(self, pid: int, seen: Seen) -> None:
-        """Note who of a process waits for what."""
-        for tid in threads(pid):
-            call = syscalls.parse_call(_blocked_in(pid, tid), self._calls)
+    def at(self, pid: int, seen: Seen) -> bool:
+        """Note who of a process waits for what; whether a thread of it has run each time."""
+        everybody = threads(pid)
+        for tid in everybody:
+            line = _blocked_in(pid, tid)
+            if not line.startswith("running"):  # or has ended, or may not be looked at
+                self._blocked.add(tid)
+            call = syscalls.parse_call(line, self._calls)
             if call is None:
                 continue
             waits = syscalls.waits(call, partial(read_memory, pid, tid))
@@ -113,6 +123,7 @@ class _Look:
             for inode in inodes & self._wanted:
                 if inode is not None:
                     seen.note(inode, Thread(pid, tid), Evidence.WAITS)
+        return not self._blocked.issuperset(everybody)
 
 
 def read_memory(pid: int, tid: int, at: int, size: int) -> bytes:

@@ -50,7 +50,9 @@ def find(
     for inode in inodes:
         seen.keep(inode, {holder.pid for holder in held.holders.get(inode, ())})
     seen.add(waits.watch(wanted, held))
-    if look and (hidden := waits.unseen(wanted, held, seen)):
+    awake = [one for one in wanted if any(h.pid in seen.awake for h in held.holders[one])]
+    hidden = {*waits.unseen(wanted, held, seen), *awake}
+    if look and hidden:
         with suppress(LocalityError):
             from locality.reuseport import look as by_probe  # noqa: PLC0415 - loads libbpf
 

@@ -119,7 +119,8 @@ def test_each_thread_serves_its_socket(program: Path, way: str) -> None:
     assert busy == [expected] * TIMES
 
 
-# Bug: one thread of a listener that all threads share is said to be its worker.
+# Bugs: one thread of a listener that all threads share is said to be its worker; the threads that
+# run while the first one is seen to wait are left out.
 def test_a_shared_listener_has_all_its_threads() -> None:
     with socket.create_server(("127.0.0.1", 0), reuse_port=True) as listener:
         port = listener.getsockname()[1]
