@@ -58,7 +58,7 @@ def test_an_unknown_pid(pid: int) -> None:
 
 def test_a_thread_is_not_a_process() -> None:
     stop = threading.Event()
-    thread = threading.Thread(target=stop.wait)
+    thread = threading.Thread(target=stop.wait, daemon=True)
     thread.start()
     try:
         said = refusal(thread.native_id or 0, 0)

@@ -267,7 +267,7 @@ def test_what_is_no_recording(refused: Refuse, tmp_path: Path, arguments: str) -
 def thread() -> Iterator[str]:
     """The number of a thread of this process that is not its main one."""
     over = threading.Event()
-    thread = threading.Thread(target=over.wait)
+    thread = threading.Thread(target=over.wait, daemon=True)
     thread.start()
     yield str(thread.native_id)
     over.set()

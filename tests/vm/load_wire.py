@@ -51,7 +51,7 @@ def serving_load(client: Namespace, url: str, threads: int) -> Iterator[tuple[st
     with TemporaryDirectory(prefix="locality-load-") as directory:
         path = f"{directory}/port"
         with UnixStreamServer(path, Wire) as server:
-            thread = threading.Thread(target=server.serve_forever)
+            thread = threading.Thread(target=server.serve_forever, daemon=True)
             thread.start()
             try:
                 yield (

@@ -48,7 +48,7 @@ def on(cpu: int, work: Callable[[], None], name: str = "") -> int:
         with pinned(cpu):
             work()
 
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join()
     return numbers[0]
@@ -83,7 +83,7 @@ def read_from(client: socket.socket, server: socket.socket, *, sender: int, read
                 server.recv(100)
                 turn.wait()
 
-    threads = [threading.Thread(target=work) for work in (send, receive)]
+    threads = [threading.Thread(target=work, daemon=True) for work in (send, receive)]
     for thread in threads:
         thread.start()
     for thread in threads:

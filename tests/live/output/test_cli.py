@@ -213,7 +213,7 @@ def datagrams() -> Iterator[None]:
                 one.sendto(b"x", one.getsockname())
                 one.recv(1)
 
-    thread = threading.Thread(target=send_and_receive)
+    thread = threading.Thread(target=send_and_receive, daemon=True)
     thread.start()
     try:
         yield

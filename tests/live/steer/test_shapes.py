@@ -66,7 +66,7 @@ def load(port: int, *, kind: socket.SocketKind = socket.SOCK_STREAM) -> Iterator
                     asking.sendall(b"x")
                     asking.recv(1)
 
-    threads = [threading.Thread(target=ask, args=(cpu,)) for cpu in (HERE, THERE)]
+    threads = [threading.Thread(target=ask, args=(cpu,), daemon=True) for cpu in (HERE, THERE)]
     for thread in threads:
         thread.start()
     try:
@@ -142,7 +142,7 @@ def test_connections_of_before_are_measured_by_their_reads() -> None:
                         client.sendall(b"x")
                         client.recv(1)
 
-        thread = threading.Thread(target=ask)
+        thread = threading.Thread(target=ask, daemon=True)
         thread.start()
         try:
             seen = explained(port)

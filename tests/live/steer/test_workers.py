@@ -85,7 +85,7 @@ def load(port: int) -> Iterator[None]:
         while not over.is_set():
             socket.create_connection(("127.0.0.1", port)).close()
 
-    thread = threading.Thread(target=connect)
+    thread = threading.Thread(target=connect, daemon=True)
     thread.start()
     try:
         yield

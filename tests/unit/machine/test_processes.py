@@ -22,7 +22,7 @@ NOBODY = 999_999_999  # above the kernel's PID_MAX_LIMIT of 2^22
 def thread() -> Iterator[threading.Thread]:
     """A thread of this process; once started it runs as long as the test."""
     over = threading.Event()
-    thread = threading.Thread(target=over.wait)
+    thread = threading.Thread(target=over.wait, daemon=True)
     yield thread
     over.set()
     if thread.ident:

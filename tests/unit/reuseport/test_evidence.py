@@ -63,7 +63,7 @@ def waiting(wait: Callable[[socket.socket], object], *, pinned: bool = False) ->
         wait(listener)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=run)
+        thread = threading.Thread(target=run, daemon=True)
         thread.start()
         ready.wait()
         try:
@@ -131,7 +131,9 @@ def test_a_worker_has_the_cpus_of_its_thread() -> None:
 # the socket is served.
 def test_a_socket_has_all_its_servers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        threads = [threading.Thread(target=select_, args=(listener,)) for _ in range(3)]
+        threads = [
+            threading.Thread(target=select_, args=(listener,), daemon=True) for _ in range(3)
+        ]
         for thread in threads:
             thread.start()
         expected = sorted(thread.native_id or 0 for thread in threads)
@@ -172,7 +174,7 @@ def test_descriptors_of_one_thread_are_found() -> None:
             own.set()
             over.wait()
 
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     own.wait()
     holders = descriptors.descriptors().holders[found[0]]

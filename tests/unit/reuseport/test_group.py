@@ -69,7 +69,10 @@ def test_threads_are_told_apart_by_what_they_wait_for() -> None:
     def accept_one() -> None:
         listeners[0].accept()[0].close()
 
-    threads = [threading.Thread(target=accept_one), threading.Thread(target=epoll.poll)]
+    threads = [
+        threading.Thread(target=accept_one, daemon=True),
+        threading.Thread(target=epoll.poll, daemon=True),
+    ]
     for thread in threads:
         thread.start()
     expected = [thread.native_id for thread in threads]
