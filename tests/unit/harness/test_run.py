@@ -39,6 +39,20 @@ def test_every_part_runs_and_a_failure_is_shown(
     assert run(lanes[1:], tmp_path / "logs", Event())
 
 
+# Bugs: what fails twice passes; what failed once is not shown; parts without a second try have one.
+@pytest.mark.parametrize(("again", "passes"), [("echo fine", True), ("echo no; false", False)])
+def test_what_failed_is_repeated_when_the_rest_has_ended(
+    again: str, *, passes: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    first = Part("live", "echo bad words; false", f"test -e {tmp_path}/ended && {again}")
+    lanes = ((first,), (Part("other", f"sleep 0.5; touch {tmp_path}/ended"),))
+    assert run(lanes, tmp_path / "logs", Event()) is passes
+    said = capfd.readouterr().out
+    assert "=== live: " in said
+    assert ("live-again FAILED" in said) is not passes
+    assert ("live-again passed" in said) is passes
+
+
 # Bug: whoever stops the tests leaves a guest behind, or does not see how far it came.
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_every_part(tmp_path: Path, number: int) -> None:
