@@ -21,7 +21,10 @@ from locality import __version__
 from locality.errors import LocalityError
 
 #: Ours alone.
-ALONE = ("drain", "probes", "pingpong", "start", "lab", "sinks", "dashboard", "load", "follow")
+ALONE = (
+    *("drain", "probes", "pingpong", "start", "lab", "sinks", "dashboard", "load", "follow"),
+    *("top", "skb_filters"),
+)
 #: Beside what people would otherwise run.
 SIDE_BY_SIDE = ("tracers", "calls", "counting")
 NAMES = (*SIDE_BY_SIDE, *ALONE)

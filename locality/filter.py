@@ -1,13 +1,19 @@
-"""Which tasks and ports a measurement is about; decided in the kernel (probes/filter.h)."""
+"""What a measurement is about: tasks, ports, namespaces, cgroups; decided in the kernel.
+
+The probes' side is probes/filter.h.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from locality.errors import LocalityError
 from locality.machine import pid_namespace
 from locality.machine.processes import name_in_kernel
+
+if TYPE_CHECKING:
+    from locality.machine.cgroups import Cgroup
 
 MAX_CHOICES = 64
 
@@ -21,11 +27,15 @@ class Wanted:
             bytes of it, so only these are compared.
         pids: Process ids, as our /proc has them; empty for all.
         ports: Local ports; empty for all.
+        netns: Inode of the network namespace of the socket.
+        cgroup: The cgroup of the thread, which may be in one below it.
     """
 
     comm: str | None = None
     pids: tuple[int, ...] = ()
     ports: tuple[int, ...] = ()
+    netns: int | None = field(default=None, kw_only=True)
+    cgroup: Cgroup | None = field(default=None, kw_only=True)
 
     def rodata(self) -> dict[str, Any]:
         """The probe's constants.
@@ -47,7 +57,14 @@ class Wanted:
             "only_pids": self.pids,
             "port_count": len(self.ports),
             "only_ports": self.ports,
+            "only_netns": self.netns or 0,
+            "only_cgroup": self.cgroup.id if self.cgroup else 0,
         }
+
+    @property
+    def names_tasks(self) -> bool:
+        """Whether it chooses among threads, and not only among sockets."""
+        return bool(self.pids) or self.comm is not None or self.cgroup is not None
 
     def words(self) -> list[str]:
         """Each choice: ``comm nginx``, ``pid 1``, ``port 80``."""
@@ -55,6 +72,8 @@ class Wanted:
             *([] if self.comm is None else [f"comm {self.comm}"]),
             *(f"pid {pid}" for pid in self.pids),
             *(f"port {port}" for port in self.ports),
+            *([] if self.netns is None else [f"netns {self.netns}"]),
+            *([] if self.cgroup is None else [f"cgroup {self.cgroup.path}"]),
         ]
 
     def __str__(self) -> str:

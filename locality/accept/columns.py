@@ -45,6 +45,15 @@ COLUMNS = (
         "distance of the two CPUs: cpu, core, llc, node, remote, unknown",
         "distance",
     ),
+    Column("cgroup", "int64", "id of the cgroup (v2) of the thread; 0: not known", later=True),
+    Column(
+        "cgroup_path",
+        "text",
+        "path of that cgroup; NA: not known",
+        "path",
+        nullable=True,
+        later=True,
+    ),
 )
 NAMES = tuple(column.name for column in COLUMNS)
 #: The columns that are strings.
@@ -96,6 +105,10 @@ def _distances(batch: AcceptBatch, machine: Topology, _name: str) -> list[str]:
     return words
 
 
+def _paths(batch: AcceptBatch, _machine: Topology, _name: str) -> list[str | None]:
+    return [batch.cgroups.get(number) for number in batch.records["cgroup"].tolist()]
+
+
 _VALUES: Mapping[str, Callable[[AcceptBatch, Topology, str], list[Any]]] = {
     "time": _times,
     "number": _numbers,
@@ -103,6 +116,7 @@ _VALUES: Mapping[str, Callable[[AcceptBatch, Topology, str], list[Any]]] = {
     "address": _addresses,
     "wait": _waits,
     "distance": _distances,
+    "path": _paths,
 }
 
 

@@ -29,16 +29,38 @@ class AcceptRecorder(EventRecorder):
     """A sink that records connections: a batch a second, or more often if they are many."""
 
     def _rows_of(self, records: Records) -> pa.RecordBatch:
-        return accept_rows(records, self._meta)
+        return accept_rows(records, self._meta, self._cgroups)
 
 
-def accept_rows(records: Records, meta: Meta) -> pa.RecordBatch:
-    """Records as rows of `COLUMNS`; addresses and names once for each distinct one."""
+def accept_rows(records: Records, meta: Meta, cgroups: Mapping[int, str]) -> pa.RecordBatch:
+    """Records as rows of `COLUMNS`; addresses and names once for each distinct one.
+
+    Args:
+        records: dtype `ACCEPT`.
+        meta: Of the recording.
+        cgroups: Paths of cgroups by id.
+    """
     arrays = [
-        _FORMS[column.form].rows(records, column.name, meta).cast(field.type)
+        (
+            _path_rows(records, cgroups)
+            if column.form == "path"
+            else _FORMS[column.form].rows(records, column.name, meta)
+        ).cast(field.type)
         for column, field in zip(COLUMNS, _SCHEMA, strict=True)
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=_SCHEMA)
+
+
+def _path_rows(records: Records, cgroups: Mapping[int, str]) -> pa.Array:
+    ids, indices = np.unique(records["cgroup"], return_inverse=True)
+    paths = [cgroups.get(number) for number in ids.tolist()]
+    return pa.array(paths, pa.utf8()).take(pa.array(indices.reshape(-1))).dictionary_encode()
+
+
+def cgroups_of(rows: pa.RecordBatch) -> dict[int, str]:
+    """The paths of cgroups in rows of `COLUMNS`, by id."""
+    pairs = {*zip(rows["cgroup"].to_pylist(), rows["cgroup_path"].to_pylist(), strict=True)}
+    return {number: path for number, path in pairs if path is not None}
 
 
 def require(rows: pa.RecordBatch) -> None:
@@ -60,6 +82,8 @@ def records_of(rows: pa.RecordBatch, meta: Meta) -> Records:
     """
     records = np.zeros(len(rows), ACCEPT)
     for column in COLUMNS:
+        if column.form == "path":
+            continue
         _FORMS[column.form].restore(rows[column.name], records, column.name, meta)
     return records
 
@@ -73,7 +97,8 @@ def timed_accepts(reader: Reader, speed: float = 0) -> Iterator[tuple[float, Acc
     """
     meta = reader.meta
     batches = (
-        AcceptBatch(records_of(rows, meta), meta.clock_offset, reader.lost) for rows in reader
+        AcceptBatch(records_of(rows, meta), meta.clock_offset, reader.lost, cgroups_of(rows))
+        for rows in reader
     )
 
     def ages(batch: AcceptBatch) -> Array:

@@ -47,6 +47,7 @@ class CsvAccept(Output["AcceptBatch"]):
         """Write a batch."""
         values = columns(batch, self._machine)
         # Rows are read by people and spreadsheets too: no control characters in a name.
-        values["comm"] = [spreadsheet_text(comm) for comm in values["comm"]]
+        for name in ("comm", "cgroup_path"):
+            values[name] = [text and spreadsheet_text(text) for text in values[name]]
         self._writer.writerows(zip(*values.values(), strict=True))
         self._out.flush()

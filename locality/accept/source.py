@@ -19,17 +19,22 @@ from locality.bpf.engine import Engine, choose
 from locality.bpf.ladder import Rung
 from locality.bpf.ring import Ring
 from locality.filter import Wanted
+from locality.machine.cgroups import CgroupPaths
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from locality.bpf.object import Object
 
 #: One accepted connection, as `struct accept_event` of the probe.
-#: time: CLOCK_MONOTONIC, ns. wait: ns in the accept queue, valid with `WAIT_KNOWN`.
+#: time: CLOCK_MONOTONIC, ns. wait: ns in the accept queue, valid with `WAIT_KNOWN`. cgroup: the
+#: thread's, by its id (v2); 0 if not known.
 #: rxcpu: -1 if the stack never noted one. Addresses: network order, IPv4 in 4 bytes.
 ACCEPT = np.dtype(
     [
         ("time", "u8"),
         ("wait", "u8"),
+        ("cgroup", "u8"),
         ("cpu", "u4"),
         ("rxcpu", "i4"),
         ("pid", "u4"),
@@ -108,11 +113,13 @@ class AcceptBatch:
         clock_offset: Add it to a record's time for UTC, ns since the epoch.
         lost: Records the ring had no room for, and runs of the probes that the kernel skipped,
             some of which may have been for connections; since the source was opened.
+        cgroups: Paths of the threads' cgroups, by id; of those that could be told.
     """
 
     records: Records
     clock_offset: int
     lost: int
+    cgroups: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -152,6 +159,7 @@ class AcceptSource:
         # libbpf rounds a size up to what the kernel takes: a power of two of pages.
         self._ring = Ring.map(self.fd, self._object.map_entries("events"), ACCEPT)
         self._globals = self._object.bss
+        self._paths = CgroupPaths()
         self.clock_offset = time.time_ns() - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
     def _open(self) -> Object:
@@ -165,7 +173,8 @@ class AcceptSource:
         # Records first: a loss counted late is counted, a loss before its neighbours confuses.
         records = self._ring.read()
         lost = int(self._globals["lost"]) + self._object.skipped_runs()
-        return AcceptBatch(records, self.clock_offset, lost)
+        cgroups = self._paths.of(records["cgroup"], records["pid"])
+        return AcceptBatch(records, self.clock_offset, lost, cgroups)
 
     def close(self) -> None:
         """Detach the probes."""

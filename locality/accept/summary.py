@@ -25,12 +25,14 @@ class Worker:
 
     Attributes:
         comm: The thread's name when it accepted first, as the kernel gave it.
+        cgroup: The id of its cgroup then.
     """
 
     pid: int
     tid: int
     cpu: int
     comm: bytes
+    cgroup: int
     accepts: int = 0
     local: int = 0
 
@@ -47,6 +49,7 @@ class AcceptSummary:
         matrix: (CPUs, CPUs + 1) connections by accept CPU and RX CPU; the last column
             counts connections without one.
         waits: Times in the accept queue, ns.
+        cgroups: Paths of the workers' cgroups, by id; of those that could be told.
     """
 
     machine: Topology
@@ -55,6 +58,7 @@ class AcceptSummary:
     lost: int = 0
     workers: dict[tuple[int, int], Worker] = field(default_factory=dict)
     waits: LogHistogram = field(default_factory=LogHistogram)
+    cgroups: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         cpus = self.machine.possible
@@ -63,6 +67,7 @@ class AcceptSummary:
     def write(self, batch: AcceptBatch) -> None:
         """Add a batch."""
         self.lost = batch.lost
+        self.cgroups.update(batch.cgroups)
         records = batch.records
         if not len(records):
             return
@@ -86,7 +91,7 @@ class AcceptSummary:
             records[first], tids[first], accepts, locals_, strict=True
         ):
             key = int(tid), int(record["cpu"])
-            new = Worker(int(record["pid"]), *key, bytes(record["comm"]))
+            new = Worker(int(record["pid"]), *key, bytes(record["comm"]), int(record["cgroup"]))
             worker = self.workers.setdefault(key, new)
             worker.accepts += int(accepted)
             worker.local += int(accepted_locally)

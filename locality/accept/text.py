@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, TextIO
 
 from locality.accept.columns import columns
+from locality.machine.cgroups import container_of
 from locality.machine.distance import by_distance, distance_text
 from locality.stream import Output
 from locality.text import (
@@ -84,13 +85,21 @@ def summary_lines(summary: AcceptSummary) -> Iterator[str]:
     median, p99 = (duration(summary.waits.percentile(rank)) for rank in (50, 99))
     yield f"queue wait: median {median}, p99 {p99}"
     yield ""
-    yield f"{'worker':<16} {'pid':>15} {'cpu':>4} {'accepts':>10} {'local':>8}"
+    containers = {
+        number: container
+        for number, path in summary.cgroups.items()
+        if (container := container_of(path)) is not None
+    }
+    heading = f"{'worker':<16} {'pid':>15} {'cpu':>4} {'accepts':>10} {'local':>8}"
+    yield f"{heading}  container" if containers else heading
     workers = sorted(summary.workers.values(), key=lambda worker: -worker.accepts)
     for worker in workers[:MOST_WORKERS]:
-        yield (
+        container = containers.get(worker.cgroup, "")
+        line = (
             f"{printable(worker.comm):<16} {task(worker.pid, worker.tid):>15} {worker.cpu:>4} "
-            f"{worker.accepts:>10} {percent(share(worker.local, worker.accepts)):>8}"
+            f"{worker.accepts:>10} {percent(share(worker.local, worker.accepts)):>8}  {container}"
         )
+        yield line.rstrip()
     if len(workers) > MOST_WORKERS:
         yield f"… and {len(workers) - MOST_WORKERS} more"
     if summary.machine.possible <= WIDEST_MATRIX:

@@ -32,6 +32,6 @@ class Counters:
         count = int(np.prod(shape))
         self._live = np.ndarray(shape, record, buffer=obj.mmap(map_name, count * record.itemsize))
 
-    def read(self) -> np.ndarray[tuple[int, ...], np.dtype[Any]]:
-        """A copy of all values, of the shape given."""
-        return self._live.copy()
+    def read(self, first: int | None = None) -> np.ndarray[tuple[int, ...], np.dtype[Any]]:
+        """A copy of all values, of the shape given; or of the first ones."""
+        return self._live[:first].copy()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from locality.commands.filters import cgroup_option, netns_option, places
 from locality.commands.options import (
     WholeRange,
     comm_option,
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 )
 @pids_option(help="Show only this process. Repeatable.")
 @ports_option(help="Show only this local port. Repeatable.")
+@netns_option("Show only connections")
+@cgroup_option("Show only threads")
 @click.option(
     "--cpu", type=WholeRange(min=0), metavar="CPU", help="Show only accept() calls on this CPU."
 )
@@ -47,6 +50,8 @@ def accept(
     comm: str | None,
     pids: tuple[int, ...],
     ports: tuple[int, ...],
+    netns: str | None,
+    cgroup: str | None,
     cpu: int | None,
     family: str | None,
     count: int | None,
@@ -68,7 +73,8 @@ def accept(
     check_who(pids, comm)
     if cpu is not None and cpu >= machine.possible:
         raise click.UsageError(f"--cpu {cpu}: this machine has CPUs 0 to {machine.possible - 1}")
-    wanted = Filter(comm, pids, ports, cpu, int(family) if family else None)
+    ip = int(family) if family else None
+    wanted = Filter(comm, pids, ports, cpu, ip, **places(netns, cgroup))
     with AcceptSource(wanted, traced.rung, ring * 1024, engine) as source:
         subject = Subject(
             f"accepts of {wanted}",

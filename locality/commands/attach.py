@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
+from locality.commands.filters import namespace, netns_option
 from locality.commands.options import (
-    AT_LEAST_ONE,
     CPU_LIST,
     NAME,
     PORT,
@@ -34,12 +34,7 @@ from locality.commands.steering_request import CBPF, INCOMING_CPU, PAYLOAD, Requ
 @click.option(
     "--proto", type=click.Choice(["tcp", "udp"]), help="With --port: only groups of this protocol."
 )
-@click.option(
-    "--netns",
-    type=AT_LEAST_ONE,
-    metavar="INODE",
-    help="With --port: only groups in this network namespace; 'locality groups' shows the number.",
-)
+@netns_option("With --port: only groups")
 @click.option(
     "--pid",
     type=WHOLE,
@@ -111,6 +106,6 @@ def attach_cbpf(**options: Any) -> None:  # noqa: ANN401 - Request names each an
     """
     from locality.commands.steer import steer
 
-    request = Request(**options)
+    request = Request(**options | {"netns": namespace(options["netns"])})
     request.check()
     steer(request)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from locality.commands.filters import cgroup_option, netns_option, places
 from locality.commands.options import (
     WholeRange,
     comm_option,
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 )
 @pids_option(help="Follow only connections accepted by this process. Repeatable.")
 @ports_option(help="Follow only connections to this local port. Repeatable.")
+@netns_option("Follow only connections")
+@cgroup_option("Follow only connections accepted by threads")
 @click.option("--family", type=click.Choice(["4", "6"]), help="Follow only this IP version.")
 @count_option(help="Stop after N connections have ended.  [default: no limit]")
 @click.option(
@@ -42,6 +45,8 @@ def connections(
     comm: str | None,
     pids: tuple[int, ...],
     ports: tuple[int, ...],
+    netns: str | None,
+    cgroup: str | None,
     family: str | None,
     count: int | None,
     table: int,
@@ -62,7 +67,8 @@ def connections(
     check_shown(CONNECTIONS.outputs, traced.shown)
     machine = topology.read()
     check_who(pids, comm)
-    wanted = Filter(comm, pids, ports, family=int(family) if family else None)
+    ip = int(family) if family else None
+    wanted = Filter(comm, pids, ports, family=ip, **places(netns, cgroup))
     with ConnectionSource(wanted, traced.rung, table=table) as source:
         subject = Subject(
             f"connections of {wanted}",

@@ -10,8 +10,9 @@ import click
 
 from locality.commands.before_after import EXIT_NO_BETTER
 from locality.commands.doctor import put_back_from
+from locality.commands.filters import namespace, netns_option
 from locality.commands.lines import show, tell
-from locality.commands.options import AT_LEAST_ONE, OUTPUT, PORT, SECONDS, json_options
+from locality.commands.options import OUTPUT, PORT, SECONDS, json_options
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:
@@ -26,12 +27,7 @@ if TYPE_CHECKING:
     type=click.Choice(["tcp", "udp"]),
     help="Examine this protocol, if TCP and UDP sockets share the port.  [default: the busier one]",
 )
-@click.option(
-    "--netns",
-    type=AT_LEAST_ONE,
-    metavar="INODE",
-    help="Name the network namespace of the server; 'locality groups' shows the number.",
-)
+@netns_option("Explain the server")
 @click.option(
     "--duration",
     type=SECONDS,
@@ -65,7 +61,7 @@ def explain(  # noqa: C901 - wires
     *,
     port: int | None,
     proto: str | None,
-    netns: int | None,
+    netns: str | None,
     duration: float,
     apply_: bool,
     undo_file: Path | None,
@@ -92,7 +88,7 @@ def explain(  # noqa: C901 - wires
     from locality.explain.observe import observing
     from locality.explain.remedies import best, remedies
 
-    with observing(port, netns, proto) as observer:
+    with observing(port, namespace(netns), proto) as observer:
         before = observer.observe(duration)
         now = observer.situation(before)
         found = {} if before.is_handed_off else remedies(now)

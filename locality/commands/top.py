@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from locality.commands.filters import cgroup_option, netns_option, places
 from locality.commands.options import (
     comm_option,
     count_option,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 @ports_option(help="Show only reads on this local port. Repeatable.")
 @pids_option(help="Show only reads by this process. Repeatable.")
 @comm_option(help="Show only reads by threads of this name, or of a process of this name.")
+@netns_option("Show only sockets")
+@cgroup_option("Show only reads by threads")
 @interval_option
 @count_option(help="Stop after N intervals.  [default: no limit]")
 @tracing_options(TOP.outputs)
@@ -40,6 +43,8 @@ def top(
     ports: tuple[int, ...],
     pids: tuple[int, ...],
     comm: str | None,
+    netns: str | None,
+    cgroup: str | None,
     interval: float,
     count: int | None,
     traced: Traced,
@@ -58,7 +63,7 @@ def top(
     check_shown(TOP.outputs, traced.shown)
     machine = topology.read()
     check_who(pids, comm)
-    wanted = Wanted(comm, pids, ports)
+    wanted = Wanted(comm, pids, ports, **places(netns, cgroup))
     with TopSource(wanted, interval, traced.rung) as source:
         subject = Subject(f"reads of {wanted}", f"{wanted}", comm, pids, interval)
         measure(TOP, source, machine, subject, traced, count=count, by=by)

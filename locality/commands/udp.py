@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from locality.commands.filters import cgroup_option, netns_option, places
 from locality.commands.options import (
     WholeRange,
     comm_option,
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 @ports_option(help="Show only this local port. Repeatable.")
 @pids_option(help="Show only readers of this process. Repeatable.")
 @comm_option(help="Show only reading threads of this name, or of a process of this name.")
+@netns_option("Show only sockets")
+@cgroup_option("Show only readers")
 @interval_option
 @count_option(help="Stop after N intervals.  [default: no limit]")
 @click.option(
@@ -41,6 +44,8 @@ def udp(
     ports: tuple[int, ...],
     pids: tuple[int, ...],
     comm: str | None,
+    netns: str | None,
+    cgroup: str | None,
     interval: float,
     count: int | None,
     sample: int,
@@ -59,7 +64,7 @@ def udp(
     check_shown(UDP.outputs, traced.shown)
     machine = topology.read()
     check_who(pids, comm)
-    wanted = UdpFilter(comm, pids, ports)
+    wanted = UdpFilter(comm, pids, ports, **places(netns, cgroup))
     with UdpSource(wanted, interval, traced.rung, sample) as source:
         subject = Subject(f"datagrams of {wanted}", f"{wanted}", comm, pids, interval)
         measure(UDP, source, machine, subject, traced, count=count)

@@ -1,6 +1,7 @@
 """The columns of connections that have ended, and their values in the units that users see.
 
-The first ones are those of the accept, in `locality.accept.columns`.
+The first ones are those of the accept, in `locality.accept.columns`. What was added to these since
+comes last.
 """
 
 from __future__ import annotations
@@ -82,7 +83,9 @@ OWN = (
         nullable=True,
     ),
 )
-COLUMNS = (*accept.COLUMNS, *OWN)
+#: The columns of the accept that recordings of the first versions lack.
+LATER = tuple(column for column in accept.COLUMNS if column.later)
+COLUMNS = (*(column for column in accept.COLUMNS if not column.later), *OWN, *LATER)
 NAMES = tuple(column.name for column in COLUMNS)
 #: The columns that are strings.
 TEXTS = (*accept.TEXTS, "end", "reader_comm")
@@ -92,7 +95,7 @@ _FORMS = {column.name: column.form for column in OWN}
 
 def accepts_of(batch: ConnectionBatch) -> AcceptBatch:
     """The accepts of the connections."""
-    return AcceptBatch(batch.records["accept"], batch.clock_offset, batch.lost)
+    return AcceptBatch(batch.records["accept"], batch.clock_offset, batch.lost, batch.cgroups)
 
 
 def was_read(records: Records) -> Array:

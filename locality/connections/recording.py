@@ -44,17 +44,20 @@ class ConnectionRecorder(EventRecorder):
         super().write(batch)
 
     def _rows_of(self, records: Records) -> pa.RecordBatch:
-        return connection_rows(records, self._meta)
+        return connection_rows(records, self._meta, self._cgroups)
 
 
-def connection_rows(records: Records, meta: Meta) -> pa.RecordBatch:
-    """Records as rows of `COLUMNS`."""
-    accepts = accept.accept_rows(records["accept"], meta)
-    own = [
-        _FORMS[column.form].rows(records, column.name).cast(_SCHEMA.field(column.name).type)
-        for column in OWN
+def connection_rows(records: Records, meta: Meta, cgroups: Mapping[int, str]) -> pa.RecordBatch:
+    """Records as rows of `COLUMNS`; see `locality.accept.recording.accept_rows`."""
+    accepts = accept.accept_rows(records["accept"], meta, cgroups)
+    own = {column.name: column.form for column in OWN}
+    arrays = [
+        _FORMS[own[field.name]].rows(records, field.name).cast(field.type)
+        if field.name in own
+        else accepts[field.name]
+        for field in _SCHEMA
     ]
-    return pa.RecordBatch.from_arrays([*accepts.columns, *own], schema=_SCHEMA)
+    return pa.RecordBatch.from_arrays(arrays, schema=_SCHEMA)
 
 
 def require(rows: pa.RecordBatch) -> None:
@@ -94,13 +97,14 @@ def timed_connections(reader: Reader, speed: float = 0) -> Iterator[tuple[float,
     """
     meta = reader.meta
 
-    def batch_of(records: Records) -> ConnectionBatch:
+    def batch_of(records: Records, cgroups: Mapping[int, str]) -> ConnectionBatch:
         return ConnectionBatch(
             records,
             meta.clock_offset,
             reader.lost,
             reader.told.get("unplaced", 0),
             reader.told.get("still_open", 0),
+            cgroups,
         )
 
     def ages(batch: ConnectionBatch) -> Array:
@@ -108,10 +112,11 @@ def timed_connections(reader: Reader, speed: float = 0) -> Iterator[tuple[float,
         return age
 
     last = 0.0
-    for last, batch in timed((batch_of(records_of(rows, meta)) for rows in reader), ages, speed):
+    batches = (batch_of(records_of(rows, meta), accept.cgroups_of(rows)) for rows in reader)
+    for last, batch in timed(batches, ages, speed):
         yield last, batch
     # How many were open at the end stands behind the last connection.
-    yield last, batch_of(np.zeros(0, CONNECTION))
+    yield last, batch_of(np.zeros(0, CONNECTION), {})
 
 
 # --- each form of a column: from records to rows, and back ---------------------------------------

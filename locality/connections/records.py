@@ -49,7 +49,7 @@ class CsvConnections(Output["ConnectionBatch"]):
         """Write a batch."""
         values = columns(batch, self._machine)
         # Rows are read by people and spreadsheets too: no control characters in a name.
-        for name in ("comm", "reader_comm"):
-            values[name] = [spreadsheet_text(comm) for comm in values[name]]
+        for name in ("comm", "reader_comm", "cgroup_path"):
+            values[name] = [text and spreadsheet_text(text) for text in values[name]]
         self._writer.writerows(zip(*values.values(), strict=True))
         self._out.flush()

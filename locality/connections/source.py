@@ -7,7 +7,7 @@ to its end, and hands out batches of records. A record holds that of the accept.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
@@ -19,9 +19,12 @@ from locality.bpf.btf import check_layout
 from locality.bpf.object import Object
 from locality.bpf.ring import Ring
 from locality.errors import Unsupported
+from locality.machine.cgroups import CgroupPaths
 from locality.reads import tcp
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from locality.accept.source import Records
     from locality.bpf.engine import Kernel
     from locality.bpf.ladder import Attachment, Rung
@@ -91,6 +94,8 @@ class ConnectionBatch:
             which may have been for connections.
         unplaced: Those of them for which the table had no room.
         still_open: Connections that are followed and have not ended.
+        cgroups: Paths of the cgroups of the threads that accepted, by id; of those that could be
+            told.
     """
 
     records: Records
@@ -98,6 +103,7 @@ class ConnectionBatch:
     lost: int
     unplaced: int
     still_open: int
+    cgroups: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -140,6 +146,7 @@ class ConnectionSource:
         self.fd = self._object.map_fd("events")
         self._ring = Ring.map(self.fd, self._object.map_entries("events"), CONNECTION)
         self._globals = self._object.bss
+        self._paths = CgroupPaths()
         self.clock_offset = time.time_ns() - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
     def _open(self) -> Object:
@@ -157,7 +164,9 @@ class ConnectionSource:
         unplaced = int(self._globals["unplaced"])
         lost = int(self._globals["lost"]) + unplaced + self._object.skipped_runs()
         still_open = int(self._globals["followed"]) - gone
-        return ConnectionBatch(records, self.clock_offset, lost, unplaced, still_open)
+        accepts = records["accept"]
+        cgroups = self._paths.of(accepts["cgroup"], accepts["pid"])
+        return ConnectionBatch(records, self.clock_offset, lost, unplaced, still_open, cgroups)
 
     def close(self) -> None:
         """Detach the probes."""

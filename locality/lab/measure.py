@@ -15,6 +15,7 @@ from locality.lab.demo import Measurement
 from locality.lab.nginx import PORT
 from locality.machine import topology
 from locality.skb.source import SkbSource
+from locality.skb.wanted import SkbFilter
 from locality.summary import Summary
 
 if TYPE_CHECKING:
@@ -145,6 +146,6 @@ def _packets(netns: int | None) -> tuple[SkbSource, str]:
     if netns is None:
         return SkbSource(), ""
     try:
-        return SkbSource(netns=netns), ""
+        return SkbSource(wanted=SkbFilter(netns=netns)), ""
     except Unsupported as refusal:
         return SkbSource(), str(refusal)

@@ -21,6 +21,7 @@ enum {
 struct accept_event {
 	__u64 time;   /* CLOCK_MONOTONIC, ns */
 	__u64 wait;   /* ns in the accept queue, if flags & WAIT_KNOWN */
+	__u64 cgroup; /* of the thread (v2) */
 	__u32 cpu;
 	__s32 rxcpu;
 	__u32 pid;
@@ -91,7 +92,7 @@ static __always_inline bool wanted_socket(struct file *file, struct accepted_soc
 	if (!found->version || (only_family && found->version != only_family))
 		return false;
 	found->port = local_port(found->sk);
-	return wanted_port(found->port);
+	return wanted_port(found->port) && wanted_netns(found->sk);
 }
 
 static __always_inline void describe_accept(struct accept_event *e,
@@ -107,6 +108,7 @@ static __always_inline void describe_accept(struct accept_event *e,
 	since = established_at(sk);
 	e->flags = since ? WAIT_KNOWN : 0;
 	e->wait = since && e->time > since ? e->time - since : 0;
+	e->cgroup = bpf_get_current_cgroup_id();
 	e->cpu = bpf_get_smp_processor_id();
 	e->rxcpu = BPF_CORE_READ(sk, __sk_common.skc_incoming_cpu);
 	id = own_pid_tgid();

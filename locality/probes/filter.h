@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Which tasks and ports are wanted: decided in the kernel, so that the rest costs nothing
- * more. All of them where nothing was chosen.
+ * Which tasks, ports and network namespaces are wanted: decided in the kernel, so that the rest
+ * costs nothing more. All of them where nothing was chosen.
  */
 #ifndef LOCALITY_WANTED_H
 #define LOCALITY_WANTED_H
@@ -16,6 +16,13 @@ CONSTANT(__u32, pid_count);
 CONSTANT_ARRAY(__u32, only_pids, MAX_CHOICES);
 CONSTANT(__u32, port_count);
 CONSTANT_ARRAY(__u16, only_ports, MAX_CHOICES);
+/* The inode of a network namespace. */
+CONSTANT(__u32, only_netns);
+/* The id of a cgroup (v2); tasks in those below it are wanted, too. */
+CONSTANT(__u64, only_cgroup);
+
+/* So deep can cgroups be nested that are looked at. */
+#define MAX_CGROUP_LEVEL 32
 
 static __always_inline bool is_only_comm(const char *comm)
 {
@@ -45,6 +52,26 @@ static __always_inline bool has_only_comm(void)
 	return is_only_comm(comm);
 }
 
+/*
+ * User space may be in a cgroup namespace, and then cannot know at which level the cgroup is. So
+ * all levels are looked at, down from the root; an id of 0 is that of none.
+ *
+ * The helper is one for tracing programs since 95b861a7935b "bpf: Allow
+ * bpf_get_current_ancestor_cgroup_id for tracing", 5.15.
+ */
+static __always_inline bool in_only_cgroup(void)
+{
+	for (int level = 0; level < MAX_CGROUP_LEVEL; level++) {
+		__u64 id = bpf_get_current_ancestor_cgroup_id(level);
+
+		if (id == only_cgroup)
+			return true;
+		if (!id)
+			break;
+	}
+	return false;
+}
+
 static __always_inline bool wanted_task(void)
 {
 	if (pid_count) {
@@ -59,7 +86,15 @@ static __always_inline bool wanted_task(void)
 
 	if (only_comm[0] && !has_only_comm())
 		return false;
+	if (only_cgroup && !in_only_cgroup())
+		return false;
 	return true;
+}
+
+static __always_inline bool wanted_netns(struct sock *sk)
+{
+	return !only_netns ||
+	       BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum) == only_netns;
 }
 
 static __always_inline bool wanted_port(__u16 port)

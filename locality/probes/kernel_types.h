@@ -278,6 +278,7 @@ struct rb_root {
 
 /* include/linux/netdevice.h, include/net/dst.h */
 struct net_device {
+	int ifindex;
 	possible_net_t nd_net;
 };
 

@@ -27,6 +27,7 @@
  */
 #include "skb_counters.h"
 #include "skb_flush.h"
+#include "skb_told.h"
 #ifndef LOCALITY_BCC /* its programs are typed: they need BTF */
 #include "skb_raw_tracepoints.h"
 #endif
@@ -71,6 +72,10 @@ static __always_inline void freed(struct sk_buff *skb, struct packet packet)
 	forget(skb);
 	if (why == MERGED || !is_packet(row, packet.kind))
 		return;
+	/* What was sent back was told apart when it was consumed. */
+	if (selects() && (why ? why == FLUSHED || row->told_side != OURS
+			      : !is_ours(row, packet.kind, side_at_end(row, skb, packet.kind))))
+		return;
 	cell = cell_of(packet.alloc_cpu);
 	if (!cell) {
 		row->unknown[packet.kind]++;
@@ -100,6 +105,14 @@ static __always_inline void let_go(struct sk_buff *skb, struct packet packet)
 
 	if (!row || !cell || packet.kind > TX)
 		return;
+	if (selects() && side_in_hand(row, skb) != OURS) {
+		row->udp = 0;
+		if (packet.alloc_cpu == bpf_get_smp_processor_id())
+			return; /* it is freed at once, and counted there */
+		is_ours(row, packet.kind, side_in_hand(row, skb));
+		handle(skb, DEFERRED);
+		return;
+	}
 	if (packet.kind == RX && row->udp != (__u64)skb)
 		cell->delivered++;
 	row->udp = 0;
@@ -116,15 +129,16 @@ static __always_inline void let_go(struct sk_buff *skb, struct packet packet)
  * at (MSG_PEEK) still waits in the queue, or another reader has taken it meanwhile: `length` is
  * negative, unless it is 0.
  */
-static __always_inline void udp_let_go(struct sk_buff *skb, bool waits, int length,
-				       struct packet packet)
+static __always_inline void udp_let_go(struct sock *sk, struct sk_buff *skb, bool waits,
+				       int length, struct packet packet)
 {
 	struct row *row = this_row();
 	struct cell *cell = cell_of(packet.alloc_cpu);
 
 	if (waits || !row || !cell || packet.kind != RX)
 		return;
-	if (length >= 0)
+	tell_read(row, sk, skb);
+	if (length >= 0 && (!selects() || row->told_side == OURS))
 		cell->delivered++;
 	row->udp = (__u64)skb;
 }
@@ -194,15 +208,28 @@ ON_ENTRY(kfree_skbmem, freed(skb, packet_from(skb, loads)), struct sk_buff *skb)
 
 ON_ENTRY(napi_skb_cache_put, freed(skb, packet_from(skb, loads)), struct sk_buff *skb)
 
+/* Of these two nothing is freed yet. */
 ON_ENTRY(napi_consume_skb,
-	 if (ends_in_napi_cache(skb, budget, loads)) freed(skb, packet_from(skb, loads)),
+	 if (ends_in_napi_cache(skb, budget, loads)) {
+		 struct packet packet = packet_from(skb, loads);
+
+		 tell_packet(skb, packet.kind);
+		 freed(skb, packet);
+	 },
 	 struct sk_buff *skb, int budget)
 
-ON_ENTRY(__kfree_skb_defer, freed(skb, packet_from(skb, loads)), struct sk_buff *skb)
+ON_ENTRY(__kfree_skb_defer,
+	 {
+		 struct packet packet = packet_from(skb, loads);
+
+		 tell_packet(skb, packet.kind);
+		 freed(skb, packet);
+	 },
+	 struct sk_buff *skb)
 
 ON_ENTRY(skb_attempt_defer_free, let_go(skb, packet_from(skb, loads)), struct sk_buff *skb)
 
-ON_ENTRY(skb_consume_udp, udp_let_go(skb, FIELD(skb, next), length, packet_from(skb, loads)),
+ON_ENTRY(skb_consume_udp, udp_let_go(sk, skb, FIELD(skb, next), length, packet_from(skb, loads)),
 	 struct sock *sk, struct sk_buff *skb, int length)
 
 ON_ENTRY(inet_frag_reasm_prepare, reassembled(queue, last), struct inet_frag_queue *queue,
@@ -213,15 +240,24 @@ ON_ENTRY(kfree_skb_partial, merged(skb, FIELD(skb, len), head_stolen & 1), struc
 	 unsigned long head_stolen)
 
 /* Not freed within: it lies on the list, and its address may come back for another packet. */
+static __always_inline void let_gone(void)
+{
+	struct row *row = this_row();
+
+	handle(NULL, 0);
+	if (row && selects())
+		row->told = 0;
+}
+
 FEXIT(skb_attempt_defer_free, struct sk_buff *skb)
 {
-	handle(NULL, 0);
+	let_gone();
 	return 0;
 }
 
 KRETPROBE(skb_attempt_defer_free)
 {
-	handle(NULL, 0);
+	let_gone();
 	return 0;
 }
 
@@ -229,6 +265,8 @@ TYPED_TRACEPOINT(fentry_flush, consume_skb, struct sk_buff *skb)
 {
 	if (is_flush(ctx))
 		handle(skb, FLUSHED);
+	else
+		tell_packet(skb, kind_at(skb));
 	return 0;
 }
 
@@ -236,6 +274,8 @@ RAW_TRACEPOINT(kprobe_flush, consume_skb, struct sk_buff *skb)
 {
 	if (is_flush(ctx))
 		handle(skb, FLUSHED);
+	else
+		tell_packet(skb, kind_at(skb));
 	return 0;
 }
 

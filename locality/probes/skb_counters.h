@@ -32,7 +32,8 @@ struct row {
 	__u64 clones;
 	__u64 merged;        /* its bytes moved into another sk_buff: not a packet of its own */
 	__u64 neither;
-	__u64 not_told[2];   /* seen, but not of which network namespace: skb_netns.h */
+	__u64 not_told[2];   /* seen, but not whose they are: skb_sides.h */
+	__u64 udp_not_told;  /* datagrams read here, but not known whose (raw tracepoints) */
 	/* Scratch: the sk_buff in hand, and why its release must not be counted again. */
 	__u64 handled;
 	__u64 why;
@@ -43,7 +44,11 @@ struct row {
 	__u64 acked_from;    /* Scratch: the last ACK's originals, by sequence number */
 	__u64 acked_to;
 	__u64 segment;       /* Scratch: the bare ACK that a connection is given, and */
-	__u64 segment_side;  /* the side of this connection: skb_netns.h */
+	__u64 segment_side;  /* the side of this connection: skb_sides.h */
+	/* Functions: what is known of the sk_buff that is about to go. */
+	__u64 told;
+	__u64 told_side;
+	__u64 acked_side;
 };
 
 COUNTERS(cells, struct cell);

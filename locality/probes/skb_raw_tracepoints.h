@@ -36,11 +36,8 @@
 #include "pid_namespace.h"
 #include "skb_counters.h"
 #include "skb_flush.h"
-#include "skb_netns.h"
+#include "skb_sides.h"
 
-#define TCPHDR_FIN 1
-#define TCPHDR_SYN 2
-#define TCPHDR_ACK 16
 #define MSG_PEEK 2
 #define MSG_ERRQUEUE 0x2000
 #define RCV_SHUTDOWN 1
@@ -97,29 +94,11 @@ static __always_inline bool carries(struct sk_buff *skb, __u8 wanted)
 	return READ(header, struct ipv6hdr, nexthdr) == wanted;
 }
 
-static __always_inline struct tcp_skb_cb *tcp_part(struct sk_buff *skb)
-{
-	return (void *)skb + bpf_core_field_offset(struct sk_buff, cb);
-}
-
 /* A sequence number of TCP's part; `loads` as in FIELD(). */
 #define SEQUENCE(skb, member)                                                              \
 	(loads ? *(__u32 *)((void *)tcp_part(skb) +                                        \
 			    bpf_core_field_offset(struct tcp_skb_cb, member))              \
 	       : BPF_CORE_READ(tcp_part(skb), member))
-
-/*
- * A bare ACK, or one with a FIN or SYN, which takes a sequence number of its own. Other
- * protocols' control blocks have no ACK there.
- */
-static __always_inline bool carries_nothing(struct sk_buff *skb)
-{
-	struct tcp_skb_cb *cb = tcp_part(skb);
-	__u32 taken = READ(cb, struct tcp_skb_cb, end_seq) - READ(cb, struct tcp_skb_cb, seq);
-	__u8 flags = READ(cb, struct tcp_skb_cb, tcp_flags);
-
-	return flags & TCPHDR_ACK && taken == !!(flags & (TCPHDR_FIN | TCPHDR_SYN));
-}
 
 /*
  * Is this the flush of a deferred list? Without a location: those kernels defer TCP that
@@ -155,14 +134,14 @@ TYPED_TRACEPOINT(raw_consume_skb, consume_skb, struct sk_buff *skb)
 		if (packet.kind > TX)
 			return 0;
 		/* Those received were told apart when they were read, but a FIN. */
-		if (only_netns && packet.kind == RX) {
+		if (selects() && packet.kind == RX) {
 			if (carries(skb, IPPROTO_TCP) && carries_nothing(skb)) {
 				row->not_told[RX]++;
 				row->handled = (__u64)skb;
 			}
 			return 0;
 		}
-		if (!is_ours(row, packet.kind, side_of_packet(skb)))
+		if (!is_ours(row, packet.kind, side_of_packet(skb, packet.kind)))
 			return 0;
 		row->returned[packet.kind]++;
 		if (packet.kind == RX && carries(skb, IPPROTO_UDP)) {
@@ -179,7 +158,7 @@ TYPED_TRACEPOINT(raw_consume_skb, consume_skb, struct sk_buff *skb)
 		return 0;
 	if (!udp_is_settled && packet.kind == RX && carries(skb, IPPROTO_UDP))
 		row->udp = bpf_get_current_pid_tgid();
-	count_consumed(row, packet, side_of_packet(skb));
+	count_consumed(row, packet, side_of_packet(skb, packet.kind));
 	return 0;
 }
 
@@ -193,7 +172,7 @@ TYPED_TRACEPOINT(raw_kfree_skb, kfree_skb, struct sk_buff *skb)
 	if (packet.kind == RX)
 		row->handled = (__u64)skb;
 	if (!merged_fragment(row, skb, packet))
-		count_consumed(row, packet, side_of_packet(skb));
+		count_consumed(row, packet, side_of_packet(skb, packet.kind));
 	return 0;
 }
 
@@ -227,8 +206,14 @@ TYPED_TRACEPOINT(raw_copy_datagram, skb_copy_datagram_iovec, struct sk_buff *skb
 		if (READ(sk, struct tcp_sock, copied_seq) + len - begin < skb->len)
 			return 0; /* more of it is still to be read */
 	}
-	if (only_looks() || side_of_socket(sk) != OURS)
+	if (only_looks())
 		return 0;
+	if (selects()) {
+		struct row *row = this_row();
+
+		if (!row || !is_ours(row, RX, side_of_read(sk, skb)))
+			return 0;
+	}
 	cell = cell_of(alloc_cpu_of(skb));
 	if (cell) {
 		cell->consumed[RX]++;
@@ -240,6 +225,7 @@ TYPED_TRACEPOINT(raw_copy_datagram, skb_copy_datagram_iovec, struct sk_buff *skb
 TYPED_TRACEPOINT(raw_recv_length, sock_recv_length, struct sock *sk, int ret, int flags)
 {
 	struct row *row = this_row();
+	enum side side;
 	bool told;
 
 	if (!row)
@@ -253,8 +239,11 @@ TYPED_TRACEPOINT(raw_recv_length, sock_recv_length, struct sock *sk, int ret, in
 	/* The end of a shut socket, and no datagram of 0 bytes. */
 	if (!ret && sk->sk_shutdown & RCV_SHUTDOWN)
 		return 0;
-	if (side_of_socket(sk) == OURS)
+	side = side_of_read(sk, NULL);
+	if (side == OURS)
 		row->udp_received++;
+	else if (side == NOT_TOLD)
+		row->udp_not_told++;
 	if (!udp_is_settled)
 		__sync_fetch_and_add(told ? &udp_told : &udp_untold, 1);
 	return 0;
@@ -330,7 +319,7 @@ static __always_inline bool count_sent(struct walk *walk, struct sk_buff *skb, b
 	end = SEQUENCE(skb, end_seq);
 	if (not_after(end, walk->acked) || !not_after(end, walk->ack))
 		return true;
-	count_packet(walk->row, TX, ALLOC_CPU(skb, loads), walk->side);
+	count_packet(walk->row, TX, ALLOC_CPU(skb, loads), side_of_original(skb, walk->side));
 	walk->row->acked++;
 	walk->acked = end;
 	if (end == walk->ack)
@@ -378,17 +367,9 @@ static __always_inline void acknowledged(struct tcp_sock *tp, struct sk_buff *se
 
 TYPED_TRACEPOINT(raw_tcp_probe, tcp_probe, struct sock *sk, struct sk_buff *segment)
 {
-	enum side side = side_of_socket(sk);
-	struct row *row;
+	enum side side = side_of_connection(sk);
 
-	/* A bare ACK is freed before this connection has done with it. */
-	if (only_netns && carries_nothing(segment)) {
-		row = this_row();
-		if (row) {
-			row->segment = (__u64)segment;
-			row->segment_side = side;
-		}
-	}
+	note_segment(sk, segment, side);
 	if (!fclone_cache)
 		return 0;
 	if (can_cast)
@@ -396,28 +377,6 @@ TYPED_TRACEPOINT(raw_tcp_probe, tcp_probe, struct sock *sk, struct sk_buff *segm
 	else
 		acknowledged((struct tcp_sock *)sk, segment, side, false);
 	return 0;
-}
-
-/* The side of a bare ACK that goes back without a word. */
-static __always_inline enum side side_of_segment(struct row *row, const void *memory)
-{
-	if (!only_netns)
-		return OURS;
-	if (row->segment != (__u64)memory)
-		return NOT_TOLD;
-	row->segment = 0;
-	return row->segment_side;
-}
-
-/*
- * The side of a pair. The driver's device stands in the clone even after it was freed; not if the
- * clone was then received, as over loopback and veth.
- */
-static __always_inline enum side side_of_pair(struct sk_buff *clone, bool loads)
-{
-	if (!only_netns)
-		return OURS;
-	return FIELD(clone, skb_iif) ? NOT_TOLD : side_of_device(FIELD(clone, dev));
 }
 
 /* A pair goes back: when did its original? */
@@ -445,14 +404,14 @@ static __always_inline void pair_freed(struct row *row, struct sk_buff_fclones *
 		if (FIELD(clone, skb_iif) && carries_nothing(clone) &&
 		    row->handled != (__u64)clone)
 			count_consumed(row, packet_of(clone, clone, loads),
-				       only_netns ? NOT_TOLD : OURS);
+				       selects() ? NOT_TOLD : OURS);
 		return;
 	}
 	end = SEQUENCE(original, end_seq);
 	if (!not_after(end, row->acked_from) && not_after(end, row->acked_to))
 		row->acked--;
 	else
-		count_packet(row, TX, alloc_cpu, side_of_pair(clone, loads));
+		count_packet(row, TX, alloc_cpu, side_by_device(original));
 }
 
 /* Untyped: `memory` is a void pointer, which a typed program may not take everywhere. */

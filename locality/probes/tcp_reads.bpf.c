@@ -88,7 +88,7 @@ static __always_inline void was_read(struct sock *sk, __u64 bytes)
 		return;
 	version = ip_version(sk);
 	port = local_port(sk);
-	if (!version || !wanted_port(port) || !wanted_task())
+	if (!version || !wanted_port(port) || !wanted_netns(sk) || !wanted_task())
 		return;
 	if (counts_rows) {
 		count(sk, port, bytes);

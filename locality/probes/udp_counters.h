@@ -82,6 +82,7 @@ struct udp_reader {
 	__u32 in_call;
 	__u32 epoch;
 	__u64 skb;      /* scratch: what was read last */
+	__u64 cgroup;   /* of the thread (v2), when it read first in an interval */
 };
 
 struct reader_key {
@@ -314,9 +315,10 @@ static __always_inline struct udp_reader *reader_row(__u64 inode, __u32 *index,
 		row->tid = id;
 		row->inode = inode;
 	}
-	/* A thread may take another name. */
+	/* A thread may take another name, or another cgroup. */
 	if (row && is_later(now, row->epoch)) {
 		row->epoch = now;
+		row->cgroup = bpf_get_current_cgroup_id();
 		bpf_get_current_comm(row->comm, sizeof(row->comm));
 	}
 	return row;

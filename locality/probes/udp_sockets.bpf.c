@@ -56,6 +56,8 @@ static __always_inline bool is_wanted_socket(struct sock *sk)
 	if (READ(sk, struct sock, sk_protocol) != IPPROTO_UDP ||
 	    READ(sk, struct sock, sk_type) != SOCK_DGRAM)
 		return false;
+	if (!wanted_netns(sk))
+		return false;
 	port = READ(sk, struct sock, __sk_common.skc_num);
 	if (port || !port_count)
 		return wanted_port(port);

@@ -50,7 +50,8 @@ class Column:
         least: The lowest number there can be; -1 stands for "none" where that is known.
         most: The highest; None for all that the type can hold.
         is_cpu: Whether it is the number of a CPU, which becomes an index.
-        later: Whether it is a count that recordings of older versions lack; it is read as 0.
+        later: Whether recordings of older versions lack it: it is read as a value that is not known
+            where the column has such, and else as 0.
     """
 
     name: str

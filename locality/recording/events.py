@@ -12,7 +12,7 @@ import numpy as np
 from locality.recording.writer import Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     import pyarrow as pa
@@ -43,6 +43,11 @@ class Events(Protocol):
         """Records that were missed, since the source was opened."""
         ...
 
+    @property
+    def cgroups(self) -> Mapping[int, str]:
+        """Paths of cgroups in the records, by id; of those that could be told."""
+        ...
+
 
 E = TypeVar("E", bound=Events)
 
@@ -53,6 +58,7 @@ class EventRecorder(Recorder):
     def __init__(self, path: Path, meta: Meta, *, force: bool = False) -> None:
         self._kept: list[Any] = []
         self._rows = 0
+        self._cgroups: dict[int, str] = {}
         self._due = time.monotonic() + FLUSH_S
         super().__init__(path, meta, force=force)
 
@@ -65,6 +71,7 @@ class EventRecorder(Recorder):
         if not self._open:
             return
         self._lost = batch.lost
+        self._cgroups.update(batch.cgroups)
         if len(batch.records):
             self._kept.append(batch.records)
             self._rows += len(batch.records)

@@ -111,16 +111,19 @@ class Reader:
         return batch
 
     def _completed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """A batch with the columns that an older version did not write: 0 where a row has them."""
+        """A batch with the columns that an older version did not write; see `Column.later`."""
         for place, column in enumerate(self.meta.columns):
             if batch.schema.get_field_index(column.name) >= 0:
                 continue
             field = self.schema.field(place)
-            zeros = pa.array(np.zeros(len(batch), np.int64), field.type)
-            if column.rows:
+            if column.nullable:
+                values = pa.nulls(len(batch), field.type)
+            else:
+                values = pa.array(np.zeros(len(batch), np.int64), field.type)
+            if column.rows and not column.nullable and "row" in batch.schema.names:
                 has_it = pc.is_in(batch["row"].cast(pa.utf8()), pa.array(column.rows))
-                zeros = pc.if_else(has_it, zeros, pa.scalar(None, field.type))
-            batch = batch.add_column(place, field, zeros)
+                values = pc.if_else(has_it, values, pa.scalar(None, field.type))
+            batch = batch.add_column(place, field, values)
         return batch
 
     def _check(self, batch: pa.RecordBatch) -> None:

@@ -40,6 +40,7 @@ ROW = np.dtype(
         ("merged", "u8"),
         ("neither", "u8"),
         ("not_told", "u8", (2,)),
+        ("udp_not_told", "u8"),
         ("handled", "u8"),
         ("why", "u8"),
         ("udp", "u8"),
@@ -49,6 +50,9 @@ ROW = np.dtype(
         ("acked_to", "u8"),
         ("segment", "u8"),
         ("segment_side", "u8"),
+        ("told", "u8"),
+        ("told_side", "u8"),
+        ("acked_side", "u8"),
     ]
 )
 
@@ -121,11 +125,14 @@ class FunctionAccount:
             is taken back here: exact in sum, late by what is on the lists.
         defers: Whether this kernel defers frees: the function that does is also where
             readers of TCP let go, so without it delivery is not seen either.
+        selects: Only some packets are counted. What a flush frees is not told apart then, so
+            neither is what was freed where it was allocated.
     """
 
-    def __init__(self, *, flush_is_seen: bool, defers: bool) -> None:
+    def __init__(self, *, flush_is_seen: bool, defers: bool, selects: bool = False) -> None:
         self._flush_is_seen = flush_is_seen
         self._defers = defers
+        self._selects = selects
         self._debt = Debt()
         self._freed_later, self._taken_back = Debt(), Debt()
 
@@ -147,7 +154,7 @@ class FunctionAccount:
             Flow(
                 packets=int(packets[direction]),
                 local=int(_local(consumed)[direction]),
-                freed_local=int(freed_local[direction]),
+                freed_local=None if self._selects else int(freed_local[direction]),
                 deferred=int(sent_home[direction]) if self._defers else None,
                 unknown=int(unknown[direction]),
             )
@@ -160,7 +167,13 @@ class FunctionAccount:
             delivered=int(delivered.sum()) if self._defers else None,
             delivered_local=int(_local(delivered)) if self._defers else None,
             matrix=consumed.transpose(2, 1, 0),
+            not_told=_not_told(grown),
         )
+
+
+def _not_told(grown: Difference) -> tuple[int, int]:
+    rx, tx = grown.rows["not_told"].sum(axis=0).tolist()
+    return rx, tx
 
 
 class TracepointAccount:
@@ -173,9 +186,8 @@ class TracepointAccount:
         remote_udp_is_seen: Whether a remote datagram is deferred at all
             (net.core.skb_defer_max above 0). If not, where datagrams were allocated is unknown.
         sees_originals: Whether the slab cache of TCP's originals was learnt.
-        of_one_netns: Only packets of one network namespace are counted. What a flush frees says
-            nothing of its namespace, so for received packets `deferred` is not seen, and where
-            datagrams were allocated is unknown.
+        selects: Only some packets are counted. What a flush frees is not told apart, so for
+            received packets `deferred` is not seen, and where datagrams were allocated is unknown.
 
     The first and the last may be learnt in time, and set then.
     """
@@ -186,11 +198,11 @@ class TracepointAccount:
         udp_is_deferred: bool | None,
         remote_udp_is_seen: bool,
         sees_originals: bool,
-        of_one_netns: bool = False,
+        selects: bool = False,
     ) -> None:
         self.udp_is_deferred = udp_is_deferred
-        self._remote_udp_is_seen = remote_udp_is_seen and not of_one_netns
-        self._of_one_netns = of_one_netns
+        self._remote_udp_is_seen = remote_udp_is_seen and not selects
+        self._selects = selects
         self.sees_originals = sees_originals
         self._debt = Debt()
         self._acked = Debt()
@@ -203,7 +215,9 @@ class TracepointAccount:
         # Those seen at the ACK were counted there; their end comes later.
         outlived, acked = (np.asarray(grown.rows[name].sum()) for name in ("outlived", "acked"))
         not_told = grown.rows["not_told"].sum(axis=0)
-        unseen = not_told if self._of_one_netns else unknown
+        if self.udp_is_deferred:  # else they are told apart where they are freed
+            not_told[RX] += grown.rows["udp_not_told"].sum()
+        unseen = not_told if self._selects else unknown
         unseen[TX] += self._acked.settle(outlived, acked)
         returned = grown.rows["returned"].sum(axis=0)
         datagrams = int(grown.rows["udp_received"].sum()) if self.udp_is_deferred else 0
@@ -221,7 +235,7 @@ class TracepointAccount:
             freed_local=None,
             # Seen when they come home: no more in one interval than it has packets.
             deferred=None
-            if self._of_one_netns
+            if self._selects
             else int(received - self._flushed_later.settle(received, returned[RX])),
             unknown=int(unknown[RX]) + udp_unknown,
         )

@@ -12,8 +12,12 @@ from locality.recording.columns import LONGEST, MOST, SHORTEST, Column
 TOTAL, PAIR = "total", "pair"
 
 
-def _figure(name: str, form: str, meaning: str, *, nullable: bool = False) -> Column:
-    return Column(name, "int64", meaning, form, nullable=nullable, rows=(TOTAL,), most=MOST)
+def _figure(
+    name: str, form: str, meaning: str, *, nullable: bool = False, later: bool = False
+) -> Column:
+    return Column(
+        name, "int64", meaning, form, nullable=nullable, rows=(TOTAL,), most=MOST, later=later
+    )
 
 
 #: Forms of figures: "direction": one for each direction; "received": of received packets only;
@@ -49,6 +53,12 @@ COLUMNS = (
     _figure("apart", "split", "packets whose CPUs differ, but are not both known; not in `skb`"),
     _figure("together", "split", "packets with one CPU, which is not known; not in `skb`"),
     _figure("lost", "interval", "runs of a probe that the kernel skipped, since the start"),
+    _figure(
+        "not_told",
+        "split",
+        "packets for which the filter could not be decided; not in `packets`",
+        later=True,
+    ),
 )
 
 #: The figures that each direction has of its own, in output order.

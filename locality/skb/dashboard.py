@@ -235,11 +235,14 @@ def _local(flow: Flow) -> str:
 
 
 def _not_in_matrix(window: Interval) -> list[Line]:
-    """What the maps leave out, because only half of it is known."""
+    """What the maps leave out, because only half of it is known, or not whose it is."""
     lines = []
     for name, apart, together in zip(_NAMES, window.apart, window.together, strict=True):
         if apart or together:
             two, one = (amount(count / window.seconds) for count in (apart, together))
             text = f"{name}, not known on which CPUs: {two} pps on two, {one} pps on one"
             lines.append(line((text, DIM)))
+    if any(window.not_told):
+        rx, tx = (amount(count / window.seconds) for count in window.not_told)
+        lines.append(line((f"not told apart by the filter: rx {rx} pps, tx {tx} pps", DIM)))
     return lines

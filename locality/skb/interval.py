@@ -71,8 +71,8 @@ class Interval:
             number: in `packets`, not in the matrix.
         together: Packets by direction known to be local, but not on which CPU: in `packets`, not
             in the matrix.
-        not_told: Packets by direction of which it is not known whether they belong to the
-            network namespace that was asked for: not in `packets`.
+        not_told: Packets by direction of which it is not known whether they are among those that
+            were asked for: not in `packets`.
     """
 
     time: float

@@ -45,6 +45,8 @@ def interval_record(interval: Interval, machine: Topology, lost_before: int) -> 
         "rx_delivered": interval.delivered,
         "rx_delivered_local": interval.delivered_local,
         **_flow("tx", interval.tx, tx),
+        "rx_not_told": interval.not_told[RX],
+        "tx_not_told": interval.not_told[TX],
     }
 
 

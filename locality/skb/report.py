@@ -46,8 +46,13 @@ def headline(recording: Recording) -> str:
 
 
 def cautions(recording: Recording) -> Iterator[str]:
-    """What was lost."""
+    """What was lost, and what the filter could not decide."""
     yield from lost_runs(recording, "packet")
+    if untold := int(recording.skb_totals["not_told"].sum()):
+        yield (
+            f"The filter could not be decided for {counted(untold, 'packet')}. They are not "
+            "counted here."
+        )
 
 
 def blocks(prefix: str, recording: Recording) -> Iterator[Block]:

@@ -22,12 +22,13 @@ from locality.bpf.counters import Counters
 from locality.bpf.engine import choose
 from locality.bpf.ladder import Attachment, Rung, attach_best
 from locality.errors import LocalityError, Unsupported
-from locality.machine import pid_namespace, topology
+from locality.machine import topology
 from locality.skb.accounting import CELL, ROW, Difference, FunctionAccount, TracepointAccount
 from locality.skb.interval import Interval
+from locality.skb.wanted import SkbFilter, choosing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from locality.arrays import Array
     from locality.bpf.engine import Kernel
@@ -149,10 +150,6 @@ RUNGS = (
     ),
 )
 
-#: The rungs whose probes can tell of which network namespace a packet is: where a function frees
-#: an sk_buff, its socket and its device are gone.
-TELLING_NETNS = tuple(rung for rung in RUNGS if rung.name == "raw-tracepoint")
-
 
 class SkbSource:
     """Packets of this machine, interval by interval, from the moment it is made.
@@ -161,11 +158,11 @@ class SkbSource:
         period: Seconds between readings.
         rung: Stand on this rung or fail; None takes the best.
         engine: auto, core or bcc.
-        netns: Count only packets of the network namespace with this inode; None counts all.
-            Only the rungs of TELLING_NETNS can.
+        wanted: Which packets to count.
 
     Raises:
-        Unsupported: No rung is allowed here; says what the kernel answered.
+        Unsupported: No rung is allowed here; says what the kernel answered. Engine bcc is asked
+            for with a filter.
     """
 
     fd: int | None = None
@@ -175,19 +172,26 @@ class SkbSource:
         period: float = 1.0,
         rung: str | None = None,
         engine: str = "auto",
-        netns: int | None = None,
+        wanted: SkbFilter | None = None,
     ) -> None:
         self.period = period
-        self._netns = netns
+        self._wanted = wanted or SkbFilter()
         self.cpus = topology.possible_cpus()
         self._engine = choose(engine)
+        if self._wanted.selects and self._engine.name != "core":
+            raise Unsupported(
+                "packets can be chosen with --engine core only: measure all, or use that engine"
+            )
         self._flushes = _flush_ranges() if _tells_location(self._engine.kernel) else []
         if len(self._flushes) > MAX_FLUSH_FUNCTIONS:
             raise LocalityError(
                 f"this kernel's flush functions come in {len(self._flushes)} pieces, the probe has "
                 f"room for {MAX_FLUSH_FUNCTIONS}: please report it"
             )
-        rungs = RUNGS if netns is None else TELLING_NETNS
+        rungs: Sequence[Rung] = RUNGS
+        if self._wanted.selects:
+            seen = bool(self._flushes)
+            rungs = tuple(choosing(one, self._wanted, flush_is_seen=seen) for one in RUNGS)
         self.attachment: Attachment = attach_best(rungs, self._open, rung, self._engine)
         obj = self.attachment.obj
         self._cells = Counters(obj, "cells", CELL, (self.cpus, self.cpus))
@@ -199,9 +203,8 @@ class SkbSource:
     def _open(self) -> Object:
         kernel = self._engine.kernel
         constants = {
-            **pid_namespace.rodata(),
+            **self._wanted.rodata(),
             "possible_cpus": self.cpus,
-            "only_netns": self._netns or 0,
             "can_cast": kernel.has_function("bpf_rdonly_cast"),
             "flush_functions": len(self._flushes),
             "flush_begin": [begin for begin, _ in self._flushes],
@@ -214,6 +217,8 @@ class SkbSource:
         obj.resize("rows", self.cpus)
         if not _remembers_alloc_cpu(kernel):
             obj.resize("alloc_cpus", REMEMBERED)
+        if self._wanted.names_tasks:
+            obj.resize("owners", REMEMBERED)
         return obj
 
     def _accounting(self) -> FunctionAccount | TracepointAccount:
@@ -221,6 +226,7 @@ class SkbSource:
             return FunctionAccount(
                 flush_is_seen=bool(self._flushes),
                 defers=any("defer_free" in name for name in self.attachment.programs),
+                selects=self._wanted.selects,
             )
         variables = self.attachment.obj.bss
         sequence = secrets.randbits(32)
@@ -232,7 +238,7 @@ class SkbSource:
             udp_is_deferred=None if "raw_recv_length" in self.attachment.programs else False,
             remote_udp_is_seen=_defer_max() > 0,
             sees_originals=bool(variables["fclone_cache"]),
-            of_one_netns=self._netns is not None,
+            selects=self._wanted.selects,
         )
 
     def _learn(self, account: TracepointAccount) -> None:

@@ -63,6 +63,11 @@ class TextSkb(Output["Interval"]):
         sent = " ".join(f"{value:>{width}}" for value, width in zip(tx, (6, 7, 6, 6), strict=True))
         self._out.write(f"{clock:8} {received}  {sent} {batch.lost - self._lost}\n")
         self._lost = batch.lost
+        if any(batch.not_told):
+            rates = (kilo_rate(count, batch.seconds) for count in batch.not_told)
+            self._out.write(
+                "{:8} not told apart: {} kpps received, {} kpps sent\n".format("", *rates)
+            )
         if self._matrix:
             self._out.write("".join(line + "\n" for line in self._matrices(batch)))
         self._out.flush()
@@ -114,6 +119,9 @@ def summary_lines(summary: Summary[Interval]) -> Iterator[str]:
     if total.delivered:
         local = percent(share(total.delivered_local, total.delivered), 2)
         yield f"delivered to readers: {total.delivered} packets, {local} consumed-local"
+    if any(total.not_told):
+        received, sent = total.not_told
+        yield f"not told apart, and not counted above: {received} received, {sent} sent"
 
 
 class ClassicSkb(Output["Interval"]):

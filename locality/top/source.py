@@ -19,7 +19,7 @@ from locality.bpf.object import Object
 from locality.errors import Unsupported
 from locality.filter import Wanted
 from locality.machine import topology
-from locality.machine.cgroups import path_of
+from locality.machine.cgroups import CgroupPaths
 from locality.machine.topology import Distance
 from locality.reads.tcp import RUNGS, attach_reads
 from locality.top.interval import DISTANCES, KEY, READER, SOURCES, TopInterval
@@ -72,7 +72,11 @@ class _Rows:
         places[:] = cpu_places(machine)
         self._variables = obj.bss
         self._rows = Counters(obj, "read_rows", READ_ROW, (MAX_READERS,))
-        self._before = self._rows.read()
+        self._before = self._used_rows()
+
+    def _used_rows(self) -> Array:
+        """The rows that have ever had an owner; those behind them are empty."""
+        return self._rows.read(min(int(self._variables["used_read_rows"]), MAX_READERS))
 
     @property
     def lost(self) -> int:
@@ -87,7 +91,9 @@ class _Rows:
         for name in ("read_epoch", "epoch"):  # the second one is UDP's: see `UdpReads`
             if name in (self._variables.dtype.names or ()):
                 self._variables[name] = (int(self._variables[name]) + 1) & 0xFFFFFFFF
-        now, before = self._rows.read(), self._before
+        now = self._used_rows()
+        before = np.zeros(len(now), READ_ROW)
+        before[: len(self._before)] = self._before
         self._before = now
         return grown(now, before)
 
@@ -127,7 +133,7 @@ class TopSource:
             self.close()
             raise
         self.bytes_seen = "raw_received" in self.attachment.programs
-        self._cgroups: dict[int, str] = {}
+        self._paths = CgroupPaths()
         self._since = time.monotonic()
 
     def _open_tcp(self) -> Object:
@@ -152,18 +158,10 @@ class TopSource:
             lost=sum(probe.lost for probe in self._probes),
             bytes_seen=self.bytes_seen,
             readers=readers,
-            cgroups=self._paths(readers),
+            cgroups=self._paths.of(readers["cgroup"], readers["pid"]),
         )
         self._since = now
         return interval
-
-    def _paths(self, readers: Array) -> dict[int, str]:
-        """The paths of the readers' cgroups; each is asked for once, of a process in it."""
-        ids, first = np.unique(readers["cgroup"], return_index=True)
-        for number, pid in zip(ids.tolist(), readers["pid"][first].tolist(), strict=True):
-            if number not in self._cgroups and (path := path_of(pid)) is not None:
-                self._cgroups[number] = path
-        return {number: self._cgroups[number] for number in ids.tolist() if number in self._cgroups}
 
     def close(self) -> None:
         """Detach the probes."""

@@ -131,6 +131,23 @@ COLUMNS = (
     _of("interval", "flows_lost", "int64", "samples for which the table had no room"),
     _of("interval", "batches_seen", "bool", "whether recvmmsg() calls can be seen"),
     _of("interval", "lost", "int64", "events that were missed, since the start"),
+    Column(
+        "cgroup",
+        "int64",
+        "id of the cgroup (v2) of the thread; 0: not known",
+        "count",
+        rows=("reader",),
+        later=True,
+    ),
+    Column(
+        "cgroup_path",
+        "text",
+        "path of that cgroup; NA: not known",
+        "path",
+        nullable=True,
+        rows=("reader",),
+        later=True,
+    ),
 )
 
 #: Where a column of a recording is called otherwise in `READER`, `SOCKET` and `FLOW`.

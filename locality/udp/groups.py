@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from locality.cbpf.describe import describe
+from locality.machine.cgroups import processes_in
 from locality.machine.processes import pids_with_thread_named
 from locality.reuseport import survey as groups
 from locality.reuseport.descriptors import descriptors
@@ -73,12 +74,15 @@ class Membership:
         if self._ended and begun < self._ended + self._taken / part:
             return
         wanted = self._wanted
-        found = groups.find(ports=wanted.ports, pids=wanted.pids, comm=wanted.comm)
-        if wanted.pids or wanted.comm is not None:
-            self.held = frozenset(_held(wanted))
+        pids = _processes(wanted)
+        # No pids at all would be taken for all processes.
+        nobody = wanted.cgroup is not None and not pids
+        found = [] if nobody else groups.find(ports=wanted.ports, pids=pids, comm=wanted.comm)
+        if wanted.names_tasks:
+            self.held = frozenset() if nobody else frozenset(_held(pids, wanted.comm))
         self.places = {}
         for one in found:
-            if one.protocol == "udp":
+            if one.protocol == "udp" and wanted.netns in {None, one.netns}:
                 self._note(one)
         self._looked_for = asked | self.places.keys()
         self._ended = time.monotonic()
@@ -119,10 +123,18 @@ def _program(one: FoundGroup) -> str | None:
     return describe(one.group.program) if one.group.program else "eBPF"
 
 
-def _held(wanted: Wanted) -> set[int]:
+def _processes(wanted: Wanted) -> set[int]:
+    """The processes that are wanted by their pids and by their cgroup."""
+    pids = {*wanted.pids}
+    if wanted.cgroup is not None:
+        inside = processes_in(wanted.cgroup)
+        pids = pids & inside if pids else inside
+    return pids
+
+
+def _held(pids: set[int], comm: str | None) -> set[int]:
     """The sockets that processes with these pids, and threads of this name, hold."""
-    pids = set(wanted.pids)
-    if wanted.comm is not None:
-        named = pids_with_thread_named(wanted.comm)
+    if comm is not None:
+        named = pids_with_thread_named(comm)
         pids = pids & named if pids else named
     return descriptors().held_by(pids)

@@ -53,13 +53,15 @@ SOCKET_OWN = (*OWN_SUMS, *GAUGES)
 #: One thread that reads one socket.
 #: inode: the socket's. netns: inode of its network namespace. family: 2 or 10, the socket's.
 #: address: network order, IPv4 in 4 bytes. group: key of `UdpInterval.groups`, -1 for none.
-#: index: the socket's place in its group, -1 where not known.
+#: index: the socket's place in its group, -1 where not known. cgroup: the thread's, by its id
+#: (v2); 0 if not known.
 READER = np.dtype(
     [
         *_ENDPOINT,
         ("pid", "u4"),
         ("tid", "u4"),
         ("comm", "S16"),
+        ("cgroup", "u8"),
         *((name, "u8") for name in READER_SUMS),
     ]
 )
@@ -136,6 +138,7 @@ class UdpInterval:
         matrix: (CPUs, CPUs) datagrams by alloc CPU and reader's CPU, where both are known.
         groups: By the key in ``group``.
         peers: By inode, the peer of a connected socket: ``10.0.0.1:4000``. Not recorded.
+        cgroups: Paths of the readers' cgroups, by id; of those that could be told.
     """
 
     time: float
@@ -151,6 +154,7 @@ class UdpInterval:
     matrix: Array
     groups: Mapping[int, UdpGroup] = field(default_factory=dict)
     peers: Mapping[int, str] = field(default_factory=dict)
+    cgroups: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """An interval is one event, however many datagrams it counted."""
@@ -183,6 +187,7 @@ class UdpInterval:
             matrix=self.matrix + later.matrix,
             groups={**self.groups, **later.groups},
             peers={**self.peers, **later.peers},
+            cgroups={**self.cgroups, **later.cgroups},
         )
 
 

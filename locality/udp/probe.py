@@ -59,6 +59,7 @@ READER_ROW = np.dtype(
         ("in_call", "u4"),
         ("epoch", "u4"),
         ("skb", "u8"),
+        ("cgroup", "u8"),
     ]
 )
 

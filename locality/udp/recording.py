@@ -138,6 +138,7 @@ def interval_of(parts: Mapping[str, pa.RecordBatch], meta: Meta) -> UdpInterval:
         flows=_records_of(parts["flow"], "flow", FLOW),
         matrix=matrix,
         groups=groups,
+        cgroups=_cgroups_of(parts["reader"]),
         **{column.name: whole[column.name] for column in _OF_ROW["interval"]},
     )
 
@@ -203,6 +204,8 @@ def _record_rows(records: Array, row: str, interval: UdpInterval) -> dict[str, p
 def _records_of(part: pa.RecordBatch, row: str, dtype: np.dtype[np.void]) -> Array:
     records = np.zeros(len(part), dtype)
     for column in _OF_ROW[row]:
+        if column.form == "path":
+            continue
         values = _FORMS[column.form].values(part, column.name)
         records[field_of(column.name, row)] = values
     return records
@@ -289,6 +292,17 @@ def _packed(part: pa.RecordBatch, name: str) -> Array:
     return np.frombuffer(whole, "u1").reshape(-1, 16)
 
 
+def _path_rows(records: Array, _field: str, interval: UdpInterval) -> pa.Array:
+    paths = [interval.cgroups.get(number) for number in records["cgroup"].tolist()]
+    return pa.array(paths, pa.utf8())
+
+
+def _cgroups_of(readers: pa.RecordBatch) -> dict[int, str]:
+    """Paths of cgroups by id."""
+    columns = (readers[name].to_pylist() for name in ("cgroup", "cgroup_path"))
+    return {number: path for number, path in zip(*columns, strict=True) if path is not None}
+
+
 def _name_rows(records: Array, field: str, _interval: UdpInterval) -> pa.Array:
     return pa.array(records[field].tolist(), pa.binary())
 
@@ -311,4 +325,6 @@ _FORMS: Mapping[str, _Form] = {
     "version": _Form(_version_rows, _families),
     "address": _Form(_address_rows, _packed),
     "name": _Form(_name_rows, _names),
+    # What it says is not the record's, but the interval's: `_cgroups_of`.
+    "path": _Form(_path_rows, _numbers),
 }

@@ -109,6 +109,8 @@ def _socket(one: Balance, number: int, interval: UdpInterval) -> dict[str, Any]:
                 "tid": int(reader["tid"]),
                 "comm": reader["comm"].decode(errors="backslashreplace"),
                 **_counts(reader, interval),
+                "cgroup": int(reader["cgroup"]),
+                "cgroup_path": interval.cgroups.get(int(reader["cgroup"])),
             }
             for reader in one.readers[one.readers["inode"] == row["inode"]]
         ],
@@ -142,7 +144,11 @@ NAMES = (
     *("index", "inode", "address", "socket_share"),
     *(f"socket_{name}" for name in (*READER_SUMS, *_OF_SOCKET)),
     *("pid", "tid", "comm", *READER_SUMS),
+    *("cgroup", "cgroup_path"),
 )
+
+
+_TEXTS = ("comm", "cgroup_path")
 
 
 def _rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -161,7 +167,8 @@ def _rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 **{f"socket_{name}": socket[name] for name in (*READER_SUMS, *_OF_SOCKET)},
             }
             readers = [
-                {**reader, "comm": spreadsheet_text(reader["comm"])} for reader in socket["readers"]
+                {**reader, **{name: spreadsheet_text(reader[name] or "") for name in _TEXTS}}
+                for reader in socket["readers"]
             ]
             for reader in readers or [{}]:
                 yield whole | reader

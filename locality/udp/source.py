@@ -19,6 +19,7 @@ from locality.bpf.counters import Counters
 from locality.bpf.ladder import Attachment, Rung, attach_best
 from locality.filter import Wanted
 from locality.machine import topology
+from locality.machine.cgroups import CgroupPaths
 from locality.udp.groups import Membership
 from locality.udp.interval import (
     FLOW,
@@ -144,6 +145,7 @@ class UdpSource:
         )
         self._membership = Membership(self._wanted)
         self._peers = Peers()
+        self._paths = CgroupPaths()
         self.attachment: Attachment = noting_depth(attach_best(RUNGS, self._open, only=rung))
         obj = self.attachment.obj
         self._variables = obj.bss
@@ -210,6 +212,7 @@ class UdpSource:
             batches_seen=self._batches_seen,
             matrix=(counted.cells[half] - before.cells[half]).T,
             groups=dict(self._membership.groups),
+            cgroups=self._paths.of(rows["readers"]["cgroup"], rows["readers"]["pid"]),
             peers=self._peers.of(rows["sockets"]["inode"][rows["sockets"]["group"] < 0].tolist()),
         )
         self._since = turned
@@ -231,7 +234,7 @@ class UdpSource:
         at = {inode: row for row, inode in enumerate(found["inode"].tolist())}
         rows = np.array([at.get(inode, -1) for inode in readers["inode"].tolist()], "i8")
         threads = np.zeros(len(readers), READER)
-        for name in ("inode", "pid", "tid", "comm", *READER_SUMS):
+        for name in ("inode", "pid", "tid", "comm", "cgroup", *READER_SUMS):
             threads[name] = readers[name]
         # Without a row of its own: a reader whose socket's row has gone to another meanwhile.
         threads["group"] = threads["index"] = -1

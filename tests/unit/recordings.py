@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 from locality.accept.recording import AcceptRecorder
 from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
@@ -50,6 +52,17 @@ META = Meta(
     started=OFFSET + 10**9,
 )
 SKB_META = replace(META, kind="skb", interval=0.5)
+
+
+def without(path: Path, older: Path, *columns: str) -> None:
+    """Write a recording as a version did that did not know these columns."""
+    with pa.ipc.open_stream(path.read_bytes()) as stream, older.open("wb") as file:
+        kept = [field for field in stream.schema if field.name not in columns]
+        schema = pa.schema(kept, stream.schema.metadata)
+        with pa.ipc.new_stream(file, schema) as out, suppress(StopIteration):
+            while True:
+                batch, said = stream.read_next_batch_with_custom_metadata()
+                out.write_batch(batch.select(schema.names), custom_metadata=said)
 
 
 def meta(kind: str, *, host: str = "web1", label: str = "", filter_: str = "everything") -> Meta:

@@ -39,12 +39,14 @@ CPUS = sorted(os.sched_getaffinity(0))
 ACCEPT_NAMES = [
     *("time", "cpu", "rxcpu", "pid", "tid", "comm", "listen_fd", "fd", "family"),
     *("laddr", "lport", "raddr", "rport", "wait_ns", "netns", "distance"),
+    *("cgroup", "cgroup_path"),
 ]
 SKB_NAMES = {
     *("time", "interval_s", "rung", "lost", "lost_in_interval"),
     *("rx_packets", "rx_local", "rx_freed_local", "rx_deferred", "rx_unknown"),
     *("tx_packets", "tx_local", "tx_freed_local", "tx_deferred", "tx_unknown"),
     *("rx_delivered", "rx_delivered_local", "rx_by_distance", "tx_by_distance"),
+    *("rx_not_told", "tx_not_told"),
 }
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from locality.errors import LocalityError
 from locality.reuseport.look import Calls
-from locality.reuseport.survey import find
+from locality.reuseport.survey import find, survey
 from tests.live.helpers.traffic import HERE, THERE
 
 if TYPE_CHECKING:
@@ -130,18 +130,22 @@ def test_a_shared_listener_has_all_its_threads() -> None:
             while not over.is_set():
                 listener.accept()[0].close()
 
-        threads = [threading.Thread(target=serve) for _ in range(3)]
+        # Daemons: what fails here must not keep Python waiting for them at its end.
+        threads = [threading.Thread(target=serve, daemon=True) for _ in range(3)]
         for thread in threads:
             thread.start()
-        with load(port):
-            need_calls()
-            (found,) = find(ports=[port], look=LOOK_S)
-        over.set()
-        for _ in threads:
-            socket.create_connection(("127.0.0.1", port)).close()
-        for thread in threads:
-            thread.join()
-    workers = {worker.tid for worker in found.group.members[0].workers}
+        try:
+            with load(port):
+                need_calls()
+                asked = survey(ports=[port], look=LOOK_S)
+        finally:
+            over.set()
+            for _ in threads:
+                socket.create_connection(("127.0.0.1", port)).close()
+            for thread in threads:
+                thread.join()
+    assert len(asked.groups) == 1, (asked, listener)
+    workers = {worker.tid for worker in asked.groups[0].group.members[0].workers}
     assert workers == {thread.native_id for thread in threads}
 
 

@@ -28,12 +28,14 @@ if TYPE_CHECKING:
 ACCEPT_NAMES = [
     *("time", "cpu", "rxcpu", "pid", "tid", "comm", "listen_fd", "fd", "family"),
     *("laddr", "lport", "raddr", "rport", "wait_ns", "netns", "distance"),
+    *("cgroup", "cgroup_path"),
 ]
 SKB_NAMES = [
     *("time", "interval_s", "rung", "lost", "lost_in_interval"),
     *("rx_packets", "rx_local", "rx_freed_local", "rx_deferred", "rx_unknown"),
     *("tx_packets", "tx_local", "tx_freed_local", "tx_deferred", "tx_unknown"),
     *("rx_delivered", "rx_delivered_local", "rx_by_distance", "tx_by_distance"),
+    *("rx_not_told", "tx_not_told"),
 ]
 
 # CPUs 0 and 1 share a cache, 2 and 3 another; nothing is known of "no CPU", the last row.
@@ -77,8 +79,12 @@ def as_csv(*batches: AcceptBatch) -> list[list[str]]:
     return list(csv.reader(io.StringIO(written(lambda out: CsvAccept(out, MACHINE), *batches))))
 
 
+#: The path has what a spreadsheet could take for a formula, and a quote.
+CGROUPS = {4711: '/web "1".slice/nginx.service'}
+
+
 def batch_of(records: Records) -> AcceptBatch:
-    return AcceptBatch(records, clock_offset=1_700_000_000_000_000_000, lost=0)
+    return AcceptBatch(records, clock_offset=1_700_000_000_000_000_000, lost=0, cgroups=CGROUPS)
 
 
 def example() -> Records:
@@ -88,6 +94,7 @@ def example() -> Records:
     one["cpu"], one["rxcpu"], one["pid"], one["tid"] = 1, 0, 29333, 29334
     one["listen_fd"], one["fd"], one["netns"] = 3, 30, 4026531833
     one["lport"], one["rport"], one["comm"], one["family"] = 80, 65535, b"nginx", 4
+    one["cgroup"], other["cgroup"] = 4711, 4712
     one["laddr"][:4], one["raddr"][:4] = [10, 0, 0, 0], [192, 0, 2, 7]
     other["time"], other["wait"] = 3_000_000_001, 77  # not valid: the flag is not set
     other["cpu"], other["rxcpu"], other["family"] = 2, -1, 6
@@ -118,11 +125,14 @@ def test_accept_json() -> None:
         "wait_ns": 12345,
         "netns": 4026531833,
         "distance": "llc",
+        "cgroup": 4711,
+        "cgroup_path": '/web "1".slice/nginx.service',
     }
     assert [type(value) for value in first.values()] == [
         *(float, int, int, int, int, str, int, int, int),
-        *(str, int, str, int, int, int, str),
+        *(str, int, str, int, int, int, str, int, str),
     ]
+    assert (second["cgroup"], second["cgroup_path"]) == (4712, None)
     assert (second["rxcpu"], second["distance"]) == (-1, "unknown")
     assert (second["wait_ns"], second["comm"]) == (None, "")
     assert (second["laddr"], second["raddr"]) == ("::", "2001:db8::")
@@ -252,6 +262,8 @@ def test_skb_json() -> None:
         "tx_deferred": None,
         "tx_unknown": 2,
         "tx_by_distance": dict.fromkeys(("cpu", "core", "llc", "node", "remote", "unknown")),
+        "rx_not_told": 0,
+        "tx_not_told": 0,
     }
     # Its neighbours count the interval; this one counts since the start, so both are given.
     assert (second["lost"], second["lost_in_interval"]) == (8, 1)

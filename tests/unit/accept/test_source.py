@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from locality.accept.source import Filter
@@ -9,6 +11,7 @@ from locality.bpf.object import Object
 from locality.errors import LocalityError
 from locality.filter import MAX_CHOICES
 from locality.machine import pid_namespace
+from locality.machine.cgroups import Cgroup
 
 
 # No filter must be the probe's own idea of no filter: 0 is a CPU.
@@ -21,6 +24,8 @@ def test_everything() -> None:
         "only_pids": (),
         "port_count": 0,
         "only_ports": (),
+        "only_netns": 0,
+        "only_cgroup": 0,
     }
     assert Filter(cpu=0).rodata()["only_cpu"] == 0
     assert str(Filter()) == "everything"
@@ -66,3 +71,6 @@ def test_the_probe_has_that_much_room() -> None:
 def test_description() -> None:
     wanted = Filter("nginx", (1, 2), (80, 443), cpu=0, family=4)
     assert str(wanted) == "comm nginx, pid 1, pid 2, port 80, port 443, CPU 0, IPv4"
+    web = Cgroup("/web.slice", 7, Path("/sys/fs/cgroup/web.slice"))
+    assert str(Filter(netns=4026531840, cgroup=web)) == "netns 4026531840, cgroup /web.slice"
+    assert Filter(netns=4026531840, cgroup=web).rodata()["only_cgroup"] == 7

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -211,6 +212,25 @@ def test_a_known_summary() -> None:
         ["#0", "0", "1"],
         ["#1", "1", "3"],
     ]
+
+
+# Bugs: a worker in a container has the name of another one's; what is no container is named; a line
+# is wider than a terminal.
+def test_containers_of_workers() -> None:
+    summary = AcceptSummary(machine(2))
+    docker = f"/system.slice/docker-{'0123456789ab' + 'c' * 52}.scope"
+    connections = batch(3, pid=[10, 20, 30], cgroup=[7, 8, 9])
+    paths = {7: "/system.slice/nginx.service", 8: docker}
+    summary.write(replace(connections, cgroups=paths))
+    lines = [*summary_lines(summary)]
+    table = [line.split() for line in lines if "nginx" in line or "worker" in line]
+    assert table[0][-1] == "container"
+    assert {words[1]: words[5:] for words in table[1:]} == {
+        "10": [],
+        "20": ["docker", "0123456789ab"],
+        "30": [],
+    }
+    assert max(map(len, lines)) <= WIDTH
 
 
 # Bug: connections without an RX CPU are missing from the matrix, so that its sum is not the

@@ -19,7 +19,7 @@ def connections(count: int) -> Records:
     rng = np.random.default_rng(count)
     records = np.zeros(count, CONNECTION)
     accepts = records["accept"]
-    for name in ("pid", "tid", "listen_fd", "fd", "netns", "lport", "rport"):
+    for name in ("pid", "tid", "listen_fd", "fd", "netns", "lport", "rport", "cgroup"):
         accepts[name] = rng.integers(0, 1 << 15, count)
     accepts["time"] = 10**9 + np.sort(rng.integers(0, 10**9, count))
     accepts["cpu"] = rng.integers(0, 2, count)
@@ -51,4 +51,4 @@ def connections(count: int) -> Records:
 def batch(
     records: Records, lost: int = 0, unplaced: int = 0, still_open: int = 0
 ) -> ConnectionBatch:
-    return ConnectionBatch(records, OFFSET, lost, unplaced, still_open)
+    return ConnectionBatch(records, OFFSET, lost, unplaced, still_open, {4711: "/web.slice"})

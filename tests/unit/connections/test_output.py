@@ -44,6 +44,7 @@ def example() -> Records:
     accepts = records["accept"]
     accepts["time"], accepts["comm"], accepts["family"] = 2_000_000_000, b"acceptor", 4
     accepts["pid"], accepts["tid"] = 100, 100
+    accepts["cgroup"] = [4711, 4712]
     accepts["raddr"][:, :4], accepts["rport"] = [192, 0, 2, 7], 54321
     records["ended"] = 3_200_000_000
     one = records[0]
@@ -65,7 +66,8 @@ def printed(make: type[JsonConnections | CsvConnections | TextConnections]) -> s
 # accept; a figure in another unit; no first read given as one by thread 0.
 def test_json() -> None:
     first, second = map(json.loads, printed(JsonConnections).splitlines())
-    assert [*first] == [*second] == [*NAMES] == [*ACCEPT_NAMES, *OWN_NAMES]
+    assert [*first] == [*second] == [*NAMES] == [*ACCEPT_NAMES[:-2], *OWN_NAMES, *ACCEPT_NAMES[-2:]]
+    assert (first["cgroup"], first["cgroup_path"]) == (4711, "/web.slice")
     assert first["time"] == (2_000_000_000 + OFFSET) / 1e9
     assert {name: first[name] for name in OWN_NAMES} == {
         "lifetime_ns": 1_200_000_000,
@@ -88,7 +90,7 @@ def test_json() -> None:
     unread = {name for name in NAMES if second[name] is None}
     assert unread == {
         *("wait_ns", "rtt_ns", "reader_pid", "reader_tid", "reader_cpu", "reader_rxcpu"),
-        *("read_after_ns", "read_wait_ns"),
+        *("read_after_ns", "read_wait_ns", "cgroup_path"),
     }
 
 

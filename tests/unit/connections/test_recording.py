@@ -78,7 +78,7 @@ def test_the_frame(tmp_path: Path) -> None:
 
 # Bug: a damaged recording becomes a traceback, or a connection with half of a first read.
 def test_what_no_recorder_writes_is_damaged() -> None:
-    rows = connection_rows(connections(6), CONNECTIONS_META)
+    rows = connection_rows(connections(6), CONNECTIONS_META, {})
     require(rows)
     place = rows.schema.get_field_index("reader_cpu")
     cut = rows.set_column(place, rows.schema.field(place), pa.nulls(6, pa.int32()))

@@ -51,6 +51,7 @@ def accepts(count: int) -> Records:
     records["wait"], records["flags"] = 10 * number, np.where(number % 5, WAIT_KNOWN, 0)
     records["netns"] = 4_026_531_840
     records["comm"] = b"nginx"
+    records["cgroup"] = 70 + number
     return records
 
 
@@ -70,6 +71,7 @@ def interval(number: int) -> Interval:
         matrix=matrix,
         apart=(1, 2),
         together=(3, number),
+        not_told=(10 + number, 20),
     )
 
 
@@ -79,7 +81,7 @@ def record(path: Path, *batches: Records, lost: int = 0) -> list[int]:
     with AcceptRecorder(path, META) as recorder:
         sizes.append(path.stat().st_size)
         for batch in batches:
-            recorder.write(AcceptBatch(batch, OFFSET, lost))
+            recorder.write(AcceptBatch(batch, OFFSET, lost, {70: "/a", 73: "/b"}))
             recorder._flush()  # noqa: SLF001 - what a second would do
             sizes.append(path.stat().st_size)
     return sizes
@@ -101,16 +103,18 @@ def test_accepts_come_back_as_documented(tmp_path: Path) -> None:
     assert list(frame) == [
         *("time", "cpu", "rxcpu", "pid", "tid", "comm", "listen_fd", "fd", "family"),
         *("laddr", "lport", "raddr", "rport", "wait_ns", "netns", "distance"),
+        *("cgroup", "cgroup_path"),
     ]
     types = {name: str(dtype) for name, dtype in frame.dtypes.items()}
     assert types == {
         "time": "datetime64[ns, UTC]",
         **dict.fromkeys(("cpu", "rxcpu", "pid", "tid", "listen_fd", "fd"), "int32"),
-        **dict.fromkeys(("comm", "laddr", "raddr", "distance"), "category"),
+        **dict.fromkeys(("comm", "laddr", "raddr", "distance", "cgroup_path"), "category"),
         **dict.fromkeys(("lport", "rport"), "uint16"),
         "family": "uint8",
         "wait_ns": "Int64",
         "netns": "uint32",
+        "cgroup": "int64",
     }
     assert frame.time.astype("int64").tolist() == [OFFSET + 2_000_000_001 + n for n in range(4)]
     assert frame.cpu.tolist() == [0, 1, 2, 0]
@@ -120,6 +124,9 @@ def test_accepts_come_back_as_documented(tmp_path: Path) -> None:
     assert frame.comm.tolist() == ["nginx"] * 4
     assert frame.raddr.tolist() == ["1.0.0.7", "200::9", "3.0.0.7", "400::9"]
     assert frame.rport.tolist() == [65535, 65534, 65533, 65532]
+    assert frame.cgroup.tolist() == [70, 71, 72, 73]
+    assert frame.cgroup_path.isna().tolist() == [False, True, True, False]
+    assert frame.cgroup_path.dropna().tolist() == ["/a", "/b"]
     assert frame.wait_ns.isna().tolist() == [True, False, False, False]
     assert frame.wait_ns.dropna().tolist() == [10, 20, 30]
     assert (recording.lost, recording.torn, recording.note) == (5, 0, "")
@@ -150,6 +157,7 @@ def test_packets_come_back_as_documented(tmp_path: Path) -> None:
         assert tx.delivered is pd.NA
         assert rx.delivered is pd.NA if not number else rx.delivered == number
         assert (rx.apart, tx.apart, rx.together, tx.together) == (1, 2, 3, number)
+        assert (rx.not_told, tx.not_told) == (10 + number, 20)
         assert rx.lost == tx.lost == number
         matrix = np.zeros((2, 3, 3), np.int64)
         mine = cells[cells.time == time]

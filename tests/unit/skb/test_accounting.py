@@ -333,13 +333,13 @@ def tracepoints(
     deferred: bool = True,
     remote: bool = True,
     originals: bool = True,
-    of_one_netns: bool = False,
+    selects: bool = False,
 ) -> TracepointAccount:
     return TracepointAccount(
         udp_is_deferred=deferred,
         remote_udp_is_seen=remote,
         sees_originals=originals,
-        of_one_netns=of_one_netns,
+        selects=selects,
     )
 
 
@@ -422,7 +422,7 @@ def test_originals_acknowledged_before_their_end() -> None:
 
 # Bugs: pairs of which nobody knows the namespace are put on this side, as packets whose CPU is
 # not known; what the flushes of all namespaces free is taken for this one's.
-def test_packets_of_one_namespace() -> None:
+def test_packets_of_a_choice() -> None:
     machine = Machine()
     machine.consume(0, 0)
     machine.consume(1, 0, TX)
@@ -430,7 +430,7 @@ def test_packets_of_one_namespace() -> None:
     machine.rows["acked"][1] = 5  # of all namespaces, as the pairs that end
     machine.rows["outlived"][0] = 7
     machine.rows["returned"][2, RX] = 9
-    figures = tracepoints(of_one_netns=True).figures(machine.interval())
+    figures = tracepoints(selects=True).figures(machine.interval())
     consistent(figures)
     assert (figures.rx.packets, figures.rx.local, figures.rx.deferred) == (1, 1, None)
     assert (figures.tx.packets, figures.tx.local, figures.tx.unknown) == (1, 0, 0)
@@ -439,10 +439,10 @@ def test_packets_of_one_namespace() -> None:
 
 # Bug: a datagram of this namespace that a flush freed is called local, because flushes are not
 # counted.
-def test_datagrams_of_one_namespace() -> None:
+def test_datagrams_of_a_choice() -> None:
     machine = Machine()
     machine.read_datagram(0, 1)
-    figures = tracepoints(of_one_netns=True).figures(machine.interval())
+    figures = tracepoints(selects=True).figures(machine.interval())
     consistent(figures)
     assert (figures.rx.packets, figures.rx.local, figures.rx.unknown) == (1, 0, 1)
     assert figures.delivered is None

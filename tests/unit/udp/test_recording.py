@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from contextlib import suppress
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
@@ -29,7 +28,7 @@ from locality.udp.records import CsvUdp, JsonUdp
 from locality.udp.text import TextUdp
 from locality.udp.text import summary_lines as udp_summary_lines
 from tests.unit.recording.test_writer import HOSTILE
-from tests.unit.recordings import CPUS, META, meta
+from tests.unit.recordings import CPUS, META, meta, without
 from tests.unit.udp_intervals import flows, interval, readers, sockets
 
 if TYPE_CHECKING:
@@ -43,6 +42,7 @@ GROUPS = {
 
 #: Columns that recordings of the first versions lack.
 LATER = ("rx_known", "rx_local", "moved")
+LATER_OF_READERS = ("cgroup", "cgroup_path")
 
 
 def made_up(number: int) -> UdpInterval:
@@ -63,6 +63,7 @@ def made_up(number: int) -> UdpInterval:
     rows["inode"][5] = 1 << 40
     threads = readers(rows)
     threads["comm"] = np.resize(np.array(HOSTILE, "S16"), len(threads))
+    threads["cgroup"] = draw.integers(1, 1 << 40, len(threads))
     # A reader whose socket's row has gone to another one.
     threads["group"][-1] = threads["index"][-1] = -1
     threads["family"][-1] = threads["netns"][-1] = 0
@@ -80,6 +81,7 @@ def made_up(number: int) -> UdpInterval:
         flows_lost=number + 1,
         matrix=draw.integers(0, 3, (CPUS, CPUS)).astype("u8"),
         groups=GROUPS,
+        cgroups={int(threads["cgroup"][0]): '/a "b".slice', int(threads["cgroup"][1]): "/"},
     )
     if number % 2:
         for some in (found.sockets, found.readers):
@@ -143,37 +145,29 @@ def test_intervals_come_back_exactly(tmp_path: Path) -> None:
     assert "one flow carries" in shown(found)
 
 
-def written_before(path: Path, older: Path) -> None:
-    """Write a recording as the version did that did not know `LATER`."""
-    with pa.ipc.open_stream(path.read_bytes()) as stream, older.open("wb") as file:
-        kept = [field for field in stream.schema if field.name not in LATER]
-        schema = pa.schema(kept, stream.schema.metadata)
-        with pa.ipc.new_stream(file, schema) as out, suppress(StopIteration):
-            while True:
-                batch, said = stream.read_next_batch_with_custom_metadata()
-                out.write_batch(batch.select(schema.names), custom_metadata=said)
-
-
 # Bugs: a recording of an older version is refused, or a column that it lacks ends in a traceback;
 # what was not counted then passes for a figure.
 def test_a_recording_of_an_older_version(tmp_path: Path) -> None:
     path, older = tmp_path / "udp.arrows", tmp_path / "older.arrows"
     known = [made_up(number) for number in range(3)]
     record(path, *known)
-    written_before(path, older)
+    without(path, older, *LATER, *LATER_OF_READERS)
     for one in known:
         for rows in (one.sockets, one.readers):
             for name in LATER:
                 rows[name] = 0
+        one.readers["cgroup"] = 0
     found = replayed(older)
     for one, other in zip(found, known, strict=True):
         assert one.sockets.tobytes() == other.sockets.tobytes()
         assert one.readers.tobytes() == other.readers.tobytes()
+    assert [one.cgroups for one in found] == [{}] * 3
     assert "that processed them" not in shown(found)
     frames = locality.load(older).udp
     assert frames.sockets["rx_known"].tolist() == [0] * len(frames.sockets)
     assert export(older, tmp_path / "older.json") > 0
     objects = [json.loads(line) for line in (tmp_path / "older.json").read_text().splitlines()]
+    assert {one["cgroup_path"] for one in objects} == {None}
     assert {one["row"]: one["moved"] for one in objects} == {
         **dict.fromkeys(("interval", "group", "flow", "cell")),
         **dict.fromkeys(("socket", "reader"), 0),
