@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from locality.accept.source import ACCEPT, WAIT_KNOWN
+from locality.accept.batch import ACCEPT, WAIT_KNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from locality.accept.source import Records
+    from locality.accept.batch import Records
 
 CLIENTS = 500
 

@@ -18,7 +18,7 @@ from benchmarks.peers.running import running
 from benchmarks.plan import HERE
 from benchmarks.programs import SOURCES, compile_native
 from benchmarks.tracers import PER, Found, able, told_of
-from locality.accept.source import ACCEPT
+from locality.accept.batch import ACCEPT
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.programs import SOURCES, open_bpf
-from locality.accept.source import ACCEPT, DEFAULT_RING, AcceptBatch, AcceptSource
+from locality.accept.batch import ACCEPT, AcceptBatch
+from locality.accept.source import DEFAULT_RING, AcceptSource
 from locality.accept.summary import AcceptSummary
 from locality.accept.text import TextAccept, summary_lines
 from locality.bpf.ring import Ring

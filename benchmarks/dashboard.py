@@ -18,8 +18,8 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.measure import Figure, Goal
+from locality.accept.batch import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.accept.dashboard import AcceptDashboard
-from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.dashboard.screen import Header
 from locality.machine.topology import Distance, Topology
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from benchmarks.measure import Figure, Goal, ratios, take_turns
 from benchmarks.programs import SOURCES, open_bpf
-from locality.accept.source import ACCEPT, DEFAULT_RING
+from locality.accept.batch import ACCEPT
+from locality.accept.source import DEFAULT_RING
 from locality.bpf.libbpf import lib
 from locality.bpf.ring import Ring, slot_size
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from benchmarks.accepts import synthetic
 from benchmarks.measure import Figure, Goal, take_turns
+from locality.accept.batch import AcceptBatch
 from locality.accept.recording import AcceptRecorder
-from locality.accept.source import RUNGS, AcceptBatch
+from locality.accept.source import RUNGS
 from locality.bpf.ladder import Attachment
 from locality.machine import topology
 from locality.recording.format import Meta

@@ -15,8 +15,8 @@ import numpy as np
 
 from benchmarks.accepts import synthetic
 from benchmarks.measure import Figure, take_turns
+from locality.accept.batch import AcceptBatch
 from locality.accept.records import CsvAccept, JsonAccept
-from locality.accept.source import AcceptBatch
 from locality.accept.summary import AcceptSummary
 from locality.accept.text import ClassicAccept, TextAccept
 from locality.machine import topology

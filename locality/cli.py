@@ -7,7 +7,6 @@ numpy and `attach-cbpf` does not pay for libbpf.
 from __future__ import annotations
 
 import os
-import resource
 import sys
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from locality.commands.interrupts import raising
 from locality.commands.lazy import LazyGroup
 from locality.commands.missing import import_failed
 from locality.errors import LocalityError
-from locality.machine.limits import OURS
+from locality.machine.limits import OURS, open_files
 from locality.text import printable, shortened
 
 #: What a shell reports for a program that SIGPIPE ended: `locality ... | head` is no error.
@@ -82,8 +81,9 @@ def _give_up_stdout() -> None:
 def _what_failed(error: OSError) -> str:
     """What an error says that no command has an answer to; most are of standard output."""
     if error.errno in OURS:
-        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        return f"{error.strerror}: raise the limit of this process (ulimit -n; it is {limit})"
+        return (
+            f"{error.strerror}: raise the limit of this process (ulimit -n; it is {open_files()})"
+        )
     if error.errno is None:  # of a library that cannot be loaded, for one
         return str(error)
     if error.filename is None:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from locality.accept.source import WAIT_KNOWN
+from locality.accept.batch import WAIT_KNOWN
 from locality.machine.topology import WORDS
 from locality.recording.columns import Column
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from locality.accept.source import AcceptBatch, Records
+    from locality.accept.batch import AcceptBatch, Records
     from locality.machine.topology import Topology
 
 #: The columns, in output order: one row a connection.

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from locality.accept.batch import AcceptBatch
 from locality.accept.recent import RecentAccepts, View
-from locality.accept.source import AcceptBatch
 from locality.dashboard.frame import (
     DIM,
     STRONG,

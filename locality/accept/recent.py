@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from locality.accept.batch import WAIT_KNOWN
 from locality.accept.histogram import LogHistogram
-from locality.accept.source import WAIT_KNOWN
 from locality.dashboard.sparkline import Minute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from locality.accept.source import AcceptBatch, Records
+    from locality.accept.batch import AcceptBatch, Records
     from locality.arrays import Array
 
 #: Seconds that workers, heat map and queue wait look back.

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from locality.accept.batch import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.accept.columns import COLUMNS, address, address_keys
-from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.machine.topology import WORDS
 from locality.recording.events import EventRecorder, timed
 from locality.recording.format import damaged, schema_of
@@ -17,7 +17,7 @@ from locality.recording.format import damaged, schema_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from locality.accept.source import Records
+    from locality.accept.batch import Records
     from locality.arrays import Array
     from locality.recording.format import Meta
     from locality.recording.reader import Reader

@@ -11,7 +11,7 @@ from locality.stream import Output
 from locality.text import spreadsheet_text
 
 if TYPE_CHECKING:
-    from locality.accept.source import AcceptBatch
+    from locality.accept.batch import AcceptBatch
     from locality.machine.topology import Topology
 
 

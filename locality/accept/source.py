@@ -1,19 +1,18 @@
 """Source: accepted connections.
 
 `AcceptSource` loads `probes/accept_cpu.bpf.c` on the best rung that this kernel allows
-and hands out batches of records. The record is described by `ACCEPT`, which is checked
-against the compiled probe's own type information whenever it is opened.
+and hands out batches of records (`locality.accept.batch`). Their layout is checked against the
+compiled probe's own type information whenever it is opened.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import numpy as np
-
 from locality.accept.attach import attach_accepts, constants
+from locality.accept.batch import ACCEPT, AcceptBatch
 from locality.bpf.btf import check_layout
 from locality.bpf.engine import Engine, choose
 from locality.bpf.ladder import Rung
@@ -22,42 +21,9 @@ from locality.filter import Wanted
 from locality.machine.cgroups import CgroupPaths
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from locality.bpf.object import Object
 
-#: One accepted connection, as `struct accept_event` of the probe.
-#: time: CLOCK_MONOTONIC, ns. wait: ns in the accept queue, valid with `WAIT_KNOWN`. cgroup: the
-#: thread's, by its id (v2); 0 if not known.
-#: rxcpu: -1 if the stack never noted one. Addresses: network order, IPv4 in 4 bytes.
-ACCEPT = np.dtype(
-    [
-        ("time", "u8"),
-        ("wait", "u8"),
-        ("cgroup", "u8"),
-        ("cpu", "u4"),
-        ("rxcpu", "i4"),
-        ("pid", "u4"),
-        ("tid", "u4"),
-        ("listen_fd", "i4"),
-        ("fd", "i4"),
-        ("netns", "u4"),
-        ("lport", "u2"),
-        ("rport", "u2"),
-        ("laddr", "u1", (16,)),
-        ("raddr", "u1", (16,)),
-        ("comm", "S16"),
-        ("family", "u1"),
-        ("flags", "u1"),
-        ("pad", "u1", (6,)),
-    ]
-)
-WAIT_KNOWN = 1
-
 DEFAULT_RING = 4 << 20
-
-Records = np.ndarray[tuple[int], np.dtype[np.void]]
-
 
 #: Best first. fd_install costs other system calls nothing; the exit tracepoints divert
 #: every system call on the machine a little; the raw one also runs a program for each.
@@ -102,31 +68,6 @@ class Filter(Wanted):
         if self.family is not None:
             parts.append(f"IPv{self.family}")
         return ", ".join(parts) or "everything"
-
-
-@dataclass(frozen=True)
-class AcceptBatch:
-    """What one reading of the ring gave.
-
-    Attributes:
-        records: dtype `ACCEPT`, perhaps empty.
-        clock_offset: Add it to a record's time for UTC, ns since the epoch.
-        lost: Records the ring had no room for, and runs of the probes that the kernel skipped,
-            some of which may have been for connections; since the source was opened.
-        cgroups: Paths of the threads' cgroups, by id; of those that could be told.
-    """
-
-    records: Records
-    clock_offset: int
-    lost: int
-    cgroups: Mapping[int, str] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def first(self, count: int) -> AcceptBatch:
-        """The same with its first `count` records."""
-        return replace(self, records=self.records[:count])
 
 
 @dataclass

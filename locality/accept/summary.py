@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from locality.accept.batch import WAIT_KNOWN
 from locality.accept.histogram import LogHistogram
-from locality.accept.source import WAIT_KNOWN
 
 if TYPE_CHECKING:
-    from locality.accept.source import AcceptBatch, Records
+    from locality.accept.batch import AcceptBatch, Records
     from locality.machine.topology import Topology
 
 

@@ -22,7 +22,7 @@ from locality.text import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from locality.accept.source import AcceptBatch
+    from locality.accept.batch import AcceptBatch
     from locality.accept.summary import AcceptSummary
     from locality.machine.topology import Topology
 

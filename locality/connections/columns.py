@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from locality.accept import columns as accept
-from locality.accept.source import AcceptBatch
+from locality.accept.batch import AcceptBatch
 from locality.recording.columns import Column
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from locality.accept.source import Records
+    from locality.accept.batch import Records
     from locality.arrays import Array
-    from locality.connections.source import ConnectionBatch
+    from locality.connections.batch import ConnectionBatch
     from locality.machine.topology import Topology
 
 #: How a connection ended: the client closed first, the server did, or it was aborted.

@@ -15,7 +15,7 @@ from locality.text import percent, share
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from locality.connections.source import ConnectionBatch
+    from locality.connections.batch import ConnectionBatch
     from locality.dashboard.screen import Header
     from locality.machine.topology import Topology
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from locality.accept import recording as accept
 from locality.accept.columns import NAMES as ACCEPT_NAMES
+from locality.connections.batch import CONNECTION, ConnectionBatch
 from locality.connections.columns import (
     COLUMNS,
     ENDS,
@@ -19,14 +20,13 @@ from locality.connections.columns import (
     since_packet,
     was_read,
 )
-from locality.connections.source import CONNECTION, ConnectionBatch
 from locality.recording.events import EventRecorder, timed
 from locality.recording.format import damaged, schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from locality.accept.source import Records
+    from locality.accept.batch import Records
     from locality.arrays import Array
     from locality.recording.format import Meta
     from locality.recording.reader import Reader

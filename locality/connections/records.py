@@ -11,7 +11,7 @@ from locality.stream import Output
 from locality.text import spreadsheet_text
 
 if TYPE_CHECKING:
-    from locality.connections.source import ConnectionBatch
+    from locality.connections.batch import ConnectionBatch
     from locality.machine.topology import Topology
 
 #: A line, for numbers and encoded strings.

@@ -11,8 +11,8 @@ from locality.accept.histogram import LogHistogram
 from locality.connections.columns import ENDS, after_accept, lifetimes, since_packet, was_read
 
 if TYPE_CHECKING:
-    from locality.accept.source import Records
-    from locality.connections.source import ConnectionBatch
+    from locality.accept.batch import Records
+    from locality.connections.batch import ConnectionBatch
     from locality.machine.topology import Topology
 
 #: What is summed up of all connections, by the names of the records' fields.

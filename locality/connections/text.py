@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from locality.accept.histogram import LogHistogram
-    from locality.connections.source import ConnectionBatch
+    from locality.connections.batch import ConnectionBatch
     from locality.connections.summary import ConnectionSummary
     from locality.machine.topology import Topology
 

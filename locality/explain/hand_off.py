@@ -66,7 +66,7 @@ class HandOff:
 class Connections:
     """A sink that notes of each accept, or read: which connection, which thread, was it local.
 
-    Takes records of dtype `locality.accept.source.ACCEPT` or `locality.reads.tcp.TCP_READ`.
+    Takes records of dtype `locality.accept.batch.ACCEPT` or `locality.reads.tcp.TCP_READ`.
     """
 
     _parts: list[Array] = field(default_factory=list)

@@ -18,7 +18,7 @@ from locality.text import share
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from locality.accept.source import AcceptBatch
+    from locality.accept.batch import AcceptBatch
     from locality.cbpf import Program
     from locality.lab.experiment import Lab
     from locality.lab.load import LoadResult

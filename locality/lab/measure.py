@@ -21,7 +21,7 @@ from locality.summary import Summary
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from locality.accept.source import AcceptBatch
+    from locality.accept.batch import AcceptBatch
     from locality.lab.demo import Phase
     from locality.lab.namespaces import Namespace
     from locality.lab.recordings import Recordings

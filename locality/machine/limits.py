@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -28,12 +27,19 @@ def raise_if_ours(number: int | None) -> None:
         raise OSError(number, os.strerror(number))
 
 
+def open_files() -> int:
+    """How many files this process may have open."""
+    import resource  # noqa: PLC0415 - Unix alone has it, and recordings are read elsewhere, too
+
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
 def require_room() -> None:
     """Raise OSError if this process may open fewer files than probes take.
 
     libbpf does not always tell: it takes a kernel that gives it no descriptor for an old one.
     """
-    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < ENOUGH:
+    if open_files() < ENOUGH:
         raise_if_ours(errno.EMFILE)
 
 

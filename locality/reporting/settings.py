@@ -12,7 +12,8 @@ from __future__ import annotations
 import os
 from importlib import import_module
 
-_here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+# O_PATH, which only Linux has, opens a directory that may not be read.
+_here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC)
 try:
     os.chdir("/")
     import_module("matplotlib")

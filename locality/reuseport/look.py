@@ -28,7 +28,7 @@ from locality.reuseport.evidence import LOOK_S, Evidence, Seen, Thread
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from locality.accept.source import Records
+    from locality.accept.batch import Records
     from locality.arrays import Array
     from locality.reuseport.descriptors import Descriptors
 
@@ -149,7 +149,7 @@ def accepted_by(records: Records, inodes: Collection[int] = ()) -> Seen:
     """Who accepted on sockets, by records of accepts that the holders are still there for.
 
     Args:
-        records: dtype `locality.accept.source.ACCEPT`.
+        records: dtype `locality.accept.batch.ACCEPT`.
         inodes: Only on these; on all if empty.
     """
     wanted, seen = frozenset(inodes), Seen()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from locality.accept.batch import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.accept.recording import AcceptRecorder
-from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.machine.topology import Distance
 from locality.recording.format import FORMAT_VERSION, Meta
 from locality.skb.interval import RX, TX, Flow, Interval

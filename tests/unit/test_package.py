@@ -117,7 +117,7 @@ def test_the_wheel_has_the_command_the_types_and_the_recordings(installed: Path)
 def test_the_installed_package_opens_its_own_probes(installed: Path, tmp_path: Path) -> None:
     script = """
 import json, locality
-from locality.accept.source import ACCEPT
+from locality.accept.batch import ACCEPT
 from locality.bpf.btf import check_layout
 from locality.bpf.object import Object
 for name in ("accept_cpu", "skb_alloc_free", "reuseport_group"):

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from locality.accept.source import ACCEPT, RUNGS, WAIT_KNOWN, AcceptSource, Filter
+from locality.accept.batch import ACCEPT, WAIT_KNOWN
+from locality.accept.source import RUNGS, AcceptSource, Filter
 from tests.live.helpers.rungs import ASKED, check_ladder, parametrize, stand_on, to_stand_on
 from tests.live.helpers.traffic import (
     CPUS,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
 
-    from locality.accept.source import Records
+    from locality.accept.batch import Records
 
 pytestmark = [pytest.mark.live, pytest.mark.accept]
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from locality.accept.source import RUNGS, WAIT_KNOWN, AcceptSource, Filter
+from locality.accept.batch import WAIT_KNOWN
+from locality.accept.source import RUNGS, AcceptSource, Filter
 from tests.live.helpers.rungs import parametrize
 from tests.live.helpers.traffic import (
     CPUS,
@@ -32,7 +33,7 @@ from tests.live.helpers.traffic import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from locality.accept.source import Records
+    from locality.accept.batch import Records
 
 pytestmark = [pytest.mark.live, pytest.mark.accept]
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from locality.accept.source import RUNGS, WAIT_KNOWN, AcceptSource, Filter
+from locality.accept.batch import WAIT_KNOWN
+from locality.accept.source import RUNGS, AcceptSource, Filter
 from tests.live.helpers.rungs import parametrize
 from tests.live.helpers.traffic import (
     CPUS,

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from locality.accept.source import RUNGS, WAIT_KNOWN, AcceptSource, Filter
+from locality.accept.batch import WAIT_KNOWN
+from locality.accept.source import RUNGS, AcceptSource, Filter
 from locality.lab.namespaces import namespace
 from tests.live.helpers.rungs import parametrize
 from tests.live.helpers.traffic import PATIENCE

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from locality.accept.source import Filter
+from locality.connections.batch import CONNECTION
 from locality.connections.columns import ENDS, after_accept, lifetimes, since_packet
-from locality.connections.source import CONNECTION, RUNGS, ConnectionSource
+from locality.connections.source import RUNGS, ConnectionSource
 from locality.reads import tcp
 from tests.live.helpers.commands import run, tracing
 from tests.live.helpers.networks import CLIENT_ADDRESS, veth
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from locality.accept.source import Records
+    from locality.accept.batch import Records
     from tests.live.helpers.traffic import Network
 
 pytestmark = [pytest.mark.live, pytest.mark.accept]

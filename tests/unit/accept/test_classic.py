@@ -7,7 +7,7 @@ import io
 import numpy as np
 import pytest
 
-from locality.accept.source import ACCEPT, AcceptBatch
+from locality.accept.batch import ACCEPT, AcceptBatch
 from locality.accept.text import ClassicAccept
 from locality.skb.interval import Flow, Interval
 from locality.skb.text import ClassicSkb

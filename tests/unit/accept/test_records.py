@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from locality.accept.batch import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.accept.records import CsvAccept, JsonAccept
-from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.machine.topology import Distance, Topology
 from locality.skb.interval import Flow, Interval
 from locality.skb.records import CsvSkb, JsonSkb
@@ -22,7 +22,7 @@ from locality.skb.records import CsvSkb, JsonSkb
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from locality.accept.source import Records
+    from locality.accept.batch import Records
     from locality.stream import Sink
 
 ACCEPT_NAMES = [

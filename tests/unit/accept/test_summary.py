@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
+from locality.accept.batch import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.accept.summary import AcceptSummary
 from locality.machine.topology import Distance, Topology
 

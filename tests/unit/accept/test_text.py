@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
+from locality.accept.batch import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.accept.summary import AcceptSummary
 from locality.accept.text import MOST_WORKERS, TextAccept, summary_lines
 from locality.machine.topology import Distance, Topology

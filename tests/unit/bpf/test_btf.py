@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from locality.accept.source import ACCEPT, Filter
+from locality.accept.batch import ACCEPT
+from locality.accept.source import Filter
 from locality.bpf import btf
 from locality.bpf.btf import check_layout
 from locality.bpf.object import Object
-from locality.connections.source import CONNECTION
+from locality.connections.batch import CONNECTION
 from locality.errors import LocalityError
 from locality.skb.accounting import CELL, ROW
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from locality.accept.source import ACCEPT
+from locality.accept.batch import ACCEPT
 from locality.bpf.ring import BUSY, DISCARD, HEADER, Ring, slot_size
 from locality.errors import LocalityError
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from locality.accept.source import WAIT_KNOWN
-from locality.connections.source import CONNECTION, ConnectionBatch
+from locality.accept.batch import WAIT_KNOWN
+from locality.connections.batch import CONNECTION, ConnectionBatch
 from tests.unit.recordings import OFFSET
 
 if TYPE_CHECKING:
-    from locality.accept.source import Records
+    from locality.accept.batch import Records
 
 
 def connections(count: int) -> Records:

@@ -13,11 +13,11 @@ import numpy as np
 from rich.console import Console
 
 from locality.accept.columns import NAMES as ACCEPT_NAMES
+from locality.connections.batch import CONNECTION
 from locality.connections.columns import NAMES
 from locality.connections.dashboard import ConnectionDashboard
 from locality.connections.recording import ConnectionRecorder
 from locality.connections.records import CsvConnections, JsonConnections
-from locality.connections.source import CONNECTION
 from locality.connections.summary import ConnectionSummary
 from locality.connections.text import MOST_READERS, TextConnections, summary_lines
 from locality.dashboard.screen import Header
@@ -28,7 +28,7 @@ from tests.unit.recordings import META, OFFSET
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from locality.accept.source import Records
+    from locality.accept.batch import Records
 
 MACHINE = replace(META).machine
 OWN_NAMES = [

@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from locality.connections.batch import CONNECTION
 from locality.connections.recording import (
     ConnectionRecorder,
     connection_rows,
     require,
     timed_connections,
 )
-from locality.connections.source import CONNECTION
 from locality.errors import LocalityError
 from locality.recording.frames import load
 from locality.recording.reader import Reader
@@ -25,7 +25,7 @@ from tests.unit.recordings import META
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from locality.accept.source import Records
+    from locality.accept.batch import Records
 
 CONNECTIONS_META = replace(META, kind="connections")
 

@@ -11,9 +11,9 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console, ConsoleDimensions
 
+from locality.accept.batch import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.accept.dashboard import AcceptDashboard
 from locality.accept.recent import WINDOW, RecentAccepts
-from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.dashboard.frame import amount, column
 from locality.dashboard.heatmap import figure, group_cpus, heat_map, label
 from locality.dashboard.screen import Header

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from locality import cbpf
-from locality.accept.source import ACCEPT, AcceptBatch
+from locality.accept.batch import ACCEPT, AcceptBatch
 from locality.explain.causes import Accepted, Cause, Place, Tally, attribute, cause_of, shares
 from locality.explain.observe import Observation
 from locality.explain.text import cause_lines, seen_lines, tenths

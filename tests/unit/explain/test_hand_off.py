@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from locality.accept.source import ACCEPT, AcceptBatch
+from locality.accept.batch import ACCEPT, AcceptBatch
 from locality.explain.hand_off import Connections, HandOff, hand_off
 from locality.reads.batch import ReadBatch
 from locality.reads.tcp import TCP_READ

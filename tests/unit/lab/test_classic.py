@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from locality.accept.source import ACCEPT, AcceptBatch
+from locality.accept.batch import ACCEPT, AcceptBatch
 from locality.lab.classic import classic_lines
 from locality.lab.demo import Measurement, PhaseResult, phases
 from locality.lab.load import LoadResult

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import locality
+from locality.accept.batch import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.accept.recording import AcceptRecorder, timed_accepts
-from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.errors import LocalityError
 from locality.recording.events import TICK
 from locality.recording.reader import Reader
@@ -23,7 +23,7 @@ from tests.unit.recordings import META, OFFSET, SKB_META, without
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from locality.accept.source import Records
+    from locality.accept.batch import Records
     from locality.recording.format import Meta
 
 

@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import locality
+from locality.accept.batch import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.accept.recording import AcceptRecorder
-from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.errors import LocalityError
 from locality.recording.export import export
 from locality.recording.format import FORMAT_VERSION, KEY
@@ -33,7 +33,7 @@ from tests.unit.recordings import META, OFFSET, SKB_META
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from locality.accept.source import Records
+    from locality.accept.batch import Records
 
 
 def accepts(count: int) -> Records:
