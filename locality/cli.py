@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from locality import __version__
+from locality.commands.completion import asked
 from locality.commands.interrupts import raising
 from locality.commands.lazy import LazyGroup
 from locality.commands.missing import import_failed
@@ -103,7 +104,9 @@ def main() -> None:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for the life of the process
     try:
         with raising():
-            code = _run()
+            code = asked(cli)
+            if code is None:
+                code = _run()
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     sys.exit(code)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from locality.commands.filters import cgroup_option, netns_option, places
+from locality.commands.numbers import WholeRange
 from locality.commands.options import (
-    WholeRange,
     comm_option,
     count_option,
     engine_option,

@@ -7,14 +7,8 @@ from typing import Any
 import click
 
 from locality.commands.filters import namespace, netns_option
-from locality.commands.options import (
-    CPU_LIST,
-    NAME,
-    PORT,
-    SECONDS,
-    WHOLE,
-    payload_options,
-)
+from locality.commands.numbers import WHOLE
+from locality.commands.options import CPU_LIST, NAME, PORT, SECONDS, payload_options
 from locality.commands.steering_request import CBPF, INCOMING_CPU, PAYLOAD, Request
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from locality.commands.lines import show, tell
-from locality.commands.options import OUTPUT, SECONDS, WRITABLE, WholeRange, force_option
+from locality.commands.numbers import WholeRange
+from locality.commands.options import OUTPUT, SECONDS, WRITABLE, force_option
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:

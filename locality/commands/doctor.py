@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from locality.commands.lines import show, tell
-from locality.commands.options import OUTPUT, READABLE, json_options, ports_option
+from locality.commands.options import DEVICE, OUTPUT, READABLE, json_options, ports_option
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ EXIT_COSTS = 3
 
 
 @click.command()
-@click.option("--dev", metavar="IF", help="Check only this network device.")
+@click.option("--dev", type=DEVICE, metavar="IF", help="Check only this network device.")
 @ports_option(help="Check only groups on this port. Repeatable.")
 @click.option(
     "--fix", is_flag=True, help="Print what would be changed and how to revert it. Change nothing."

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from locality.commands.lines import check_who, show, tell
-from locality.commands.options import Number, comm_option, json_options, pids_option, ports_option
+from locality.commands.numbers import Number
+from locality.commands.options import comm_option, json_options, pids_option, ports_option
 
 
 @click.command()

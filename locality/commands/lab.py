@@ -11,7 +11,8 @@ import click
 
 from locality.commands.demo import demo
 from locality.commands.lines import show, tell
-from locality.commands.options import OUTPUT, SECONDS, WholeRange, json_options
+from locality.commands.numbers import WholeRange
+from locality.commands.options import OUTPUT, SECONDS, json_options
 
 if TYPE_CHECKING:
     from locality.lab.udp_cases import Result

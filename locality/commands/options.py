@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial, wraps
@@ -11,86 +10,14 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from locality.machine.digits import decimal, whole, with_base
+from locality.commands.completion import Device, Port, RungName
+from locality.commands.numbers import Number, WholeRange
+from locality.machine.digits import with_base
 
 #: Of a thread's name as it can be given: 15 bytes, each of them escaped, and more as ps shows it.
 LONGEST_NAME = 255
 
 C = TypeVar("C", bound=Callable[..., Any])
-
-
-class Whole(click.ParamType[int]):
-    """A whole number in ASCII digits."""
-
-    name = "integer"
-
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401 - as in click
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> int:
-        """Refuse what only Python takes for a number."""
-        if isinstance(value, int):
-            return value
-        try:
-            return whole(str(value), signed=True)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-class WholeRange(click.IntRange):
-    """The same in a range, which help texts and errors describe in words."""
-
-    def _describe_range(self) -> str:
-        return _in_words(self.min, self.max)
-
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401 - as in click
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> int:
-        """Refuse what only Python takes for a number, and what is outside."""
-        return int(super().convert(WHOLE.convert(value, param, ctx), param, ctx))
-
-
-class Number(click.FloatRange):
-    """A finite number in ASCII digits, in a range, which help texts and errors describe in words.
-
-    Args:
-        min: The smallest one.
-        max: The largest one.
-        unit: What the number counts; help texts show it in place of the value.
-    """
-
-    def __init__(self, min: float, max: float, unit: str) -> None:  # noqa: A002 - as in click
-        super().__init__(min, max)
-        self.name = unit
-
-    def _describe_range(self) -> str:
-        return _in_words(self.min, self.max)
-
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401 - as in click
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> float:
-        """Refuse what only Python takes for a number, and infinity."""
-        try:
-            number = decimal(value) if isinstance(value, str) else value
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number", param, ctx)
-        return float(super().convert(number, param, ctx))
-
-
-def _in_words(low: float | None, high: float | None) -> str:
-    if high is None:
-        return f"{low:.10g} or more"
-    return f"{low:.10g} to {high:.10g}"
 
 
 class CpuList(click.ParamType[frozenset[int]]):
@@ -159,9 +86,9 @@ class Byte(click.ParamType[int]):
 #: A time one can wait for: not zero, not negative, not infinite.
 SECONDS = Number(min=0.01, max=1e9, unit="seconds")
 SPEED = Number(min=0, max=1e6, unit="factor")
-WHOLE = Whole()
 AT_LEAST_ONE = WholeRange(min=1)
-PORT = WholeRange(0, 65535)
+PORT = Port()
+DEVICE = Device()
 CPU_LIST = CpuList()
 BYTE = Byte()
 NAME = Name()
@@ -334,6 +261,7 @@ def tracing_options(outputs: Collection[str]) -> Callable[[C], C]:
             click.option(
                 "--rung",
                 envvar="LOCALITY_RUNG",
+                type=RungName(),
                 metavar="NAME",
                 help="Use this probe type (rung) or fail; 'locality check' lists them.  "
                 "[default: the first that works]",

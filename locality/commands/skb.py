@@ -8,6 +8,7 @@ import click
 
 from locality.commands.filters import cgroup_option, netns_option, places
 from locality.commands.options import (
+    DEVICE,
     comm_option,
     count_option,
     engine_option,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @netns_option("Count only packets")
-@click.option("--dev", metavar="IF", help="Count only packets of this network device.")
+@click.option("--dev", type=DEVICE, metavar="IF", help="Count only packets of this network device.")
 @ports_option(help="Count only TCP and UDP packets of this local port. Repeatable.")
 @pids_option(help="Count only packets that this process reads or sent. Repeatable.")
 @comm_option(help="Count only packets that threads of this name, or of a process, read or sent.")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from locality.commands.lines import end, tell
+from locality.commands.numbers import WholeRange
 from locality.commands.options import (
+    DEVICE,
     WRITABLE,
-    WholeRange,
     duration_option,
     interval_option,
     json_options,
@@ -31,7 +32,12 @@ WARNING = (
 
 @click.command()
 @click.option(
-    "--dev", "interface", required=True, metavar="IF", help="Attach the program to this interface."
+    "--dev",
+    "interface",
+    type=DEVICE,
+    required=True,
+    metavar="IF",
+    help="Attach the program to this interface.",
 )
 @click.option(
     "--port",

@@ -1,0 +1,115 @@
+"""What a shell offers when Tab is pressed behind an option.
+
+The shell runs `locality` with ``_LOCALITY_COMPLETE`` set, as click's completion scripts do, and
+reads the words. Nothing is attached and nobody is asked: what cannot be known is not offered.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from locality.commands.numbers import WholeRange
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from click.shell_completion import CompletionItem
+
+#: click's scripts set it: bash_source, zsh_source or fish_source for the script itself.
+VARIABLE = "_LOCALITY_COMPLETE"
+
+
+def asked(cli: click.Command) -> int | None:
+    """Answer a shell that asks; the exit code, or None if none does."""
+    instruction = os.environ.get(VARIABLE)
+    if not instruction:
+        return None
+    from click.shell_completion import shell_complete
+
+    return shell_complete(cli, {}, "locality", VARIABLE, instruction)
+
+
+def _beginning(words: Iterable[str], incomplete: str) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(word) for word in words if word.startswith(incomplete)]
+
+
+class Port(WholeRange):
+    """A port; those that have a listener or a UDP socket here are offered."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 65535)
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - as in click
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        """The ports of our network namespace that are served."""
+        from locality.reuseport.group import bound_sockets
+        from locality.reuseport.places import TABLES
+
+        ports = {one.port for table in TABLES for one in bound_sockets(os.getpid(), table)}
+        return _beginning(map(str, sorted(ports - {0})), incomplete)
+
+
+class Device(click.ParamType[str]):
+    """The name of a network device; whether there is one of this name is found out by using it."""
+
+    name = "if"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - as in click
+        param: click.Parameter | None,  # noqa: ARG002
+        ctx: click.Context | None,  # noqa: ARG002
+    ) -> str:
+        """Take any name."""
+        return str(value)
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - as in click
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        """The devices of our network namespace."""
+        with suppress(OSError):
+            return _beginning(sorted(name for _, name in socket.if_nameindex()), incomplete)
+        return []
+
+
+class RungName(click.ParamType[str]):
+    """A kind of probe; whether the command has it is found out by choosing it."""
+
+    name = "name"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - as in click
+        param: click.Parameter | None,  # noqa: ARG002
+        ctx: click.Context | None,  # noqa: ARG002
+    ) -> str:
+        """Take any name."""
+        return str(value)
+
+    def shell_complete(
+        self,
+        ctx: click.Context,
+        param: click.Parameter,  # noqa: ARG002 - as in click
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        """The rungs of the command."""
+        from locality.kinds import KINDS
+
+        kind = KINDS.get(ctx.info_name or "")
+        with suppress(OSError):  # libbpf is not installed
+            return _beginning((rung.name for rung in kind.rungs.get()) if kind else (), incomplete)
+        return []

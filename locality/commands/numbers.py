@@ -1,0 +1,87 @@
+"""Numbers as options take them: in ASCII digits, with ranges that are described in words."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import click
+
+from locality.machine.digits import decimal, whole
+
+
+class Whole(click.ParamType[int]):
+    """A whole number in ASCII digits."""
+
+    name = "integer"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - as in click
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> int:
+        """Refuse what only Python takes for a number."""
+        if isinstance(value, int):
+            return value
+        try:
+            return whole(str(value), signed=True)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+WHOLE = Whole()
+
+
+class WholeRange(click.IntRange):
+    """The same in a range, which help texts and errors describe in words."""
+
+    def _describe_range(self) -> str:
+        return _in_words(self.min, self.max)
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - as in click
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> int:
+        """Refuse what only Python takes for a number, and what is outside."""
+        return int(super().convert(WHOLE.convert(value, param, ctx), param, ctx))
+
+
+class Number(click.FloatRange):
+    """A finite number in ASCII digits, in a range, which help texts and errors describe in words.
+
+    Args:
+        min: The smallest one.
+        max: The largest one.
+        unit: What the number counts; help texts show it in place of the value.
+    """
+
+    def __init__(self, min: float, max: float, unit: str) -> None:  # noqa: A002 - as in click
+        super().__init__(min, max)
+        self.name = unit
+
+    def _describe_range(self) -> str:
+        return _in_words(self.min, self.max)
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - as in click
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> float:
+        """Refuse what only Python takes for a number, and infinity."""
+        try:
+            number = decimal(value) if isinstance(value, str) else value
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return float(super().convert(number, param, ctx))
+
+
+def _in_words(low: float | None, high: float | None) -> str:
+    if high is None:
+        return f"{low:.10g} or more"
+    return f"{low:.10g} to {high:.10g}"
