@@ -11,13 +11,13 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from locality.commands.numbers import WholeRange
+from locality.commands.param_type import ParamType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    import click
     from click.shell_completion import CompletionItem
 
 #: click's scripts set it: bash_source, zsh_source or fish_source for the script itself.
@@ -60,7 +60,7 @@ class Port(WholeRange):
         return _beginning(map(str, sorted(ports - {0})), incomplete)
 
 
-class Device(click.ParamType[str]):
+class Device(ParamType[str]):
     """The name of a network device; whether there is one of this name is found out by using it."""
 
     name = "if"
@@ -86,7 +86,7 @@ class Device(click.ParamType[str]):
         return []
 
 
-class RungName(click.ParamType[str]):
+class RungName(ParamType[str]):
     """A kind of probe; whether the command has it is found out by choosing it."""
 
     name = "name"

@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
+from locality.commands.param_type import ParamType
 from locality.machine.digits import decimal, whole
 
 
-class Whole(click.ParamType[int]):
+class Whole(ParamType[int]):
     """A whole number in ASCII digits."""
 
     name = "integer"

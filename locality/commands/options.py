@@ -12,6 +12,7 @@ import click
 
 from locality.commands.completion import Device, Port, RungName
 from locality.commands.numbers import Number, WholeRange
+from locality.commands.param_type import ParamType
 from locality.machine.digits import with_base
 
 #: Of a thread's name as it can be given: 15 bytes, each of them escaped, and more as ps shows it.
@@ -20,7 +21,7 @@ LONGEST_NAME = 255
 C = TypeVar("C", bound=Callable[..., Any])
 
 
-class CpuList(click.ParamType[frozenset[int]]):
+class CpuList(ParamType[frozenset[int]]):
     """CPUs as the kernel writes them: ``0-3,8``."""
 
     name = "list"
@@ -44,7 +45,7 @@ class CpuList(click.ParamType[frozenset[int]]):
         return cpus
 
 
-class Name(click.ParamType[str]):
+class Name(ParamType[str]):
     """The name of a thread: the kernel keeps 15 bytes of it, ps shows more of some."""
 
     name = "name"
@@ -62,7 +63,7 @@ class Name(click.ParamType[str]):
         return name
 
 
-class Byte(click.ParamType[int]):
+class Byte(ParamType[int]):
     """A byte: ``128``, ``0x80`` or ``0b10000000``."""
 
     name = "byte"
@@ -151,6 +152,19 @@ class Traced:
     duration: float | None
 
 
+class ShortForm(click.Option):
+    """A flag that stands for one value of another option: ``--json`` for ``--format json``."""
+
+    def get_default(self, ctx: click.Context, call: bool = True) -> Any:  # noqa: ANN401, FBT001, FBT002 - as in click
+        """The other option's: click 8.1 would make up one for each flag."""
+        (other,) = (
+            param
+            for param in ctx.command.params
+            if param.name == self.name and not isinstance(param, ShortForm)
+        )
+        return other.get_default(ctx, call)
+
+
 def shown_options(outputs: Collection[str]) -> Callable[[C], C]:
     """How to print: the command is given one argument, ``shown``.
 
@@ -171,7 +185,11 @@ def shown_options(outputs: Collection[str]) -> Callable[[C], C]:
 
         formats = [
             click.option(
-                f"--{name}", "format_", flag_value=name, help=f"Short for --format {name}."
+                f"--{name}",
+                "format_",
+                cls=ShortForm,
+                flag_value=name,
+                help=f"Short for --format {name}.",
             )
             for name in ("json", "csv")
         ]
@@ -205,7 +223,13 @@ def json_options(text: str = "text", help_: str = "Choose the output format.") -
             show_default=True,
             help=help_,
         ),
-        click.option("--json", "format_", flag_value="json", help="Short for --format json."),
+        click.option(
+            "--json",
+            "format_",
+            cls=ShortForm,
+            flag_value="json",
+            help="Short for --format json.",
+        ),
     )
 
 
