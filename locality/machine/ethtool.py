@@ -1,8 +1,8 @@
 """What only netlink and ethtool tell of a network device.
 
-pyroute2 knows links, channels and offloads; `netdev_family` knows which interrupt serves which
-queue, where the kernel has it. The RSS indirection table it does not know:
-two commands of SIOCETHTOOL, as in linux/ethtool.h (struct ethtool_rxfh_indir), do.
+pyroute2 knows links; `netdev_family` knows which interrupt serves which queue, where the kernel
+has it. The rest are commands of SIOCETHTOOL, as in linux/ethtool.h. pyroute2 has some of them, but
+what it calls them changed between the versions that distributions ship.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ import os
 import socket
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyroute2 import IPRoute
-from pyroute2.ethtool.ioctl import IoctlEthtool, NotSupportedError
 
 from locality.doctor.values import Unread
 from locality.machine.netdev_family import QueueIrqs, read_queue_irqs
@@ -28,9 +27,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SIOCETHTOOL = 0x8946
+_ETHTOOL_GTSO = 0x1E
+_ETHTOOL_GGRO = 0x2B
 _ETHTOOL_GRXRINGS = 0x2D
 _ETHTOOL_GRXFHINDIR = 0x38
 _ETHTOOL_SRXFHINDIR = 0x39
+_ETHTOOL_GCHANNELS = 0x3C
 _NAME_SIZE = 16
 
 _NOT_THERE = {errno.EOPNOTSUPP, errno.EINVAL}
@@ -84,7 +86,7 @@ def read_links() -> dict[str, Link]:
     """
     with IPRoute() as netlink:
         links = [
-            (link.get("ifname"), link["index"], link.get(("linkinfo", "kind")) or "")
+            (link.get_attr("IFLA_IFNAME"), link["index"], _kind(link.get_attr("IFLA_LINKINFO")))
             for link in netlink.get_links()
         ]
     irqs: Mapping[int, QueueIrqs] = {}
@@ -101,6 +103,10 @@ def read_links() -> dict[str, Link]:
     return found
 
 
+def _kind(info: Any) -> str:  # noqa: ANN401 - pyroute2 has no types
+    return (info.get_attr("IFLA_INFO_KIND") if info is not None else None) or ""
+
+
 def _read_link(
     name: str, index: int, kind: str, irqs: QueueIrqs, refused: Iterable[Unread]
 ) -> Link:
@@ -109,35 +115,40 @@ def _read_link(
     def ask(call: str, answer: Callable[[], T]) -> T | None:
         try:
             return answer()
-        except NotSupportedError:
-            return None
         except OSError as error:
             if error.errno not in _NOT_THERE:
                 unread.append(Unread(f"{call} {name}", os.strerror(error.errno or 0)))
             return None
 
-    device = IoctlEthtool(name)
-    try:
-        channels = ask("ETHTOOL_GCHANNELS", device.get_channels)
-        flags = ask("ETHTOOL_GFLAGS", device.get_offload_flags) or {}
-    finally:
-        device.close()
     indirection = ask("ETHTOOL_GRXFHINDIR", lambda: read_indirection(name))
     return Link(
         index,
         kind,
-        channels
-        and Channels(
-            channels.rx_count, channels.combined_count, channels.max_rx, channels.max_combined
-        ),
-        flags.get("generic-receive-offload"),
-        flags.get("tcp-segmentation-offload"),
+        ask("ETHTOOL_GCHANNELS", lambda: _read_channels(name)),
+        ask("ETHTOOL_GGRO", lambda: _read_offload(name, _ETHTOOL_GGRO)),
+        ask("ETHTOOL_GTSO", lambda: _read_offload(name, _ETHTOOL_GTSO)),
         indirection or None,
         ask("ETHTOOL_GRXRINGS", lambda: _read_rss_queues(name)),
         irqs.rx,
         irqs.tx,
         tuple(unread),
     )
+
+
+def _read_channels(name: str) -> Channels:
+    # struct ethtool_channels: cmd, then how many can be, then how many are, of rx, tx, other and
+    # combined.
+    words = array.array("I", (_ETHTOOL_GCHANNELS, *([0] * 8)))
+    _ioctl(name, words)
+    _, max_rx, _, _, max_combined, rx, _, _, combined = words
+    return Channels(rx, combined, max_rx, max_combined)
+
+
+def _read_offload(name: str, command: int) -> bool:
+    # struct ethtool_value
+    words = array.array("I", (command, 0))
+    _ioctl(name, words)
+    return bool(words[1])
 
 
 def read_indirection(name: str) -> tuple[int, ...]:
