@@ -38,4 +38,25 @@ class LazyGroup(click.Group):
             return super().get_command(ctx, cmd_name)
         module = import_module(self._modules[cmd_name])
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        read_environment(command, "LOCALITY", cmd_name)
         return command
+
+
+def read_environment(command: click.Command, *prefix: str) -> None:
+    """Let each option have its value from the environment: ``LOCALITY_ACCEPT_PORT``.
+
+    click can do this by itself (``auto_envvar_prefix``), but by the names that options have in
+    Python: LOCALITY_ACCEPT_FORMAT_.
+    """
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            read_environment(inner, *prefix, name)
+    for option in command.params:
+        if isinstance(option, click.Option) and not option.is_eager and option.envvar is None:
+            name = max(option.opts, key=len).lstrip("-")
+            option.envvar = "_".join((*prefix, name)).replace("-", "_").upper()
+
+
+def environment_variable(option: click.Option) -> str | None:
+    """The variable that an option has its value from; None if there is none."""
+    return option.envvar if isinstance(option.envvar, str) else None

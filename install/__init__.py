@@ -1,0 +1,1 @@
+"""How locality gets onto a machine: manual pages, the Debian package, one file, a container."""
