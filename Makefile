@@ -3,6 +3,8 @@
 # make test          lint, types and tests: unit, live on this kernel, their core in QEMU (root)
 # make test-kernel   all live tests in QEMU on one kernel (root); KERNEL=6.1
 # make test-kernels  all live tests in QEMU on all kernels: docs/generated/compatibility.md (root)
+# make test-packages install it on bare Debian 12, 13 and sid, and measure there (root)
+# make wheel         what pip installs; also make deb, and make zipapp: one file. All go to dist/
 # make setup         only install what these need
 # make accuracy      let the rungs count the same packets: docs/generated/accuracy.md (root)
 # make definitions   consumed, freed and the script of 2017: docs/generated/definitions.md (root)
@@ -13,7 +15,7 @@ PYTHON := .venv/bin/python
 KERNEL := 6.12
 PROBES := $(wildcard locality/probes/*.[ch])
 
-.PHONY: setup demo demo-vm test test-kernel test-kernels unit bench accuracy definitions commands lint \
+.PHONY: setup demo demo-vm test test-kernel test-kernels test-packages wheel deb zipapp unit bench accuracy definitions commands lint \
 	format probes clean
 
 demo: setup
@@ -32,6 +34,24 @@ test-kernel: setup
 test-kernels: setup
 	LOCALITY_REQUIRE_LIVE=1 $(PYTHON) -m pytest tests/vm --kernels all \
 		--table docs/generated/compatibility.md
+
+test-packages: setup .venv/.package-ready
+	$(PYTHON) -m pytest tests/packages --packages
+
+wheel: setup
+	rm -rf dist
+	$(PYTHON) -m hatchling build -t wheel -d dist
+
+deb: wheel
+	$(PYTHON) -m install.debian dist/*.whl dist
+
+zipapp: wheel .venv/.package-ready
+	$(PYTHON) -m install.one_file dist/*.whl dist/locality.pyz
+
+.venv/.package-ready: .venv/.ready tools/package-packages.txt
+	tools/setup tools/package-packages.txt
+	$(PYTHON) -m pip install --quiet --group package
+	@touch $@
 
 setup: .venv/.ready probes
 

@@ -19,6 +19,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="whole kernels: run all live tests on these (5.10, 6.1, 6.12, 7.x, host, or all), and "
         "whatever else boots them (default: only the core of the live tests, on one kernel)",
     )
+    group.addoption(
+        "--packages",
+        action="store_true",
+        help="also install locality on bare Debian systems, which are downloaded",
+    )
     group.addoption("--table", metavar="FILE", help="write docs/generated/compatibility.md to FILE")
 
 
@@ -45,6 +50,9 @@ def _why_not_live() -> str | None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip live tests where they cannot run; with LOCALITY_REQUIRE_LIVE=1 let them fail."""
+    for item in items:
+        if "packages" in item.path.parts and not item.config.getoption("--packages"):
+            item.add_marker(pytest.mark.skip(reason="--packages is not given"))
     live = [item for item in items if item.get_closest_marker("live")]
     if not live or os.environ.get("LOCALITY_REQUIRE_LIVE") == "1":
         return

@@ -1,0 +1,73 @@
+"""Bare Debian systems in directories: what a user's machine has before locality is installed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+#: Suites of Debian, by what people call them.
+SUITES = {"Debian 12": "bookworm", "Debian 13": "trixie", "Debian sid": "sid"}
+
+APT = Path("/etc/apt")
+_URI = re.compile(r"^(?:URIs:|deb)\s.*?(\S+://\S+)", re.MULTILINE)
+
+
+class Chroot:
+    """A system in a directory.
+
+    Args:
+        root: The directory.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in it, to its end."""
+        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
+        return subprocess.run(
+            ["chroot", str(self.root), *command],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def must(self, *command: str) -> str:
+        """What a command prints that must succeed."""
+        done = self.run(*command)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def megabytes(self, *places: str) -> float:
+        """The size of files and directories in it."""
+        sizes = self.must("du", "-sck", *places).splitlines()[-1]
+        return int(sizes.split()[0]) / 1024
+
+
+@contextmanager
+def bare(suite: str, packages: Collection[str], root: Path) -> Iterator[Chroot]:
+    """A minimal system of a suite with some packages, for the time of the block.
+
+    The packages come from where this machine has its own from.
+    """
+    mirror = next(
+        match[1]
+        for place in (APT / "sources.list", *sorted(APT.glob("sources.list.d/*")))
+        if place.suffix in {".list", ".sources"} and place.is_file()
+        if (match := _URI.search(place.read_text()))
+    )
+    include = ",".join(packages)
+    command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={include}"]
+    subprocess.run([*command, suite, str(root), mirror], check=True)
+    with ExitStack() as mounts:
+        for name in ("proc", "sys"):
+            subprocess.run(["mount", "--rbind", f"/{name}", str(root / name)], check=True)
+            mounts.callback(subprocess.run, ["umount", "-lR", str(root / name)], check=True)
+        yield Chroot(root)

@@ -1,0 +1,136 @@
+"""locality installed on bare Debian systems, in each way that is documented, measures there.
+
+Not part of `make test`: it downloads whole systems. ``make test-packages`` writes the sizes and
+times to docs/generated/install.md.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.packages.chroots import SUITES, Chroot, bare
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+KNOWN_ANSWER = Path(__file__).with_name("known_answer.py")
+#: Everything that wheels need in any of these ways, and what makes one file of them.
+WHEELS = ("click", "numpy", "rich", "pyroute2", "pandas", "matplotlib", "pyarrow", "shiv", "pip")
+LEAN = ("click", "numpy", "rich", "pyroute2")
+MOST_LEAN_MB = 110
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(target)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (built,) = target.iterdir()
+    return built
+
+
+@pytest.fixture(scope="session")
+def deb(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("deb")
+    command = [sys.executable, "-m", "install.debian", str(wheel), str(target)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (built,) = target.iterdir()
+    return built
+
+
+@pytest.fixture(scope="session", params=[*SUITES.values()])
+def system(
+    request: pytest.FixtureRequest,
+    wheel: Path,
+    deb: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Chroot]:
+    """A bare system with what the package depends on, and wheels for its Python at hand."""
+    said = subprocess.check_output(["dpkg-deb", "-f", str(deb), "Depends"], text=True)
+    depends = re.findall(r"(?:^|,)\s*([a-z0-9.+-]+)", said)
+    root = tmp_path_factory.mktemp(request.param)
+    with bare(request.param, [*depends, "python3-venv", "python3-pyroute2"], root) as chroot:
+        wheels = root / "wheels"
+        version = chroot.must("python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])")
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(wheels)]
+        only = ["--only-binary", ":all:", "--python-version", version.strip()]
+        subprocess.run([*pip, *only, *WHEELS], check=True)
+        for file in (wheel, deb):
+            (root / file.name).write_bytes(file.read_bytes())
+        (root / "known_answer.py").write_bytes(KNOWN_ANSWER.read_bytes())
+        yield chroot
+
+
+def install(system: Chroot, place: str, *what: str) -> float:
+    """Make a virtual environment; how long that took, in seconds."""
+    begin = time.monotonic()
+    system.must("python3", "-m", "venv", place)
+    system.must(f"{place}/bin/pip", "install", "-q", "--no-index", "--find-links", "/wheels", *what)
+    return time.monotonic() - begin
+
+
+def measures(system: Chroot, *command: str) -> float:
+    """It sees 23 of 23 connections; the seconds until it was ready."""
+    said = json.loads(system.must("python3", "/known_answer.py", *command).splitlines()[-1])
+    assert (said["code"], said["ours"]) == (0, 23)
+    started: float = said["started"]
+    return started
+
+
+# Bugs: a dependency is missing or too new for the distribution; a file is not in the package.
+def test_the_debian_package(system: Chroot, deb: Path) -> None:
+    system.must("dpkg", "-i", f"/{deb.name}")
+    measures(system, "locality")
+    assert "locality-accept" in system.must("ls", "/usr/share/man/man1")
+    for command in ("check", "groups", "doctor"):
+        assert "Traceback" not in system.run("locality", command).stderr
+    said = system.run("locality", "accept", "--record", "/x.arrows", "--duration", "0.1").stderr
+    assert "pyarrow" in said
+    system.must("dpkg", "-r", "locality")
+    assert system.run("ls", "/usr/lib/python3/dist-packages/locality").returncode
+
+
+# Bugs: the same for the wheel with everything; a report cannot be made of what was recorded.
+def test_the_whole_wheel(system: Chroot, wheel: Path) -> None:
+    install(system, "/whole", f"/{wheel.name}")
+    measures(system, "/whole/bin/locality")
+    system.must("/whole/bin/locality", "skb", "--count", "1", "--record", "/skb.arrows")
+    system.must("/whole/bin/locality", "report", "/skb.arrows", "-o", "/report.html")
+
+
+# Bug: what only measures asks for what draws and records.
+def test_the_lean_wheel(system: Chroot, wheel: Path) -> None:
+    install(system, "/lean", *LEAN)
+    system.must("/lean/bin/pip", "install", "-q", "--no-index", "--no-deps", f"/{wheel.name}")
+    packages = system.must("sh", "-c", "ls -d /lean/lib/python3*/site-packages").strip()
+    for command in (["skb", "--count", "1"], ["udp", "--count", "1"], ["groups"], ["check"]):
+        system.must("/lean/bin/locality", *command)
+    measures(system, "/lean/bin/locality")
+    unneeded = sum(
+        system.megabytes(f"{packages}/{name}")
+        for name in system.must("ls", packages).split()
+        if name.startswith(("pip", "setuptools", "pkg_resources", "_distutils_hack"))
+    )
+    assert system.megabytes(packages) - unneeded <= MOST_LEAN_MB
+
+
+# Bug: the one file needs more than Python and libbpf.
+def test_the_one_file(system: Chroot, wheel: Path) -> None:
+    install(system, "/tools", "shiv", "pip")
+    (system.root / "install").mkdir()
+    for source in (ROOT / "install").glob("*.py"):
+        (system.root / "install" / source.name).write_bytes(source.read_bytes())
+    wheels = "PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheels"
+    make = f"cd / && {wheels} /tools/bin/python -m install.one_file /{wheel.name} /locality.pyz"
+    system.must("sh", "-c", make)
+    system.must("rm", "-rf", "/tools")
+    measures(system, "/locality.pyz")
