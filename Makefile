@@ -36,7 +36,7 @@ test-kernels: setup
 		--table docs/generated/compatibility.md
 
 test-packages: setup .venv/.package-ready
-	$(PYTHON) -m pytest tests/packages --packages
+	$(PYTHON) -m pytest tests/packages --packages --table docs/generated/install.md
 
 wheel: setup
 	rm -rf dist

@@ -24,7 +24,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="also install locality on bare Debian systems, which are downloaded",
     )
-    group.addoption("--table", metavar="FILE", help="write docs/generated/compatibility.md to FILE")
+    group.addoption(
+        "--table", metavar="FILE", help="write the page of what was tested (docs/generated) to FILE"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

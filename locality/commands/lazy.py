@@ -52,7 +52,10 @@ def read_environment(command: click.Command, *prefix: str) -> None:
         for name, inner in command.commands.items():
             read_environment(inner, *prefix, name)
     for option in command.params:
-        if isinstance(option, click.Option) and not option.is_eager and option.envvar is None:
+        if not isinstance(option, click.Option) or option.is_eager or option.envvar is not None:
+            continue
+        # --json is short for --format json, which has a variable.
+        if not option.is_flag or option.is_bool_flag:
             name = max(option.opts, key=len).lstrip("-")
             option.envvar = "_".join((*prefix, name)).replace("-", "_").upper()
 

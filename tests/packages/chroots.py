@@ -22,10 +22,12 @@ class Chroot:
     """A system in a directory.
 
     Args:
+        name: What people call it.
         root: The directory.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, name: str, root: Path) -> None:
+        self.name = name
         self.root = root
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
@@ -52,7 +54,7 @@ class Chroot:
 
 
 @contextmanager
-def bare(suite: str, packages: Collection[str], root: Path) -> Iterator[Chroot]:
+def bare(name: str, suite: str, packages: Collection[str], root: Path) -> Iterator[Chroot]:
     """A minimal system of a suite with some packages, for the time of the block.
 
     The packages come from where this machine has its own from.
@@ -67,7 +69,7 @@ def bare(suite: str, packages: Collection[str], root: Path) -> Iterator[Chroot]:
     command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={include}"]
     subprocess.run([*command, suite, str(root), mirror], check=True)
     with ExitStack() as mounts:
-        for name in ("proc", "sys"):
-            subprocess.run(["mount", "--rbind", f"/{name}", str(root / name)], check=True)
-            mounts.callback(subprocess.run, ["umount", "-lR", str(root / name)], check=True)
-        yield Chroot(root)
+        for place in ("proc", "sys"):
+            subprocess.run(["mount", "--rbind", f"/{place}", str(root / place)], check=True)
+            mounts.callback(subprocess.run, ["umount", "-lR", str(root / place)], check=True)
+        yield Chroot(name, root)

@@ -433,3 +433,14 @@ def test_an_unknown_interface_is_quoted(refused: Refuse) -> None:
     assert code == 1
     assert "no interface" in line
     assert "\x1b" not in line
+
+
+# Bugs: a variable is named by what an option is called in Python; several ports are taken for one;
+# a wrong value is passed over.
+def test_options_come_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, refused: Refuse
+) -> None:
+    monkeypatch.setenv("LOCALITY_ATTACH_CBPF_RX_CPUS", "none")
+    monkeypatch.setenv("LOCALITY_ACCEPT_PORT", "80 seven")
+    assert "'none' is no list of CPUs" in refused("attach-cbpf --port 80 --dry-run")[1]
+    assert "'seven' is no whole number" in refused("accept")[1]
