@@ -39,7 +39,8 @@ def pages() -> Iterator[tuple[str, str]]:
         title = f"locality {name}"
         yield (
             f"{title.replace(' ', '-')}.1",
-            _page(title, command, inner) + ".SH SEE ALSO\n\\fBlocality\\fR(1)\n",
+            _page(title, command, inner)
+            + ".SH SEE ALSO\n\\fBlocality\\fR(1), for the options that all commands take\n",
         )
 
 

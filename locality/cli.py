@@ -14,12 +14,12 @@ import click
 
 from locality import __version__
 from locality.commands.completion import asked
+from locality.commands.console import CONSOLE, console_options
 from locality.commands.interrupts import raising
 from locality.commands.lazy import LazyGroup
 from locality.commands.missing import import_failed
 from locality.errors import LocalityError
 from locality.machine.limits import OURS, open_files
-from locality.text import printable, shortened
 
 #: What a shell reports for a program that SIGPIPE ended: `locality ... | head` is no error.
 EXIT_BROKEN_PIPE = 128 + 13
@@ -55,6 +55,7 @@ COMMANDS = {
     modules=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     invoke_without_command=True,
+    params=[*console_options()],
 )
 @click.version_option(__version__, prog_name="locality")
 @click.pass_context
@@ -67,11 +68,6 @@ def cli(context: click.Context) -> None:
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
-
-
-def _tell(line: str) -> None:
-    # Names of files and the like come from outside, and so does what was typed.
-    click.echo(f"locality: {shortened(printable(line))}", err=True)
 
 
 def _give_up_stdout() -> None:
@@ -122,10 +118,10 @@ def _run() -> int:
     except (click.exceptions.Exit, SystemExit) as ended:
         code = ended.exit_code if isinstance(ended, click.exceptions.Exit) else ended.code
     except click.ClickException as error:
-        _tell(" ".join(error.format_message().split()))
+        CONSOLE.complain(" ".join(error.format_message().split()))
         code = error.exit_code
     except LocalityError as error:
-        _tell(str(error))
+        CONSOLE.complain(str(error))
         code = error.exit_code
     except BrokenPipeError:
         _give_up_stdout()
@@ -133,14 +129,16 @@ def _run() -> int:
     except click.Abort:
         code = EXIT_INTERRUPTED
     except OSError as error:
-        _tell(_what_failed(error))
+        CONSOLE.complain(_what_failed(error))
         code = 1
     except ImportError as error:
         if (line := import_failed(error)) is None:
             raise
-        _tell(line)
+        CONSOLE.complain(line)
         code = 1
     except MemoryError:
-        _tell("this process can get no more memory: raise its limit (ulimit -v, or its cgroup's)")
+        CONSOLE.complain(
+            "this process can get no more memory: raise its limit (ulimit -v, or its cgroup's)"
+        )
         code = 1
     return code if isinstance(code, int) else 0

@@ -22,7 +22,8 @@ HEAD = """\
 # Commands and options
 
 `make commands` wrote this page from the help texts and overwrites it. `locality COMMAND --help`
-prints them. Every command also has `-h` and `--help`. `locality --version` prints the version.
+prints them. Every command also has `-h` and `--help`, and takes the options of the first section.
+Each option can come from [the environment](../guides/install.md#options-from-the-environment).
 """
 
 
@@ -41,7 +42,7 @@ def commands(group: click.Group, context: click.Context) -> Iterator[tuple[str, 
 def page() -> str:
     """The whole page."""
     context = click.Context(cli, info_name="locality")
-    parts = [HEAD]
+    parts = [HEAD, "\n".join(("## All commands\n", *_rows(cli, context), ""))]
     for name, command in commands(cli, context):
         parts.append("\n".join(_section(name, command, context)))
     return "\n".join(parts)
@@ -55,16 +56,19 @@ def _section(name: str, command: click.Command, context: click.Context) -> Itera
     yield " ".join((command.help or "").split("\n\n")[0].split()) + "\n"
     for paragraph in (command.help or "").split("\n\n")[1:]:
         yield " ".join(paragraph.split()) + "\n"
+    if rows := _rows(command, inner):
+        yield from (*rows, "")
+
+
+def _rows(command: click.Command, context: click.Context) -> list[str]:
+    """A table of a command's options; nothing if it has none."""
     rows = [
         record
         for parameter in command.params
-        if isinstance(parameter, click.Option) and (record := parameter.get_help_record(inner))
+        if isinstance(parameter, click.Option) and (record := parameter.get_help_record(context))
     ]
-    if rows:
-        yield "| option | meaning |"
-        yield "|---|---|"
-        yield from (f"| `{_cell(option)}` | {_cell(text)} |" for option, text in rows)
-        yield ""
+    table = [f"| `{_cell(option)}` | {_cell(text)} |" for option, text in rows]
+    return ["| option | meaning |", "|---|---|", *table] if table else []
 
 
 def _cell(text: str) -> str:

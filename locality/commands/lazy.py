@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from locality.commands.console import take
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -38,6 +40,7 @@ class LazyGroup(click.Group):
             return super().get_command(ctx, cmd_name)
         module = import_module(self._modules[cmd_name])
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        take(command)
         read_environment(command, "LOCALITY", cmd_name)
         return command
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from locality.text import printable
+from locality.commands.console import CONSOLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def tell(line: str) -> None:
     """A line beside the results."""
-    click.echo(f"locality: {printable(line)}", err=True)
+    CONSOLE.tell(line)
 
 
 def show(lines: Iterable[str]) -> None:
@@ -25,8 +25,9 @@ def show(lines: Iterable[str]) -> None:
 
 def end(lines: Iterable[str], format_: str) -> None:
     """The summary: below readable lines, beside those for programs."""
-    for line in lines:
-        click.echo(line, err=format_ != "text")
+    if format_ == "text" or not CONSOLE.quiet:
+        for line in lines:
+            click.echo(line, err=format_ != "text")
 
 
 def check_who(pids: Iterable[int], comm: str | None) -> None:

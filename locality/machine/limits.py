@@ -11,6 +11,10 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+with suppress(ImportError):  # only Unix has it, and recordings are read elsewhere, too
+    # Not when it is needed, for then there may be no file left to read it from.
+    import resource
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -29,8 +33,6 @@ def raise_if_ours(number: int | None) -> None:
 
 def open_files() -> int:
     """How many files this process may have open."""
-    import resource  # noqa: PLC0415 - Unix alone has it, and recordings are read elsewhere, too
-
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 

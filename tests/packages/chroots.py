@@ -66,7 +66,9 @@ def bare(name: str, suite: str, packages: Collection[str], root: Path) -> Iterat
         if (match := _URI.search(place.read_text()))
     )
     include = ",".join(packages)
-    command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={include}"]
+    # A mirror may be a snapshot of one day.
+    old = '--aptopt=Acquire::Check-Valid-Until "false"'
+    command = ["mmdebstrap", "--quiet", "--variant=minbase", old, f"--include={include}"]
     subprocess.run([*command, suite, str(root), mirror], check=True)
     with ExitStack() as mounts:
         for place in ("proc", "sys"):
