@@ -1,16 +1,18 @@
 """Compile the BPF probes, and the program that is the lab's cable.
 
 The build back end calls this as a hook, so that a wheel carries the objects and
-the target machine needs neither clang nor kernel headers. ``python hatch_build.py``
-does the same for a source checkout, and only for what is out of date.
+the target machine needs neither clang nor kernel headers. clang compiles BPF for every
+architecture on any machine, so each build makes the objects of all of them.
+``python hatch_build.py`` does the same for a source checkout, and only for what is out
+of date.
 """
 
 from __future__ import annotations
 
-import platform
 import subprocess
 import sys
 import sysconfig
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,10 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 PROBES = Path(__file__).parent / "locality" / "probes"
 WIRE = Path(__file__).parent / "locality" / "lab" / "tap_wire.c"
 
-# bpf_tracing.h needs to know whose registers it decodes. Others are one line here and
-# their syscall numbers in accept_probes.h, once there is a machine to measure them on.
-TARGET_ARCH = {"x86_64": "x86"}
+# By what uname -m says: the name by which bpf_tracing.h and probes/architecture.h know whose
+# registers they decode. Another one is a line here and a part of architecture.h, once there is a
+# machine to measure it on.
+TARGET_ARCH = {"x86_64": "x86", "aarch64": "arm64"}
 
 CFLAGS = ["-g", "-O2", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror"]
 CFLAGS += ["-target", "bpf", "-mcpu=v3"]
@@ -29,21 +32,18 @@ WIRE_CFLAGS = ["-O2", "-Wall", "-Wextra", "-Werror", "-pthread"]
 
 
 def compile_probes() -> list[Path]:
-    """Compile every probe whose object is older than any probe source or header.
+    """Compile every probe for every architecture if its object is older than any source or header.
 
     Returns:
-        The objects, compiled or already fresh.
+        The objects, compiled or already fresh: ``NAME.MACHINE.bpf.o``.
 
     Raises:
         SystemExit: clang is missing or refused a source; the message says which.
     """
-    machine = platform.machine()
-    if machine not in TARGET_ARCH:
-        sys.exit(f"locality's probes know {', '.join(TARGET_ARCH)}; this machine is {machine}")
     newest = max(path.stat().st_mtime_ns for path in PROBES.glob("*.[ch]"))
     objects = []
-    for source in sorted(PROBES.glob("*.bpf.c")):
-        target = source.with_suffix(".o")
+    for source, machine in product(sorted(PROBES.glob("*.bpf.c")), TARGET_ARCH):
+        target = source.with_name(f"{source.name.removesuffix('.bpf.c')}.{machine}.bpf.o")
         objects.append(target)
         if target.exists() and target.stat().st_mtime_ns > newest:
             continue
@@ -90,7 +90,7 @@ class ProbeBuildHook(BuildHookInterface):  # type: ignore[type-arg]
             return
         compile_probes()
         compile_wire()
-        # The accept probe reads system call registers, so an object fits one architecture.
+        # The objects are those of every architecture; the cable is a program for this one.
         platform_tag = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{platform_tag}"

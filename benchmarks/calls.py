@@ -20,6 +20,7 @@ from benchmarks.programs import SOURCES, compile_native
 from benchmarks.tracers import PER, Found, able, told_of
 from locality.accept.batch import ACCEPT
 from locality.errors import LocalityError
+from locality.machine.syscalls import number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 RATES = (50_000, 200_000, 1_000_000)
 #: Many times what a ring holds at the highest rate.
 SECONDS = 1.0
-#: arch/x86/entry/syscalls/syscall_64.tbl
-GETPGID = 121
 
 _SUMMARY = re.compile(r"^(\d+) accepted, .* (\d+) lost$", re.MULTILINE)
 
@@ -43,9 +42,12 @@ def run(scratch: Path, plan: Plan = HERE) -> Iterator[Figure]:
     if not program.exists():
         compile_native(SOURCES / "calls.c", scratch)
     found = Found()
+    getpgid = number("getpgid")
+    if getpgid is None:
+        raise LocalityError("the number of getpgid() is not known on this architecture")
     for rate in RATES:
         for _ in range(plan.lives):
-            for contestant in able(contestants.calls(GETPGID, ACCEPT.itemsize), plan):
+            for contestant in able(contestants.calls(getpgid, ACCEPT.itemsize), plan):
                 with told_of(contestant), running(contestant, scratch) as alive:
                     before = alive.spent()
                     made, seconds = _make(program, rate)

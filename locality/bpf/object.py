@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import platform
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -39,8 +40,27 @@ KPROBE_EVENTS = Path("/sys/bus/event_source/devices/kprobe")
 PROBES = Path(__file__).parent.parent / "probes"
 
 
+def object_file(name: str) -> Path:
+    """The object of a probe, compiled for this machine's architecture.
+
+    Raises:
+        Unsupported: The probes are not compiled for this architecture.
+        LocalityError: The object was not built.
+    """
+    machine = platform.machine()
+    path = PROBES / f"{name}.{machine}.bpf.o"
+    if path.is_file():
+        return path
+    if others := sorted(one.name.split(".")[1] for one in PROBES.glob(f"{name}.*.bpf.o")):
+        raise Unsupported(
+            f"the probe {name} was compiled for {' and '.join(others)}, and this machine is "
+            f"{machine}"
+        )
+    raise LocalityError(f"the probe {path.name} was not built: run make probes")
+
+
 class Object:
-    """A probe object of `locality/probes`, compiled as ``NAME.bpf.o``."""
+    """A probe object of `locality/probes`, compiled as ``NAME.MACHINE.bpf.o``."""
 
     def __init__(self, name: str, handle: int) -> None:
         self.name = name
@@ -63,13 +83,11 @@ class Object:
         Raises:
             LocalityError: The object was not built, or has no such constant.
         """
-        path = PROBES / f"{name}.bpf.o"
-        if not path.is_file():
-            raise LocalityError(f"the probe {name}.bpf.o was not built: run make probes")
+        path = object_file(name)
         libbpf.log.clear()
         handle = lib.bpf_object__open_file(str(path).encode(), None)
         if not handle:
-            raise LocalityError(f"the probe object {name}.bpf.o cannot be read: {_answer()}")
+            raise LocalityError(f"the probe object {path.name} cannot be read: {_answer()}")
         obj = cls(name, handle)
         try:
             obj._set_rodata(rodata or {})

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from locality.errors import Unsupported
 from locality.machine.limits import PassingOver, raise_if_ours
+from locality.machine.syscalls import number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,9 +27,6 @@ MOUNT_POINTS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
-# asm-generic/unistd.h gives the mount calls one number on every architecture.
-_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
-_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
 _FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
 _FSCONFIG_CMD_CREATE = 6
 _PERF_TYPE_TRACEPOINT = 2
@@ -36,8 +34,11 @@ _PERF_FLAG_FD_CLOEXEC = 8
 _PERF_ATTR_SIZE = 64  # PERF_ATTR_SIZE_VER0
 
 
-def _syscall(*arguments: object) -> int:
-    result: int = _libc.syscall(*arguments)
+def _syscall(name: str, *arguments: object) -> int:
+    call = number(name)
+    if call is None:
+        raise OSError(errno.ENOSYS, f"the number of {name}() is not known on this architecture")
+    result: int = _libc.syscall(call, *arguments)
     if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
@@ -54,10 +55,10 @@ def _root() -> Iterator[int]:
                 break
             os.close(fd)
     else:
-        context = _syscall(_FSOPEN, b"tracefs", _FSOPEN_CLOEXEC)
+        context = _syscall("fsopen", b"tracefs", _FSOPEN_CLOEXEC)
         try:
-            _syscall(_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
-            fd = _syscall(_FSMOUNT, context, _FSMOUNT_CLOEXEC, 0)
+            _syscall("fsconfig", context, _FSCONFIG_CMD_CREATE, None, None, 0)
+            fd = _syscall("fsmount", context, _FSMOUNT_CLOEXEC, 0)
         finally:
             os.close(context)
     try:
@@ -105,9 +106,6 @@ def perf_event(name: str) -> Iterator[int]:
     Raises:
         Unsupported: The kernel refused it.
     """
-    number = _PERF_EVENT_OPEN.get(os.uname().machine)
-    if number is None:
-        raise Unsupported(f"perf events are not known on {os.uname().machine}")
     # struct perf_event_attr: type, size, config, sample_period = 1, then zeros.
     attributes = struct.pack(
         "=IIQQ", _PERF_TYPE_TRACEPOINT, _PERF_ATTR_SIZE, tracepoint_id(name), 1
@@ -115,7 +113,7 @@ def perf_event(name: str) -> Iterator[int]:
     try:
         # pid -1 and a CPU: every process. Any online CPU will do; CPU 0 may be offline.
         cpu = min(os.sched_getaffinity(0))
-        fd = _syscall(number, attributes, -1, cpu, -1, _PERF_FLAG_FD_CLOEXEC)
+        fd = _syscall("perf_event_open", attributes, -1, cpu, -1, _PERF_FLAG_FD_CLOEXEC)
     except OSError as error:
         raise_if_ours(error.errno)
         hint = " (CAP_PERFMON is needed)" if error.errno in {errno.EACCES, errno.EPERM} else ""

@@ -1,4 +1,4 @@
-"""System calls that wait for descriptors: their numbers, and which descriptors a call names.
+"""System calls: their numbers, and which descriptors a call waits for.
 
 /proc/PID/task/TID/syscall shows the number and the six arguments of the call that a thread
 is blocked in. What an argument means depends on the call: the first argument of accept() is
@@ -33,37 +33,73 @@ class Names(Enum):
     SELECT = "how many, and the address of a bit mask of those to read from"
 
 
-#: From arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h, which
-#: arm64 uses. A call that an architecture lacks is left out.
-NUMBERS: dict[str, dict[int, Names]] = {
-    "x86_64": {
-        43: Names.SOCKET,  # accept
-        288: Names.SOCKET,  # accept4
-        45: Names.SOCKET,  # recvfrom
-        47: Names.SOCKET,  # recvmsg
-        299: Names.SOCKET,  # recvmmsg
-        0: Names.SOCKET,  # read
-        19: Names.SOCKET,  # readv
-        232: Names.EPOLL,  # epoll_wait
-        281: Names.EPOLL,  # epoll_pwait
-        441: Names.EPOLL,  # epoll_pwait2
-        7: Names.POLL,  # poll
-        271: Names.POLL,  # ppoll
-        23: Names.SELECT,  # select
-        270: Names.SELECT,  # pselect6
+#: How each call names the descriptors that it waits for.
+NAMES: dict[str, Names] = {
+    "accept": Names.SOCKET,
+    "accept4": Names.SOCKET,
+    "recvfrom": Names.SOCKET,
+    "recvmsg": Names.SOCKET,
+    "recvmmsg": Names.SOCKET,
+    "read": Names.SOCKET,
+    "readv": Names.SOCKET,
+    "epoll_wait": Names.EPOLL,
+    "epoll_pwait": Names.EPOLL,
+    "epoll_pwait2": Names.EPOLL,
+    "poll": Names.POLL,
+    "ppoll": Names.POLL,
+    "select": Names.SELECT,
+    "pselect6": Names.SELECT,
+}
+
+#: Calls that have one number on every architecture (include/uapi/asm-generic/unistd.h).
+_EVERYWHERE = {
+    "fsopen": 430,
+    "fsconfig": 431,
+    "fsmount": 432,
+    "pidfd_getfd": 438,
+    "epoll_pwait2": 441,
+}
+
+#: Numbers of calls, by what ``uname -m`` says: arch/x86/entry/syscalls/syscall_64.tbl, and
+#: include/uapi/asm-generic/unistd.h, which arm64 uses. A call that an architecture lacks is left
+#: out. probes/architecture.h repeats those that the probes compare; a test compares both.
+NUMBERS: dict[str, dict[str, int]] = {
+    "x86_64": _EVERYWHERE
+    | {
+        "read": 0,
+        "poll": 7,
+        "readv": 19,
+        "select": 23,
+        "accept": 43,
+        "recvfrom": 45,
+        "recvmsg": 47,
+        "getpgid": 121,
+        "epoll_wait": 232,
+        "pselect6": 270,
+        "ppoll": 271,
+        "epoll_pwait": 281,
+        "accept4": 288,
+        "perf_event_open": 298,
+        "recvmmsg": 299,
+        "kcmp": 312,
+        "membarrier": 324,
     },
-    "aarch64": {
-        202: Names.SOCKET,  # accept
-        242: Names.SOCKET,  # accept4
-        207: Names.SOCKET,  # recvfrom
-        212: Names.SOCKET,  # recvmsg
-        243: Names.SOCKET,  # recvmmsg
-        63: Names.SOCKET,  # read
-        65: Names.SOCKET,  # readv
-        22: Names.EPOLL,  # epoll_pwait
-        441: Names.EPOLL,  # epoll_pwait2
-        73: Names.POLL,  # ppoll
-        72: Names.SELECT,  # pselect6
+    "aarch64": _EVERYWHERE
+    | {
+        "epoll_pwait": 22,
+        "read": 63,
+        "readv": 65,
+        "pselect6": 72,
+        "ppoll": 73,
+        "getpgid": 155,
+        "accept": 202,
+        "recvfrom": 207,
+        "recvmsg": 212,
+        "perf_event_open": 241,
+        "accept4": 242,
+        "recvmmsg": 243,
+        "kcmp": 272,
+        "membarrier": 283,
     },
 }
 
@@ -83,9 +119,23 @@ class Waits(NamedTuple):
     epolls: frozenset[int] = frozenset()
 
 
+def number(name: str, machine: str | None = None) -> int | None:
+    """The number of a call on this architecture; None where it is not known.
+
+    Args:
+        name: Of the call, such as ``accept4``.
+        machine: Another architecture, as ``uname -m`` says.
+    """
+    return NUMBERS.get(machine or platform.machine(), {}).get(name)
+
+
 def numbers(machine: str | None = None) -> dict[int, Names]:
-    """The calls that name descriptors on this architecture; none where it is not known."""
-    return NUMBERS.get(machine or platform.machine(), {})
+    """The calls that name descriptors on this architecture; none where it is not known.
+
+    They are those of 64-bit programs: the numbers of a 32-bit program mean other calls.
+    """
+    known = NUMBERS.get(machine or platform.machine(), {})
+    return {known[name]: names for name, names in NAMES.items() if name in known}
 
 
 def parse_call(line: str, known: dict[int, Names]) -> Call | None:

@@ -25,28 +25,35 @@
 #include "accept_io_uring.h"
 #endif
 
-/* arch/x86/entry/syscalls/syscall_64.tbl */
-#define NR_ACCEPT 43
-#define NR_ACCEPT4 288
+/*
+ * Is this system call an accept? On which descriptor it listens goes to `listen_fd`. The numbers of
+ * 32-bit programs are others; nothing is read for a call that has neither.
+ */
+static __always_inline bool is_accept(struct pt_regs *regs, int number, int *listen_fd)
+{
+	bool native = number == NR_ACCEPT || number == NR_ACCEPT4;
 
-/* include/uapi/asm-generic/errno.h */
-#define ENOSYS 38
+	if (!native && !MAY_BE_32BIT_ACCEPT(number))
+		return false;
+	if (is_32bit(regs))
+		return accept_of_32bit(regs, number, listen_fd);
+	*listen_fd = BPF_CORE_READ(regs, FIRST_ARGUMENT);
+	return native;
+}
 
 static __always_inline void installed(unsigned int fd, struct file *file)
 {
 	struct pt_regs *regs;
-	long nr;
+	int listen_fd;
 
 	if (!wanted_caller())
 		return;
 	regs = USER_REGISTERS();
-	/* Over, or the registers that an io_uring worker inherited: what is installed now is
-	   io_uring's. A call that is running has this in place of its result. */
-	if ((long)BPF_CORE_READ(regs, ax) != -ENOSYS)
-		return;
-	nr = BPF_CORE_READ(regs, orig_ax);
-	if (nr == NR_ACCEPT || nr == NR_ACCEPT4)
-		accepted(file, BPF_CORE_READ(regs, di), fd);
+	/* Not running: over, or what an io_uring worker inherited, so that what is installed now
+	   is io_uring's. */
+	if (CALL_IS_RUNNING(BPF_CORE_READ, regs) &&
+	    is_accept(regs, BPF_CORE_READ(regs, CALL_NUMBER), &listen_fd))
+		accepted(file, listen_fd, fd);
 }
 
 FENTRY(fd_install, unsigned int fd, struct file *file)
@@ -61,8 +68,8 @@ KPROBE(fd_install, unsigned int fd, struct file *file)
 	return 0;
 }
 
-/* The system call returns `ret`. */
-static __always_inline void returned(struct pt_regs *regs, long ret)
+/* An accept returns `ret`. */
+static __always_inline void returned(int listen_fd, long ret)
 {
 	struct file *file;
 
@@ -70,25 +77,33 @@ static __always_inline void returned(struct pt_regs *regs, long ret)
 		return;
 	file = file_of(ret);
 	if (file)
-		accepted(file, BPF_CORE_READ(regs, di), ret);
+		accepted(file, listen_fd, ret);
+}
+
+/* These two tracepoints are silent about 32-bit programs (ARCH_TRACE_IGNORE_COMPAT_SYSCALLS). */
+static __always_inline int listening_fd(void)
+{
+	return BPF_CORE_READ(USER_REGISTERS(), FIRST_ARGUMENT);
 }
 
 TRACEPOINT(tracepoint_accept, syscalls, sys_exit_accept, struct syscall_trace_exit *ctx)
 {
-	returned(USER_REGISTERS(), ctx->ret);
+	returned(listening_fd(), ctx->ret);
 	return 0;
 }
 
 TRACEPOINT(tracepoint_accept4, syscalls, sys_exit_accept4, struct syscall_trace_exit *ctx)
 {
-	returned(USER_REGISTERS(), ctx->ret);
+	returned(listening_fd(), ctx->ret);
 	return 0;
 }
 
 TYPED_TRACEPOINT(raw_sys_exit, sys_exit, struct pt_regs *regs, long ret)
 {
-	if (regs->orig_ax == NR_ACCEPT || regs->orig_ax == NR_ACCEPT4)
-		returned(regs, ret);
+	int listen_fd;
+
+	if (is_accept(regs, regs->CALL_NUMBER, &listen_fd))
+		returned(listen_fd, ret);
 	return 0;
 }
 

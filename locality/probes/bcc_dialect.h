@@ -50,7 +50,7 @@
 #define JOIN(a, b) JOIN_(a, b)
 #define JOIN_(a, b) a##b
 
-/* Registers of a function's arguments, and what a raw tracepoint hands over (x86-64). */
+/* Registers of a function's arguments, and what a raw tracepoint hands over: x86-64 only. */
 #define REGISTERS_0
 #define REGISTERS_1 , (void *)ctx->di
 #define REGISTERS_2 REGISTERS_1, (void *)ctx->si
@@ -127,5 +127,7 @@ struct syscall_trace_exit {
 			    THREAD_SIZE - TOP_OF_KERNEL_STACK_PADDING) - 1)
 
 #define UPID_OF(pid, level) (&(pid)->numbers[level])
+
+#include "architecture.h"
 
 #endif

@@ -82,18 +82,19 @@ RAW_TRACEPOINT(calls, sys_enter, struct pt_regs *regs, long number)
 			matters = true;
 		}
 	}
-	if (!matters)
+	/* The numbers of 32-bit programs mean other calls. */
+	if (!matters || is_32bit(regs))
 		return 0;
 	id = own_pid_tgid();
 	call.pid = id >> 32;
 	call.tid = id;
 	if (!call.pid || !has(wanted_pids, call.pid))
 		return 0;
-	call.first = PT_REGS_PARM1_CORE_SYSCALL(regs);
+	call.first = BPF_CORE_READ(regs, FIRST_ARGUMENT);
 	if (names == FIRST_ARGUMENT && !has(wanted_fds, call.first))
 		return 0;
 	if (names != FIRST_ARGUMENT)
-		call.second = PT_REGS_PARM2_CORE_SYSCALL(regs);
+		call.second = BPF_CORE_READ(regs, SECOND_ARGUMENT);
 	if (bpf_map_update_elem(&known, &call, &one, BPF_NOEXIST))
 		return 0; /* it has a record */
 

@@ -19,6 +19,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_tracing.h>
+#include "architecture.h"
 
 #define LICENSE_GPL char LICENSE[] SEC("license") = "GPL"
 

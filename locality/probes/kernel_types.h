@@ -339,12 +339,7 @@ struct kmem_cache {
 	const char *name;
 };
 
-/* Contexts: arch/x86/include/asm/ptrace.h, kernel/trace/trace.h */
-
-struct pt_regs {
-	unsigned long di, si, dx, cx, r8, r10;
-	unsigned long ax, orig_ax;
-};
+/* Contexts: kernel/trace/trace.h; for struct pt_regs see architecture.h */
 
 struct syscall_trace_exit {
 	long ret;

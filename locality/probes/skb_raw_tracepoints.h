@@ -42,12 +42,6 @@
 #define MSG_ERRQUEUE 0x2000
 #define RCV_SHUTDOWN 1
 
-/* arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/errno.h */
-#define NR_RECVFROM 45
-#define NR_RECVMSG 47
-#define NR_RECVMMSG 299
-#define ENOSYS 38
-
 /*
  * Does the kernel defer datagrams too? Then consume_skb is silent when a thread lets go of the one
  * it reads, which sock_recv_length tells of right after. Until user space has seen enough: how many
@@ -178,17 +172,17 @@ TYPED_TRACEPOINT(raw_kfree_skb, kfree_skb, struct sk_buff *skb)
 
 /*
  * Does this thread only look (MSG_PEEK)? Told by what its system call came with; io_uring's
- * reads are not told.
+ * reads and those of 32-bit programs, whose calls have other numbers, are not told.
  */
 static __always_inline bool only_looks(void)
 {
 	struct pt_regs *regs = USER_REGISTERS();
 
-	if ((long)regs->ax != -ENOSYS) /* no call is running */
+	if (!CALL_IS_RUNNING(LOAD, regs))
 		return false;
-	if (regs->orig_ax == NR_RECVFROM || regs->orig_ax == NR_RECVMMSG)
-		return regs->r10 & MSG_PEEK;
-	return regs->orig_ax == NR_RECVMSG && regs->dx & MSG_PEEK;
+	if (regs->CALL_NUMBER == NR_RECVFROM || regs->CALL_NUMBER == NR_RECVMMSG)
+		return regs->FOURTH_ARGUMENT & MSG_PEEK;
+	return regs->CALL_NUMBER == NR_RECVMSG && regs->THIRD_ARGUMENT & MSG_PEEK;
 }
 
 TYPED_TRACEPOINT(raw_copy_datagram, skb_copy_datagram_iovec, struct sk_buff *skb, int len)

@@ -28,10 +28,8 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-/* arch/x86/entry/syscalls/syscall_64.tbl; include/uapi/linux/uio.h, errno.h */
-#define NR_RECVMMSG 299
+/* include/uapi/linux/uio.h, errno.h */
 #define UIO_MAXIOV 1024
-#define ENOSYS 38
 #define ENOMEM 12
 #define EAGAIN 11
 
@@ -82,12 +80,13 @@ static __always_inline void count_batch(struct udp_reader *reader, __u32 now)
 	if (!sees_batches)
 		return;
 	regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
-	if (BPF_CORE_READ(regs, orig_ax) != NR_RECVMMSG || (long)BPF_CORE_READ(regs, ax) != -ENOSYS) {
+	if (BPF_CORE_READ(regs, CALL_NUMBER) != NR_RECVMMSG ||
+	    !CALL_IS_RUNNING(BPF_CORE_READ, regs)) {
 		end_call(reader, now);
 		return;
 	}
-	vector = BPF_CORE_READ(regs, si);
-	size = BPF_CORE_READ(regs, dx) & 0xffffffff;
+	vector = BPF_CORE_READ(regs, SECOND_ARGUMENT);
+	size = BPF_CORE_READ(regs, THIRD_ARGUMENT) & 0xffffffff;
 	if (vector != reader->vector)
 		end_call(reader, now);
 	reader->vector = vector;

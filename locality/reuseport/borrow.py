@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from locality.errors import LocalityError
+from locality.machine import syscalls
 from locality.machine.limits import raise_if_ours
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-_PIDFD_GETFD_NUMBER = 438  # the same number on every architecture we build for
 _PIDFD_THREAD = os.O_EXCL  # include/uapi/linux/pidfd.h
 _INT_MAX = 2**31 - 1
 
@@ -158,8 +158,11 @@ def _pidfd_getfd(pidfd: int, pid: int, fd: int) -> int:
         if not 0 <= fd <= _INT_MAX:
             # The kernel reads 32 bits; a larger number must not wrap round to another fd.
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        call = syscalls.number("pidfd_getfd")
+        if call is None:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
         duplicate: int = libc.syscall(
-            ctypes.c_long(_PIDFD_GETFD_NUMBER),
+            ctypes.c_long(call),
             ctypes.c_int(pidfd),
             ctypes.c_int(fd),
             ctypes.c_uint(0),

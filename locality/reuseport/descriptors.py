@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import re
 from collections import defaultdict
 from contextlib import suppress
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from locality.machine.limits import PassingOver
 from locality.machine.processes import processes, threads
+from locality.machine.syscalls import number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,7 +27,6 @@ _EPOLL = "anon_inode:[eventpoll]"
 _IO_URING = "anon_inode:[io_uring]"
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 _TARGET = re.compile(r"^tfd:.*\bino:([0-9a-f]+)", re.MULTILINE)
-_KCMP = {"x86_64": 312, "aarch64": 272}
 _KCMP_FILES = 2  # include/uapi/linux/kcmp.h
 
 
@@ -144,10 +143,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def _same_table(pid: int, one: int, other: int) -> bool:
     """Whether two threads of a process have the same descriptors; yes if we may not know."""
-    number = _KCMP.get(platform.machine())
-    if number is not None:
+    kcmp = number("kcmp")
+    if kcmp is not None:
         answer: int = _libc.syscall(
-            *map(ctypes.c_long, (number, one, other, _KCMP_FILES, 0, 0)),
+            *map(ctypes.c_long, (kcmp, one, other, _KCMP_FILES, 0, 0)),
         )
         if answer >= 0:
             return answer == 0

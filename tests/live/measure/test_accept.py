@@ -21,6 +21,7 @@ import pytest
 
 from locality.accept.batch import ACCEPT, WAIT_KNOWN
 from locality.accept.source import RUNGS, AcceptSource, Filter
+from locality.machine.syscalls import number
 from tests.live.helpers.rungs import ASKED, check_ladder, parametrize, stand_on, to_stand_on
 from tests.live.helpers.traffic import (
     CPUS,
@@ -176,10 +177,11 @@ def test_an_accept_that_was_blocked_before(
 
 
 def blocked_in_accept(thread: threading.Thread) -> None:
-    """Wait until the kernel says that the thread sleeps in accept or accept4 (x86-64)."""
+    """Wait until the kernel says that the thread sleeps in accept or accept4."""
     path = Path(f"/proc/self/task/{thread.native_id}/syscall")
     deadline = time.monotonic() + PATIENCE
-    while path.read_text().split()[0] not in {"43", "288"}:
+    calls = {str(number("accept")), str(number("accept4"))}
+    while path.read_text().split()[0] not in calls:
         assert time.monotonic() < deadline, "the thread never came to accept()"
         time.sleep(0.001)
 
