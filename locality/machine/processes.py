@@ -38,6 +38,14 @@ def threads(pid: int, proc: Path = PROC) -> list[int]:
     return []
 
 
+def is_32bit(pid: int, proc: Path = PROC) -> bool:
+    """Whether a process runs a 32-bit program; no where we may not know."""
+    with PassingOver(), open(f"{proc}/{pid}/exe", "rb") as program:  # noqa: PTH123
+        # EI_CLASS of an ELF file is ELFCLASS32: include/uapi/linux/elf.h
+        return program.read(5) == b"\x7fELF\x01"
+    return False
+
+
 def thread_name(pid: int, tid: int, proc: Path = PROC) -> str:
     """A thread's name with all its blanks; empty if it has ended."""
     with PassingOver():

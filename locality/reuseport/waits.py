@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from locality.machine import syscalls
 from locality.machine.limits import PassingOver
-from locality.machine.processes import threads
+from locality.machine.processes import is_32bit, threads
 from locality.reuseport.descriptors import socket_behind, watched_by
 from locality.reuseport.evidence import Evidence, Seen, Thread
 
@@ -109,11 +109,12 @@ class _Look:
     def at(self, pid: int, seen: Seen) -> bool:
         """Note who of a process waits for what; whether a thread of it has run each time."""
         everybody = threads(pid)
+        calls = {} if is_32bit(pid) else self._calls  # its numbers mean other calls
         for tid in everybody:
             line = _blocked_in(pid, tid)
             if not line.startswith("running"):  # or has ended, or may not be looked at
                 self._blocked.add(tid)
-            call = syscalls.parse_call(line, self._calls)
+            call = syscalls.parse_call(line, calls)
             if call is None:
                 continue
             waits = syscalls.waits(call, partial(read_memory, pid, tid))
