@@ -11,6 +11,7 @@ import ctypes
 import mmap
 import os
 import platform
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -267,7 +268,7 @@ class Object:
         entries: int = lib.bpf_map__max_entries(self._map(name))
         return entries
 
-    @property
+    @cached_property
     def bss(self) -> np.ndarray[tuple[()], np.dtype[np.void]]:
         """The object's global variables as one live structured scalar.
 

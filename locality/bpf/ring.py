@@ -9,19 +9,31 @@ given up (discarded).
 All records of one ring have the same size here, so everything between the two
 positions is an array of slots, and one batch is one copy: no call per event.
 
-Positions are read before headers and headers before records. x86-64 keeps loads in
-that order; the poll that precedes a read orders them elsewhere in practice.
+The order of a reading matters, because the kernel writes meanwhile, on other CPUs:
+
+    the producer's position   before   the headers: what lies behind the position is old
+    the headers               before   the records: what is still busy is half written
+    the records               before   the consumer's position, which gives them back
+
+The kernel orders the other end: it stores the position with release semantics after it marked the
+header busy, and exchanges the header, a full barrier, after the record is written. In between here
+stands a barrier each time (`barrier.memory_barrier`): three in a reading that finds something,
+however many records it takes.
 """
 
 from __future__ import annotations
 
 import mmap
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from locality.bpf.barrier import memory_barrier
 from locality.errors import LocalityError, Unsupported
 from locality.machine.limits import raise_if_ours
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT, BPF_RINGBUF_HDR_SZ of include/uapi/linux/bpf.h
 BUSY = np.uint32(1 << 31)
@@ -49,6 +61,11 @@ class Ring:
         data: The data pages, twice in a row.
         size: Bytes of data pages (once); a power of two.
         record: The dtype of a record.
+        barrier: Puts all loads and stores before it before those after it; by default what
+            this machine needs for that.
+
+    Raises:
+        Unsupported: The kernel refuses what is needed.
     """
 
     def __init__(
@@ -58,7 +75,10 @@ class Ring:
         data: Memory,
         size: int,
         record: np.dtype[Any],
+        *,
+        barrier: Callable[[], object] | None = None,
     ) -> None:
+        self._barrier = barrier or memory_barrier()
         self._consumer = np.ndarray((), np.uint64, buffer=consumer)
         self._producer = np.ndarray((), np.uint64, buffer=producer)
         self._data = data
@@ -101,22 +121,29 @@ class Ring:
             LocalityError: A record has another size than this ring's.
         """
         consumed, produced = int(self._consumer), int(self._producer)
+        if consumed == produced:
+            return np.empty(0, self._record)
+        self._barrier()
         slots = np.ndarray(
             ((produced - consumed) // self._slot.itemsize,),
             self._slot,
             buffer=self._data,
             offset=consumed & (self._size - 1),
         )
-        kept = slots
+        kept = None
         if (slots["length"] != self._record.itemsize).any():
             slots, kept = self._sort_out(slots)
-        records = kept["record"].copy().view(self._record)
+        self._barrier()
+        # Choosing some copies them.
+        taken = slots["record"].copy() if kept is None else slots["record"][kept]
+        records = taken.view(self._record)
         # Only now may the kernel write over them.
+        self._barrier()
         self._consumer[...] = consumed + slots.nbytes
         return records
 
-    def _sort_out(self, slots: Slots) -> tuple[Slots, Slots]:
-        """The slots before the first busy one, and those of them that were not discarded."""
+    def _sort_out(self, slots: Slots) -> tuple[Slots, np.ndarray[tuple[int], np.dtype[np.bool]]]:
+        """The slots before the first busy one, and which of them were not discarded."""
         # One reading of each length: the writer may clear the busy bit at any moment.
         length = slots["length"].copy()
         busy = (length & BUSY) != 0
@@ -127,4 +154,4 @@ class Ring:
                 f"the ring holds a record that has not the expected {self._record.itemsize} bytes: "
                 "rebuild the probes (make probes)"
             )
-        return slots, slots[(length & DISCARD) == 0]
+        return slots, (length & DISCARD) == 0

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from locality.accept.batch import ACCEPT
+from locality.bpf.barrier import memory_barrier, nothing
 from locality.bpf.ring import BUSY, DISCARD, HEADER, Ring, slot_size
 from locality.errors import LocalityError
 
@@ -65,15 +66,15 @@ class Producer:
         taken = (HEADER + len(content) + 7) // 8 * 8
         if position + taken - self.consumed > SIZE:
             return None
-        self._write(position, struct.pack("<II", len(content) | int(BUSY), 0) + content)
+        self.write(position, struct.pack("<II", len(content) | int(BUSY), 0) + content)
         self.produced = position + taken
         return position
 
     def submit(self, position: int) -> None:
-        self._write(position, struct.pack("<I", self._length(position)))
+        self.write(position, struct.pack("<I", self._length(position)))
 
     def discard(self, position: int) -> None:
-        self._write(position, struct.pack("<I", self._length(position) | int(DISCARD)))
+        self.write(position, struct.pack("<I", self._length(position) | int(DISCARD)))
 
     def add(self, *numbers: int) -> None:
         for number in numbers:
@@ -85,7 +86,7 @@ class Producer:
         (header,) = struct.unpack_from("<I", self.data, position % SIZE)
         return int(header) & ~int(BUSY)
 
-    def _write(self, position: int, content: bytes) -> None:
+    def write(self, position: int, content: bytes) -> None:
         # What the second mapping of the same pages does: each byte is seen at both places.
         for at, byte in enumerate(content, position):
             self.data[at % SIZE] = self.data[at % SIZE + SIZE] = byte
@@ -183,6 +184,47 @@ def test_discarded_is_skipped_and_consumed() -> None:
     kernel.discard(position)
     assert numbers(ring) == []
     assert kernel.consumed == kernel.produced
+
+
+# Bugs: headers are read before the position behind which they are old, records before the headers
+# that say they are complete, or records are given back before they are copied. arm64 may do each of
+# these where no barrier stands. Here the true values come to memory only when a barrier is reached.
+def test_a_barrier_stands_between_position_headers_records_and_giving_back() -> None:
+    kernel = Producer(start=SIZE)
+    for number in range(ROOM):  # of a lap before: all slots hold complete records that are old
+        kernel.write(number * SLOT, struct.pack("<II", RECORD.itemsize, 0) + content(number))
+
+    def true_headers() -> None:
+        kernel.write(SIZE, struct.pack("<I", RECORD.itemsize))
+        kernel.write(SIZE + SLOT, struct.pack("<I", RECORD.itemsize | int(BUSY)))
+
+    def true_records() -> None:
+        kernel.write(SIZE + HEADER, content(77))
+
+    def written_over() -> None:
+        assert kernel.consumed == SIZE, "given back while it was still being copied"
+        kernel.write(SIZE + HEADER, content(99))
+
+    late = iter((true_headers, true_records, written_over))
+    memory = (kernel.consumer, kernel.producer, kernel.data)
+
+    def barrier() -> None:
+        next(late)()
+
+    ring = Ring(*memory, SIZE, RECORD, barrier=barrier)
+    kernel.produced = SIZE + 2 * SLOT
+    assert numbers(ring) == [77]
+    assert kernel.consumed == SIZE + SLOT
+    assert list(late) == []
+
+
+# Bug: on a processor that needs one, the barrier of x86-64 is taken, or a kernel that refuses it is
+# not noticed.
+def test_the_barrier_of_other_processors_is_a_system_call() -> None:
+    assert memory_barrier("x86_64") is nothing
+    barrier = memory_barrier("aarch64")
+    assert barrier is not nothing
+    barrier()
 
 
 # Full looks like empty to whoever compares positions modulo the size. Slots of 32 bytes
