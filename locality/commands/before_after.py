@@ -53,7 +53,7 @@ def count_before(
     from locality.steering.watch import watching
 
     ports: dict[str, set[int]] = defaultdict(set)
-    for target in identify(sockets):
+    for target in identify(sockets, groups=False):
         ports[target.kind].add(target.listeners.get(target.fd, 0))
     counted = []
     for protocol, numbers in sorted(ports.items()):

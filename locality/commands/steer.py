@@ -53,30 +53,38 @@ def steer(request: Request) -> None:
 # --- which groups -----------------------------------------------------------------------
 
 
-def find_groups(request: Request, known: Seen | None = None, look: float = 0) -> list[FoundGroup]:
+def find_groups(
+    request: Request, known: Seen | None = None, look: float = 0, *, served: bool = True
+) -> list[FoundGroup]:
     """The groups that the request names now; servers come and go.
 
     Args:
         request: What was asked for.
         known: Which threads serve which sockets, as far as a probe saw it.
         look: Seconds to look by probe for the workers that /proc does not tell.
+        served: Look who serves the sockets; else no member has a worker.
     """
     from locality.machine.processes import require_pids
     from locality.reuseport.survey import find
 
     pids = () if request.pid is None else (request.pid,)
     require_pids(pids)
-    ports = () if request.port is None else (request.port,)
-    return [
-        group
-        for group in find(ports=ports, pids=pids, comm=request.comm, known=known, look=look)
-        if group.protocol in {request.proto or group.protocol} - {"mptcp"}
-        and request.netns in {None, group.netns}
-    ]
+    found = find(
+        ports=() if request.port is None else (request.port,),
+        pids=pids,
+        comm=request.comm,
+        known=known,
+        look=look,
+        netns=request.netns,
+        served=served,
+    )
+    protocols = {"tcp", "udp"} if request.proto is None else {request.proto}
+    return [group for group in found if group.protocol in protocols]
 
 
-def _groups_of_one_server(request: Request, look: float = 0) -> list[FoundGroup]:
-    return _one_server(request, find_groups(request, look=look))
+def _groups_of_one_server(request: Request) -> list[FoundGroup]:
+    """The groups that the request names, without their workers; see `_one_server` for errors."""
+    return _one_server(request, find_groups(request, served=False))
 
 
 def _one_server(request: Request, found: list[FoundGroup]) -> list[FoundGroup]:
@@ -117,7 +125,7 @@ def attach_programs(request: Request, machine: Topology) -> None:
     if request.socket:
         attach_to([request.socket], request, machine)
         return
-    groups = find_groups(request)
+    groups = find_groups(request, served=False)
     if groups or not request.follow:  # who follows may wait for a server to start
         groups = _one_server(request, groups)
     meant = frozenset[int]().union(*(group.inodes for group in groups))
@@ -298,7 +306,7 @@ def set_incoming_cpus(request: Request, machine: Topology) -> None:
     from locality.reuseport.evidence import LOOK_S
     from locality.steering import incoming_cpu
 
-    groups = _groups_of_one_server(request, LOOK_S)
+    groups = _one_server(request, find_groups(request, look=LOOK_S))
     incoming_cpu.require_effective()
     settings = [incoming_cpu.settings_for(group, machine.online) for group in groups]
     with ExitStack() as stack:

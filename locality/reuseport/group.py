@@ -25,6 +25,7 @@ from locality.machine.capabilities import missing_for_probes
 from locality.machine.limits import PassingOver
 from locality.reuseport import workers
 from locality.reuseport.borrow import borrowed_socket
+from locality.reuseport.sock_diag import TCP_LISTEN, UDP_UNCONNECTED
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -36,8 +37,7 @@ if TYPE_CHECKING:
     from locality.reuseport.evidence import Seen, Worker
 
 _IPV4_BYTES = 4
-_TCP_LISTEN, _UDP_UNCONNECTED = 0x0A, 0x07  # the states of sockets in a group
-_STATES = {f"{state:02X}": state for state in (_TCP_LISTEN, _UDP_UNCONNECTED)}
+_STATES = {f"{state:02X}": state for state in (TCP_LISTEN, UDP_UNCONNECTED)}
 
 
 Reader = Callable[[int], "Group"]
@@ -120,7 +120,7 @@ class BoundSocket(NamedTuple):
     @property
     def listens(self) -> bool:
         """Whether it is a listening TCP socket."""
-        return self.state == _TCP_LISTEN
+        return self.state == TCP_LISTEN
 
 
 def read_group(pid: int, fd: int) -> Group:
@@ -141,19 +141,28 @@ def read_sockets(pid: int, fd: int, among: Collection[int] = ()) -> Group:
         LocalityError: The socket cannot be reached. A kernel that refuses BPF is no
             error: `Group.how` says so and `order_known` is false.
     """
-    read: Reader | LocalityError
-    try:
-        # Before the socket is borrowed: that must not last longer than a reading.
-        read = kernel_reader()
-    except LocalityError as refusal:
-        read = refusal
+    read = reader_of_borrowed()
     with borrowed_socket(pid, fd, among) as borrowed:
+        return read(borrowed, pid)
+
+
+def reader_of_borrowed() -> Callable[[socket.socket, int], Group]:
+    """What reads the group of a borrowed socket, of which a process is given that holds it.
+
+    Make it before the socket is borrowed: that must not last longer than a reading.
+    """
+    try:
+        from_kernel = kernel_reader()
+    except LocalityError as refused:
+        return partial(_counted, refused)
+
+    def read(borrowed: socket.socket, pid: int) -> Group:
         try:
-            if isinstance(read, LocalityError):
-                raise read
-            return read(borrowed.fileno())
+            return from_kernel(borrowed.fileno())
         except LocalityError as refusal:
-            return _counted(borrowed, pid, refusal)
+            return _counted(refusal, borrowed, pid)
+
+    return read
 
 
 def with_workers(
@@ -216,11 +225,13 @@ def _read(probe: Object, seen: np.ndarray[tuple[()], np.dtype[np.void]], fd: int
         if probe.test_run("read_group"):
             raise LocalityError(f"the reuseport probe found no socket behind fd {fd}")
         size = int(seen["num_socks"])
+        here = slice(max(size - len(members), 0))  # what lies behind it is from other groups
         cpus, backlogs, limits = (
-            [number if number >= 0 else None for number in seen[name].tolist()]
+            [number if number >= 0 else None for number in seen[name][here].tolist()]
             for name in ("incoming_cpus", "backlogs", "backlog_limits")
         )
-        members += map(Member, seen["inodes"].tolist(), repeat(()), cpus, backlogs, limits)
+        inodes = seen["inodes"][here].tolist()
+        members += map(Member, inodes, repeat(()), cpus, backlogs, limits)
     filters = seen["instructions"][: int(seen["num_instructions"])].tobytes()
     return Group(
         members=tuple(members[:size]),
@@ -231,7 +242,7 @@ def _read(probe: Object, seen: np.ndarray[tuple[()], np.dtype[np.void]], fd: int
     )
 
 
-def _counted(borrowed: socket.socket, pid: int, refusal: LocalityError) -> Group:
+def _counted(refusal: LocalityError, borrowed: socket.socket, pid: int) -> Group:
     """The group by what /proc shows, when BPF is refused."""
     protocol = "tcp" if borrowed.type == socket.SOCK_STREAM else "udp"
     version = "6" if borrowed.family == socket.AF_INET6 else ""
@@ -257,9 +268,19 @@ def bound_sockets(pid: int, table: str) -> list[BoundSocket]:
         Nothing for a process that has just ended.
     """
     with PassingOver(), Path(f"/proc/{pid}/net/{table}").open() as lines:
-        # Listeners come first (tcp_seq_start): the connections need not even be read.
-        return parse_sockets(lines, until_connection=table.startswith("tcp"))
+        return parse_table(table, lines)
     return []
+
+
+def parse_table(table: str, lines: Iterable[str]) -> list[BoundSocket]:
+    """Read the sockets of a table that can be in a group.
+
+    Args:
+        table: ``tcp``, ``tcp6``, ``udp`` or ``udp6``.
+        lines: Those of /proc/net/{table}, with their heading.
+    """
+    # Listeners come first (tcp_seq_start): the connections need not even be read.
+    return parse_sockets(lines, until_connection=table.startswith("tcp"))
 
 
 def parse_sockets(lines: Iterable[str], *, until_connection: bool = False) -> list[BoundSocket]:

@@ -64,7 +64,7 @@ def look(inodes: Collection[int], held: Descriptors, seen: Seen, seconds: float 
         LocalityError: This kernel allows no such probe.
     """
     holders = [holder for inode in inodes for holder in held.holders.get(inode, ())]
-    pids = {holder.pid for holder in holders}
+    pids = held.holders.pids(inodes)
     epolls = [epoll for pid in pids for epoll in held.epolls.get(pid, ())]
     by_io_uring = sorted(pids & held.io_uring)[:MAX_CHOICES]
     with ExitStack() as stack:
@@ -78,8 +78,9 @@ def look(inodes: Collection[int], held: Descriptors, seen: Seen, seconds: float 
             if accepts is not None:
                 seen.add(accepted_by(accepts.read().records, inodes))
             # One that was kept from running till just before the look waits now.
-            seen.add(waits.watch(inodes, held))
-            hidden = waits.unseen(inodes, held, seen)
+            sets = waits.EpollSets(inodes, held)
+            seen.add(waits.watch(inodes, held, sets=sets))
+            hidden = waits.unseen(inodes, held, seen, sets)
             if not any(waits.runs(holder.pid) for one in hidden for holder in held.holders[one]):
                 break
 

@@ -6,10 +6,10 @@ what holds for every server.
 
 from __future__ import annotations
 
+import os
 import struct
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,6 +129,10 @@ SERVERS = {
 }
 
 
+#: Whether programs are Go programs; a thousand workers may run one.
+_IS_GO: dict[tuple[int, int, int], bool] = {}
+
+
 def server_of(pid: int, proc: Path = Path("/proc")) -> Server:
     """The server that a process is, by its program, its name, or what its command line begins with.
 
@@ -147,9 +151,13 @@ def server_of(pid: int, proc: Path = Path("/proc")) -> Server:
 
 def moves_between_threads(pid: int, proc: Path = Path("/proc")) -> bool:
     """Whether a process is a Go program, whose goroutines accept on whichever thread is free."""
+    program = f"{proc}/{pid}/exe"
     with suppress(OSError, ValueError):  # it has ended, or its file is damaged
-        target = (proc / str(pid) / "exe").stat()
-        return _has_section(proc / str(pid) / "exe", target.st_ino, b".go.buildinfo")
+        file = os.stat(program)  # noqa: PTH116 - of every worker
+        which = (file.st_dev, file.st_ino, file.st_mtime_ns)
+        if which not in _IS_GO:
+            _IS_GO[which] = _has_section(Path(program), b".go.buildinfo")
+        return _IS_GO[which]
     return False
 
 
@@ -176,8 +184,7 @@ def _names(process: Path) -> Iterator[str]:
             yield Path(first).name.removesuffix(":").removesuffix(".py")
 
 
-@cache
-def _has_section(path: Path, _inode: int, name: bytes) -> bool:
+def _has_section(path: Path, name: bytes) -> bool:
     """Whether a 64-bit ELF file has a section of this name; see elf(5)."""
     with path.open("rb") as file:
         header = file.read(64)

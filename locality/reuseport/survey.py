@@ -129,6 +129,8 @@ def find(
     known: Seen | None = None,
     look: float = 0,
     alone: bool = False,
+    netns: int | None = None,
+    served: bool = True,
 ) -> list[FoundGroup]:
     """The groups of this machine, sorted by namespace, protocol, port and address.
 
@@ -141,11 +143,22 @@ def find(
         known: What was seen before of the threads that serve sockets; it is added to.
         look: Seconds to look by probe for servers that /proc does not show.
         alone: Also sockets without SO_REUSEPORT, each as a group of one that takes no program.
+        netns: Only in the network namespace of this inode; in all if None.
+        served: Look who serves the sockets; else no member has a worker.
 
     Raises:
         LocalityError: /proc is that of another pid namespace.
     """
-    asked = survey(ports=ports, pids=pids, comm=comm, known=known, look=look, alone=alone)
+    asked = survey(
+        ports=ports,
+        pids=pids,
+        comm=comm,
+        known=known,
+        look=look,
+        alone=alone,
+        netns=netns,
+        served=served,
+    )
     return asked.groups
 
 
@@ -157,16 +170,18 @@ def survey(
     known: Seen | None = None,
     look: float = 0,
     alone: bool = False,
+    netns: int | None = None,
+    served: bool = True,
 ) -> Survey:
     """What `find` finds, with a count of the sockets that could not be asked."""
     require_own_proc()
-    found_at = places(ports)
-    held = descriptors.descriptors()
+    found_at = places(ports, netns)
     wanted = {one.inode for sockets in found_at.values() for one in sockets}
+    held = descriptors.descriptors(wanted)
     if pids:
-        wanted &= held.held_by(pids)
+        wanted &= held.holders.held_by(pids)
     if comm is not None:
-        wanted &= held.held_by(pids_with_thread_named(comm))
+        wanted &= held.holders.held_by(pids_with_thread_named(comm))
     candidates = {
         place: sockets
         for place, sockets in found_at.items()
@@ -179,9 +194,10 @@ def survey(
         here, not_asked = search.groups_at(place, sockets)
         found += (one for one in here if wanted & {m.inode for m in one.group.members})
         unasked += not_asked
-    served = with_workers([one.group for one in found], held, known, look)
-    groups = (replace(one, group=group) for one, group in zip(found, served, strict=True))
-    return Survey(sorted(groups, key=_order), unasked)
+    if served:
+        told = with_workers([one.group for one in found], held, known, look)
+        found = [replace(one, group=group) for one, group in zip(found, told, strict=True)]
+    return Survey(sorted(found, key=_order), unasked)
 
 
 def of_one_server(found: list[FoundGroup]) -> list[FoundGroup]:
@@ -262,7 +278,9 @@ class _Search:
 
     def _open(self, place: Place, asked: _Asked) -> bool:
         """Whether a socket that cannot be borrowed was not closed after it was seen in /proc."""
-        return bool(asked.holder) or asked.member.inode in self._open_now(place.pid, place.table)
+        return bool(asked.holder) or asked.member.inode in self._open_now(
+            place.namespace, place.table
+        )
 
     def _look_at(self, one: BoundSocket) -> _Asked:
         """Whether a socket shares its port, and its group if it can be read."""
@@ -292,6 +310,8 @@ class _Search:
             return asked
         try:
             group = self._read(borrowed.fileno())
+            if asked.shares and not group.members:
+                group = self._read(borrowed.fileno())  # it may be joining one, or changing it
         except LocalityError as refusal:
             self._refusal, self._read = refusal, None
             return asked
@@ -323,7 +343,7 @@ def _found(place: Place, asked: _Asked, group: Group) -> FoundGroup:
         protocol="mptcp" if asked.mptcp else place.protocol,
         address=bound.host + (f"%{asked.interface}" if asked.interface else ""),
         port=bound.port,
-        netns=place.netns,
+        netns=place.namespace.netns,
         pid=pid,
         fd=fd,
         group=group,

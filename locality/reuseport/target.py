@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import TYPE_CHECKING
 
 from locality.reuseport.borrow import borrowed_socket
 from locality.reuseport.descriptors import held_sockets
-from locality.reuseport.group import Group, bound_sockets, read_sockets, with_workers
+from locality.reuseport.group import Group, reader_of_borrowed, with_workers
+from locality.reuseport.places import TABLES, namespace_of, tables_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -80,42 +80,74 @@ def inspect_all(
     return [replace(target, group=group) for target, group in zip(targets, groups, strict=True)]
 
 
-def identify(places: Iterable[tuple[int, int]], among: Collection[int] = ()) -> list[Target]:
-    """The same without the workers of the groups."""
-    listeners = cache(listeners_of)  # one process may have hundreds of groups
-    return [_inspect(pid, fd, listeners, among) for pid, fd in places]
+def identify(
+    places: Iterable[tuple[int, int]], among: Collection[int] = (), *, groups: bool = True
+) -> list[Target]:
+    """The same without the workers of the groups; without the groups, too, if these are no use."""
+    listening = Listening()
+    read = reader_of_borrowed() if groups else None
+    return [_inspect(pid, fd, listening.of(pid), among, read) for pid, fd in places]
+
+
+class Listening:
+    """What processes listen on, or take datagrams on.
+
+    Each process is asked once, for it may have hundreds of groups, and each network namespace is
+    read once, for it may have hundreds of processes that have one.
+    """
+
+    def __init__(self) -> None:
+        self._ports: dict[int, dict[int, int]] = {}
+        self._of: dict[int, dict[int, int]] = {}
+
+    def of(self, pid: int) -> dict[int, int]:
+        """The sockets of a process: fd to port; none if it has ended."""
+        if pid not in self._of:
+            ports = self._ports_around(pid)
+            held = sorted(held_sockets(pid).items())
+            self._of[pid] = {fd: ports[inode] for fd, inode in held if inode in ports}
+        return self._of[pid]
+
+    def _ports_around(self, pid: int) -> dict[int, int]:
+        """The ports of the sockets in a process's network namespace, by inode."""
+        try:
+            namespace = tables_of(pid)
+        except OSError:  # it has ended
+            return {}
+        if namespace not in self._ports:
+            around = namespace_of(pid)
+            self._ports[namespace] = {
+                bound.inode: bound.port for table in TABLES for bound in around.bound_sockets(table)
+            }
+        return self._ports[namespace]
 
 
 def _inspect(
-    pid: int, fd: int, listeners: Callable[[int], dict[int, int]], among: Collection[int]
+    pid: int,
+    fd: int,
+    listeners: Mapping[int, int],
+    among: Collection[int],
+    read: Callable[[socket.socket, int], Group] | None,
 ) -> Target:
     with borrowed_socket(pid, fd, among) as borrowed:
-        target = Target(
+        kind = _kind(borrowed)
+        return Target(
             pid=pid,
             fd=fd,
-            kind=_kind(borrowed),
+            kind=kind,
             address=_address(borrowed),
             reuseport=bool(borrowed.getsockopt(socket.SOL_SOCKET, _SO_REUSEPORT)),
             listening=bool(borrowed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)),
             connected=_connected(borrowed),
-            group=_NO_GROUP,
-            listeners=listeners(pid),
+            group=read(borrowed, pid) if read and kind in {"tcp", "udp"} else _NO_GROUP,
+            listeners=listeners,
             inode=os.fstat(borrowed.fileno()).st_ino,
         )
-    if target.kind not in {"tcp", "udp"}:
-        return target
-    return replace(target, group=read_sockets(pid, fd, (target.inode,)))
 
 
 def listeners_of(pid: int) -> dict[int, int]:
     """The sockets a process listens on, or takes datagrams on: fd to port."""
-    ports = {
-        bound.inode: bound.port
-        for table in ("tcp", "tcp6", "udp", "udp6")
-        for bound in bound_sockets(pid, table)
-    }
-    held = sorted(held_sockets(pid).items())
-    return {fd: ports[inode] for fd, inode in held if inode in ports}
+    return Listening().of(pid)
 
 
 def _kind(sock: socket.socket) -> str:

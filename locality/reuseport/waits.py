@@ -11,14 +11,15 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from contextlib import suppress
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING
 
 from locality.machine import syscalls
 from locality.machine.limits import PassingOver
 from locality.machine.processes import is_32bit, threads
-from locality.reuseport.descriptors import socket_behind, watched_by
+from locality.reuseport.descriptors import Holder, socket_behind, watched_by
 from locality.reuseport.evidence import Evidence, Seen, Thread
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ LOOKS = 8
 PAUSE_S = 0.003
 
 
-def watch(inodes: Collection[int], held: Descriptors, looks: int = LOOKS) -> Seen:
+def watch(
+    inodes: Collection[int], held: Descriptors, looks: int = LOOKS, sets: EpollSets | None = None
+) -> Seen:
     """See which threads wait for sockets.
 
     Args:
@@ -39,19 +42,21 @@ def watch(inodes: Collection[int], held: Descriptors, looks: int = LOOKS) -> See
         looks: How often to look, if it takes so many: it is over when a thread was seen to wait
             for each socket, and for each epoll set that watches one, and no thread of their
             processes ran whenever it was looked at. One that ran may serve a socket too.
+        sets: What epoll sets watch of the sockets, where that was read already.
 
     Returns:
         Who waits for what, and which processes have threads that always ran.
     """
     wanted = frozenset(inodes)
-    pids = sorted({holder.pid for inode in wanted for holder in held.holders.get(inode, ())})
-    seen, sets = Seen(), watching(wanted, held)
-    look = _Look(wanted)
+    pids = sorted(held.holders.pids(wanted))
+    sets = sets or EpollSets(wanted, held)
+    seen, watching = Seen(), sets.watching
+    look = _Look(wanted, sets)
     for number in range(looks):
         if number:
             time.sleep(PAUSE_S)
         awake = {pid for pid in pids if look.at(pid, seen)}
-        known = wanted <= {*seen} and not any(unwaited(inode, sets, seen) for inode in wanted)
+        known = wanted <= {*seen} and not any(unwaited(inode, watching, seen) for inode in wanted)
         if known and not awake:
             break
     seen.awake = frozenset(awake) if pids else frozenset()
@@ -59,36 +64,59 @@ def watch(inodes: Collection[int], held: Descriptors, looks: int = LOOKS) -> See
 
 
 #: By inode and process: how many epoll sets of the process watch the socket.
-Sets = dict[int, Counter[int]]
+Watching = Mapping[int, Counter[int]]
 
 
-def watching(inodes: Collection[int], held: Descriptors) -> Sets:
-    """The epoll sets that watch these sockets."""
-    wanted = frozenset(inodes)
-    sets: Sets = defaultdict(Counter)
-    for pid in {holder.pid for inode in wanted for holder in held.holders.get(inode, ())}:
-        for epoll in held.epolls.get(pid, ()):
-            for inode in watched_by(pid, epoll.tid, epoll.fd) & wanted:
-                sets[inode][pid] += 1
-    return sets
+class EpollSets:
+    """What epoll sets watch of some sockets. Each set is read once: it may watch thousands.
+
+    Args:
+        inodes: The sockets.
+        held: Who holds them, and the epoll sets.
+    """
+
+    def __init__(self, inodes: Collection[int], held: Descriptors) -> None:
+        self._wanted = frozenset(inodes)
+        self._held = held
+        self._of: dict[Holder, frozenset[int]] = {}
+
+    def of(self, pid: int, tid: int, epoll: int) -> frozenset[int]:
+        """Those of the sockets that a set watches which is a descriptor of a thread."""
+        table = self._held.tables.get(pid, {}).get(tid, tid)
+        which = Holder(pid, table, epoll)
+        if which not in self._of:
+            self._of[which] = watched_by(pid, tid, epoll) & self._wanted
+        return self._of[which]
+
+    @cached_property
+    def watching(self) -> Watching:
+        """The epoll sets that watch the sockets."""
+        sets: dict[int, Counter[int]] = defaultdict(Counter)
+        for pid in self._held.holders.pids(self._wanted):
+            for epoll in self._held.epolls.get(pid, ()):
+                for inode in self.of(*epoll):
+                    sets[inode][pid] += 1
+        return sets
 
 
-def unwaited(inode: int, sets: Sets, seen: Seen) -> bool:
+def unwaited(inode: int, watching: Watching, seen: Seen) -> bool:
     """Whether more epoll sets watch a socket than threads were seen to serve it, in any process.
 
     Threads that share a set are not told apart from threads that have one each.
     """
     serving = Counter(thread.pid for thread in seen.of(inode))
-    return any(serving[pid] < number for pid, number in sets.get(inode, {}).items())
+    return any(serving[pid] < number for pid, number in watching.get(inode, {}).items())
 
 
-def unseen(inodes: Collection[int], held: Descriptors, seen: Seen) -> list[int]:
+def unseen(
+    inodes: Collection[int], held: Descriptors, seen: Seen, sets: EpollSets | None = None
+) -> list[int]:
     """The sockets of which some server may not have been seen.
 
     Those without any, and those that more epoll sets watch than threads were seen to serve.
     """
-    sets = watching(inodes, held)
-    return [inode for inode in inodes if not seen.of(inode) or unwaited(inode, sets, seen)]
+    watching = (sets or EpollSets(inodes, held)).watching
+    return [inode for inode in inodes if not seen.of(inode) or unwaited(inode, watching, seen)]
 
 
 def runs(pid: int) -> bool:
@@ -99,12 +127,12 @@ def runs(pid: int) -> bool:
 class _Look:
     """Looks at processes; what descriptors are is asked once."""
 
-    def __init__(self, wanted: frozenset[int]) -> None:
+    def __init__(self, wanted: frozenset[int], sets: EpollSets) -> None:
         self._wanted = wanted
+        self._sets = sets
         self._calls = syscalls.numbers()
         self._blocked: set[int] = set()
         self._socket_behind = cache(socket_behind)
-        self._watched_by = cache(watched_by)
 
     def at(self, pid: int, seen: Seen) -> bool:
         """Note who of a process waits for what; whether a thread of it has run each time."""
@@ -120,7 +148,7 @@ class _Look:
             waits = syscalls.waits(call, partial(read_memory, pid, tid))
             inodes = {self._socket_behind(pid, tid, fd) for fd in waits.sockets}
             for epoll in waits.epolls:
-                inodes |= self._watched_by(pid, tid, epoll)
+                inodes |= self._sets.of(pid, tid, epoll)
             for inode in inodes & self._wanted:
                 if inode is not None:
                     seen.note(inode, Thread(pid, tid), Evidence.WAITS)

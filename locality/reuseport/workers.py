@@ -8,18 +8,19 @@ no worker here, which means that its workers are not known.
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from locality.errors import LocalityError
 from locality.machine.processes import allowed_cpus, thread_name, threads
+from locality.machine.topology import online_cpus
 from locality.reuseport import waits
-from locality.reuseport.descriptors import descriptors
+from locality.reuseport.descriptors import descriptors, held_sockets
 from locality.reuseport.evidence import Evidence, Seen, Thread, Worker
 from locality.reuseport.servers import moves_between_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from locality.reuseport.descriptors import Descriptors
 
@@ -44,47 +45,51 @@ def find(
         look: Seconds to look by probe for those that /proc does not show; 0 for not at all.
             A kernel that refuses the probe is no error: they stay unknown.
     """
-    held = held or descriptors()
+    held = held or descriptors({*inodes})
     seen = known if known is not None else Seen()
-    wanted = [inode for inode in inodes if held.holders.get(inode)]
-    for inode in inodes:
-        seen.keep(inode, {holder.pid for holder in held.holders.get(inode, ())})
-    seen.add(waits.watch(wanted, held))
-    awake = [one for one in wanted if any(h.pid in seen.awake for h in held.holders[one])]
-    hidden = {*waits.unseen(wanted, held, seen), *awake}
+    wanted = [inode for inode in inodes if inode in held.holders]
+    for inode in {*inodes}.intersection(seen):
+        seen.keep(inode, held.holders.pids([inode]))
+    sets = waits.EpollSets(wanted, held)
+    seen.add(waits.watch(wanted, held, sets=sets))
+    awake = held.holders.held_by(seen.awake).intersection(wanted)
+    hidden = {*waits.unseen(wanted, held, seen, sets), *awake}
     if look and hidden:
         with suppress(LocalityError):
             from locality.reuseport import look as by_probe  # noqa: PLC0415 - loads libbpf
 
             by_probe.look(hidden, held, seen, look)
-    describe = cache(_worker)
+    describe = cache(partial(_worker, frozenset(online_cpus())))
+    moves = cache(moves_between_threads)
     found = {}
     for inode in inodes:
-        serving = _with_all_that_may(seen.of(inode)) or only_holder(inode, held)
+        serving = _with_all_that_may(seen.of(inode), moves) or only_holder(inode, held)
         workers = (describe(thread, rank) for thread, rank in serving.items())
         # A thread without CPUs has just ended.
         found[inode] = tuple(worker for worker in workers if worker.cpus)
     return found
 
 
-def _with_all_that_may(serving: dict[Thread, Evidence]) -> dict[Thread, Evidence]:
+def _with_all_that_may(
+    serving: dict[Thread, Evidence], moves: Callable[[int], bool]
+) -> dict[Thread, Evidence]:
     """The threads, and of a server whose work moves between threads all the others too.
 
     Which of them waits at the moment of a look, or accepted last, is chance.
     """
-    moving = {thread.pid for thread in serving if moves_between_threads(thread.pid)}
+    moving = {thread.pid for thread in serving if moves(thread.pid)}
     others = (Thread(pid, tid) for pid in sorted(moving) for tid in threads(pid))
     return dict.fromkeys(others, Evidence.WAITS) | serving
 
 
 def only_holder(inode: int, held: Descriptors) -> dict[Thread, Evidence]:
     """The thread that alone holds a socket, if it is one."""
-    sharing = {
-        Thread(holder.pid, tid)
-        for holder in held.holders.get(inode, ())
-        for tid, table in held.tables.get(holder.pid, {}).items()
-        if table == holder.tid
-    }
+    holders = {(pid, table) for pid, table, _ in held.holders.get(inode, ())}
+    if len(holders) != 1:  # threads that have it in different tables are several
+        return {}
+    ((pid, table),) = holders
+    tables = held.tables.get(pid, {})
+    sharing = [Thread(pid, tid) for tid, whose in tables.items() if whose == table]
     return dict.fromkeys(sharing, Evidence.HOLDS) if len(sharing) == 1 else {}
 
 
@@ -97,16 +102,13 @@ def of_others(pid: int, fds: Collection[int]) -> list[int]:
     """
     if not fds:
         return []
-    held = descriptors()
-    sockets = [
-        inode
-        for inode, holders in held.holders.items()
-        if any(holder.pid == pid and holder.fd in fds for holder in holders)
-    ]
+    sockets = {inode for fd, inode in held_sockets(pid).items() if fd in fds}
+    held = descriptors(sockets)
     serving = {worker.pid for workers in find(sockets, held).values() for worker in workers}
     return [] if pid in serving else sorted(serving)
 
 
-def _worker(thread: Thread, rank: Evidence) -> Worker:
+def _worker(online: frozenset[int], thread: Thread, rank: Evidence) -> Worker:
     pid, tid = thread
-    return Worker(pid, tid, thread_name(pid, tid), allowed_cpus(pid, tid), rank)
+    cpus = allowed_cpus(pid, tid, online=online)
+    return Worker(pid, tid, thread_name(pid, tid), cpus, rank)

@@ -112,7 +112,7 @@ def apply(settings: Collection[Setting]) -> None:
         LocalityError: A socket could not be reached, or the kernel refused; those before it
             are set.
     """
-    holders = descriptors().holders
+    holders = descriptors({setting.inode for setting in settings}).holders
     for setting in settings:
         if not (held := holders.get(setting.inode)):
             raise LocalityError(

@@ -137,4 +137,4 @@ def _held(pids: set[int], comm: str | None) -> set[int]:
     if comm is not None:
         named = pids_with_thread_named(comm)
         pids = pids & named if pids else named
-    return descriptors().held_by(pids)
+    return descriptors().holders.held_by(pids)

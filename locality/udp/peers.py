@@ -7,10 +7,8 @@ their peers tell apart.
 from __future__ import annotations
 
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from locality.machine.limits import PassingOver
 from locality.reuseport.group import BoundSocket
 from locality.reuseport.places import namespaces
 
@@ -37,10 +35,9 @@ class Peers:
 
 def _read() -> Iterator[tuple[int, str]]:
     """The peer of each connected socket, in every network namespace that has a process."""
-    for pid, _ in namespaces():
+    for namespace in namespaces():
         for table in ("udp", "udp6"):
-            with PassingOver(), Path(f"/proc/{pid}/net/{table}").open() as lines:
-                yield from parse(lines)
+            yield from namespace.read(table, lambda lines: [*parse(lines)]) or ()
 
 
 def parse(lines: Iterable[str]) -> Iterator[tuple[int, str]]:

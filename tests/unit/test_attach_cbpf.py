@@ -181,7 +181,7 @@ def test_another_socket_of_the_same_number_gets_no_cpu(  # bug: as above
 ) -> None:
     checked = os.fstat(udp.fileno()).st_ino
     held = descriptors()
-    monkeypatch.setattr(incoming_cpu, "descriptors", lambda: held)
+    monkeypatch.setattr(incoming_cpu, "descriptors", lambda _among: held)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         os.dup2(other.fileno(), udp.fileno())
         with pytest.raises(LocalityError, match="another socket now"):

@@ -156,7 +156,7 @@ def test_a_set_that_nobody_waits_for_is_not_told() -> None:
         poller.register(listener, select.EPOLLIN)
         inode = os.fstat(listener.fileno()).st_ino
         held, seen = descriptors.descriptors(), Seen()
-        assert waits.watching([inode], held) == {inode: {os.getpid(): 1}}
+        assert waits.EpollSets([inode], held).watching == {inode: {os.getpid(): 1}}
         assert waits.unseen([inode], held, seen) == [inode]
         seen.note(inode, Thread(os.getpid(), os.getpid()), Evidence.SERVES)
         assert waits.unseen([inode], held, seen) == []

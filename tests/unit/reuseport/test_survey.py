@@ -22,7 +22,7 @@ from locality.reuseport.text import answers, json_lines, notes, table_lines
 from locality.text import WIDTH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 TCP = """\
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
@@ -144,8 +144,8 @@ def test_what_ends_meanwhile_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> 
         }
         ports = [*expected, gone[0].getsockname()[1]]
 
-        def then_close() -> descriptors.Descriptors:
-            held = read()
+        def then_close(among: Collection[int]) -> descriptors.Descriptors:
+            held = read(among)
             os.dup2(stranger.fileno(), sockets[0].fileno())
             gone[0].close()
             return held
@@ -164,10 +164,10 @@ def test_closed_before_its_holder_was_seen(monkeypatch: pytest.MonkeyPatch) -> N
     with group_of(2) as gone:
         port = gone[0].getsockname()[1]
 
-        def close_then() -> descriptors.Descriptors:
+        def close_then(among: Collection[int]) -> descriptors.Descriptors:
             for one in gone:
                 one.close()
-            return read()
+            return read(among)
 
         monkeypatch.setattr(descriptors, "descriptors", close_then)
         assert groups.survey(ports=[port]) == ([], 0)
