@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from locality.dashboard.screen import Dashboard
     from locality.machine.topology import Topology
     from locality.recording.columns import Column
-    from locality.recording.format import Meta
+    from locality.recording.format import Meta, Stored
     from locality.recording.reader import Reader
     from locality.recording.writer import Recorder
     from locality.reporting.blocks import KindReport
@@ -68,6 +68,7 @@ class Kind:
         timed: Plays one: its batches, each with the seconds after the start at which it came.
         frames: Its DataFrames by name.
         report: What `locality report` says of one.
+        stored: How a recording keeps its rows, where that is not the rows themselves.
         recorded: What a recording holds, in words.
         keeps: The capabilities that a run goes on to need when its probes are attached.
         row_is_event: Whether each row of a recording is an event, and not each batch.
@@ -87,6 +88,7 @@ class Kind:
     frames: Lazy[Callable[[Sequence[pa.RecordBatch], Meta], Mapping[str, Any]]]
     report: Lazy[KindReport]
     recorded: str
+    stored: Lazy[Stored] | None = None
     # bpf(2) tells of skipped runs; before Linux 5.19 it answers nobody without CAP_BPF.
     keeps: tuple[str, ...] = ("CAP_BPF",)
     row_is_event: bool = False
@@ -131,6 +133,7 @@ SKB = Kind(
     columns=Lazy("skb.columns:COLUMNS"),
     recorder=Lazy("skb.recording:SkbRecorder"),
     require=Lazy("skb.recording:rows_by_kind"),
+    stored=Lazy("skb.stored"),
     timed=Lazy("skb.recording:timed_intervals"),
     frames=Lazy("skb.frames:frames"),
     report=Lazy("skb.report"),

@@ -11,6 +11,7 @@ import pyarrow as pa
 from locality.accept.batch import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.accept.columns import COLUMNS, address, address_keys
 from locality.machine.topology import WORDS
+from locality.recording.arrow import filled_of, known_of, numbers, texts, values_of
 from locality.recording.events import EventRecorder, timed
 from locality.recording.format import damaged, schema_of
 
@@ -54,7 +55,7 @@ def accept_rows(records: Records, meta: Meta, cgroups: Mapping[int, str]) -> pa.
 def _path_rows(records: Records, cgroups: Mapping[int, str]) -> pa.Array:
     ids, indices = np.unique(records["cgroup"], return_inverse=True)
     paths = [cgroups.get(number) for number in ids.tolist()]
-    return pa.array(paths, pa.utf8()).take(pa.array(indices.reshape(-1))).dictionary_encode()
+    return texts(paths, pa.utf8()).take(numbers(indices.reshape(-1))).dictionary_encode()
 
 
 def cgroups_of(rows: pa.RecordBatch) -> dict[int, str]:
@@ -112,20 +113,19 @@ def timed_accepts(reader: Reader, speed: float = 0) -> Iterator[tuple[float, Acc
 
 
 def _number_rows(records: Records, name: str, _meta: Meta) -> pa.Array:
-    return pa.array(np.ascontiguousarray(records[name]))
+    return numbers(records[name])
 
 
 def _restore_number(rows: pa.Array, records: Records, name: str, _meta: Meta) -> None:
-    records[name] = rows.to_numpy()
+    records[name] = values_of(rows)
 
 
 def _time_rows(records: Records, name: str, meta: Meta) -> pa.Array:
-    return pa.array((records[name] + np.uint64(meta.clock_offset)).astype(np.int64))
+    return numbers((records[name] + np.uint64(meta.clock_offset)).astype(np.int64))
 
 
 def _restore_time(rows: pa.Array, records: Records, name: str, meta: Meta) -> None:
-    times = rows.cast(pa.int64()).to_numpy()
-    records[name] = (times - meta.clock_offset).astype(np.uint64)
+    records[name] = (values_of(rows) - meta.clock_offset).astype(np.uint64)
 
 
 def _name_rows(records: Records, name: str, _meta: Meta) -> pa.Array:
@@ -136,7 +136,7 @@ def name_rows(values: Array) -> pa.Array:
     """Names of threads, each distinct one once."""
     encoded = _distinct(values)
     names = [raw.rstrip(b"\0") for raw in encoded.dictionary.to_pylist()]
-    return pa.DictionaryArray.from_arrays(encoded.indices, pa.array(names, pa.binary()))
+    return pa.DictionaryArray.from_arrays(encoded.indices, texts(names, pa.binary()))
 
 
 def _restore_name(rows: pa.Array, records: Records, name: str, _meta: Meta) -> None:
@@ -150,8 +150,8 @@ def names_in(rows: pa.DictionaryArray, dtype: np.dtype[Any]) -> Array:
 
 def _address_rows(records: Records, name: str, _meta: Meta) -> pa.Array:
     encoded = _distinct(address_keys(records, name))
-    texts = [address(key) for key in encoded.dictionary.to_pylist()]
-    return pa.DictionaryArray.from_arrays(encoded.indices, pa.array(texts, pa.utf8()))
+    addresses = [address(key) for key in encoded.dictionary.to_pylist()]
+    return pa.DictionaryArray.from_arrays(encoded.indices, texts(addresses, pa.utf8()))
 
 
 def _restore_address(rows: pa.Array, records: Records, name: str, _meta: Meta) -> None:
@@ -159,19 +159,19 @@ def _restore_address(rows: pa.Array, records: Records, name: str, _meta: Meta) -
 
 
 def _wait_rows(records: Records, _name: str, _meta: Meta) -> pa.Array:
-    waits = records["wait"].astype(np.int64)
-    return pa.array(waits, mask=(records["flags"] & WAIT_KNOWN) == 0)
+    return numbers(records["wait"].astype(np.int64), (records["flags"] & WAIT_KNOWN) != 0)
 
 
 def _restore_wait(rows: pa.Array, records: Records, _name: str, _meta: Meta) -> None:
-    records["wait"] = rows.fill_null(0).to_numpy()
-    known = rows.is_valid().to_numpy(zero_copy_only=False)
-    records["flags"] = np.where(known, WAIT_KNOWN, 0)
+    records["wait"] = filled_of(rows)
+    records["flags"] = np.where(known_of(rows), WAIT_KNOWN, 0)
 
 
 def _distance_rows(records: Records, _name: str, meta: Meta) -> pa.Array:
     apart = meta.machine.distance(records["cpu"], records["rxcpu"])
-    return pa.DictionaryArray.from_arrays(pa.array(apart.astype(np.int8)), pa.array(WORDS))
+    return pa.DictionaryArray.from_arrays(
+        numbers(apart.astype(np.int8)), texts(WORDS.tolist(), pa.utf8())
+    )
 
 
 def _restore_distance(rows: pa.Array, records: Records, name: str, meta: Meta) -> None:
@@ -203,7 +203,7 @@ def _distinct(keys: Array) -> pa.DictionaryArray:
 
 def _each(column: pa.DictionaryArray, values: Array) -> Array:
     """What each row of a column refers to."""
-    return np.asarray(values[column.indices.to_numpy()])
+    return np.asarray(values[values_of(column.indices)])
 
 
 def _packed_all(column: pa.DictionaryArray) -> Array:

@@ -20,6 +20,7 @@ from locality.connections.columns import (
     since_packet,
     was_read,
 )
+from locality.recording.arrow import filled_of, known_of, numbers, texts, values_of
 from locality.recording.events import EventRecorder, timed
 from locality.recording.format import damaged, schema_of
 
@@ -123,11 +124,11 @@ def timed_connections(reader: Reader, speed: float = 0) -> Iterator[tuple[float,
 
 
 def _number_rows(records: Records, name: str) -> pa.Array:
-    return pa.array(np.ascontiguousarray(records[name]))
+    return numbers(records[name])
 
 
 def _restore_number(rows: pa.Array, records: Records, name: str) -> None:
-    records[name] = rows.to_numpy()
+    records[name] = values_of(rows)
 
 
 def _restore_name(rows: pa.Array, records: Records, name: str) -> None:
@@ -135,43 +136,43 @@ def _restore_name(rows: pa.Array, records: Records, name: str) -> None:
 
 
 def _restore_since(rows: pa.Array, records: Records, _name: str) -> None:
-    records["ended"] = records["accept"]["time"] + rows.to_numpy().astype(np.uint64)
+    records["ended"] = records["accept"]["time"] + values_of(rows).astype(np.uint64)
 
 
 def _end_rows(records: Records, _name: str) -> pa.Array:
-    ends = pa.array(records["end"].astype(np.int8))
-    return pa.DictionaryArray.from_arrays(ends, pa.array(ENDS))
+    ends = numbers(records["end"].astype(np.int8))
+    return pa.DictionaryArray.from_arrays(ends, texts(ENDS, pa.utf8()))
 
 
 def _restore_end(rows: pa.Array, records: Records, _name: str) -> None:
     ends = np.array([ENDS.index(word) for word in rows.dictionary.to_pylist()], np.uint8)
-    records["end"] = ends[rows.indices.to_numpy()] if len(ends) else 0
+    records["end"] = ends[values_of(rows.indices)] if len(ends) else 0
 
 
 def _rtt_rows(records: Records, _name: str) -> pa.Array:
-    return pa.array(records["srtt"].astype(np.int64) * RTT_UNIT_NS, mask=records["srtt"] == 0)
+    return numbers(records["srtt"].astype(np.int64) * RTT_UNIT_NS, records["srtt"] > 0)
 
 
 def _restore_rtt(rows: pa.Array, records: Records, _name: str) -> None:
-    records["srtt"] = rows.fill_null(0).to_numpy() // RTT_UNIT_NS
+    records["srtt"] = filled_of(rows) // RTT_UNIT_NS
 
 
 def _of_first(values: Array, records: Records) -> pa.Array:
-    return pa.array(np.ascontiguousarray(values), mask=~was_read(records))
+    return numbers(values, was_read(records))
 
 
 def _restore_first(rows: pa.Array, records: Records, name: str) -> None:
-    records[name] = rows.fill_null(0).to_numpy()
+    records[name] = filled_of(rows)
 
 
 def _restore_after(rows: pa.Array, records: Records, _name: str) -> None:
-    after = rows.fill_null(0).to_numpy().astype(np.uint64)
-    known = rows.is_valid().to_numpy(zero_copy_only=False)
+    after = filled_of(rows).astype(np.uint64)
+    known = known_of(rows)
     records["first_read"] = np.where(known, records["accept"]["time"] + after, 0)
 
 
 def _restore_wait(rows: pa.Array, records: Records, _name: str) -> None:
-    wait = rows.fill_null(0).to_numpy().astype(np.uint64)
+    wait = filled_of(rows).astype(np.uint64)
     records["last_packet"] = records["first_read"] - np.minimum(wait, records["first_read"])
 
 
@@ -182,7 +183,7 @@ class _Form(NamedTuple):
 
 _FORMS: Mapping[str, _Form] = {
     "number": _Form(_number_rows, _restore_number),
-    "since": _Form(lambda records, _name: pa.array(lifetimes(records)), _restore_since),
+    "since": _Form(lambda records, _name: numbers(lifetimes(records)), _restore_since),
     "end": _Form(_end_rows, _restore_end),
     "rtt": _Form(_rtt_rows, _restore_rtt),
     "first": _Form(lambda records, name: _of_first(records[name], records), _restore_first),

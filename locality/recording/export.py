@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from locality.errors import LocalityError
 from locality.files import new_file
+from locality.recording.arrow import empty, texts
 from locality.recording.reader import Reader
 from locality.text import printable, spreadsheet_text
 
@@ -62,8 +63,8 @@ def _plain(batch: pa.RecordBatch, text: Callable[[bytes | str], str]) -> pa.Reco
     for column in batch.columns:
         plain = column
         if pa.types.is_dictionary(column.type):
-            texts = pa.array(map(text, column.dictionary.to_pylist()), pa.utf8())
-            plain = pa.DictionaryArray.from_arrays(column.indices, texts).dictionary_decode()
+            words = texts([text(raw) for raw in column.dictionary.to_pylist()], pa.utf8())
+            plain = pa.DictionaryArray.from_arrays(column.indices, words).dictionary_decode()
         columns.append(plain)
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
@@ -74,10 +75,9 @@ def _decoded(name: bytes | str) -> str:
 
 def _parquet(reader: Reader, file: BinaryIO) -> int:
     rows = 0
-    empty = pa.RecordBatch.from_pylist([], schema=reader.schema)
-    schema = _plain(empty, _decoded).schema.with_metadata(reader.schema.metadata)
+    schema = _plain(empty(reader.schema), _decoded).schema.with_metadata(reader.schema.metadata)
     with pq.ParquetWriter(file, schema) as writer:
-        for batch in reader:
+        for batch in reader.rows():
             writer.write_batch(_plain(batch, _decoded).replace_schema_metadata(schema.metadata))
             rows += len(batch)
     return rows
@@ -88,7 +88,7 @@ def _csv(reader: Reader, file: BinaryIO) -> int:
     with _text(file) as out:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(reader.schema.names)
-        for batch in reader:
+        for batch in reader.rows():
             # Rows are read by people and spreadsheets too: no control characters in a name.
             writer.writerows(zip(*_columns(batch, spreadsheet_text), strict=True))
             rows += len(batch)
@@ -99,7 +99,7 @@ def _json(reader: Reader, file: BinaryIO) -> int:
     rows = 0
     names = reader.schema.names
     with _text(file) as out:
-        for batch in reader:
+        for batch in reader.rows():
             for values in zip(*_columns(batch, _decoded), strict=True):
                 out.write(json.dumps(dict(zip(names, values, strict=True))) + "\n")
             rows += len(batch)

@@ -14,9 +14,9 @@ import json
 import math
 import platform
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
@@ -30,11 +30,13 @@ from locality.recording.columns import of_row
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from locality.arrays import Array
     from locality.bpf.ladder import Attachment
     from locality.recording.columns import Column
 
-#: Raised when a reader of the older format would misunderstand the newer.
-FORMAT_VERSION = 1
+#: Raised when a reader of the older format would misunderstand the newer. Format 2 keeps packets as
+#: `locality.skb.stored` says, and distances as digits.
+FORMAT_VERSION = 2
 KEY = b"locality"
 
 #: No kernel has more CPUs: NR_CPUS of x86 and arm64 ends at 8192.
@@ -100,6 +102,14 @@ def _number(value: Any, least: int, most: int = (1 << 63) - 1) -> int:  # noqa: 
     return value
 
 
+def _distances(rows: Any) -> Array:  # noqa: ANN401 - from JSON
+    """Distances from a string of digits for each row, or a list of numbers as format 1 has it."""
+    if isinstance(rows, list) and rows and isinstance(rows[0], str):
+        digits = np.frombuffer("".join(rows).encode("ascii"), np.uint8)
+        return digits.reshape(len(rows), -1) - np.uint8(ord("0"))
+    return np.array(rows, np.uint8)
+
+
 def damaged(what: str) -> LocalityError:
     """The error for contents that no recorder writes."""
     return LocalityError(f"the recording is damaged: {what}")
@@ -116,6 +126,31 @@ def require_values(rows: pa.RecordBatch, columns: Sequence[Column], row: str) ->
             continue
         if rows[column.name].null_count:
             raise damaged(f"a row of kind {row} lacks a value: {column.name}")
+
+
+class Stored(Protocol):
+    """How recordings of a kind keep rows of its columns: a module of the kind.
+
+    Attributes:
+        SCHEMA: Of the file. A column of it that has a name of the kind's columns is such a column.
+    """
+
+    SCHEMA: pa.Schema
+
+    @staticmethod
+    def require(rows: pa.RecordBatch, meta: Meta) -> None:
+        """Check what the table of columns cannot say; LocalityError for what no recorder writes."""
+        ...
+
+    @staticmethod
+    def rows_of(rows: pa.RecordBatch, meta: Meta) -> pa.RecordBatch:
+        """Rows of the file as rows of the kind's columns."""
+        ...
+
+    @staticmethod
+    def count(rows: pa.RecordBatch) -> int:
+        """How many rows of the kind's columns that gives."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -218,9 +253,41 @@ class Meta:
         """The columns of a recording of this kind."""
         return KINDS[self.kind].columns.get()
 
+    @property
+    def stored(self) -> Stored | None:
+        """How a recording of this kind keeps its rows, where that is not the rows themselves."""
+        stored = KINDS[self.kind].stored
+        return stored.get() if stored else None
+
+    def form_of(self, schema: pa.Schema) -> pa.Schema | None:
+        """Which of its forms a file of this kind has: with the columns that it lacks, if older.
+
+        Returns:
+            None: It is of no form that a recorder writes, now or earlier.
+        """
+        later = {column.name for column in self.columns if column.later}
+        forms = [schema_of(self.columns)]
+        if self.stored:
+            forms.append(self.stored.SCHEMA)
+        for form in forms:
+            # Not by schema.names, which a damaged name would break.
+            there = [
+                field
+                for field in form
+                if schema.get_field_index(field.name) >= 0 or field.name not in later
+            ]
+            if schema.equals(pa.schema(there)):
+                return form
+        return None
+
     def schema(self) -> pa.Schema:
         """The schema of a recording with these metadata."""
-        return schema_of(self.columns).with_metadata({KEY: json.dumps(asdict(self)).encode()})
+        schema = self.stored.SCHEMA if self.stored else schema_of(self.columns)
+        # A digit each: on a machine of 1,024 CPUs lists of numbers take three times the room.
+        digits = np.array(self.distances, np.uint8) + ord("0")
+        said = vars(self) | {"distances": [row.tobytes().decode() for row in digits]}
+        known = {name: said[name] for name in self.__dataclass_fields__}
+        return schema.with_metadata({KEY: json.dumps(known).encode()})
 
     @classmethod
     def from_schema(cls, schema: pa.Schema) -> Self:
@@ -246,11 +313,7 @@ class Meta:
             meta = cls._checked(said)
         except NOT_OURS:
             raise LocalityError("its metadata are damaged") from None
-        # Not by schema.names, which a damaged name would break.
-        there = [
-            one for one in meta.columns if schema.get_field_index(one.name) >= 0 or not one.later
-        ]
-        if not schema.equals(schema_of(there)):
+        if meta.form_of(schema) is None:
             raise LocalityError(f"its columns are not those of a recording of {meta.kind}")
         return meta
 
@@ -261,7 +324,7 @@ class Meta:
         if kind not in KINDS:
             raise ValueError(kind)
         possible = _number(said["possible"], 1, _MOST_CPUS)
-        distances = np.array(said["distances"], np.uint8)
+        distances = _distances(said["distances"])
         if distances.shape != (possible + 1,) * 2 or distances.max() > max(Distance):
             raise ValueError(distances.shape)
         interval = said["interval"]

@@ -24,7 +24,7 @@ class Info:
     """
 
     def __init__(self, reader: Reader) -> None:
-        self.rows = sum(len(batch) for batch in reader)
+        self.rows = sum(reader.count(batch) for batch in reader)
         self._reader = reader
         self.meta = reader.meta
 

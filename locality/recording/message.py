@@ -12,9 +12,11 @@ from __future__ import annotations
 import os
 import struct
 
-#: What LZ4 can shrink at most, and what is left to headers and padding of a small batch.
+#: What LZ4 can shrink at most. Zstandard can shrink more where all is alike: that is for batches of
+#: no more than `SMALL_BATCH` bytes, and for packets between all pairs of many CPUs.
 MOST_GROWTH = 255
-SMALL_BATCH = 1 << 20
+SMALL_BATCH = 1 << 26
+BYTES_OF_A_PAIR = 32
 
 _CONTINUATION = 0xFFFFFFFF
 #: A schema or batch of ours has some kilobytes of header; the metadata grow with the CPUs.

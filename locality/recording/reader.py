@@ -14,8 +14,14 @@ import pyarrow.compute as pc
 from locality.errors import LocalityError
 from locality.files import reason
 from locality.kinds import KINDS
+from locality.recording.arrow import numbers, texts
 from locality.recording.format import KEY, NOT_OURS, Meta, damaged, parse_json, schema_of
-from locality.recording.message import MOST_GROWTH, SMALL_BATCH, next_batch_grows
+from locality.recording.message import (
+    BYTES_OF_A_PAIR,
+    MOST_GROWTH,
+    SMALL_BATCH,
+    next_batch_grows,
+)
 from locality.text import printable
 
 if TYPE_CHECKING:
@@ -40,8 +46,11 @@ def _open_regular(path: Path) -> int:
 class Reader:
     """The batches of a recording, in order; iterate once, then look at the attributes.
 
+    Batches are as the file has them: see `rows` for those of a kind that stores its rows in another
+    form.
+
     Attributes:
-        schema: Its columns, those among them that a recording of an older version lacks.
+        schema: The kind's columns, those among them that a recording of an older version lacks.
         meta: Complete after the last batch.
         size: Bytes of the file.
         read: Bytes read so far.
@@ -76,6 +85,13 @@ class Reader:
             self._file.close()
             raise LocalityError(f"cannot read {printable(str(path))}: {error}") from None
         self.schema = schema_of(self.meta.columns).with_metadata(self._stream.schema.metadata)
+        # Meta.from_schema has seen that there is one.
+        self._form = self.meta.form_of(self._stream.schema) or self.schema
+        stored = self.meta.stored
+        self._stored = stored if stored and self._form.equals(stored.SCHEMA) else None
+        self._columns = [
+            column for column in self.meta.columns if self._form.get_field_index(column.name) >= 0
+        ]
         self.read = self._file.tell()
         self.batches = 0
         self.lost = 0
@@ -87,6 +103,15 @@ class Reader:
             if batch.num_rows:
                 self.batches += 1
                 yield batch
+
+    def rows(self) -> Iterator[pa.RecordBatch]:
+        """The batches as rows of the kind's columns; iterate over these or the reader, once."""
+        for batch in self:
+            yield self._stored.rows_of(batch, self.meta) if self._stored else batch
+
+    def count(self, batch: pa.RecordBatch) -> int:
+        """How many rows of the kind's columns a batch has."""
+        return self._stored.count(batch) if self._stored else len(batch)
 
     def _next(self) -> pa.RecordBatch | None:
         """The next complete batch, perhaps empty; None at the end, wherever that is."""
@@ -112,17 +137,18 @@ class Reader:
 
     def _completed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """A batch with the columns that an older version did not write; see `Column.later`."""
-        for place, column in enumerate(self.meta.columns):
+        for column in self._columns:
             if batch.schema.get_field_index(column.name) >= 0:
                 continue
-            field = self.schema.field(place)
+            place = self._form.get_field_index(column.name)
+            field = self._form.field(place)
             if column.nullable:
                 values = pa.nulls(len(batch), field.type)
             else:
-                values = pa.array(np.zeros(len(batch), np.int64), field.type)
+                values = numbers(np.zeros(len(batch), np.int64)).cast(field.type)
             if column.rows and not column.nullable and "row" in batch.schema.names:
-                has_it = pc.is_in(batch["row"].cast(pa.utf8()), pa.array(column.rows))
-                values = pc.if_else(has_it, values, pa.scalar(None, field.type))
+                has_it = pc.is_in(batch["row"].cast(pa.utf8()), texts(column.rows, pa.utf8()))
+                values = pc.if_else(has_it, values, pa.nulls(len(batch), field.type))
             batch = batch.add_column(place, field, values)
         return batch
 
@@ -132,7 +158,7 @@ class Reader:
         Raises:
             LocalityError: There is one.
         """
-        for column in self.meta.columns:
+        for column in self._columns:
             values = batch[column.name]
             if values.null_count and not column.may_be_null():
                 raise damaged(f"a value is missing: {column.name}")
@@ -149,7 +175,10 @@ class Reader:
             most = self.meta.possible - 1 if column.is_cpu else column.most
             if found["min"] < column.least or (most is not None and found["max"] > most):
                 raise damaged(f"a value out of range: {column.name}")
-        KINDS[self.meta.kind].require.get()(batch)
+        if self._stored:
+            self._stored.require(batch, self.meta)
+        else:
+            KINDS[self.meta.kind].require.get()(batch)
 
     def _bound(self) -> None:
         """See that the next batch does not grow beyond what a recorder can have compressed.
@@ -159,10 +188,11 @@ class Reader:
             ValueError: What follows is no batch.
         """
         stored, grown = next_batch_grows(self._descriptor, self._file.tell())
-        if grown > SMALL_BATCH + MOST_GROWTH * stored:
+        # The metadata of a machine of so many CPUs take a byte for each pair of them.
+        if grown > SMALL_BATCH + BYTES_OF_A_PAIR * self.meta.possible**2 + MOST_GROWTH * stored:
             raise damaged(
-                f"a batch of {stored} bytes grows to {grown}, beyond the {MOST_GROWTH}-fold "
-                "that a recorder's compression can reach"
+                f"a batch of {stored} bytes grows to {grown}, beyond what a recorder's compression "
+                "can reach"
             )
 
     def _note(self, said: dict[str, Any]) -> None:

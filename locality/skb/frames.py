@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from locality.recording.columns import of_row
 from locality.recording.frames import frame_of
 from locality.skb.columns import COLUMNS, PAIR, TOTAL
-from locality.skb.recording import rows_by_kind
+from locality.skb.recording import recorded
+from locality.skb.stored import pair_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from locality.recording.format import Meta
 
 
-def frames(batches: Sequence[pa.RecordBatch], _meta: Meta) -> dict[str, pd.DataFrame]:
+def frames(batches: Sequence[pa.RecordBatch], meta: Meta) -> dict[str, pd.DataFrame]:
     """The frames of a recording.
 
     Returns:
@@ -28,8 +29,10 @@ def frames(batches: Sequence[pa.RecordBatch], _meta: Meta) -> dict[str, pd.DataF
     Raises:
         LocalityError: A batch is not what a recorder writes.
     """
-    parts = [rows_by_kind(batch) for batch in batches]
+    intervals = [recorded(batch, meta) for batch in batches]
+    pairs = [pair_rows(*interval, meta.possible) for interval in intervals]
+    totals = [interval.totals for interval in intervals]
     return {
-        "skb": frame_of([part[PAIR] for part in parts], of_row(COLUMNS, PAIR), PAIR),
-        "skb_totals": frame_of([part[TOTAL] for part in parts], of_row(COLUMNS, TOTAL), TOTAL),
+        "skb": frame_of(pairs, of_row(COLUMNS, PAIR), PAIR),
+        "skb_totals": frame_of(totals, of_row(COLUMNS, TOTAL), TOTAL),
     }

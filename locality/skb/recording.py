@@ -1,18 +1,23 @@
-"""Recordings of packets: rows made from an interval, and the same interval from rows."""
+"""Recordings of packets: rows made from an interval, and the same interval from rows.
+
+`locality.skb.stored` says how they are kept. Recordings in the first format have the rows of
+`locality.skb.columns` themselves: a batch is two totals and then the pairs of CPUs.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from locality.recording.columns import of_row
-from locality.recording.format import damaged, nanoseconds, require_values, schema_of, seconds_of
+from locality.recording.arrow import values_of
+from locality.recording.format import damaged, require_values, seconds_of
 from locality.recording.writer import Recorder
 from locality.skb.columns import COLUMNS, PAIR, TOTAL
 from locality.skb.interval import RX, TX, Flow, Interval
+from locality.skb.stored import DIRECTIONS, PAIRS, TOTALS, Pairs, pairs_of, stored_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,9 +26,7 @@ if TYPE_CHECKING:
     from locality.recording.format import Meta
     from locality.recording.reader import Reader
 
-_SCHEMA = schema_of(COLUMNS)
-_DIRECTIONS = pa.array(["rx", "tx"])
-_TOTALS = of_row(COLUMNS, TOTAL)
+_TOTAL_NAMES = [column.name for column in TOTALS]
 
 
 class SkbRecorder(Recorder):
@@ -34,91 +37,85 @@ class SkbRecorder(Recorder):
         if not self._open:
             return
         self._lost = batch.lost
-        self._append(interval_rows(batch))
+        self._append(stored_rows(batch))
         self._count += 1
 
 
-def interval_rows(interval: Interval) -> pa.RecordBatch:
-    """An interval as rows of `COLUMNS`: the totals of rx and tx, then the pairs of CPUs."""
-    direction, alloc, consume = np.nonzero(interval.matrix)
-    pairs = {
-        "alloc_cpu": alloc,
-        "consume_cpu": consume,
-        "packets": interval.matrix[direction, alloc, consume],
-    }
-    rows = len(direction) + len(_DIRECTIONS)
-    whole = {
-        "time": pa.array(np.full(rows, nanoseconds(interval.time))),
-        "seconds": pa.array(np.full(rows, interval.seconds)),
-        "direction": pa.DictionaryArray.from_arrays(
-            pa.array(np.concatenate([[RX, TX], direction]).astype(np.int8)), _DIRECTIONS
-        ),
-    }
-    arrays = [
-        (
-            whole[column.name]
-            if column.name in whole
-            else _both(column.form, column.name, interval, pairs.get(column.name), len(direction))
-        ).cast(field.type)
-        for column, field in zip(COLUMNS, _SCHEMA, strict=True)
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=_SCHEMA)
+class Recorded(NamedTuple):
+    """An interval as a recording has it, of whatever format.
+
+    Attributes:
+        totals: A row for each direction, with the columns of totals.
+        pairs: Of each direction.
+    """
+
+    totals: pa.RecordBatch
+    pairs: tuple[Pairs, Pairs]
+
+    def matrix(self, possible: int) -> Array:
+        """(2, CPUs, CPUs) packets by direction, alloc CPU and consume CPU."""
+        matrix = np.zeros((2, possible**2), np.int64)
+        for direction, (cells, packets) in enumerate(self.pairs):
+            matrix[direction, cells] = packets
+        return matrix.reshape(2, possible, possible)
 
 
-def _both(form: str, name: str, interval: Interval, of_pairs: Array | None, pairs: int) -> pa.Array:
-    """A column: its values for the two totals, and those for the pairs of CPUs."""
-    totals: list[int | None]
-    match form:
-        case "direction":
-            totals = [getattr(flow, name) for flow in (interval.rx, interval.tx)]
-        case "received":
-            totals = [getattr(interval, name), None]
-        case "split":
-            totals = list(getattr(interval, name))
-        case "interval":
-            totals = [getattr(interval, name)] * 2
-        case _:
-            totals = [None, None]
-    below = pa.nulls(pairs, pa.int64()) if of_pairs is None else pa.array(of_pairs)
-    return pa.concat_arrays([pa.array(totals, pa.int64()), below.cast(pa.int64())])
-
-
-def rows_by_kind(rows: pa.RecordBatch) -> dict[str, pa.RecordBatch]:
-    """The totals and the pairs of an interval.
+def recorded(rows: pa.RecordBatch, meta: Meta) -> Recorded:
+    """The interval in a batch of a recording.
 
     Raises:
         LocalityError: It is not what a recorder writes.
     """
-    if not {*rows["direction"].dictionary.to_pylist()} <= {"rx", "tx"}:
-        raise damaged("a direction is none")
+    if PAIRS in rows.schema.names:
+        totals = rows.select(_TOTAL_NAMES)
+        _require_totals(totals)
+        return Recorded(totals, pairs_of(rows, meta))
+    totals, pairs = rows_by_kind(rows)
+    direction = values_of(pairs["direction"].indices)
+    words = pairs["direction"].dictionary.to_pylist()
+    of_each = []
+    for word in DIRECTIONS:
+        mine = np.isin(direction, [code for code, name in enumerate(words) if name == word])
+        alloc, consume, packets = (
+            values_of(pairs[name])[mine].astype(np.int64)
+            for name in ("alloc_cpu", "consume_cpu", "packets")
+        )
+        of_each.append(Pairs(alloc * meta.possible + consume, packets))
+    return Recorded(totals.select(_TOTAL_NAMES), (of_each[RX], of_each[TX]))
+
+
+def rows_by_kind(rows: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """The totals and the pairs among rows of the first format.
+
+    Raises:
+        LocalityError: It is not what a recorder writes.
+    """
     is_total = pc.is_null(rows["alloc_cpu"])
-    parts = {TOTAL: rows.filter(is_total), PAIR: rows.filter(pc.invert(is_total))}
-    for row, part in parts.items():
-        require_values(part, COLUMNS, row)
-    if parts[TOTAL]["direction"].to_pylist() != ["rx", "tx"]:
+    totals, pairs = rows.filter(is_total), rows.filter(pc.invert(is_total))
+    if not {*pairs["direction"].dictionary.to_pylist()} <= {*DIRECTIONS}:
+        raise damaged("a direction is none")
+    require_values(pairs, COLUMNS, PAIR)
+    _require_totals(totals)
+    return totals, pairs
+
+
+def _require_totals(totals: pa.RecordBatch) -> None:
+    require_values(totals, COLUMNS, TOTAL)
+    if totals["direction"].to_pylist() != [*DIRECTIONS]:
         raise damaged("an interval has no totals")
-    return parts
 
 
 def interval_of(rows: pa.RecordBatch, meta: Meta) -> Interval:
-    """The interval behind a batch of `COLUMNS`.
+    """The interval behind a batch of a recording.
 
     Raises:
         LocalityError: It is not what a recorder writes.
     """
-    parts = rows_by_kind(rows)
-    totals, pairs = parts[TOTAL].to_pydict(), parts[PAIR]
-    matrix = np.zeros((2, meta.possible, meta.possible), np.int64)
-    direction = pairs["direction"].cast(pa.utf8()).to_numpy(zero_copy_only=False)
-    where = (
-        np.where(direction == "rx", RX, TX),
-        pairs["alloc_cpu"].to_numpy(),
-        pairs["consume_cpu"].to_numpy(),
-    )
-    matrix[where] = pairs["packets"].to_numpy()
+    interval = recorded(rows, meta)
+    totals = interval.totals.to_pydict()
     flows: list[dict[str, Any]] = [{}, {}]
     figures: dict[str, Any] = {}
-    for column in _TOTALS:
+    for column in TOTALS:
         rx, tx = totals[column.name]
         match column.form:
             case "direction":
@@ -132,7 +129,7 @@ def interval_of(rows: pa.RecordBatch, meta: Meta) -> Interval:
         rung=meta.rung,
         rx=Flow(**flows[RX]),
         tx=Flow(**flows[TX]),
-        matrix=matrix,
+        matrix=interval.matrix(meta.possible),
         **figures,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -12,7 +13,8 @@ import pyarrow as pa
 from locality.accept.batch import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.accept.recording import AcceptRecorder
 from locality.machine.topology import Distance
-from locality.recording.format import FORMAT_VERSION, Meta
+from locality.recording.format import FORMAT_VERSION, KEY, Meta, schema_of
+from locality.recording.reader import Reader
 from locality.skb.interval import RX, TX, Flow, Interval
 from locality.skb.recording import SkbRecorder
 
@@ -63,6 +65,17 @@ def without(path: Path, older: Path, *columns: str) -> None:
             while True:
                 batch, said = stream.read_next_batch_with_custom_metadata()
                 out.write_batch(batch.select(schema.names), custom_metadata=said)
+
+
+def in_first_format(path: Path, older: Path) -> None:
+    """Write a recording of packets as the first versions did: with a row for each pair of CPUs."""
+    with Reader(path) as reader:
+        said = vars(reader.meta) | {"format": 1}
+        schema = schema_of(reader.meta.columns).with_metadata({KEY: json.dumps(said).encode()})
+        with pa.ipc.new_stream(str(older), schema) as out:
+            for rows in reader.rows():
+                told = {KEY: json.dumps({"lost": reader.lost}).encode()}
+                out.write_batch(rows, custom_metadata=told)
 
 
 def meta(kind: str, *, host: str = "web1", label: str = "", filter_: str = "everything") -> Meta:

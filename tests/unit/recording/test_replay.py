@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import locality
@@ -14,11 +15,13 @@ from locality.accept.batch import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.accept.recording import AcceptRecorder, timed_accepts
 from locality.errors import LocalityError
 from locality.recording.events import TICK
+from locality.recording.info import Info
 from locality.recording.reader import Reader
 from locality.recording.replay import play
 from locality.skb.interval import Flow, Interval
-from locality.skb.recording import SkbRecorder, interval_rows, timed_intervals
-from tests.unit.recordings import META, OFFSET, SKB_META, without
+from locality.skb.recording import SkbRecorder, timed_intervals
+from locality.skb.stored import stored_rows
+from tests.unit.recordings import META, OFFSET, SKB_META, in_first_format, without
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,6 +126,33 @@ def test_intervals_come_back_exactly(tmp_path: Path) -> None:
         assert seconds == pytest.approx(other.time - META.started / 10**9, abs=1e-6)
 
 
+# Bugs: a recording of the first format is refused; a pair of CPUs is lost, or is another; a figure
+# that was not seen reads as 0; an export has other rows than before.
+def test_packets_of_the_first_format(tmp_path: Path) -> None:
+    known = intervals(5)
+    path, older = tmp_path / "new.arrows", tmp_path / "older.arrows"
+    with SkbRecorder(path, SKB_META) as recorder:
+        for one in known:
+            recorder.write(one)
+    in_first_format(path, older)
+    with Reader(older) as reader:
+        assert reader.meta.distances == SKB_META.distances
+        found = [one for _, one in timed_intervals(reader)]
+    for one, other in zip(found, known, strict=True):
+        assert replace(one, matrix=other.matrix) == other
+        assert one.matrix.tolist() == other.matrix.tolist()
+    for name in ("skb", "skb_totals"):
+        frames = [getattr(locality.load(file), name) for file in (path, older)]
+        assert frames[0].equals(frames[1])
+    exports = []
+    for file in (path, older):
+        with Reader(file) as reader:
+            exports.append(pa.Table.from_batches(reader.rows()).to_pylist())
+        with Reader(file) as reader:
+            assert Info(reader).rows == len(exports[-1])
+    assert exports[0] == exports[1]
+
+
 # Bugs: a second's connections come all at once, or in another order; one is lost at a border; time
 # stands still where nothing was accepted, and a dashboard with it; the speed counts twice.
 @pytest.mark.parametrize("speed", [1.0, 4.0])
@@ -167,10 +197,10 @@ def test_every_sink_gets_every_batch() -> None:
     assert all(sink.batches == known for sink in sinks)
 
 
-# Bug: a recording whose matrix rows lack their totals is shown as an interval of other totals.
-@pytest.mark.parametrize("rows", [slice(0, 0), slice(0, 1), slice(1, None), slice(2, None)])
+# Bug: a recording whose rows lack a direction is shown as an interval of other totals.
+@pytest.mark.parametrize("rows", [slice(0, 0), slice(0, 1), slice(1, None)])
 def test_an_interval_without_totals_is_damaged(tmp_path: Path, rows: slice) -> None:
-    whole = interval_rows(intervals(2)[1])
+    whole = stored_rows(intervals(2)[1])
     path = tmp_path / "skb.arrows"
 
     class Damaging(SkbRecorder):

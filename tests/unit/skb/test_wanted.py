@@ -16,7 +16,7 @@ from locality.skb.recording import SkbRecorder, timed_intervals
 from locality.skb.text import TextSkb, summary_lines
 from locality.skb.wanted import Device, SkbFilter, choosing, device
 from locality.summary import Summary
-from tests.unit.recordings import META, SKB_META, without
+from tests.unit.recordings import META, SKB_META, in_first_format, without
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -129,8 +129,9 @@ def test_recordings(tmp_path: Path) -> None:
         for one in known:
             recorder.write(one)
     assert [one.not_told for one in replayed(path)] == [one.not_told for one in known]
-    older = tmp_path / "older.arrows"
-    without(path, older, "not_told")
+    first, older = tmp_path / "first.arrows", tmp_path / "older.arrows"
+    in_first_format(path, first)
+    without(first, older, "not_told")
     found = replayed(older)
     assert [one.not_told for one in found] == [(0, 0)] * 3
     assert [one.rx for one in found] == [one.rx for one in known]
