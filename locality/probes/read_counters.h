@@ -45,7 +45,7 @@ struct read_row {
 	__u16 port;
 	__u8 protocol;
 	__u8 outgoing;
-	__u8 reserved[4];
+	__u32 index; /* of this row */
 	char comm[COMM_LEN];
 };
 
@@ -137,6 +137,7 @@ static __always_inline struct read_row *read_row(const struct read_key *key, __u
 		row->port = key->port;
 		row->protocol = key->protocol;
 		row->outgoing = key->outgoing;
+		row->index = index;
 		row->pid = pid;
 		row->epoch = read_epoch - 1;
 	}

@@ -13,6 +13,9 @@ import numpy as np
 if TYPE_CHECKING:
     from locality.arrays import Array
 
+#: So many of the CPUs that a reader's remote reads were received on are kept, the most frequent.
+SOURCES = 4
+
 #: One read that took data, as `struct read_event` of the probes.
 #: inode: the socket's. netns: inode of its network namespace. pid, tid: of the reading thread.
 #: cpu: the CPU that the thread ran on. rxcpu: the CPU on which the stack processed what was

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from locality.machine.topology import Distance
+from locality.reads.batch import SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 #: Sums of a reader. Those by distance are of reads of which the CPU that received is known.
 DISTANCES = tuple(distance.word for distance in Distance if distance is not Distance.UNKNOWN)
 SUMS = ("reads", "bytes", *DISTANCES)
-
-#: So many of the CPUs that a reader's remote reads were received on are kept, the most frequent.
-SOURCES = 4
 
 #: One thread's reads on one port.
 #: protocol: 6 for TCP, 17 for UDP. outgoing: the port is the peer's, of a connection that this

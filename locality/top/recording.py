@@ -9,12 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from locality.reads.batch import SOURCES
 from locality.recording.columns import of_row
 from locality.recording.format import damaged, nanoseconds, require_values, schema_of, seconds_of
 from locality.recording.writer import Recorder
 from locality.top.columns import COLUMNS, INTERVAL, READER_ROW, ROWS
 from locality.top.grouping import PROTOCOLS
-from locality.top.interval import READER, SOURCES, TopInterval
+from locality.top.interval import READER, TopInterval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -12,93 +12,22 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from locality.bpf.btf import check_layout
-from locality.bpf.counters import Counters
 from locality.bpf.ladder import attach_best
 from locality.bpf.object import Object
 from locality.errors import Unsupported
 from locality.filter import Wanted
 from locality.machine import topology
 from locality.machine.cgroups import CgroupPaths
-from locality.machine.topology import Distance
+from locality.reads.rows import MAX_READERS, Rows, prepared
 from locality.reads.tcp import RUNGS, attach_reads
-from locality.top.interval import DISTANCES, KEY, READER, SOURCES, TopInterval
+from locality.top.interval import DISTANCES, KEY, READER, TopInterval
 from locality.udp.probe import open_probe
 from locality.udp.reads import RUNGS as UDP_RUNGS
 
 if TYPE_CHECKING:
     from locality.arrays import Array
-    from locality.bpf.ladder import Attachment
-    from locality.machine.topology import Topology
 
 __all__ = ["RUNGS", "TopSource"]
-
-#: `struct read_source` and `struct read_row` of the probes.
-READ_SOURCE = np.dtype([("count", "u8"), ("cpu", "u4"), ("reserved", "u4")])
-READ_ROW = np.dtype(
-    [
-        ("cgroup", "u8"),
-        ("bytes", "u8"),
-        ("distances", "u8", (len(Distance),)),
-        ("sources", READ_SOURCE, (SOURCES,)),
-        ("netns", "u4"),
-        ("pid", "u4"),
-        ("tid", "u4"),
-        ("epoch", "u4"),
-        ("port", "u2"),
-        ("protocol", "u1"),
-        ("outgoing", "u1"),
-        ("reserved", "u1", (4,)),
-        ("comm", "S16"),
-    ]
-)
-#: `struct cpu_place`.
-CPU_PLACE = np.dtype([("core", "u4"), ("llc", "u4"), ("node", "u4"), ("known", "u4")])
-
-MAX_READERS = 8192
-
-
-class _Rows:
-    """The rows of one probe: those of TCP, or those of UDP."""
-
-    def __init__(self, attachment: Attachment, machine: Topology) -> None:
-        self.attachment = attachment
-        obj = attachment.obj
-        places = np.ndarray(
-            machine.possible,
-            CPU_PLACE,
-            buffer=obj.mmap("cpu_places", machine.possible * CPU_PLACE.itemsize),
-        )
-        places[:] = cpu_places(machine)
-        self._variables = obj.bss
-        self._rows = Counters(obj, "read_rows", READ_ROW, (MAX_READERS,))
-        self._before = self._used_rows()
-
-    def _used_rows(self) -> Array:
-        """The rows that have ever had an owner; those behind them are empty."""
-        return self._rows.read(min(int(self._variables["used_read_rows"]), MAX_READERS))
-
-    @property
-    def lost(self) -> int:
-        """Reads without a row, and skipped runs, since the start."""
-        missed = int(self._variables["unplaced_reads"]) + self.attachment.obj.skipped_runs()
-        if "homeless" in (self._variables.dtype.names or ()):  # UDP: sockets without a row
-            missed += int(self._variables["homeless"]) + int(self._variables["lost_reads"])
-        return missed
-
-    def read(self) -> Array:
-        """What was read since the last call: dtype `READER`."""
-        for name in ("read_epoch", "epoch"):  # the second one is UDP's: see `UdpReads`
-            if name in (self._variables.dtype.names or ()):
-                self._variables[name] = (int(self._variables[name]) + 1) & 0xFFFFFFFF
-        now = self._used_rows()
-        before = np.zeros(len(now), READ_ROW)
-        before[: len(self._before)] = self._before
-        self._before = now
-        return grown(now, before)
-
-    def close(self) -> None:
-        self.attachment.obj.close()
 
 
 class TopSource:
@@ -122,9 +51,9 @@ class TopSource:
         self._wanted = wanted or Wanted()
         machine = topology.read()
         self.attachment = attach_reads(self._open_tcp, rung)
-        self._probes = [_Rows(self.attachment, machine)]
+        self._probes = [Rows(self.attachment, machine)]
         try:
-            self._probes.append(_Rows(attach_best(UDP_RUNGS, self._open_udp), machine))
+            self._probes.append(Rows(attach_best(UDP_RUNGS, self._open_udp), machine))
         except Unsupported as refusal:
             unseen = f"reads of datagrams are not seen: {refusal}"
             noted = self.attachment.rung.noting(unseen)
@@ -149,7 +78,7 @@ class TopSource:
 
     def read(self) -> TopInterval:
         """The interval since the last reading; never waits."""
-        readers = np.concatenate([probe.read() for probe in self._probes])
+        readers = np.concatenate([grown(*probe.read()) for probe in self._probes])
         now = time.monotonic()
         interval = TopInterval(
             time=time.time(),
@@ -173,27 +102,6 @@ class TopSource:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
-
-
-def prepared(obj: Object) -> Object:
-    """An object with the tables of probes/read_counters.h, checked and of the right size."""
-    check_layout(READ_ROW, obj.btf.struct("read_row"), "read_row")
-    check_layout(CPU_PLACE, obj.btf.struct("cpu_place"), "cpu_place")
-    obj.resize("read_rows", MAX_READERS)
-    obj.resize("read_row_of", MAX_READERS)
-    obj.resize("cpu_places", topology.possible_cpus())
-    return obj
-
-
-def cpu_places(machine: Topology) -> Array:
-    """(CPUs,) what each CPU shares with others, by the lowest of them: dtype `CPU_PLACE`."""
-    size = machine.possible
-    places = np.zeros(size, CPU_PLACE)
-    for name, distance in (("core", 1), ("llc", 2), ("node", 3)):
-        near = machine.distances[:size, :size] <= distance
-        places[name] = near.argmax(axis=1)
-    places["known"][[*machine.online]] = 1
-    return places
 
 
 def grown(now: Array, before: Array) -> Array:

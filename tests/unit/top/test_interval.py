@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from locality.machine.topology import Distance, Topology
+from locality.reads.rows import READ_ROW, cpu_places
 from locality.top.grouping import GROUPINGS, ranked
 from locality.top.interval import READER, known, remote
-from locality.top.source import READ_ROW, cpu_places, grown
+from locality.top.source import grown
 from tests.unit.top.made_up import interval, reader
 
 
