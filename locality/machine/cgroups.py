@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -99,9 +100,10 @@ def _mounts(proc: Path) -> list[Path]:
 def processes_in(cgroup: Cgroup) -> set[int]:
     """The processes in a cgroup and everything below it."""
     pids: set[int] = set()
-    for listed in cgroup.directory.rglob("cgroup.procs"):
+    # os.walk() passes by a cgroup that goes meanwhile.
+    for directory, _below, _files in os.walk(cgroup.directory):
         with suppress(OSError):  # it was just removed, or is threaded
-            pids |= {int(line) for line in listed.read_text().split()}
+            pids |= {int(line) for line in Path(directory, "cgroup.procs").read_text().split()}
     return pids - {0}  # those of other pid namespaces
 
 

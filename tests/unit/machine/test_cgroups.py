@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -74,6 +77,24 @@ def test_a_machine_without_cgroups(machine: Path) -> None:
 # Bug: what is in a cgroup below is left out; a process of another pid namespace has number 0.
 def test_processes_of_a_cgroup(machine: Path) -> None:
     assert processes_in(find("web.slice", machine)) == {11, 12}
+
+
+# Bug: a container ends while the cgroups are walked, and the command with it, by a traceback.
+def test_a_cgroup_that_goes_meanwhile(machine: Path) -> None:
+    web = find("web.slice", machine)
+    siblings = [web.directory / name for name in ("one", "other")]
+
+    def remove_when_read(mine: Path, other: Path) -> None:
+        with (mine / "cgroup.procs").open("w") as file:  # waits for the reader
+            shutil.rmtree(other)
+            file.write("13\n")
+
+    for directory in siblings:
+        directory.mkdir()
+        os.mkfifo(directory / "cgroup.procs")
+    for pair in (siblings, siblings[::-1]):
+        threading.Thread(target=remove_when_read, args=pair, daemon=True).start()
+    assert processes_in(web) == {11, 12, 13}
 
 
 # Bug: each interval asks /proc again for what it knows, or forgets a cgroup whose process ended.
