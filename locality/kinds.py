@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from locality.recording.columns import Column
     from locality.recording.format import Meta, Stored
     from locality.recording.reader import Reader
+    from locality.recording.recording import Aggregate
     from locality.recording.writer import Recorder
     from locality.reporting.blocks import KindReport
     from locality.stream import Output
@@ -68,6 +69,7 @@ class Kind:
         timed: Plays one: its batches, each with the seconds after the start at which it came.
         frames: Its DataFrames by name.
         report: What `locality report` says of one.
+        aggregate: What the report needs of one, if not its DataFrames.
         stored: How a recording keeps its rows, where that is not the rows themselves.
         recorded: What a recording holds, in words.
         keeps: The capabilities that a run goes on to need when its probes are attached.
@@ -89,6 +91,7 @@ class Kind:
     report: Lazy[KindReport]
     recorded: str
     stored: Lazy[Stored] | None = None
+    aggregate: Lazy[type[Aggregate]] | None = None
     # bpf(2) tells of skipped runs; before Linux 5.19 it answers nobody without CAP_BPF.
     keeps: tuple[str, ...] = ("CAP_BPF",)
     row_is_event: bool = False
@@ -112,6 +115,7 @@ ACCEPT = Kind(
     require=Lazy("accept.recording:require"),
     timed=Lazy("accept.recording:timed_accepts"),
     frames=Lazy("accept.frames:frames"),
+    aggregate=Lazy("accept.aggregate:AcceptAggregate"),
     report=Lazy("accept.report"),
     recorded="accepted connections",
     row_is_event=True,
@@ -136,6 +140,7 @@ SKB = Kind(
     stored=Lazy("skb.stored"),
     timed=Lazy("skb.recording:timed_intervals"),
     frames=Lazy("skb.frames:frames"),
+    aggregate=Lazy("skb.aggregate:SkbAggregate"),
     report=Lazy("skb.report"),
     recorded="intervals of packet counts",
 )

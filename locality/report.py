@@ -20,7 +20,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from locality.errors import LocalityError
 from locality.files import new_file
 from locality.kinds import KINDS
-from locality.recording.frames import load
+from locality.recording.recording import add_up
 from locality.reporting import figures as report_figures
 from locality.reporting.comparison import change_sections
 from locality.reporting.page import Page, Section, Table, html, markdown
@@ -28,11 +28,11 @@ from locality.reporting.sections import cautions, events, facts, headline, repor
 from locality.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.progress import TaskID
 
-    from locality.recording.frames import Recording
+    from locality.recording.recording import Recording
     from locality.reporting.blocks import Named
 
 #: Reading that takes no longer than this shows no progress.
@@ -123,12 +123,20 @@ def _read(paths: Sequence[Path]) -> Iterator[Recording]:
                 if time.monotonic() - begun > PATIENCE_S:
                     bar.start()
 
-            yield load(path, tell)
+            yield add_up(path, tell) or _loaded(path, tell)
             bar.remove_task(task)
     finally:
         # Stopping what never began would print an empty line.
         if bar.live.is_started:
             bar.stop()
+
+
+def _loaded(path: Path, progress: Callable[[int, int], object]) -> Recording:
+    """A recording with its DataFrames, for a kind whose report needs them."""
+    # Not at once: pandas takes a third of the time of a small report.
+    from locality.recording.frames import load  # noqa: PLC0415
+
+    return load(path, progress)
 
 
 def _page(runs: Sequence[Named]) -> Page:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,33 +25,44 @@ from locality.reporting.figures import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import pandas as pd
     from matplotlib.figure import Figure
 
     from locality.arrays import Array
 
 
-def workers_bars(workers: pd.DataFrame) -> Figure:
+#: Inches of a letter of a tick label, at most and on average; and the letters of the longest one.
+_LETTER, _LONGEST = 0.085, 44
+
+
+def workers_bars(workers: Mapping[str, Any]) -> Figure:
     """The busiest workers: accepts, and which part local.
 
     Args:
-        workers: As `report_numbers.workers` gives them.
+        workers: Columns, the busiest first: a DataFrame of `locality.accept.numbers.workers`, or a
+            `locality.accept.workers.Workers` as a mapping.
     """
-    shown = workers.head(MOST_WORKERS).iloc[::-1]
-    figure, axis = figure_of(height=1.2 + 0.28 * len(shown))
-    places = np.arange(len(shown))
-    accepts, local = (shown[name].to_numpy(np.int64) for name in ("accepts", "local"))
+    pids, cpus, comms, accepts, local = (
+        np.asarray(workers[name])[:MOST_WORKERS][::-1]
+        for name in ("pid", "cpu", "comm", "accepts", "local")
+    )
+    names = [
+        _shortened(f"{plain(comm)}/{pid} on CPU {cpu}")
+        for comm, pid, cpu in zip(comms, pids, cpus, strict=True)
+    ]
+    left = _LETTER * max(map(len, names), default=0) + 0.2
+    figure, axis = figure_of(height=1.0 + 0.28 * len(pids), left=left)
+    places = np.arange(len(pids))
     axis.barh(places, local, color=LOCAL, label="local")
     axis.barh(places, accepts - local, left=local, color=REMOTE, hatch=HATCH, label="elsewhere")
-    names = [
-        f"{plain(comm)}/{pid} on CPU {cpu}"
-        for comm, pid, cpu in zip(shown["comm"], shown["pid"], shown["cpu"], strict=True)
-    ]
     axis.set_yticks(places, names, parse_math=False)
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     axis.set_xlabel("accepts")
     legend(figure, axis)
     return figure
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST // 2]}...{name[-_LONGEST // 2 :]}"
 
 
 def wait_distribution(waits: Mapping[str, Array]) -> Figure:

@@ -1,19 +1,20 @@
-"""From the DataFrame of accepted connections to the numbers that tables and figures show."""
+"""From the DataFrame of accepted connections to the numbers that tables and figures show.
+
+For notebooks: a report takes them from `locality.accept.aggregate`, without DataFrames.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
-from locality.machine.topology import Distance
+from locality.accept.workers import NO_MISSES, WorkerCounts
 from locality.reporting.over_time import binned, matrix_of
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from locality.arrays import Array
-    from locality.machine.distance import Counts
     from locality.reporting.over_time import OverTime
 
 
@@ -34,12 +35,6 @@ def accept_matrix(accepts: pd.DataFrame, possible: int) -> Array:
     return matrix_of(rxcpu[known], cpu[known], np.ones(int(known.sum()), np.int64), possible)
 
 
-def accept_distances(accepts: pd.DataFrame) -> Counts:
-    """Connections by how far accept CPU and RX CPU are apart, nearest first."""
-    counted = accepts["distance"].value_counts()
-    return {distance: int(counted.get(distance.word, 0)) for distance in Distance}
-
-
 def workers(accepts: pd.DataFrame) -> pd.DataFrame:
     """Each process on each CPU it accepted on, busiest first.
 
@@ -48,18 +43,24 @@ def workers(accepts: pd.DataFrame) -> pd.DataFrame:
         RX CPU that most of its other accepts came from (NA if there are none, -1 if these
         had no RX CPU).
     """
-    local = _is_local(accepts)
-    who = accepts[["pid", "cpu"]].assign(local=local)
-    found = who.groupby(["pid", "cpu"], sort=False).agg(
-        accepts=("local", "size"), local=("local", "sum")
+    comm = accepts["comm"].cat
+    counts = WorkerCounts()
+    pid, cpu, rxcpu = (accepts[name].to_numpy() for name in ("pid", "cpu", "rxcpu"))
+    counts.add(
+        *(pid, cpu, rxcpu, comm.codes.to_numpy()),
+        [name.encode() for name in comm.categories],
     )
-    first = accepts.drop_duplicates(["pid", "cpu"])[["pid", "cpu", "comm"]]
-    found.insert(0, "comm", first.set_index(["pid", "cpu"])["comm"].astype(str))
-    misses = accepts.loc[~local, ["pid", "cpu", "rxcpu"]]
-    by_rxcpu = misses.groupby(["pid", "cpu", "rxcpu"]).size().rename("missed").reset_index()
-    most = by_rxcpu.sort_values("missed").drop_duplicates(["pid", "cpu"], keep="last")
-    missed_from = most.set_index(["pid", "cpu"])["rxcpu"].astype("Int64").rename("missed_from")
-    return found.join(missed_from).reset_index().sort_values("accepts", ascending=False)
+    found = counts.table()
+    missed = pd.Series(found.missed_from).astype("Int64")
+    columns = {
+        "pid": found.pid,
+        "cpu": found.cpu,
+        "comm": [name.decode() for name in found.comm],
+        "accepts": found.accepts,
+        "local": found.local,
+        "missed_from": missed.mask(missed == NO_MISSES),
+    }
+    return pd.DataFrame(columns)
 
 
 def waits(accepts: pd.DataFrame) -> Array:

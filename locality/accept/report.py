@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
-
-from locality.accept import figures, numbers
+from locality.accept import figures
+from locality.accept.workers import NO_MISSES, NO_RX_CPU
 from locality.reporting import figures as draw
 from locality.reporting.blocks import Measure, picture
 from locality.reporting.page import Table
@@ -17,24 +15,30 @@ from locality.text import duration, percent, share
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from locality.recording.frames import Recording
+    from locality.accept.aggregate import AcceptAggregate
+    from locality.accept.workers import Workers
+    from locality.recording.recording import Recording
     from locality.reporting.blocks import Block, Named
     from locality.reporting.page import Section
 
 
 def events(recording: Recording) -> int:
     """Connections."""
-    return len(recording.accepts)
+    return _sums(recording).count
+
+
+def _sums(recording: Recording) -> AcceptAggregate:
+    sums: AcceptAggregate = recording.aggregate
+    return sums
 
 
 def headline(recording: Recording) -> str:
     """How many were accepted, and how local."""
-    accepts = recording.accepts
-    what = f"{counted(len(accepts), 'connection')} accepted"
-    if not len(accepts):
+    sums = _sums(recording)
+    what = f"{counted(sums.count, 'connection')} accepted"
+    if not sums.count:
         return what
-    local = int((accepts["cpu"] == accepts["rxcpu"]).sum())
-    of_all = percent(share(local, len(accepts)), 2)
+    of_all = percent(share(sums.local, sums.count), 2)
     return f"{what}, {of_all} on the CPU that received their packets"
 
 
@@ -47,60 +51,68 @@ def cautions(recording: Recording) -> Iterator[str]:
 
 def blocks(prefix: str, recording: Recording) -> Iterator[Block]:
     """Figures and tables of a recording of accepts."""
-    accepts = recording.accepts
-    over_time = numbers.accept_over_time(accepts)
+    sums, machine = _sums(recording), recording.meta.machine
     yield picture(
         f"{prefix}local-over-time",
         "Connections accepted on their RX CPU, and connections a second, over time.",
-        draw.local_over_time({"accept-local": over_time}, "accepts/s"),
+        draw.local_over_time({"accept-local": sums.over_time.over_time()}, "accepts/s"),
     )
-    matrix = numbers.accept_matrix(accepts, recording.meta.possible)
-    without = len(accepts) - int(matrix.sum())
+    first, second = draw.halves(machine)
+    matrix, without = sums.matrix[:-1], int(sums.matrix[-1].sum())
     beside = f" Not in it: {counted(without, 'connection')} without RX CPU." if without else ""
     yield picture(
         f"{prefix}matrix",
         f"Connections by RX CPU and accept CPU; the diagonal is local.{beside}",
-        draw.heat_map(matrix, "RX CPU", "accept CPU"),
+        draw.heat_map(matrix, "RX CPU", "accept CPU", machine),
     )
     yield picture(
         f"{prefix}per-cpu",
-        "Connections by RX CPU (left) and by accept CPU (right).",
-        draw.per_cpu(matrix, "RX CPU", "accept CPU"),
+        f"Connections by RX CPU ({first}) and by accept CPU ({second}).",
+        draw.per_cpu(matrix, "RX CPU", "accept CPU", machine),
     )
-    found = numbers.workers(accepts)
+    workers = sums.workers.table()
+    columns = workers._asdict() | {"comm": [_text(comm) for comm in workers.comm]}
     yield picture(
-        f"{prefix}workers", "Workers by accepts, the busiest first.", figures.workers_bars(found)
+        f"{prefix}workers", "Workers by accepts, the busiest first.", figures.workers_bars(columns)
     )
-    yield _workers_table(found)
-    times = numbers.waits(accepts)
-    if len(times):
-        median, p99 = (duration(float(np.percentile(times, rank))) for rank in (50, 99))
+    yield _workers_table(workers)
+    if workers.others:
+        yield (
+            f"There were too many workers to keep apart: {workers.others:,} connections of the "
+            "least busy ones are not in this table."
+        )
+    if sums.waits.total:
+        median, p99 = (duration(sums.waits.percentile(rank)) for rank in (50, 99))
         yield picture(
             f"{prefix}queue-wait",
-            f"Time in the accept queue of {counted(len(times), 'connection')}: "
+            f"Time in the accept queue of {counted(sums.waits.total, 'connection')}: "
             f"median {median}, p99 {p99}.",
-            figures.wait_distribution({"accepts": times}),
+            figures.wait_distribution({"accepts": sums.waits.ascending(draw.MOST_POINTS)}),
         )
     else:
         yield "Time in the accept queue was not seen on this rung."
-    classes = {"accepts": numbers.accept_distances(accepts)}
-    yield from distance_blocks(prefix, recording, classes, "RX and accept")
+    yield from distance_blocks(prefix, recording, {"accepts": sums.by_distance}, "RX and accept")
 
 
-def _workers_table(found: pd.DataFrame) -> Table:
+def _text(comm: bytes) -> str:
+    return comm.decode(errors="backslashreplace")
+
+
+def _workers_table(workers: Workers) -> Table:
     rows = []
-    for worker in found.head(draw.MOST_WORKERS).to_dict("records"):
-        missed = worker["missed_from"]
-        rows.append(
-            (
-                str(worker["comm"]),
-                str(worker["pid"]),
-                str(worker["cpu"]),
-                f"{worker['accepts']:,}",
-                percent(share(worker["local"], worker["accepts"])),
-                "-" if pd.isna(missed) else "none" if missed < 0 else str(missed),
+    for comm, pid, cpu, accepts, local, missed in zip(
+        workers.comm[: draw.MOST_WORKERS],
+        *(
+            values[: draw.MOST_WORKERS].tolist()
+            for values in (
+                *(workers.pid, workers.cpu, workers.accepts, workers.local, workers.missed_from),
             )
-        )
+        ),
+        strict=True,
+    ):
+        away = {NO_MISSES: "-", NO_RX_CPU: "none"}.get(missed, str(missed))
+        row = (f"{pid}", f"{cpu}", f"{accepts:,}", percent(share(local, accepts)), away)
+        rows.append((_text(comm), *row))
     return Table(
         ("worker", "pid", "CPU", "accepts", "local", "misses mostly of RX CPU"), tuple(rows)
     )
@@ -110,8 +122,8 @@ MEASURES = (
     Measure(
         "accept-local",
         "accept",
-        lambda recording: numbers.accept_over_time(recording.accepts),
-        lambda recording: numbers.accept_distances(recording.accepts),
+        lambda recording: _sums(recording).over_time.over_time(),
+        lambda recording: _sums(recording).by_distance,
     ),
 )
 

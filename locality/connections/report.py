@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from locality.arrays import Array
-    from locality.recording.frames import Recording
+    from locality.recording.recording import Recording
     from locality.reporting.blocks import Block, Named
     from locality.reporting.over_time import OverTime
     from locality.reporting.page import Section

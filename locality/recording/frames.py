@@ -6,7 +6,6 @@ their RX CPU is ``(recording.accepts.cpu == recording.accepts.rxcpu).mean()``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +16,10 @@ import pyarrow as pa
 from locality.kinds import KINDS
 from locality.recording.format import FORMAT_VERSION, Meta, schema_of
 from locality.recording.reader import Reader
+from locality.recording.recording import Recording
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from locality.recording.columns import Column
 
@@ -32,46 +32,6 @@ _NULLABLE = {
     pa.uint32(): pd.UInt32Dtype(),
     pa.uint8(): pd.UInt8Dtype(),
 }
-
-
-@dataclass(frozen=True)
-class Recording:
-    """What `load` gives. Its frames are attributes; NA is a figure that was not seen.
-
-    Of every kind of measurement the frames are there, with their columns; those of the kinds
-    that were not recorded have no rows. docs/reference/recordings.md lists the columns of each.
-
-    ``accepts``: one row a connection. ``connections``: one row a connection that ended. ``skb``:
-    one row for each interval, direction and pair of CPUs that had packets. ``skb_totals``: one row
-    for each interval and direction. ``udp``: the frames of datagrams, see
-    `locality.udp.frames.UdpFrames`.
-
-    Attributes:
-        meta: Where, on which rung and with which filter; how it ended.
-        frames: The frames by name.
-        lost: The latest count of what was lost; also of a recording that was cut.
-        torn: Bytes at the end that are no complete batch and were skipped.
-        note: In words, what is wrong with the end; empty if nothing.
-    """
-
-    meta: Meta
-    frames: Mapping[str, Any]
-    lost: int
-    torn: int
-    note: str
-
-    @property
-    def kind(self) -> str:
-        """The kind of measurement: a key of `locality.kinds.KINDS`."""
-        return self.meta.kind
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a frame, or what holds frames
-        """A frame by its name."""
-        # Not self.frames: while a copy is unpickled, that is not there yet.
-        frames = self.__dict__.get("frames", {})
-        if name not in frames:
-            raise AttributeError(f"a recording has no {name!r}")
-        return frames[name]
 
 
 def load(path: str | Path, progress: Callable[[int, int], object] | None = None) -> Recording:

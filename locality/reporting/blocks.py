@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from locality.machine.distance import Counts
-    from locality.recording.frames import Recording
+    from locality.recording.recording import Recording
     from locality.reporting.over_time import OverTime
 
 Named = tuple[str, "Recording"]

@@ -1,13 +1,11 @@
-r"""The report's figures, drawn with matplotlib without a display and without pyplot's state.
+"""The report's figures, drawn with matplotlib without a display and without pyplot's state.
 
 Every function returns a `Figure` of its own that can be saved, or shown by a notebook as
-the last value of a cell. Names from a recording are shown as ASCII and never parsed as
-mathematics: a process may call itself ``$\frac`` or use letters the font does not have.
+the last value of a cell. `locality.reporting.canvas` says how names from a recording are shown.
 """
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,82 +13,59 @@ import numpy as np
 import locality.reporting.settings  # noqa: F401 - before matplotlib: see there
 
 # isort: split
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, FuncFormatter
 
-from locality.text import printable
+from locality.reporting.canvas import (
+    COLOURS,
+    GREY,
+    HATCH,
+    LOCAL,
+    REMOTE,
+    figure_of,
+    legend,
+    percent_axis,
+    plain,
+    png,
+    svg,
+)
+from locality.reporting.matrices import halves, heat_map, per_cpu
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from locality.arrays import Array
     from locality.machine.distance import Counts
     from locality.reporting.over_time import OverTime
     from locality.reporting.statistics import Change
 
-LOCAL, REMOTE, GREY = "#2a7f62", "#d1603d", "#6b7280"
-COLOURS = ("#1f5fa8", "#d1603d", "#2a7f62", "#8a5fb0", "#b08a1f", "#6b7280")
-#: Where colours are not seen, remote parts are told by their hatching.
-HATCH = "///"
+__all__ = [
+    "COLOURS",
+    "GREY",
+    "HATCH",
+    "LOCAL",
+    "MOST_POINTS",
+    "MOST_WORKERS",
+    "REMOTE",
+    "change",
+    "distance_classes",
+    "figure_of",
+    "halves",
+    "heat_map",
+    "legend",
+    "local_over_time",
+    "per_cpu",
+    "percent_axis",
+    "plain",
+    "png",
+    "svg",
+    "time_distribution",
+]
+
 MOST_WORKERS = 20
-#: Cells of a matrix up to this many CPUs carry their percentage as a number.
-WIDEST_NUMBERED = 12
-
-
-def plain(name: str) -> str:
-    """A name from outside as printable ASCII, which every font has."""
-    return printable(name).encode("ascii", "backslashreplace").decode()
-
-
-def svg(figure: Figure) -> str:
-    """The figure as SVG without date, author or any address but its namespaces."""
-    out = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(out, format="svg", metadata=nothing)
-    text = out.getvalue()
-    return text[text.index("<svg") :]
-
-
-def png(figure: Figure) -> bytes:
-    """The figure as a picture of 110 dots an inch."""
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=110)
-    return out.getvalue()
-
-
-def figure_of(
-    rows: int = 1,
-    columns: int = 1,
-    *,
-    height: float = 3.2,
-    **more: Any,  # noqa: ANN401 - as of subplots
-) -> tuple[Figure, Any]:
-    """A figure of 8 inches' width, and its axes: one, or an array of them."""
-    figure = Figure(figsize=(8, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, **more)
-    for axis in np.ravel(axes):
-        axis.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def percent_axis(axis: Axes, label: str) -> None:
-    """Name an axis that shows percentages, and show all of them."""
-    axis.set_ylim(-3, 103)
-    axis.set_ylabel(label)
-    axis.grid(axis="y", alpha=0.3)
-
-
-def legend(figure: Figure, axis: Axes) -> None:
-    """Above the figure, where it covers nothing."""
-    handles, labels = axis.get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside upper left", ncols=4, frameon=False, fontsize="small"
-    )
+#: Of a curve of all events by their time: more points draw the same curve.
+MOST_POINTS = 10_000
 
 
 def local_over_time(curves: Mapping[str, OverTime], rate: str) -> Figure:
@@ -146,59 +121,6 @@ def time_distribution(times_of: Mapping[str, Array], what: str, how_long: str) -
     return figure
 
 
-def heat_map(matrix: Array, row: str, column: str) -> Figure:
-    """Counts by two CPUs on a logarithmic scale of three decades; the diagonal is what was local.
-
-    Args:
-        matrix: (CPUs, CPUs).
-        row: What the CPU of a row did.
-        column: What the CPU of a column did.
-    """
-    size = len(matrix)
-    figure, axis = figure_of(height=min(7.0, 2.6 + 0.3 * size))
-    shown = np.ma.masked_equal(matrix, 0)
-    most = max(2, int(matrix.max(initial=0)))
-    norm = LogNorm(max(1, most / 1000), most, clip=True)
-    image = axis.imshow(shown, norm=norm, cmap="viridis", interpolation="nearest")
-    total = max(1, int(matrix.sum()))
-    if size <= WIDEST_NUMBERED:
-        for (of, to), count in np.ndenumerate(matrix):
-            if count:
-                ink = "black" if norm(count) > 0.6 else "white"  # noqa: PLR2004 - half way up viridis
-                text = f"{100 * count / total:.1f}"
-                axis.text(to, of, text, ha="center", va="center", color=ink, fontsize="small")
-        axis.set_xticks(range(size))
-        axis.set_yticks(range(size))
-    axis.set_ylabel(row)
-    axis.set_xlabel(column)
-    axis.spines[:].set_visible(False)
-    figure.colorbar(image, label="count (numbers: % of all)")
-    return figure
-
-
-def per_cpu(matrix: Array, row: str, column: str) -> Figure:
-    """For every CPU as row and as column of the matrix: how much, and which part local.
-
-    Args:
-        matrix: (CPUs, CPUs).
-        row: Title of the left half.
-        column: Title of the right half.
-    """
-    figure, axes = figure_of(1, 2, sharey=True)
-    local = np.diagonal(matrix)
-    for axis, whole, title in zip(
-        axes, (matrix.sum(axis=1), matrix.sum(axis=0)), (row, column), strict=True
-    ):
-        cpus = np.arange(len(matrix))
-        axis.bar(cpus, local, color=LOCAL, label="local")
-        axis.bar(cpus, whole - local, bottom=local, color=REMOTE, hatch=HATCH, label="elsewhere")
-        axis.set_xlabel(title)
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.yaxis.set_major_formatter(EngFormatter(sep=""))
-    legend(figure, axes[0])
-    return figure
-
-
 def distance_classes(counts: Mapping[str, Counts | None]) -> Figure:
     """Percent by how far the two CPUs are apart.
 
@@ -225,7 +147,7 @@ def distance_classes(counts: Mapping[str, Counts | None]) -> Figure:
 
 def change(before: Sequence[OverTime], after: Sequence[OverTime], found: Change) -> Figure:
     """Percent local of every run over its time, and the difference with its interval."""
-    figure, (runs, effect) = figure_of(1, 2, height=3.0, width_ratios=[4, 1])
+    figure, (runs, effect) = figure_of(1, 2, height=3.0, width_ratios=[4, 1], between=(0.2, 0.9))
     for side, name, colour in ((before, "before", REMOTE), (after, "after", LOCAL)):
         for number, run in enumerate(side):
             label = name if number == 0 else None

@@ -1,4 +1,7 @@
-"""From the DataFrames of packets to the numbers that tables and figures show."""
+"""From the DataFrames of packets to the numbers that tables and figures show.
+
+For notebooks: a report takes them from `locality.skb.aggregate`, without DataFrames.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ import numpy as np
 
 from locality.machine.distance import by_distance
 from locality.machine.topology import Distance
-from locality.reporting.over_time import OverTime, integers, matrix_of
-from locality.reporting.statistics import Series
+from locality.reporting.over_time import integers, matrix_of
+from locality.skb.stored import TOTALS
+from locality.skb.totals import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
 
     from locality.arrays import Array
     from locality.machine.distance import Counts
+    from locality.reporting.over_time import OverTime
 
 
 Direction = Literal["rx", "tx"]
@@ -32,19 +37,14 @@ def skb_over_time(totals: pd.DataFrame, direction: Direction, part: str = "local
         part: ``local`` of all whose consume CPU is known, ``freed_local`` of all packets,
             or ``delivered_local`` of those that a reader took.
     """
-    rows = totals[totals["direction"] == direction].sort_values("time")
-    times = rows["time"].to_numpy("datetime64[ns]").view(np.int64) / 1e9
-    seconds = rows["seconds"].to_numpy(np.float64)
-    first = times[0] - seconds[0] if len(rows) else 0.0
-    packets = integers(rows["packets"])
-    whole = {
-        "local": rows["packets"] - rows["unknown"].fillna(0),
-        "freed_local": rows["packets"],
-        "delivered_local": rows["delivered"],
-    }[part]
-    unseen = len(rows) == 0 or rows[part].isna().any() or whole.isna().any()
-    series = None if unseen else Series(integers(rows[part]), integers(whole))
-    return OverTime(times - first - seconds / 2, seconds, packets, series)
+    rows = totals[totals["direction"] == direction]
+    names = [column.name for column in TOTALS if column.name in rows and column.type == "int64"]
+    return in_order(
+        rows["time"].to_numpy("datetime64[ns]").view(np.int64),
+        rows["seconds"].to_numpy(np.float64),
+        {name: integers(rows[name]) for name in names},
+        frozenset(name for name in names if rows[name].isna().any()),
+    ).over_time(part)
 
 
 def skb_matrix(cells: pd.DataFrame, direction: Direction, possible: int) -> Array:

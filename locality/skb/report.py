@@ -8,31 +8,30 @@ from locality.reporting import figures as draw
 from locality.reporting.blocks import Measure, picture
 from locality.reporting.page import Table
 from locality.reporting.sections import counted, distance_blocks, lost_runs
-from locality.skb import numbers
+from locality.skb.interval import RX, TX
 from locality.text import percent, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from locality.machine.distance import Counts
-    from locality.recording.frames import Recording
+    from locality.recording.recording import Recording
     from locality.reporting.blocks import Block, Named
     from locality.reporting.over_time import OverTime
     from locality.reporting.page import Section
-    from locality.skb.numbers import Direction
+    from locality.skb.aggregate import SkbAggregate
 
 
-DIRECTIONS: tuple[tuple[Direction, str], ...] = (("rx", "received"), ("tx", "sent"))
+DIRECTIONS = ((RX, "rx", "received"), (TX, "tx", "sent"))
 
 
-def _share(recording: Recording, direction: Direction, part: str = "local") -> float | None:
-    series = numbers.skb_over_time(recording.skb_totals, direction, part).series
-    return None if series is None else series.share
+def _sums(recording: Recording) -> SkbAggregate:
+    sums: SkbAggregate = recording.aggregate
+    return sums
 
 
 def events(recording: Recording) -> int:
     """Packets in both directions."""
-    return int(recording.skb_totals["packets"].sum())
+    return sum(_sums(recording).totals(direction).sum("packets") or 0 for direction in (RX, TX))
 
 
 def headline(recording: Recording) -> str:
@@ -41,14 +40,16 @@ def headline(recording: Recording) -> str:
     what = counted(number, "packet")
     if not number:
         return what
-    shares = (f"{word} {percent(_share(recording, name), 2)}" for name, word in DIRECTIONS)
+    sums = _sums(recording)
+    shares = (f"{word} {percent(sums.totals(one).share(), 2)}" for one, _, word in DIRECTIONS)
     return f"{what}; consumed on the CPU that allocated them: {', '.join(shares)}"
 
 
 def cautions(recording: Recording) -> Iterator[str]:
     """What was lost, and what the filter could not decide."""
     yield from lost_runs(recording, "packet")
-    if untold := int(recording.skb_totals["not_told"].sum()):
+    sums = _sums(recording)
+    if untold := sum(sums.totals(direction).sum("not_told") or 0 for direction in (RX, TX)):
         yield (
             f"The filter could not be decided for {counted(untold, 'packet')}. They are not "
             "counted here."
@@ -57,64 +58,58 @@ def cautions(recording: Recording) -> Iterator[str]:
 
 def blocks(prefix: str, recording: Recording) -> Iterator[Block]:
     """Figures and tables of a recording of packets."""
-    totals, meta = recording.skb_totals, recording.meta
+    sums, machine = _sums(recording), recording.meta.machine
+    first, second = draw.halves(machine)
     curves: dict[str, OverTime] = {}
-    for direction, word in DIRECTIONS:
+    for direction, _, word in DIRECTIONS:
+        totals = sums.totals(direction)
         for part, name in (("local", "consumed-local"), ("freed_local", "freed-local")):
-            run = numbers.skb_over_time(totals, direction, part)
+            run = totals.over_time(part)
             if run.series is not None:
                 curves[f"{word}, {name}"] = run
         # Without any share of this direction its packets are still to be seen.
         if not any(name.startswith(word) for name in curves):
-            curves[word] = numbers.skb_over_time(totals, direction)
-    yield _totals_table(recording)
+            curves[word] = totals.over_time()
+    yield _totals_table(sums)
     yield picture(
         f"{prefix}local-over-time",
         "Packets whose CPUs are the same, and packets a second, over time.",
         draw.local_over_time(curves, "packets/s"),
     )
-    for direction, word in DIRECTIONS:
-        matrix = numbers.skb_matrix(recording.skb, direction, meta.possible)
+    for direction, name, word in DIRECTIONS:
+        matrix = sums.matrix[direction]
         if not matrix.any():
             yield f"No packets {word} of which both CPUs are known by number."
             continue
         yield picture(
-            f"{prefix}matrix-{direction}",
+            f"{prefix}matrix-{name}",
             f"Packets {word}, by alloc CPU and consume CPU; the diagonal is local.",
-            draw.heat_map(matrix, "alloc CPU", "consume CPU"),
+            draw.heat_map(matrix, "alloc CPU", "consume CPU", machine),
         )
         yield picture(
-            f"{prefix}per-cpu-{direction}",
-            f"Packets {word}, by alloc CPU (left) and by consume CPU (right).",
-            draw.per_cpu(matrix, "alloc CPU", "consume CPU"),
+            f"{prefix}per-cpu-{name}",
+            f"Packets {word}, by alloc CPU ({first}) and by consume CPU ({second}).",
+            draw.per_cpu(matrix, "alloc CPU", "consume CPU", machine),
         )
-    classes = {word: packets_by_distance(recording, direction) for direction, word in DIRECTIONS}
+    classes = {word: sums.by_distance(direction) for direction, _, word in DIRECTIONS}
     yield from distance_blocks(prefix, recording, classes, "alloc and consume")
 
 
-def packets_by_distance(recording: Recording, direction: Direction) -> Counts | None:
-    """Packets of one direction by how far alloc CPU and consume CPU are apart."""
-    return numbers.skb_distances(
-        recording.skb, recording.skb_totals, direction, recording.meta.distances
-    )
-
-
-def _totals_table(recording: Recording) -> Table:
+def _totals_table(sums: SkbAggregate) -> Table:
     rows = []
-    for direction, word in DIRECTIONS:
-        of = recording.skb_totals[recording.skb_totals["direction"] == direction]
-        packets, seconds = int(of["packets"].sum()), float(of["seconds"].sum())
-        deferred = None if of["deferred"].isna().any() else int(of["deferred"].sum())
+    for direction, _, word in DIRECTIONS:
+        totals = sums.totals(direction)
+        packets, seconds = totals.sum("packets") or 0, float(totals.seconds.sum())
         rows.append(
             (
                 word,
                 f"{packets:,}",
                 f"{packets / seconds / 1000:,.1f}" if seconds else "-",
-                percent(_share(recording, direction), 2),
-                percent(_share(recording, direction, "freed_local"), 2),
-                percent(share(deferred, packets), 2),
-                percent(_share(recording, direction, "delivered_local"), 2),
-                f"{int(of['unknown'].sum()):,}",
+                percent(totals.share(), 2),
+                percent(totals.share("freed_local"), 2),
+                percent(share(totals.sum("deferred"), packets), 2),
+                percent(totals.share("delivered_local"), 2),
+                f"{int(totals.figures['unknown'].sum()):,}",
             )
         )
     heading = (
@@ -134,19 +129,19 @@ MEASURES = (
     Measure(
         "received packets, consumed-local",
         "rx",
-        lambda recording: numbers.skb_over_time(recording.skb_totals, "rx"),
-        lambda recording: packets_by_distance(recording, "rx"),
+        lambda recording: _sums(recording).totals(RX).over_time(),
+        lambda recording: _sums(recording).by_distance(RX),
     ),
     Measure(
         "packets delivered to readers, consumed-local",
         "delivered",
-        lambda recording: numbers.skb_over_time(recording.skb_totals, "rx", "delivered_local"),
+        lambda recording: _sums(recording).totals(RX).over_time("delivered_local"),
     ),
     Measure(
         "sent packets, consumed-local",
         "tx",
-        lambda recording: numbers.skb_over_time(recording.skb_totals, "tx"),
-        lambda recording: packets_by_distance(recording, "tx"),
+        lambda recording: _sums(recording).totals(TX).over_time(),
+        lambda recording: _sums(recording).by_distance(TX),
     ),
 )
 

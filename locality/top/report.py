@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from locality.machine.distance import Counts
-    from locality.recording.frames import Recording
+    from locality.recording.recording import Recording
     from locality.reporting.blocks import Block, Named
     from locality.reporting.page import Section
 

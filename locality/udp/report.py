@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from locality.arrays import Array
-    from locality.recording.frames import Recording
+    from locality.recording.recording import Recording
     from locality.reporting.blocks import Block, Named
     from locality.reporting.page import Section
     from locality.udp.balance import Balance
