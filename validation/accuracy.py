@@ -37,7 +37,7 @@ from tests.live.helpers.agreement import (
 )
 from tests.live.helpers.traffic import CPUS
 from tests.vm.guest import JOINED, run
-from tests.vm.kernel_images import SUITES, CannotBoot, kernel_image
+from tests.vm.kernel_images import USUAL, CannotBoot, kernel_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -262,7 +262,7 @@ def _local(seen: Seen) -> str:
 def main() -> None:
     """Measure here or in guests, and print."""
     parser = argparse.ArgumentParser(prog="validation.accuracy", description=__doc__)
-    parser.add_argument("kernels", nargs="*", metavar="KERNEL", help=", ".join(SUITES))
+    parser.add_argument("kernels", nargs="*", metavar="KERNEL", help=", ".join(USUAL))
     parser.add_argument("--here", action="store_true", help="measure on the running kernel")
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each case")
     parser.add_argument(
@@ -273,7 +273,7 @@ def main() -> None:
         if arguments.here:
             rows = list(measure())
         else:
-            rows = [row for kernel in arguments.kernels or SUITES for row in in_guest(kernel)]
+            rows = [row for kernel in arguments.kernels or USUAL for row in in_guest(kernel)]
     except CannotBoot as reason:
         sys.exit(f"validation.accuracy: {reason}")
     if arguments.json:

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from locality.errors import LocalityError
 from locality.reporting.figures import GREY, LOCAL, REMOTE, svg
 from tests.vm.guest import run
-from tests.vm.kernel_images import SUITES, CannotBoot, kernel_image
+from tests.vm.kernel_images import USUAL, CannotBoot, kernel_image
 from validation.definitions import Row, read_csv, table, write_csv
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def with_table(page: str, rows: Sequence[Row]) -> str:
 
 
 def _measure_all() -> Iterator[Row]:
-    for kernel in SUITES:
+    for kernel in USUAL:
         print(f"booting {kernel}", file=sys.stderr, flush=True)
         yield from measure(kernel)
 

@@ -71,12 +71,21 @@ def why_no_tap() -> str:
     """Why this process cannot make taps, in words; empty if it can."""
     if not PROGRAM.exists():
         return f"{PROGRAM.name} is not compiled (python hatch_build.py does it)"
+    if _machine(PROGRAM) != _machine(Path("/proc/self/exe")):
+        return f"{PROGRAM.name} was compiled for another architecture"
     try:
         # The file may be there, but not the driver: opening tells.
         os.close(os.open(TUN, os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
         return f"{TUN}: {error.strerror}"
     return ""
+
+
+def _machine(program: Path) -> bytes:
+    """The architecture that an ELF file is for: its class, byte order and e_machine."""
+    with program.open("rb") as file:
+        head = file.read(20)
+    return head[4:6] + head[18:20]
 
 
 @contextmanager

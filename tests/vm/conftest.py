@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.vm.compatibility import page, table
-from tests.vm.kernel_images import SUITES, CannotBoot
+from tests.vm.kernel_images import SOURCES, CannotBoot
 from tests.vm.live_tests import HOST, TAIL, Outcome, run_live_tests
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-ALL = (*SUITES, HOST)
+ALL = (*SOURCES, HOST)
 
 
 class Kernels:

@@ -22,7 +22,7 @@ from locality.lab.network import CLIENT_ADDRESS, CLIENT_SYSCTLS
 from locality.lab.programs import PACKAGES, require
 from tests.vm.guest import Ended, run
 from tests.vm.guest_nic import qemu_card
-from tests.vm.kernel_images import SUITES, CannotBoot, KernelImage, kernel_image
+from tests.vm.kernel_images import USUAL, CannotBoot, KernelImage, kernel_image
 from tests.vm.load_wire import serving_load
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="demo-vm", description="The experiment in a guest whose network card has queues."
     )
-    parser.add_argument("kernel", nargs="?", default="6.12", choices=SUITES)
+    parser.add_argument("kernel", nargs="?", default="6.12", choices=USUAL)
     parser.add_argument("--cpus", type=int, default=CPUS, choices=(2, 4, 6, 8), help="default: 4")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="a phase (default: 3)")
     arguments = parser.parse_args()

@@ -1,5 +1,8 @@
 """Run one command in a guest: another kernel on this machine's own root file system.
 
+A guest of another architecture has a root file system of its own, and the checkout from here
+(`arm64_guest.py`); all else is as in the others.
+
 The guest sees the host's files read-only, so the checkout and its virtual
 environment are there; /tmp and /run are its own, and one directory, /run/share,
 is shared with the host and writable by both. QEMU emulates the CPUs: slow, but it
@@ -23,7 +26,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from tests.vm.kernel_images import CHECKOUT, SUITES, CannotBoot, KernelImage, kernel_image
+from tests.vm import arm64_guest
+from tests.vm.kernel_images import (
+    CHECKOUT,
+    SOURCES,
+    CannotBoot,
+    KernelImage,
+    kernel_image,
+    require_programs,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -120,7 +131,13 @@ def run(
         *(f"--numa={node}" for node in numa),
         *(f"--qemu-opt={word}" for word in qemu),
     ]
-    argv = [*inside, *_virtme_command(image, share, options)]
+    if image.architecture == "arm64":
+        if numa:
+            raise CannotBoot("a guest of arm64 has no NUMA nodes here")
+        start = arm64_guest.command(image, share, cpus=cpus, memory=memory)
+        argv = [*inside, *start, *qemu]
+    else:
+        argv = [*inside, *_virtme_command(image, share, options)]
     for _ in range(ATTEMPTS):
         ended = _boot(argv, share, timeout, follow=follow)
         if ended.status is not None or not any(mark in ended.console for mark in HALF_PATCHED):
@@ -187,10 +204,9 @@ def _virtme_command(image: KernelImage, share: Path, options: Iterable[str]) -> 
     virtme = Path(sys.prefix) / "bin" / "virtme-run"
     if not virtme.exists():
         raise CannotBoot("virtme-ng is not installed in this environment: run make setup")
-    for program, package in PROGRAMS.items():
-        if shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
-            raise CannotBoot(f"{program} is not installed: apt-get install {package}")
-    start = ["busybox", "sh", "/run/share/start.sh", image.tree, CHECKOUT, sys.prefix]
+    require_programs(PROGRAMS)
+    start = ["busybox", "sh", "/run/share/start.sh", image.tree, CHECKOUT]
+    start += [sys.prefix, "/usr", sys.prefix]
     host_files = "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"
     return [
         # Both this process and QEMU die with their parent; QEMU's part is in the script.
@@ -227,7 +243,7 @@ def main() -> int:
         "(read-only there). One argument after -- is a line for sh. What comes on standard "
         "input, if that is not a terminal, is the command's input.",
     )
-    parser.add_argument("kernel", choices=SUITES)
+    parser.add_argument("kernel", choices=SOURCES)
     parser.add_argument("command", nargs="+", metavar="-- command")
     parser.add_argument("--cpus", default="4", help="how many, or a layout as of QEMU's -smp")
     parser.add_argument("--memory", default="2G", help="in QEMU's notation (default: 2G)")

@@ -25,19 +25,42 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-# Which suite of the archive has which kernel. The plain flavour: the cloud one has no 9p,
-# and without 9p the guest has no root file system.
-SUITES = {
-    "5.10": "bullseye",
-    "6.1": "bookworm",
-    "6.12": "trixie",
-    "7.x": "trixie-backports",
+
+@dataclass(frozen=True)
+class Source:
+    """Where the archive has a kernel.
+
+    Attributes:
+        suite: Of the archive.
+        release: What the kernel's version begins with.
+        flavour: Of the package ``linux-image-FLAVOUR``.
+        architecture: As Debian names it.
+    """
+
+    suite: str
+    release: str
+    flavour: str = "amd64"
+    architecture: str = "amd64"
+
+
+# Not the cloud flavours: they have no 9p, and without 9p a guest does not see the checkout.
+SOURCES = {
+    "5.10": Source("bullseye", "5.10"),
+    "6.1": Source("bookworm", "6.1"),
+    "6.12": Source("trixie", "6.12"),
+    "6.12-rt": Source("trixie", "6.12", "rt-amd64"),
+    "7.x": Source("trixie-backports", "7"),
+    "arm64-6.1": Source("bookworm", "6.1", "arm64", "arm64"),
+    "arm64": Source("trixie", "6.12", "arm64", "arm64"),
+    "arm64-16k": Source("trixie", "6.12", "arm64-16k", "arm64"),
 }
-META_PACKAGE = "linux-image-amd64"
+
+#: Debian's usual kernels of this machine's own architecture.
+USUAL = tuple(name for name, source in SOURCES.items() if source.flavour == "amd64")
 
 # The packages that hold a kernel's files. Since 7.x the image package is empty and depends
 # on one with the binary and one with the modules.
@@ -56,7 +79,7 @@ class KernelImage:
     """One unpacked kernel.
 
     Attributes:
-        name: The name it was asked for by, a key of `SUITES`.
+        name: The name it was asked for by, a key of `SOURCES`.
         version: What `uname -r` says when it runs.
         tree: The directory its packages were unpacked to, with boot/ and lib/modules/.
     """
@@ -64,6 +87,11 @@ class KernelImage:
     name: str
     version: str
     tree: Path
+
+    @property
+    def architecture(self) -> str:
+        """As Debian names it."""
+        return SOURCES[self.name].architecture
 
     @property
     def vmlinuz(self) -> Path:
@@ -80,17 +108,17 @@ def kernel_image(name: str) -> KernelImage:
     Safe to call from several processes at once: the first one fetches, the others wait.
 
     Args:
-        name: A key of `SUITES`.
+        name: A key of `SOURCES`.
 
     Raises:
         CannotBoot: The name is not known, or the packages cannot be had.
     """
-    if name not in SUITES:
-        raise CannotBoot(f"no kernel named {name!r}: choose one of {', '.join(SUITES)}")
-    cache = Path(os.environ.get("LOCALITY_CACHE", CHECKOUT / ".cache")).resolve() / "kernels"
+    if name not in SOURCES:
+        raise CannotBoot(f"no kernel named {name!r}: choose one of {', '.join(SOURCES)}")
+    cache = cache_directory() / "kernels"
     cache.mkdir(parents=True, exist_ok=True)
     tree = cache / name
-    with _locked(cache / f"{name}.lock"):
+    with locked(cache / f"{name}.lock"):
         # The tree appears by one rename after apt has checked every hash and depmod has run,
         # so a tree that exists is complete. What a killed run left behind has another name.
         if not tree.is_dir():
@@ -101,8 +129,14 @@ def kernel_image(name: str) -> KernelImage:
     return KernelImage(name, _version(tree), tree)
 
 
+def cache_directory() -> Path:
+    """Where what was fetched is kept."""
+    return Path(os.environ.get("LOCALITY_CACHE", CHECKOUT / ".cache")).resolve()
+
+
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes out that lock the same file."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -112,14 +146,14 @@ def kernel_headers(name: str) -> Path:
     """Return the headers of a kernel, in one tree, as bcc takes them by BCC_KERNEL_SOURCE.
 
     Args:
-        name: A key of `SUITES`.
+        name: A key of `SOURCES`.
 
     Raises:
         CannotBoot: The kernel or its headers cannot be had.
     """
     image = kernel_image(name)
     tree = image.tree.with_name(f"{name}-headers")
-    with _locked(tree.with_name(f"{tree.name}.lock")):
+    with locked(tree.with_name(f"{tree.name}.lock")):
         if not (tree / image.version).is_dir():
             shutil.rmtree(tree, ignore_errors=True)  # of a kernel that was here before
             with TemporaryDirectory(prefix=f"{name}.part-", dir=tree.parent) as work:
@@ -129,11 +163,11 @@ def kernel_headers(name: str) -> Path:
 
 def _unpack_headers(name: str, version: str, work: Path) -> Path:
     """Fetch the headers below `work`: Debian keeps what is generated apart from the rest."""
-    apt = _PrivateApt(work, SUITES[name])
+    apt = PrivateApt(work, SOURCES[name].suite)
     package = f"linux-headers-{version}"
     (common,) = apt.depends(package, re.compile(r"linux-headers-\S+-common\S*"))
     for one in apt.download([package, common]):
-        _run(["dpkg-deb", "--extract", str(one), str(work / "debian")])
+        unpack(one, work / "debian")
     tree = work / "tree"
     for part, directory in product((common, package), ("include", "arch")):
         source = work / "debian/usr/src" / part / directory
@@ -143,16 +177,17 @@ def _unpack_headers(name: str, version: str, work: Path) -> Path:
 
 def _unpack(name: str, work: Path) -> Path:
     """Fetch and unpack below `work`, and return the finished tree."""
-    apt = _PrivateApt(work, SUITES[name])
-    packages = apt.kernel_packages()
-    if not any(f"-{name.removesuffix('.x')}." in package for package in packages):
-        raise CannotBoot(f"the archive's {SUITES[name]} has no {name} kernel but {packages}")
+    source = SOURCES[name]
+    apt = PrivateApt(work, source.suite, source.architecture)
+    packages = apt.kernel_packages(f"linux-image-{source.flavour}")
+    if not any(f"-{source.release}." in package for package in packages):
+        raise CannotBoot(f"the archive's {source.suite} has no {name} kernel but {packages}")
     tree = work / "tree"
     for package in apt.download(packages):
-        _run(["dpkg-deb", "--extract", str(package), str(tree)])
+        unpack(package, tree)
     if not (tree / "lib").exists():  # newer packages have only /usr/lib
         (tree / "lib").symlink_to("usr/lib")
-    _run(["depmod", "--basedir", str(tree), _version(tree)])
+    run_tool(["depmod", "--basedir", str(tree), _version(tree)])
     return tree
 
 
@@ -161,17 +196,27 @@ def _version(tree: Path) -> str:
     return version
 
 
-class _PrivateApt:
-    """The machine's apt, looking at one suite, writing only below one directory."""
+class PrivateApt:
+    """The machine's apt, looking at one suite, writing only below one directory.
 
-    def __init__(self, directory: Path, suite: str) -> None:
+    Args:
+        directory: Empty.
+        suite: Of the archive.
+        architecture: As Debian names it; this machine's may be another one.
+    """
+
+    def __init__(self, directory: Path, suite: str, architecture: str = "amd64") -> None:
         self._downloads = directory / "packages"
         for needed in ("lists/partial", "cache/archives/partial", "packages"):
             (directory / needed).mkdir(parents=True)
         signed_by = f"[signed-by={KEYRING}] " if KEYRING.exists() else ""
         source = directory / "sources.list"
         source.write_text(f"deb {signed_by}{_archive()} {suite} main\n")
+        (directory / "status").touch()
         settings = {
+            "APT::Architecture": architecture,
+            "APT::Architectures": architecture,
+            "Dir::State::status": directory / "status",  # nothing is installed there
             "Dir::Etc::sourcelist": source,
             "Dir::Etc::sourceparts": "/dev/null",
             "Dir::State": directory,
@@ -185,12 +230,12 @@ class _PrivateApt:
         self._options = [
             part for key, value in settings.items() for part in ("-o", f"{key}={value}")
         ]
-        _run(["apt-get", *self._options, "update"])
+        run_tool(["apt-get", *self._options, "update"])
 
-    def kernel_packages(self) -> list[str]:
+    def kernel_packages(self, meta_package: str) -> list[str]:
         """The packages with the newest kernel's files, found by following Depends."""
         found: list[str] = []
-        waiting = [META_PACKAGE]
+        waiting = [meta_package]
         while waiting:
             for package in self.depends(waiting.pop(), KERNEL_FILES):
                 if package not in found:
@@ -200,18 +245,29 @@ class _PrivateApt:
 
     def depends(self, package: str, wanted: re.Pattern[str]) -> list[str]:
         """The packages of a certain name that a package depends on."""
-        answer = _run(["apt-cache", *self._options, "depends", package])
+        answer = run_tool(["apt-cache", *self._options, "depends", package])
         return [one for one in re.findall(r"Depends: (\S+)", answer) if wanted.fullmatch(one)]
 
     def download(self, packages: list[str]) -> list[Path]:
         """Download packages; apt itself compares them with the archive's signed hashes."""
-        _run(["apt-get", *self._options, "download", *packages], directory=self._downloads)
+        run_tool(["apt-get", *self._options, "download", *packages], directory=self._downloads)
         return sorted(self._downloads.glob("*.deb"))
+
+    def download_with_depends(self, packages: list[str]) -> list[Path]:
+        """Download packages and all that they depend on."""
+        how = ("--download-only", "--no-install-recommends", "--yes", "--quiet")
+        run_tool(["apt-get", *self._options, "install", *how, *packages])
+        return sorted((self._downloads.parent / "cache/archives").glob("*.deb"))
+
+
+def unpack(package: Path, tree: Path) -> None:
+    """Unpack a package; none of its scripts runs."""
+    run_tool(["dpkg-deb", "--extract", str(package), str(tree)])
 
 
 def _archive() -> str:
     """The address from which this machine's own apt gets Debian."""
-    answer = _run(
+    answer = run_tool(
         [
             "apt-get",
             "indextargets",
@@ -230,7 +286,26 @@ def _archive() -> str:
     raise CannotBoot("apt on this machine has no source for Debian's main component")
 
 
-def _run(command: list[str], directory: Path | None = None) -> str:
+def require_programs(programs: Mapping[str, str]) -> None:
+    """Check that these programs are there.
+
+    Args:
+        programs: For each program, the Debian package that has it.
+
+    Raises:
+        CannotBoot: One is missing; says how to install it.
+    """
+    for program, package in programs.items():
+        if shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
+            raise CannotBoot(f"{program} is not installed: apt-get install {package}")
+
+
+def run_tool(command: list[str], directory: Path | None = None) -> str:
+    """Run a program of this machine; what it wrote to standard output.
+
+    Raises:
+        CannotBoot: It is not installed, or failed.
+    """
     try:
         done = subprocess.run(
             command,
@@ -245,5 +320,5 @@ def _run(command: list[str], directory: Path | None = None) -> str:
     except subprocess.CalledProcessError as failed:
         lines = [*failed.stderr.splitlines(), f"exit status {failed.returncode}"]
         why = next((line for line in lines if line.startswith("E: ")), lines[0])  # apt's mark
-        raise CannotBoot(f"{command[0]} could not get a kernel: {why}") from failed
+        raise CannotBoot(f"{command[0]} could not get what a guest needs: {why}") from failed
     return done.stdout

@@ -115,7 +115,7 @@ def run_live_tests(kernel: str, share: Path, select: str = WHOLE) -> Outcome:
     """Run them on a kernel; takes minutes.
 
     Args:
-        kernel: A key of `kernel_images.SUITES`, or `HOST`.
+        kernel: A key of `kernel_images.SOURCES`, or `HOST`.
         share: An empty directory for what is left.
         select: Which, as of pytest's -m: `WHOLE` or `CORE`.
 

@@ -1,7 +1,8 @@
 #!/bin/busybox sh
-# The first program of the tests' own in a guest; virtme's init has run before it.
-#   start.sh TREE CHECKOUT ENVIRONMENT
-# TREE is the unpacked kernel, with lib/modules; ENVIRONMENT is Python's virtual environment.
+# The first program of the tests' own in a guest; virtme's init has run before it, or arm64-init.sh.
+#   start.sh TREE CHECKOUT ENVIRONMENT [DIRECTORY]...
+# TREE is the unpacked kernel, with lib/modules; ENVIRONMENT is Python's virtual environment. TREE,
+# CHECKOUT and the DIRECTORIES are taken from the host.
 # The command to run is in /run/share/command; its output and exit status go to the same
 # directory, which the host sees. Run by busybox, most of whose commands are part of the
 # shell: until the cached files are there, each program started costs a second on old kernels.
@@ -9,6 +10,7 @@ set -e
 tree=$1
 checkout=$2
 environment=$3
+shift 3
 
 # The root file system comes without a cache: every page of every library is asked for again,
 # and Python starts four times slower. The same files once more, cached. The host may not
@@ -16,7 +18,7 @@ environment=$3
 mkdir /run/host
 mount -t 9p -o ro,version=9p2000.L,trans=virtio,msize=65536,cache=loose host /run/host
 mount -t tmpfs -o mode=1777 tmp /tmp # what must be seen and lies below it comes back next
-for directory in /usr "$tree" "$checkout" "$environment"; do
+for directory in "$@" "$tree" "$checkout"; do
     mkdir -p "$directory"
     mount --bind "/run/host$directory" "$directory"
 done
@@ -41,6 +43,7 @@ export HOME=/tmp
 export PYTHONDONTWRITEBYTECODE=1
 export HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis
 export LOCALITY_REQUIRE_LIVE=1
+export LOCALITY_EMULATED=1
 
 cd "$checkout"
 status=0

@@ -1,7 +1,7 @@
 """The live tests on Debian's kernels, on every rung that a kernel offers.
 
 One boot a kernel; `live_tests.py` says what runs there, and the tests here read what came of
-it. To add a kernel, add it to `kernel_images.SUITES` and `OFFERED`.
+it. To add a kernel, add it to `kernel_images.SOURCES` and `OFFERED`.
 
 `pytest tests/vm --kernels 5.10,7.x` chooses; `make test-kernels` runs all of them and this
 machine's own, and writes docs/generated/compatibility.md; .ci/run takes them in turn.

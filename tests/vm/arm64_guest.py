@@ -1,0 +1,75 @@
+"""QEMU with a kernel of arm64: emulated on any machine, so it boots where KVM is of no use.
+
+The guest has a root file system of its own, which `arm64_image.py` makes. From the host it has the
+checkout and the unpacked kernel, at the same places and read-only, and /run/share.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from tests.vm.arm64_image import ENVIRONMENT, initramfs, root_image
+from tests.vm.kernel_images import CHECKOUT, require_programs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.vm.kernel_images import KernelImage
+
+PROGRAMS = {
+    "qemu-system-aarch64": "qemu-system-arm",
+    "mke2fs": "e2fsprogs",
+    "busybox": "busybox-static",
+    "depmod": "kmod",
+}
+
+#: It runs 32-bit programs, has pages of 4 and 16 KiB, and is emulated faster than later ones.
+CPU = "cortex-a76"
+
+BOOT = """\
+#!/bin/busybox sh
+# Written by tests/vm/arm64_guest.py: the first program on the guest's root file system.
+{start}
+poweroff -f
+"""
+
+
+def command(image: KernelImage, share: Path, *, cpus: int | str, memory: str) -> list[str]:
+    """What runs QEMU; more options may follow.
+
+    Args:
+        image: The kernel.
+        share: What the guest has as /run/share; the file boot in it is written here.
+        cpus: Number of CPUs, or their layout as of QEMU's -smp.
+        memory: In QEMU's notation.
+
+    Raises:
+        CannotBoot: A program is missing here, or the guest's files cannot be had.
+    """
+    require_programs(PROGRAMS)
+    start = ["busybox", "sh", "/run/share/start.sh", image.tree, CHECKOUT, ENVIRONMENT]
+    (share / "boot").write_text(BOOT.format(start=shlex.join(map(str, start))))
+    options = {
+        "machine": "virt,gic-version=3",
+        "cpu": CPU,
+        "accel": "tcg,thread=multi",
+        "smp": str(cpus),
+        "m": memory,
+        "kernel": str(image.vmlinuz),
+        "initrd": str(initramfs(image)),
+        "append": "console=ttyAMA0 panic=-1 rdinit=/init",
+        "drive": f"if=virtio,format=raw,snapshot=on,file={root_image()}",
+        "display": "none",
+        "monitor": "none",
+        "serial": "stdio",
+    }
+    words = [word for name, value in options.items() for word in (f"-{name}", value)]
+    for tag, path, access in (("share", share.resolve(), "off"), ("host", "/", "on")):
+        words += [
+            "-fsdev",
+            f"local,id={tag},path={path},security_model=none,readonly={access},multidevs=remap",
+            "-device",
+            f"virtio-9p-pci,fsdev={tag},mount_tag={tag}",
+        ]
+    return ["setpriv", "--pdeathsig", "KILL", "qemu-system-aarch64", "-no-reboot", *words]
