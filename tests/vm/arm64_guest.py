@@ -34,6 +34,12 @@ BOOT = """\
 poweroff -f
 """
 
+#: The one program of the package that is compiled for the machine it was built on.
+COMPILE_WIRE = """
+gcc -O2 -pthread -o /run/tap_wire locality/lab/tap_wire.c &&
+mount --bind /run/tap_wire locality/lab/tap_wire || exit 1
+"""
+
 
 def command(image: KernelImage, share: Path, *, cpus: int | str, memory: str) -> list[str]:
     """What runs QEMU; more options may follow.

@@ -14,11 +14,15 @@ import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.vm import results
 from tests.vm.compatibility import LADDERS, Cell, Column, cells
 from tests.vm.guest import JOINED, Ended, run
 from tests.vm.kernel_images import CHECKOUT, kernel_image
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 #: The kernel that runs already.
 HOST = "host"
@@ -38,9 +42,12 @@ TAIL = 20_000  # characters of a log that fit in a failure's message
 # Any number but 0 would do: it shows that the status that arrives here is the command's.
 STATUS = 23
 
-# The files that are ignored have nothing to select, and import pandas, Arrow or hypothesis, which
-# takes long on emulated CPUs.
-#
+# They have nothing to select, and import pandas, Arrow or hypothesis, which takes long on emulated
+# CPUs.
+IGNORED = ("output/test_report.py", "output/test_recording.py", "steer/test_spread_program.py")
+# Compiles a probe of its own: no clang is in a guest of another architecture.
+NEEDS_CLANG = ("measure/test_definitions.py",)
+
 # A failure has to come twice: the CPUs are emulated on a machine that has other things to do, so
 # that a packet can take seconds. What is broken is broken the second time too.
 RUN = """
@@ -48,8 +55,7 @@ uname -r
 nproc
 for attempt in $(seq {attempts}); do
 timeout --signal=INT --kill-after=60 {seconds} python -m pytest tests/live -m "{select}" \
---ignore=tests/live/output/test_report.py --ignore=tests/live/output/test_recording.py \
---ignore=tests/live/steer/test_spread_program.py -p no:hypothesispytest -p no:xdist \
+{ignored} -p no:hypothesispytest -p no:xdist \
 -p tests.vm.results --results {share}/results \
 -p no:cacheprovider --color=no --durations=15 -o faulthandler_timeout=300 \
 >>{share}/log 2>&1
@@ -123,11 +129,12 @@ def run_live_tests(kernel: str, share: Path, select: str = WHOLE) -> Outcome:
         CannotBoot: There can be no such guest here.
     """
     if kernel == HOST:
-        return Outcome(kernel, platform.release(), _here(_script(share, select)), share)
+        return Outcome(kernel, platform.release(), _here(_script(share, select, IGNORED)), share)
     image = kernel_image(kernel)
+    ignored = IGNORED if image.architecture == "amd64" else (*IGNORED, *NEEDS_CLANG)
     ended = run(
         image,
-        _script(Path("/run/share"), select),
+        _script(Path("/run/share"), select, ignored),
         share=share,
         timeout=BOOT_SECONDS + ATTEMPTS * SECONDS_AN_ATTEMPT,
         cpus=CPUS,
@@ -136,8 +143,9 @@ def run_live_tests(kernel: str, share: Path, select: str = WHOLE) -> Outcome:
     return Outcome(kernel, image.version, ended, share)
 
 
-def _script(share: Path, select: str) -> str:
+def _script(share: Path, select: str, ignored: Sequence[str]) -> str:
     return RUN.format(
+        ignored=" ".join(f"--ignore=tests/live/{name}" for name in ignored),
         attempts=ATTEMPTS,
         seconds=SECONDS_AN_ATTEMPT,
         select=select,

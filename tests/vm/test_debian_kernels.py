@@ -36,7 +36,15 @@ OFFERED = {
     "5.10": {"accept": ("raw-tracepoint",), "skb": ("fentry", "kprobe"), "udp": ()},
     "6.1": {**EVERY_RUNG, "udp": ("fentry", "kprobe")},
     "6.12": EVERY_RUNG,
+    "6.12-rt": EVERY_RUNG,
     "7.x": EVERY_RUNG,
+    "arm64-6.1": {
+        "accept": ("kprobe", "tracepoint", "raw-tracepoint"),
+        "skb": ("kprobe", "raw-tracepoint"),
+        "udp": ("kprobe",),
+    },
+    "arm64": EVERY_RUNG,
+    "arm64-16k": EVERY_RUNG,
 }
 
 

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 HERE = Namespace(1)
 
 
-@pytest.fixture(params=["no file", "no device", "no program"])
+@pytest.fixture(params=["no file", "no device", "no program", "other program"])
 def no_taps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     """A machine without taps; what is said of it."""
     monkeypatch.setattr(wires, "TUN", Path("/dev/null"))
+    (tmp_path / "foreign").mkdir()
+    foreign = tmp_path / "foreign/tap_wire"
+    foreign.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(11) + b"\xf7\x00")  # for BPF
     breakages: dict[str, tuple[str, Callable[[], None]]] = {
         "no file": (
             "No such file or directory",
@@ -37,6 +40,10 @@ def no_taps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp
         "no program": (
             "tap_wire is not compiled",
             lambda: monkeypatch.setattr(wires, "PROGRAM", tmp_path / "tap_wire"),
+        ),
+        "other program": (
+            "tap_wire was compiled for another architecture",
+            lambda: monkeypatch.setattr(wires, "PROGRAM", foreign),
         ),
     }
     said, break_it = breakages[request.param]
