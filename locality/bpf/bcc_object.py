@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,9 @@ KINDS = ("kprobe/", "kretprobe/", "raw_tp/", "tp/")
 
 #: Fields that not every kernel has; the sources ask for HAS_struct_member.
 FIELDS = (("sk_buff", "alloc_cpu"),)
+
+#: Whose registers the dialect names. Kernels of arm64 without BTF are rare, and none was tried.
+MACHINE = "x86_64"
 
 #: What the dialect's macros make a program's name to.
 PREFIX = "on_"
@@ -69,8 +73,15 @@ def require_bcc() -> Any:  # noqa: ANN401 - bcc has no types
     """The distribution's module.
 
     Raises:
-        Unsupported: It cannot be imported, or another one has its name.
+        Unsupported: It cannot be imported, another one has its name, or the probes are not written
+            in its dialect for this machine.
     """
+    if platform.machine() != MACHINE:
+        raise Unsupported(
+            f"engine bcc reads the registers of {MACHINE} only, and this machine is "
+            f"{platform.machine()}: use a kernel with BTF",
+            answer=f"on {MACHINE} only",
+        )
     try:
         import bcc  # noqa: PLC0415 - takes 0.1 s, and only who chose it needs it
     except (ImportError, OSError) as error:  # OSError: a library of it cannot be loaded

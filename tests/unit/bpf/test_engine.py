@@ -52,6 +52,12 @@ TRACE_EVENT(consume_skb,
 """
 
 
+@pytest.fixture(autouse=True)
+def on_x86_64(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the tests run: the bcc dialect is for this architecture."""
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+
+
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     for name, text in {
@@ -108,6 +114,16 @@ def test_missing_or_wrong_bcc(tree: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "bcc", None)
     with pytest.raises(Unsupported, match="apt-get install python3-bpfcc"):
         engine.choose("bcc")
+
+
+# Bug: where the dialect does not know the registers, bcc is installed and compiled for minutes, and
+# then the compiler says something about a member of struct pt_regs.
+def test_bcc_is_for_one_architecture(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BCC_KERNEL_SOURCE", str(tree))
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    with pytest.raises(Unsupported, match="x86_64 only, and this machine is aarch64") as error:
+        engine.choose("bcc")
+    assert error.value.answer == "on x86_64 only"
 
 
 # Without BTF, what auto would need instead is not told, or BTF not.
