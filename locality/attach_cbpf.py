@@ -24,13 +24,17 @@ SO_ATTACH_REUSEPORT_CBPF = 51  # asm-generic/socket.h, as the next one
 SO_DETACH_REUSEPORT_BPF = 68
 
 # Their errors: sk_reuseport_attach_filter and reuseport_detach_prog with what they call.
+REFUSED = {
+    errno.EINVAL: "the kernel wants a TCP or UDP socket that set SO_REUSEPORT"
+    " before bind() and is not a connection",
+    errno.EPERM: "the socket has SO_LOCK_FILTER set; try another socket of its group",
+    errno.EOPNOTSUPP: "an MPTCP listener takes no program; listen with plain TCP",
+}
+"""What helps when a group takes no program, classic or not."""
 _ATTACH = Call(
     "setsockopt({pid}:{fd}, SO_ATTACH_REUSEPORT_CBPF)",
     {
-        errno.EINVAL: "the kernel wants a TCP or UDP socket that set SO_REUSEPORT"
-        " before bind() and is not a connection",
-        errno.EPERM: "the socket has SO_LOCK_FILTER set; try another socket of its group",
-        errno.EOPNOTSUPP: "an MPTCP listener takes no program; listen with plain TCP",
+        **REFUSED,
         errno.ENOMEM: "the program is too long for the sysctl net.core.optmem_max of"
         " this machine; raise it or map fewer CPUs",
     },
@@ -78,9 +82,9 @@ def detach(pid: int, fd: int, among: Collection[int] = ()) -> None:
         borrowed.setsockopt(socket.SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, 0)
 
 
-def attached_line(pid: int, fd: int, group: int) -> str:
+def attached_line(pid: int, fd: int, group: int, kind: str = "CBPF") -> str:
     """The line that has announced an attached program since 2017."""
-    return f"[+] Pid={pid} fd={fd} group_size={group} setsockopt(SO_ATTACH_REUSEPORT_CBPF)=0"
+    return f"[+] Pid={pid} fd={fd} group_size={group} setsockopt(SO_ATTACH_REUSEPORT_{kind})=0"
 
 
 def detached_line(pid: int, fd: int) -> str:

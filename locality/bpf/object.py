@@ -215,12 +215,12 @@ class Object:
 
     def info(self, program: str) -> ProgramInfo:
         """What the kernel counts of a loaded program."""
-        info = info_of(self._program_fd(program), ProgramInfo)
+        info = info_of(self.program_fd(program), ProgramInfo)
         if info is None:
             raise _failure(f"the kernel tells nothing of the program {program}")
         return info
 
-    def _program_fd(self, name: str) -> int:
+    def program_fd(self, name: str) -> int:
         """The descriptor of a loaded program."""
         fd: int = lib.bpf_program__fd(self.programs[name])
         return fd

@@ -17,6 +17,9 @@ from locality.cbpf.describe import describe, option_for
 from locality.changes.entry import cpu, number, text
 from locality.errors import LocalityError
 from locality.machine.topology import format_cpu_list
+from locality.spill.table import Table
+from locality.spill.text import describe as describe_spill
+from locality.steering import attachment
 
 if TYPE_CHECKING:
     from typing import Self
@@ -71,9 +74,10 @@ class GroupPlace:
             if same and (candidate.netns, candidate.protocol, candidate.address) == where:
                 if group.attached is None:
                     raise LocalityError(f"{candidate}: its program is not known ({group.how})")
-                if group.attached and group.program is None:
+                if group.is_opaque:
                     raise LocalityError(
-                        f"{candidate}: has an eBPF program, which cannot be put back"
+                        f"{candidate}: has {attachment.describe_present(group)}, which cannot be "
+                        "put back"
                     )
                 return candidate
         raise LocalityError(
@@ -87,36 +91,48 @@ class ProgramChange:
     """Another program for a group; None is no program."""
 
     place: GroupPlace
-    old: Program | None
-    new: Program
+    old: Program | Table | None
+    new: Program | Table
 
     @property
     def command(self) -> str:
         """What makes the change by hand: a line for a shell."""
-        return f"{self._command} {option_for(self.new) or describe(self.new)}"
+        return f"{self._command} {_option(self.new) or self._name(self.new)}"
 
     @property
     def undo_command(self) -> str:
         """What takes it back by hand; only an undo file can put back every program."""
         if self.old is None:
             return f"{self._command} --detach"
-        if option := option_for(self.old):
+        if option := _option(self.old):
             return f"{self._command} {option} --force"
-        return f"# {describe(self.old)}: only by the undo file"
+        return f"# {self._name(self.old)}: only by the undo file"
 
     @property
     def _command(self) -> str:
         where = "" if self.place.netns is None else f" --netns {self.place.netns}"
         return f"locality attach-cbpf --port {self.place.port}{where}"
 
+    def _name(self, program: Program | Table) -> str:
+        if isinstance(program, Table):
+            return describe_spill(program, self.place.inodes)
+        return describe(program)
+
     def save(self, _system: System) -> SavedProgram:
         """The program that is there now; see `GroupPlace.find` for errors."""
-        return SavedProgram(self.place, self.place.find().group.program)
+        return SavedProgram(self.place, attachment.present(self.place.find().group))
 
     def make(self, _system: System) -> None:
         """Attach; LocalityError says what was refused."""
         group = self.place.find()
-        attach_cbpf.attach(*group.holder, self.new, group.inodes)
+        attachment.attach(*group.holder, self.new, group.inodes)
+
+
+def _option(program: Program | Table) -> str:
+    """The options of attach-cbpf that make a program; empty if none do."""
+    if isinstance(program, Table):
+        return f"--map auto --spill {program.bound}"
+    return option_for(program)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +142,7 @@ class SavedProgram:
     KEY: ClassVar = "instructions"
 
     place: GroupPlace
-    program: Program | None
+    program: Program | Table | None
 
     def __str__(self) -> str:
         return f"program of {self.place.protocol} {self.place.address}:{self.place.port}"
@@ -134,23 +150,29 @@ class SavedProgram:
     def restore(self, _system: System) -> bool:
         """Put it back, and say whether another one was there."""
         present = self.place.find()
-        if present.group.program == self.program:
+        if attachment.present(present.group) == self.program:
             return False
         if self.program is None:
             attach_cbpf.detach(*present.holder, present.inodes)
         else:
-            attach_cbpf.attach(*present.holder, self.program, present.inodes)
+            attachment.attach(*present.holder, self.program, present.inodes)
         return True
 
     def to_json(self) -> Entry:
-        """The group's place, and the program's instructions in hexadecimal."""
-        instructions = None if self.program is None else self.program.assemble().hex()
-        return {**asdict(self.place), "instructions": instructions}
+        """The group's place, and the program: its instructions in hexadecimal, or a table."""
+        entry: Entry = {**asdict(self.place), "instructions": None}
+        if isinstance(self.program, Table):
+            return {**entry, "spill": self.program.to_json()}
+        if self.program is not None:
+            entry["instructions"] = self.program.assemble().hex()
+        return entry
 
     @classmethod
     def from_json(cls, entry: Entry) -> Self:
         """Read what `to_json` gave, with every type checked."""
         place, code = GroupPlace.from_json(entry), entry["instructions"]
+        if code is None and entry.get("spill") is not None:
+            return cls(place, Table.from_json(entry["spill"]))
         return cls(place, None if code is None else Program.from_bytes(bytes.fromhex(text(code))))
 
 

@@ -8,7 +8,15 @@ import click
 
 from locality.commands.filters import namespace, netns_option
 from locality.commands.numbers import WHOLE
-from locality.commands.options import CPU_LIST, NAME, PORT, SECONDS, payload_options
+from locality.commands.options import (
+    CPU_LIST,
+    NAME,
+    PORT,
+    SECONDS,
+    Lengths,
+    Spill,
+    payload_options,
+)
 from locality.commands.steering_request import CBPF, INCOMING_CPU, PAYLOAD, Request
 
 
@@ -63,6 +71,21 @@ from locality.commands.steering_request import CBPF, INCOMING_CPU, PAYLOAD, Requ
     "--rx-cpus",
     type=CPU_LIST,
     help="With --map auto: name the CPUs that receive packets, such as 0-3,8.  [default: measured]",
+)
+@click.option(
+    "--spill",
+    type=Spill(),
+    metavar="N|auto",
+    help="With --map auto, for TCP: attach an eBPF program that does the same, but if more than N "
+    "connections wait for a worker, gives the next ones to the nearest worker for which fewer "
+    "wait. auto chooses N from what is measured.",
+)
+@click.option(
+    "--queues",
+    type=Lengths(),
+    metavar="LENGTHS",
+    help="With --spill and --dry-run: print the answers if so many connections wait at index 0, 1, "
+    "..., such as 5,0,2.  [default: as many as wait now]",
 )
 @click.option(
     "--with",

@@ -78,7 +78,11 @@ def _require_countable(protocol: str, ports: set[int]) -> None:
 
 
 def compare_with(
-    before: list[Before], seconds: float, take_back: Callable[[], Iterable[str]]
+    before: list[Before],
+    seconds: float,
+    take_back: Callable[[], Iterable[str]],
+    *,
+    waits: bool = False,
 ) -> None:
     """Measure again and show both.
 
@@ -86,17 +90,19 @@ def compare_with(
         before: What was counted before the change.
         seconds: How long to count.
         take_back: Undoes the change, and says what was done.
+        waits: Judge by the waits for accept(), too.
 
     Raises:
         LocalityError: Something got worse, and the change was taken back; or nothing improved:
             exit status 3.
     """
-    from locality.steering.verify import Outcome, verdict
+    from locality.steering.verify import Outcome, verdict, verdict_with_waits
 
+    judge = verdict_with_waits if waits else verdict
     before[0].watch.settle()
     outcomes: dict[Outcome, Counted] = {}
     for one in before:
-        lines, outcome = verdict(one.counted, one.watch.count(seconds), seconds)
+        lines, outcome = judge(one.counted, one.watch.count(seconds), seconds)
         show([f"{one.protocol} {line}" if len(before) > 1 else line for line in lines])
         outcomes.setdefault(outcome, one.counted)
     if Outcome.WORSE in outcomes:

@@ -18,6 +18,9 @@ from locality.machine.digits import with_base
 #: Of a thread's name as it can be given: 15 bytes, each of them escaped, and more as ps shows it.
 LONGEST_NAME = 255
 
+#: What listen() takes is cut to the sysctl net.core.somaxconn, which is a signed number.
+MOST_QUEUED = 2**31 - 1
+
 C = TypeVar("C", bound=Callable[..., Any])
 
 
@@ -43,6 +46,39 @@ class CpuList(ParamType[frozenset[int]]):
         if not cpus:
             self.fail(f"{value!r} is no list of CPUs such as 0-3,8{why}", param, ctx)
         return cpus
+
+
+class Spill(ParamType[int | str]):
+    """A number of connections, or ``auto``."""
+
+    name = "n|auto"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - as in click
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> int | str:
+        """Read it."""
+        return "auto" if value == "auto" else WholeRange(0, MOST_QUEUED).convert(value, param, ctx)
+
+
+class Lengths(ParamType[tuple[int, ...]]):
+    """Lengths of queues: ``3,0,1``."""
+
+    name = "list"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - as in click
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> tuple[int, ...]:
+        """Read them."""
+        if isinstance(value, tuple):
+            return value
+        length = WholeRange(0, MOST_QUEUED)
+        return tuple(length.convert(one, param, ctx) for one in str(value).split(","))
 
 
 class Name(ParamType[str]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
@@ -13,24 +12,20 @@ import click
 
 from locality.commands.before_after import Before, compare_with, count_before
 from locality.commands.lines import show, tell
+from locality.commands.steering_plans import make_plans
 from locality.commands.steering_request import AUTO, INCOMING_CPU, Request
 from locality.errors import LocalityError
-from locality.machine.topology import format_cpu_list
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from locality.cbpf import Program
+    from locality.commands.steering_plans import Plans, Sockets
     from locality.machine.topology import Topology
     from locality.reuseport.evidence import Seen
     from locality.reuseport.survey import FoundGroup
     from locality.reuseport.target import Target
-    from locality.steering.plan import Plan
-
-    #: Processes and their descriptors: for each group, a socket by which to reach it.
-    Sockets = list[tuple[int, int]]
-    #: By the protocol of the group.
-    Plans = defaultdict[str, Plan]
+    from locality.spill.table import Table
 
 
 def steer(request: Request) -> None:
@@ -155,7 +150,7 @@ def attach_to(
         if request.sample_s and sockets:
             verify = request.verify is not None
             before = count_before(stack, sockets, machine, request.sample_s, needed=verify)
-        plans = _plans(request, machine, before)
+        plans = make_plans(request, machine, before, sockets)
         seen = Seen()
         for one in before:
             seen.add(one.watch.seen)
@@ -170,75 +165,50 @@ def attach_to(
             _attach(target, program, request)
             show(lines if request.table != AUTO else [])
         if before and request.verify:
-            compare_with(before, request.verify, partial(_take_back, targets))
+            waits = request.spill is not None
+            compare_with(before, request.verify, partial(_take_back, targets), waits=waits)
     return plans
 
 
 def _take_back(targets: list[Target]) -> Iterator[str]:
     """Give each group the program that it had; what was done, a line each."""
     from locality import attach_cbpf
+    from locality.steering import attachment
 
     for target in targets:
         group = target.group
-        if group.attached and group.program is None:
-            yield f"{target.address}: had an eBPF program, which cannot be put back"
-        elif group.program is not None:
-            attach_cbpf.attach(target.pid, target.fd, group.program, (target.inode,))
+        program = attachment.present(group)
+        if group.is_opaque:
+            yield f"{target.address}: had {group.ebpf}, which cannot be put back"
+        elif program is not None:
+            attachment.attach(target.pid, target.fd, program, (target.inode,))
             yield f"{target.address}: its earlier program is attached again"
         else:
             attach_cbpf.detach(target.pid, target.fd, (target.inode,))
             yield attach_cbpf.detached_line(target.pid, target.fd)
 
 
-def _plans(request: Request, machine: Topology, before: list[Before]) -> Plans:
-    """What program each group shall have, by its protocol, as asked for."""
-    from locality import cbpf
-    from locality.steering import plan
-
-    if request.table != AUTO:
-        if request.table is not None:
-            same = plan.fixed(cbpf.table(cbpf.parse_map(request.table)))
-        elif request.group is not None:
-            same = plan.fixed(request.build(request.group))
-        else:
-            same = plan.by_size(request.build)
-        return defaultdict(lambda: same)
-    everywhere = request.rx_cpus or frozenset(machine.online)
-    plans: Plans = defaultdict(lambda: plan.AutoMap(machine, everywhere, request.force))
-    if request.rx_cpus:
-        return plans
-    for one in before:
-        plans[one.protocol] = plan.AutoMap(machine, _receiving(one), request.force)
-    if not before:
-        tell(
-            f"RX CPUs {format_cpu_list(everywhere)}: assumed, because no traffic could be measured"
-        )
-    return plans
-
-
-def _receiving(before: Before) -> frozenset[int]:
-    """The CPUs that receive, as far as was seen; says what that rests on."""
-    from locality.steering.count import receiving_cpus
-
-    receiving = receiving_cpus(before.counted)
-    seen = f"{before.counted.total} {before.counted.measured.things} were seen"
-    tell(f"RX CPUs {format_cpu_list(receiving)}: {seen}")
-    return receiving
-
-
 def _preflight(
-    targets: list[Target], programs: list[Program], machine: Topology, request: Request
+    targets: list[Target],
+    programs: Sequence[Program | Table],
+    machine: Topology,
+    request: Request,
 ) -> list[list[str]]:
     """What each program would do, in words; what speaks against it is said, or refuses."""
-    from locality.steering import preflight
+    from locality.spill.table import Table
+    from locality.steering import preflight, spill_checks
 
     groups: dict[preflight.Finding, list[str]] = {}
     for target, program in zip(targets, programs, strict=True):
-        # A program made for the size that was found claims that size; only a map claims none.
-        size = None
-        if request.table is None:
-            size = request.group or len(target.group.members)
-        for finding in preflight.decide(target, program, size, machine.online):
+        if isinstance(program, Table):
+            findings = spill_checks.decide(target, program, machine.online)
+        else:
+            # A program made for the size that was found claims that size; only a map claims none.
+            size = None
+            if request.table is None:
+                size = request.group or len(target.group.members)
+            findings = preflight.decide(target, program, size, machine.online)
+        for finding in findings:
             groups.setdefault(finding, []).append(target.address)
     refusals = [finding for finding in groups if finding.level is preflight.Level.REFUSE]
     for finding, addresses in groups.items():
@@ -247,21 +217,44 @@ def _preflight(
             tell(f"{finding.level.value}: {text}")
     if refusals and not (request.force or request.dry_run):
         raise LocalityError(f"{refusals[0].text} (--force attaches it anyway)")
-    explanations = []
-    for target, program in zip(targets, programs, strict=True):
-        lines = preflight.explain(target, program, machine.online)
+    return [
+        _explanation(target, program, machine, request)
+        for target, program in zip(targets, programs, strict=True)
+    ]
+
+
+def _explanation(
+    target: Target, program: Program | Table, machine: Topology, request: Request
+) -> list[str]:
+    """What a program would do, and with --dry-run the program itself."""
+    from locality.spill.table import Table
+    from locality.steering import preflight, spill_checks
+
+    if isinstance(program, Table):
+        lines = spill_checks.explain(target, program, machine.online)
         if request.dry_run:
-            lines = [*preflight.dry_run(program, machine.online), "", *lines]
-        explanations.append(lines)
-    return explanations
+            shown = spill_checks.dry_run(target, program, machine.online, request.queues)
+            lines = [*shown, "", *lines]
+        return lines
+    lines = preflight.explain(target, program, machine.online)
+    if request.spill is not None and target.kind == "udp":
+        lines.append(f"{spill_checks.UDP}; a map alone is attached")
+    if request.dry_run:
+        lines = [*preflight.dry_run(program, machine.online), "", *lines]
+    return lines
 
 
-def _attach(target: Target, program: Program, request: Request) -> None:
+def _attach(target: Target, program: Program | Table, request: Request) -> None:
     from locality import attach_cbpf
+    from locality.spill.table import Table
+    from locality.steering import attachment
 
-    attach_cbpf.attach(target.pid, target.fd, program, (target.inode,))
+    left_out = attachment.attach(target.pid, target.fd, program, (target.inode,))
     size = len(target.group.members) if request.group is None else request.group
-    show([attach_cbpf.attached_line(target.pid, target.fd, size)])
+    option = "EBPF" if isinstance(program, Table) else "CBPF"
+    show([attach_cbpf.attached_line(target.pid, target.fd, size, option)])
+    for why in left_out.values():
+        tell(f"{target.address}: {why}; only the hash selects it")
 
 
 def detach_programs(request: Request) -> None:
@@ -284,7 +277,7 @@ def follow_groups(request: Request, plans: Plans) -> None:
     from locality.steering.follow import Follower, follow
     from locality.stream import interruptible
 
-    def plan(one: FoundGroup) -> Program:
+    def plan(one: FoundGroup) -> Program | Table:
         return plans[one.protocol](one.group)
 
     follower = Follower(partial(find_groups, request), plan)

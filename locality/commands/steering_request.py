@@ -27,6 +27,9 @@ class Request:
 
     Attributes:
         means: What --with names: CBPF or INCOMING_CPU.
+        spill: So many connections may wait for a worker before others get some; AUTO to measure
+            it; None for a program that does not look at queues.
+        queues: How many wait at each index, for --dry-run.
     """
 
     # Which groups.
@@ -46,6 +49,8 @@ class Request:
     others: str | None
     map_: str | None
     rx_cpus: frozenset[int] | None
+    spill: int | str | None
+    queues: tuple[int, ...] | None
     # What to do, and how.
     verify: float | None
     follow: bool
@@ -103,7 +108,7 @@ class Request:
     @property
     def sample_s(self) -> float | None:
         """How long to count accepts before acting, in seconds; None for not at all."""
-        measured = self.table == AUTO and self.rx_cpus is None
+        measured = (self.table == AUTO and self.rx_cpus is None) or self.spill == AUTO
         return self.verify or (SAMPLE_S if measured else None)
 
 
@@ -130,11 +135,32 @@ MISTAKES: Mapping[str, Callable[[Request], bool]] = {
     "--detach-on-exit goes with --follow": lambda asked: asked.detach_on_exit and not asked.follow,
     "--detach goes with --port, or --pid and --fd, alone": lambda asked: (
         asked.detach
-        and (asked.names_program or asked.dry_run or asked.follow or asked.verify is not None)
+        and (
+            asked.names_program
+            or asked.dry_run
+            or asked.follow
+            or asked.verify is not None
+            or asked.spill is not None
+        )
     ),
     "--with incoming-cpu goes with --port, --verify and --detach": lambda asked: (
         asked.means != CBPF
-        and (asked.port is None or asked.names_program or asked.dry_run or asked.follow)
+        and (
+            asked.port is None
+            or asked.names_program
+            or asked.dry_run
+            or asked.follow
+            or asked.spill is not None
+        )
+    ),
+    "--spill goes with --map auto, which is the default with --port": lambda asked: (
+        asked.spill is not None and asked.table != AUTO
+    ),
+    "--spill is for TCP: a UDP program runs for each datagram, and would scatter a flow": (
+        lambda asked: asked.spill is not None and asked.proto == "udp"
+    ),
+    "--queues goes with --spill and --dry-run": lambda asked: (
+        asked.queues is not None and (asked.spill is None or not asked.dry_run)
     ),
     "--map is a program of its own: leave --program out": lambda asked: (
         asked.map_ is not None and asked.program is not None

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from locality import cbpf
 from locality.cbpf.describe import describe, option_for
-from locality.doctor import alike, check_listeners, placement
+from locality.doctor import alike, check_listeners, check_spill, placement
 from locality.doctor.findings import Finding, Level
 from locality.doctor.values import Unread, Value
 from locality.machine.topology import format_cpu_list
 from locality.reuseport.servers import server_of
+from locality.steering.attachment import describe_present
 from locality.steering.capacity import at_work
 from locality.steering.plan import unknown, unpinned
-from locality.steering.preflight import fitting_map
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -201,10 +201,15 @@ def _choice(
         yield Unread(subject, group.how)
     elif (group.attached or steered) and unknown(group):
         yield Unread(subject, "not all of its workers are known")
-    elif group.attached and group.program is None:
-        yield Unread(subject, "the group has an eBPF program: what it answers is not known")
+    elif group.is_opaque:
+        why = f" ({group.spill.why})" if group.spill else ""
+        yield Unread(
+            subject, f"the group has {describe_present(group)}: what it answers is not known{why}"
+        )
+    elif group.spill is not None:
+        yield check_spill.program(one, cpus, read)
     elif group.program is not None:
-        yield _program(one, group.program, cpus, read)
+        yield check_spill.hot_worker(one, read) or _program(one, group.program, cpus, read)
     elif steered:
         yield _incoming_cpu(one, cpus, read)
     else:
@@ -228,11 +233,7 @@ def _program(
         why = "The worker that gets a connection has no relation to the CPU that received it."
         return _remedied(Finding(Level.COSTS, subject, what, why, read), one)
     answers = {cpu: cbpf.evaluate(program, cbpf.Packet(cpu=cpu)) for cpu in cpus}
-    wrong = [
-        cpu
-        for cpu in fitting_map(group, cpus)
-        if answers[cpu] >= len(group.members) or cpu not in group.members[answers[cpu]].cpus
-    ]
+    wrong = check_spill.elsewhere(group, program, cpus)
     # What is past the end is hashed, and the hash leaves nobody out.
     starved = set(range(len(group.members))) - set(answers.values())
     if any(answer >= len(group.members) for answer in answers.values()):
@@ -308,7 +309,7 @@ def _remedied(finding: Finding, one: FoundGroup) -> Finding:
 
 def _in_words(group: Group) -> str:
     workers = format_cpu_list(frozenset().union(*(member.cpus for member in group.members)))
-    program = describe(group.program) if group.program else "eBPF" if group.attached else "none"
+    program = describe_present(group) or "none"
     incoming = [str(m.incoming_cpu) for m in group.members if m.incoming_cpu is not None]
     return (
         f"{len(group.members)} sockets, workers on CPUs {workers or '?'}, "

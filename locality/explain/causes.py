@@ -14,6 +14,7 @@ cause for each, in this order:
     the program does not look at the CPU            it spreads, wherever workers run
     the program answered past the group's end       so the hash chose after all
     the program chose this socket for this RX CPU   and its worker is elsewhere
+    the program spills (attach-cbpf --spill)        the queue of the RX CPU's worker was long
     the program would have chosen another socket    it saw another CPU: the SYN was processed
                                                     there, and a later packet on this one
 
@@ -55,6 +56,7 @@ class Cause(Enum):
     NO_PROGRAM = "no program: the hash chose the worker"
     BLIND = "the program does not look at the CPU"
     OUT_OF_RANGE = "the program answers past the group's end: hashed"
+    SPILLED = "the queue of the RX CPU's worker was long: spilled to another"
     WRONG_WORKER = "the program sends the RX CPU to a worker elsewhere"
     SYN_ELSEWHERE = "SYN and ACK were processed on different CPUs"
     OTHER = "cannot be told"
@@ -183,9 +185,11 @@ def cause_of(one: Accepted, place: Place | None) -> Cause:  # noqa: PLR0911 - on
         blind = group.program is not None and not group.program.reads <= {"cpu"}
         return Cause.BLIND if blind else Cause.OTHER
     if not answers:
-        return Cause.OUT_OF_RANGE if group.program else Cause.NO_PROGRAM
+        return Cause.OUT_OF_RANGE if group.attached else Cause.NO_PROGRAM
     if index in answers:
         return Cause.WRONG_WORKER
+    if group.spill is not None:
+        return Cause.SPILLED
     # A datagram has no SYN: it came to a connected socket, or waited there from before.
     return Cause.OTHER if place.found.protocol == "udp" else Cause.SYN_ELSEWHERE
 
@@ -212,10 +216,13 @@ def chosen(group: Group, cpu: int) -> frozenset[int] | None:
     if not group.attached:
         asking = (i for i, member in enumerate(group.members) if member.incoming_cpu == cpu)
         return frozenset(asking)
-    if group.program is None or not group.program.reads <= {"cpu"}:
+    program = group.by_cpu
+    if program is None and not group.is_opaque:
+        return frozenset()  # one that spills, without any worker of the group
+    if program is None or not program.reads <= {"cpu"}:
         return None
     try:
-        answer = cbpf.evaluate(group.program, cbpf.Packet(cpu=cpu))
+        answer = cbpf.evaluate(program, cbpf.Packet(cpu=cpu))
     except LocalityError:  # an instruction that is not evaluated
         return None
     return frozenset({answer}) if answer < len(group.members) else frozenset()
@@ -258,6 +265,8 @@ class Share:
             self.received,
             {one: chosen(self.found.group, one) for one in self.received},
         )
+        if self.found.group.spill is not None:
+            return None  # where it went says how long queues were
         others = received.total() - received[cpu]
         alike = sum(n for one, n in received.items() if one != cpu and answers[one] == answers[cpu])
         if not all(answers.values()) or alike == others:

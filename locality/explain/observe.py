@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from locality.reuseport.evidence import LOOK_S
 from locality.reuseport.servers import UNKNOWN, Server, moves_between_threads, server_of
 from locality.reuseport.survey import find, of_one_namespace
 from locality.skb.source import SkbSource
+from locality.steering import attachment
 from locality.steering.count import ACCEPTS, READS, Counted, Measured
 from locality.steering.incoming_cpu import require_effective
 from locality.steering.verify import outcome
@@ -27,12 +28,13 @@ from locality.steering.watch import Within, watching
 from locality.text import share
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from locality.explain.causes import Attribution, Places
     from locality.machine.topology import Topology
     from locality.reuseport.evidence import Seen
     from locality.reuseport.survey import FoundGroup
+    from locality.spill.attached import Counted as Answers
     from locality.steering.count import Handled
     from locality.steering.verify import Outcome
     from locality.steering.watch import Watch
@@ -58,6 +60,7 @@ class Observation:
         counted: The accepts, or reads, over time, and which of them it was.
         hand_off: Who reads what was accepted; None where that is not seen.
         server: What the server calls its settings.
+        spilled: What programs that spill answered in this time, by group.
     """
 
     seconds: float
@@ -69,6 +72,7 @@ class Observation:
     counted: Counted
     hand_off: HandOff | None = None
     server: Server = UNKNOWN
+    spilled: Mapping[str, Answers] = field(default_factory=dict)
 
     @property
     def measured(self) -> Measured:
@@ -138,6 +142,7 @@ class Observer:
             counted,
             hand_off(accepts, connections) if beside else None,
             server,
+            _spilled(before, groups),
         )
 
     def _sums(self, measured: Measured) -> tuple[Tally, Counted]:
@@ -247,6 +252,18 @@ def listeners_on(
     return found
 
 
+def _spilled(before: list[FoundGroup], after: list[FoundGroup]) -> dict[str, Answers]:
+    """What programs that spill answered between two readings of the same groups."""
+    found = {}
+    for was, now in zip(before, after, strict=True):
+        if was.group.spill is None or now.group.spill is None:
+            continue
+        earlier, later = was.group.spill.counted, now.group.spill.counted
+        if earlier is not None and later is not None:
+            found[str(now)] = later.since(earlier)
+    return found
+
+
 def _unheeded(one: FoundGroup) -> FoundGroup:
     """The group as a kernel sees it that does not choose by SO_INCOMING_CPU."""
     members = tuple(replace(member, incoming_cpu=None) for member in one.group.members)
@@ -257,7 +274,7 @@ def _fixed(one: FoundGroup) -> tuple[object, ...]:
     """What must not change while a group is measured."""
     group = one.group
     inodes = [member.inode for member in group.members]
-    return str(one), inodes, group.attached, group.program
+    return str(one), inodes, group.attached, group.ebpf, attachment.present(group)
 
 
 def _spreading(namespaces: set[int | None]) -> tuple[FileChange, ...]:

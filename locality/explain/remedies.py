@@ -16,8 +16,9 @@ from locality.explain.pins import homes_for, pinned_to, thread_of_each
 from locality.explain.prediction import agreement_of, expected_local, receiving_cpus
 from locality.machine.topology import format_cpu_list
 from locality.reuseport.servers import UNKNOWN, Server
+from locality.steering.attachment import by_cpu, describe_present, present
 from locality.steering.capacity import at_work
-from locality.steering.plan import AutoMap, LessCapacity
+from locality.steering.plan import AutoMap, LessCapacity, Plan, SpillTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -103,6 +104,7 @@ def remedies(now: Situation) -> dict[Cause, Remedy]:
         Cause.BLIND: by_map or by_pin,
         Cause.OUT_OF_RANGE: by_map or by_pin,
         Cause.WRONG_WORKER: by_map or by_pin,
+        Cause.SPILLED: _no_spill(now),
         Cause.SYN_ELSEWHERE: _spread(now),
     }
     causes = now.attribution.causes
@@ -145,10 +147,11 @@ def _map(now: Situation) -> Remedy | None:
         except LocalityError:
             predicted += share.local[True]
             continue
-        changes += [change] if change.new != change.old else []
-        predicted += expected_local(
-            share.found.group, change.new, share.received, agreement_of(share)
-        )
+        if change.new == change.old:
+            predicted += share.local[True] if share.found.group.spill else _expected(share, change)
+            continue
+        changes.append(change)
+        predicted += _expected(share, change)
     if changes:
         return Remedy((now.attach,), tuple(changes), predicted, _assumed(now))
     reasons = tuple(f"# {reason}" for reason in dict.fromkeys(refused))
@@ -189,7 +192,7 @@ def _pin(now: Situation) -> Remedy | None:
         except LocalityError:
             return None
         programs += [change] if change.new != change.old else []
-        predicted += expected_local(group, change.new, share.received, agreement_of(share))
+        predicted += _expected(share, change, group)
     if not pins:
         return None
     commands = [*(one.command for one in pins), *([now.attach] if programs else [])]
@@ -211,9 +214,11 @@ def _spread(now: Situation) -> Remedy:
             predicted += share.local[True]
             continue
         agreeing = dict.fromkeys(received, 1.0)
+        group = share.found.group
+        usual = [program and by_cpu(program, group) for program in (change.new, change.old)]
         to_be, as_is = (
-            expected_local(share.found.group, program, received, agreeing) if program else 0.0
-            for program in (change.new, change.old)
+            expected_local(group, program, received, agreeing) if program else 0.0
+            for program in usual
         )
         if as_is < to_be:
             changes.append(change)
@@ -225,6 +230,21 @@ def _spread(now: Situation) -> Remedy:
     programs = [now.attach] if len(changes) > len(now.spreading) else []
     commands = (*(one.command for one in now.spreading), *programs)
     return Remedy(commands, tuple(changes), predicted, "CPUs then receive alike")
+
+
+def _no_spill(now: Situation) -> Remedy:
+    """A map alone, which keeps the queue long."""
+    predicted: float = now.elsewhere
+    for share in now.shares:
+        usual = share.found.group.by_cpu
+        if usual is not None:
+            agreeing = agreement_of(share)
+            predicted += expected_local(share.found.group, usual, share.received, agreeing)
+    commands = (
+        "# let packets be spread evenly over the RX CPUs (locality doctor); or have them local",
+        f"# without regard to the queues: {now.attach}",
+    )
+    return Remedy(commands, (), predicted, "the long queue then gets longer")
 
 
 def _more_workers(now: Situation) -> Remedy:
@@ -263,6 +283,21 @@ def _with_a_worker_everywhere(now: Situation) -> float:
     return predicted
 
 
+def _expected(share: Share, change: ProgramChange, group: Group | None = None) -> float:
+    """How many connections of a group would be local with a new program, while queues are short.
+
+    Args:
+        share: What it accepted.
+        change: With the program.
+        group: With the CPUs that its workers will have; as they are if None.
+    """
+    group = group or share.found.group
+    program = by_cpu(change.new, group)
+    if program is None:
+        return 0.0
+    return expected_local(group, program, share.received, agreement_of(share))
+
+
 def _program(
     share: Share, group: Group, machine: Topology, receiving: frozenset[int]
 ) -> ProgramChange:
@@ -270,10 +305,12 @@ def _program(
     old = share.found.group
     if not share.found.shares:
         raise LocalityError("a socket without SO_REUSEPORT takes no program")
-    if old.attached and old.program is None:
-        raise LocalityError("the group has an eBPF program, which cannot be put back")
-    program = AutoMap(machine, receiving)(group)
-    return ProgramChange(GroupPlace.of(share.found), old.program, program)
+    if old.is_opaque:
+        raise LocalityError(f"the group has {describe_present(old)}, which cannot be put back")
+    plan: Plan = AutoMap(machine, receiving)
+    if old.spill is not None and old.spill.table is not None:
+        plan = SpillTable(machine, receiving, old.spill.table.bound)
+    return ProgramChange(GroupPlace.of(share.found), present(old), plan(group))
 
 
 def _assumed(now: Situation) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from locality.explain.words import in_words
+from locality.spill.text import sums, totals
 from locality.steering.count import READS
 from locality.steering.verify import counted_line
 from locality.text import percent, share, wrap, wrap_command
@@ -40,6 +41,8 @@ def seen_lines(when: str, seen: Observation) -> Iterator[str]:
                 "another thread than the one that accepted them",
                 "  ",
             )
+    for group, answers in seen.spilled.items():
+        yield from wrap(f"{when}: the program of {group} answered: {totals(answers)}", "  ")
     if seen.consumed_local is not None:
         packets = f"{percent(seen.consumed_local)} of the machine's received packets"
         yield f"{when}: {packets} consumed-local"
@@ -144,6 +147,7 @@ def as_object(seen: Observation, remedies: Mapping[Cause, Remedy]) -> dict[str, 
         },
         "server": seen.server.name,
         "groups": [str(one) for one in seen.groups],
+        "spill": {group: sums(answers) for group, answers in seen.spilled.items()},
         "causes": [
             {
                 "cause": cause.name.lower(),

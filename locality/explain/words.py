@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from locality.cbpf.describe import describe
 from locality.explain.causes import Cause, chosen
 from locality.machine.topology import format_cpu_list
+from locality.steering.attachment import describe_present
 from locality.steering.count import ACCEPTS, READS
 
 if TYPE_CHECKING:
@@ -45,6 +45,12 @@ def in_words(seen: Observation, cause: Cause) -> str:  # noqa: C901, PLR0911 - o
             return f"{program} has no socket of this group of {size} for CPU {one.rxcpu}"
         case Cause.WRONG_WORKER:
             return f"{program} sends what CPU {one.rxcpu} received to {there}"
+        case Cause.SPILLED:
+            (right,) = sorted(chosen(group, one.rxcpu) or {index})[:1]
+            return (
+                f"{program}: index {right}, for CPU {one.rxcpu}, had a long queue, so what was "
+                f"received there went to {there}"
+            )
         case Cause.SYN_ELSEWHERE:
             (right,) = sorted(chosen(group, one.rxcpu) or {index})[:1]
             return (
@@ -86,8 +92,7 @@ def _cpus(cpus: frozenset[int]) -> str:
 
 
 def _chooser(place: Place) -> str:
-    program = place.group.program
-    return describe(program) if program else "SO_INCOMING_CPU"
+    return describe_present(place.group) or "SO_INCOMING_CPU"
 
 
 def _unknown(one: Accepted, place: Place) -> str:
@@ -97,11 +102,11 @@ def _unknown(one: Accepted, place: Place) -> str:
         return "the stack noted no RX CPU"
     if not group.members[place.index].cpus:
         return f"no thread was seen to wait for index {place.index}, so its CPUs are not known"
-    if group.order_known and group.program is not None:
+    if group.order_known and group.by_cpu is not None:
         return (
             f"the program sends what CPU {one.rxcpu} receives elsewhere than to index "
             f"{place.index}: it came to a connected socket, or waited there from before"
         )
-    if group.attached and group.program is None:
-        return "the group has an eBPF program, and what it answers is not known"
+    if group.is_opaque:
+        return f"the group has {describe_present(group)}, and what it answers is not known"
     return f"the group's order and program are not known ({group.how})"

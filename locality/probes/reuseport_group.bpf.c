@@ -26,6 +26,8 @@ __u32 first;
 
 __u32 num_socks;
 __u64 inodes[SLICE];
+/* SO_COOKIE of each; 0 where nobody asked for it yet. */
+__u64 cookies[SLICE];
 __s32 incoming_cpus[SLICE];
 /* Connections that wait for accept(), and how many may; -1 where nothing is accepted. */
 __s64 backlogs[SLICE];
@@ -33,6 +35,9 @@ __s64 backlog_limits[SLICE];
 __u32 attached;
 __u32 num_instructions;
 __u64 instructions[MAX_INSTRUCTIONS];
+/* Of an eBPF program: its id and name. */
+__u32 program_id;
+char program_name[16];
 
 /* The socket that is in the group: of an MPTCP listener, the TCP one behind it. */
 static struct sock *member_of(struct sock *sk)
@@ -69,6 +74,10 @@ static void read_program(struct bpf_prog *prog)
 	__u32 count = BPF_CORE_READ(classic, len);
 
 	attached = 1;
+	if (!classic) {
+		program_id = BPF_CORE_READ(prog, aux, id);
+		BPF_CORE_READ_INTO(&program_name, prog, aux, name);
+	}
 	if (classic && count <= MAX_INSTRUCTIONS &&
 	    !bpf_probe_read_kernel(instructions, count * sizeof(instructions[0]), filter))
 		num_instructions = count;
@@ -83,7 +92,7 @@ int read_group(void *ctx)
 
 	(void)ctx;
 	/* What the run before has left. */
-	num_socks = attached = num_instructions = 0;
+	num_socks = attached = num_instructions = program_id = 0;
 	if (!sk)
 		return 1;
 	group = BPF_CORE_READ(sk, sk_reuseport_cb);
@@ -98,6 +107,7 @@ int read_group(void *ctx)
 		bpf_probe_read_kernel(&member, sizeof(member), &group->socks[first + i]);
 		owner = (void *)BPF_CORE_READ((struct sock *)member, sk_socket);
 		inodes[i] = owner ? BPF_CORE_READ(owner, vfs_inode.i_ino) : 0;
+		cookies[i] = BPF_CORE_READ(member, __sk_common.skc_cookie.counter);
 		incoming_cpus[i] =
 			BPF_CORE_READ((struct sock *)member, __sk_common.skc_incoming_cpu);
 		listening = BPF_CORE_READ(member, __sk_common.skc_state) == TCP_LISTEN;

@@ -28,7 +28,13 @@ struct sock_fprog_kern {
 	struct sock_filter *filter;
 };
 
+struct bpf_prog_aux {
+	__u32 id;
+	char name[16];
+};
+
 struct bpf_prog {
+	struct bpf_prog_aux *aux;
 	struct sock_fprog_kern *orig_prog;
 };
 
@@ -40,8 +46,13 @@ struct sock_reuseport {
 	struct sock *socks[];
 };
 
+typedef struct {
+	__s64 counter;
+} atomic64_t;
+
 struct sock_common___reuseport {
 	volatile unsigned char skc_state;
+	atomic64_t skc_cookie;
 };
 
 struct sock___reuseport {

@@ -23,7 +23,7 @@ from locality.cbpf import Program
 from locality.errors import LocalityError
 from locality.machine.capabilities import missing_for_probes
 from locality.machine.limits import PassingOver
-from locality.reuseport import workers
+from locality.reuseport import ebpf, workers
 from locality.reuseport.borrow import borrowed_socket
 from locality.reuseport.sock_diag import TCP_LISTEN, UDP_UNCONNECTED
 
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 
     from locality.bpf.object import Object
     from locality.reuseport.descriptors import Descriptors
+    from locality.reuseport.ebpf import EbpfProgram
     from locality.reuseport.evidence import Seen, Worker
+    from locality.spill.attached import Spill
 
 _IPV4_BYTES = 4
 _STATES = {f"{state:02X}": state for state in (TCP_LISTEN, UDP_UNCONNECTED)}
@@ -56,6 +58,7 @@ class Member:
         backlog_limit: How many may wait; None in the same cases.
         known: Whether the socket itself was asked: if not, an `incoming_cpu` of None says
             nothing.
+        cookie: SO_COOKIE; 0 if it has none yet, or if it is unknown.
     """
 
     inode: int
@@ -64,6 +67,7 @@ class Member:
     backlog: int | None = None
     backlog_limit: int | None = None
     known: bool = True
+    cookie: int = 0
 
     @property
     def cpus(self) -> frozenset[int]:
@@ -82,6 +86,8 @@ class Group:
         attached: Whether the group has a program; None where that could not be asked.
         program: The attached program, if it is a classic one.
         how: How this was read, in words.
+        ebpf: The attached program, if it is an eBPF program.
+        spill: What that has been told and has counted, if `attach-cbpf --spill` made it.
     """
 
     members: tuple[Member, ...]
@@ -89,6 +95,29 @@ class Group:
     attached: bool | None
     program: Program | None
     how: str
+    ebpf: EbpfProgram | None = None
+    spill: Spill | None = None
+
+    @property
+    def inodes(self) -> list[int]:
+        """Its sockets in order."""
+        return [member.inode for member in self.members]
+
+    @property
+    def by_cpu(self) -> Program | None:
+        """The classic program that is attached, or that a spill program equals.
+
+        A spill program answers the same while queues are short.
+        """
+        if self.spill is not None and self.spill.table is not None:
+            return self.spill.table.as_map(self.inodes)
+        return self.program
+
+    @property
+    def is_opaque(self) -> bool:
+        """Whether the group has a program of which nothing but its name is known."""
+        spill = self.spill is not None and self.spill.table is not None
+        return bool(self.attached) and self.program is None and not spill
 
 
 class BoundSocket(NamedTuple):
@@ -230,15 +259,18 @@ def _read(probe: Object, seen: np.ndarray[tuple[()], np.dtype[np.void]], fd: int
             [number if number >= 0 else None for number in seen[name][here].tolist()]
             for name in ("incoming_cpus", "backlogs", "backlog_limits")
         )
-        inodes = seen["inodes"][here].tolist()
-        members += map(Member, inodes, repeat(()), cpus, backlogs, limits)
+        inodes, cookies = (seen[name][here].tolist() for name in ("inodes", "cookies"))
+        members += map(Member, inodes, repeat(()), cpus, backlogs, limits, repeat(True), cookies)
     filters = seen["instructions"][: int(seen["num_instructions"])].tobytes()
+    program = ebpf.named(int(seen["program_id"]), bytes(seen["program_name"]))
     return Group(
         members=tuple(members[:size]),
         order_known=True,
         attached=bool(seen["attached"]),
         program=Program.from_bytes(filters) if filters else None,
         how="read from the kernel",
+        ebpf=program,
+        spill=ebpf.spill_of(program, {one.inode: one.cookie for one in members[:size]}),
     )
 
 

@@ -10,6 +10,7 @@ from locality import cbpf
 from locality.cbpf.describe import describe
 from locality.errors import LocalityError
 from locality.machine.topology import format_cpu_list
+from locality.spill import text as spill
 from locality.text import printable, wrap
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _program_lines(one: FoundGroup, cpus: Sequence[int]) -> Iterator[str]:
         alone = "it is alone, and takes none" if not one.shares else "the hash chooses"
         yield f"  no program{none}: {alone}"
     elif group.program is None:
-        yield "  program: eBPF, which is not shown here"
+        yield from _ebpf_lines(group, cpus)
     else:
         # A long map is broken behind its commas, so that it can be copied.
         spaced = f"  program: {describe(group.program)}".replace(",", ", ")
@@ -121,6 +122,26 @@ def _program_lines(one: FoundGroup, cpus: Sequence[int]) -> Iterator[str]:
         if text[SHOWN_INSTRUCTIONS:]:
             yield f"    ... {len(text) - SHOWN_INSTRUCTIONS} more, see --format json"
         yield from wrap(f"  {answers(group, group.program, cpus)}", "    ")
+
+
+def _ebpf_lines(group: Group, cpus: Sequence[int]) -> Iterator[str]:
+    """An eBPF program: one that spills with its table and counters, of others the name."""
+    inodes = group.inodes
+    name = group.ebpf or "eBPF"
+    if group.spill is None:
+        yield f"  program: {name}, which is not shown here"
+        return
+    if group.spill.table is None:
+        yield f"  program: {name}, made by attach-cbpf --spill"
+        yield from wrap(f"  {group.spill.why}", "    ")
+    else:
+        spaced = f"  program: {spill.describe(group.spill.table, inodes)}".replace(",", ", ")
+        yield from (line.replace(", ", ",") for line in wrap(spaced, "    "))
+        yield f"    {name}"
+        for line in spill.order_lines(group.spill.table, inodes, cpus):
+            yield from wrap(f"    {line}", "      ")
+    for line in spill.counted_lines(group.spill, inodes):
+        yield from wrap(f"  {line}", "    ")
 
 
 def answers(group: Group, program: cbpf.Program, cpus: Sequence[int]) -> str:
@@ -160,6 +181,8 @@ def _object(one: FoundGroup) -> dict[str, Any]:
         "how": group.how,
         "attached": group.attached,
         "program": program,
+        "ebpf": group.ebpf and {"id": group.ebpf.number, "name": group.ebpf.name},
+        "spill": group.spill and spill.as_object(group.spill, group.inodes),
         "members": [
             {
                 "index": index if group.order_known else None,

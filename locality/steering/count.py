@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 
 from locality.reporting.statistics import Series
+from locality.steering.waits import Waits
 from locality.stream import Batch
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Counted:
         matrix: (CPUs, CPUs + 1) by working CPU and RX CPU; the last column counts those without
             an RX CPU.
         readings: What was local, and all, of each reading.
+        waits: How long connections waited for accept(); nothing of reads.
     """
 
     machine: Topology
@@ -74,6 +76,7 @@ class Counted:
     local: int = 0
     lost: int = 0
     readings: list[tuple[int, int]] = field(default_factory=list)
+    waits: Waits = field(default_factory=Waits)
 
     def __post_init__(self) -> None:
         cpus = self.machine.possible
@@ -88,6 +91,8 @@ class Counted:
         self.local += local
         np.add.at(self.matrix, (records["cpu"], records["rxcpu"]), 1)
         self.readings.append((local, len(records)))
+        if self.measured is ACCEPTS:
+            self.waits.write(records)
 
     @property
     def series(self) -> Series:

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from locality import attach_cbpf
-from locality.cbpf.describe import describe
 from locality.errors import LocalityError
 from locality.reuseport.evidence import LOOK_S, Seen
+from locality.spill.table import Table
+from locality.steering import attachment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,7 +46,7 @@ class Follower:
     """
 
     find: Callable[[Seen, float], list[FoundGroup]]
-    plan: Callable[[FoundGroup], Program]
+    plan: Callable[[FoundGroup], Program | Table]
     accepted: Callable[[], Seen] | None = None
     _seen: Seen = field(default_factory=Seen)
     _hidden: frozenset[int] = frozenset()
@@ -59,6 +60,7 @@ class Follower:
             yield f"{self._known[key]}: the group has gone; waiting for it"
         for key, group in groups.items():
             yield from self._keep(key, group)
+        attachment.forget_others(group.group for group in groups.values())
         self._known = groups
         self._trouble = {key: why for key, why in self._trouble.items() if key in groups}
 
@@ -77,23 +79,29 @@ class Follower:
     def _keep(self, key: _Key, group: FoundGroup) -> Iterator[str]:
         try:
             program = self.plan(group)
-            if group.group.program == program:
-                self._trouble.pop(key, None)
+            name = attachment.describe(program, group.group)
+            if _has(group, program):
+                if not (group.group.spill and group.group.spill.outside):
+                    self._trouble.pop(key, None)
                 if key not in self._known:
-                    yield f"{group}: a group of {len(group.group.members)} has {describe(program)}"
+                    yield f"{group}: a group of {len(group.group.members)} has {name}"
                 elif _sockets(group) != _sockets(self._known[key]):
-                    happened = self._what_happened(key, group)
-                    yield f"{group}: {happened}; {describe(program)} still fits"
+                    yield f"{group}: {self._what_happened(key, group)}; {name} still fits"
                 return
-            attach_cbpf.attach(*group.holder, program, group.inodes)
+            left_out = attachment.attach(*group.holder, program, group.inodes)
         except LocalityError as error:
-            # Said once: the next look finds the same, or that it has passed.
-            if self._trouble.get(key) != str(error):
-                self._trouble[key] = str(error)
-                yield f"{group}: {error}"
+            yield from self._once(key, group, str(error))
             return
+        yield f"{group}: {self._what_happened(key, group)}; attached {name}"
         self._trouble.pop(key, None)
-        yield f"{group}: {self._what_happened(key, group)}; attached {describe(program)}"
+        for why in left_out.values():
+            yield from self._once(key, group, f"{why}; only the hash selects it")
+
+    def _once(self, key: _Key, group: FoundGroup, trouble: str) -> Iterator[str]:
+        """Say it, unless it was said: the next look finds the same, or that it has passed."""
+        if self._trouble.get(key) != trouble:
+            self._trouble[key] = trouble
+            yield f"{group}: {trouble}"
 
     def _what_happened(self, key: _Key, group: FoundGroup) -> str:
         """How the group differs from what was seen of it before."""
@@ -118,7 +126,7 @@ class Follower:
         """Take the program away from the groups that still have the one of the plan."""
         for group in self._find():
             try:
-                if group.group.program != self.plan(group):
+                if not _has(group, self.plan(group)):
                     continue
                 attach_cbpf.detach(*group.holder, group.inodes)
             except LocalityError as error:
@@ -148,6 +156,17 @@ def follow(
 
 def _key(group: FoundGroup) -> _Key:
     return group.netns, group.protocol, group.address, group.port
+
+
+def _has(group: FoundGroup, program: Program | Table) -> bool:
+    """Whether a group has this program.
+
+    Of a table, as far as its sockets could be put into the program's map.
+    """
+    spill = group.group.spill
+    if spill is not None and isinstance(program, Table):
+        return spill.table == program.without(spill.outside)
+    return attachment.present(group.group) == program
 
 
 def _unserved(groups: list[FoundGroup]) -> frozenset[int]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from locality.machine.topology import Distance
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
@@ -42,27 +44,28 @@ def nearest_map(
     cpus = sorted(receiving)
     if not served:
         return {}
-    apart = _distances(cpus, [workers[index] for index in served], machine)
+    apart = farthest(cpus, [workers[index] for index in served], machine)
     chosen = _nearest(apart)
     if len(cpus) >= len(served):
         _feed_the_starved(apart, chosen)
     return {cpu: served[column] for cpu, column in zip(cpus, chosen, strict=True)}
 
 
-def _distances(
-    cpus: Sequence[int], workers: Sequence[frozenset[int]], machine: Topology
+def farthest(
+    cpus: Sequence[int], workers: Sequence[Collection[int]], machine: Topology
 ) -> Distances:
     """(CPUs, workers): the distance to the farthest CPU that a worker may run on.
 
     The farthest, for the scheduler may choose it: a worker pinned to the RX CPU is nearer
-    than one that may run there among others.
+    than one that may run there among others. Of a worker that is not known: unknown.
     """
     here = np.array(cpus, np.int64)
-    columns = [
-        np.max([machine.distance(here, np.full_like(here, cpu)) for cpu in sorted(worker)], axis=0)
-        for worker in workers
-    ]
-    return np.stack(columns, axis=1)
+    apart = np.full((len(cpus), len(workers)), int(Distance.UNKNOWN), np.uint8)
+    for column, worker in enumerate(workers):
+        if worker:
+            each = [machine.distance(here, np.full_like(here, cpu)) for cpu in sorted(worker)]
+            apart[:, column] = np.max(each, axis=0)
+    return apart
 
 
 def _nearest(apart: Distances) -> list[int]:

@@ -14,6 +14,8 @@ from locality.errors import LocalityError
 from locality.machine.topology import format_cpu_list
 from locality.reuseport.group import Group
 from locality.reuseport.servers import server_of
+from locality.spill import table as spill_table
+from locality.spill.table import Table
 from locality.steering.nearest import nearest_map
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from locality.machine.topology import Topology
     from locality.reuseport.servers import Server
 
-Plan = Callable[[Group], cbpf.Program]
+Plan = Callable[[Group], cbpf.Program | Table]
 """Raises LocalityError, with the reason, for a group it has no program for."""
 
 
@@ -71,22 +73,68 @@ class AutoMap:
             LocalityError: The group's order or its workers are not known, or its workers may
                 run on several CPUs.
         """
-        if not group.order_known:
-            raise LocalityError(f"no map can be made: the group's order is not known ({group.how})")
-        if hidden := unknown(group):
-            raise LocalityError(
-                f"no map can be made: who serves index {format_cpu_list(hidden)} is not known, for "
-                "no thread was seen to wait for it, to accept on it or to read from it"
-            )
-        workers = [member.cpus for member in group.members]
-        if not any(workers):
-            raise LocalityError("no map can be made: no thread was seen to wait for these sockets")
-        others = set(self.machine.online) - self.receiving
-        local = nearest_map(workers, self.receiving, self.machine)
+        workers = _workers(group)
         if not self.force:
             _require_pinned(group, self.machine.online)
+            local = nearest_map(workers, self.receiving, self.machine)
             _require_capacity(group, local, self.receiving)
-        return cbpf.table(nearest_map(workers, others, self.machine) | local)
+        return cbpf.table(_own_workers(workers, self.receiving, self.machine))
+
+
+@dataclass(frozen=True)
+class SpillTable:
+    """The same for a program that spills, with the other workers by their distance.
+
+    Nobody is left without work by it: a worker on a CPU that does not receive gets what others
+    have no time for.
+
+    Attributes:
+        machine: Its CPUs.
+        receiving: The CPUs that process packets, as in `AutoMap`.
+        bound: So many connections may wait for a CPU's own worker.
+        force: Go on where workers may run on several CPUs.
+    """
+
+    machine: Topology
+    receiving: frozenset[int]
+    bound: int
+    force: bool = False
+
+    def __call__(self, group: Group) -> Table:
+        """The table for this group; see `AutoMap` for errors."""
+        workers = _workers(group)
+        if not self.force:
+            _require_pinned(group, self.machine.online)
+        inodes = [member.inode for member in group.members]
+        own = {
+            cpu: inodes[index]
+            for cpu, index in _own_workers(workers, self.receiving, self.machine).items()
+        }
+        open_sockets = {one.inode: one.cpus for one in group.members if one.inode}
+        return spill_table.make(self.bound, own, open_sockets, self.machine)
+
+
+def _workers(group: Group) -> list[frozenset[int]]:
+    """The CPUs of each socket's workers, in the group's order, if they are known."""
+    if not group.order_known:
+        raise LocalityError(f"no map can be made: the group's order is not known ({group.how})")
+    if hidden := unknown(group):
+        raise LocalityError(
+            f"no map can be made: who serves index {format_cpu_list(hidden)} is not known, for "
+            "no thread was seen to wait for it, to accept on it or to read from it"
+        )
+    workers = [member.cpus for member in group.members]
+    if not any(workers):
+        raise LocalityError("no map can be made: no thread was seen to wait for these sockets")
+    return workers
+
+
+def _own_workers(
+    workers: list[frozenset[int]], receiving: frozenset[int], machine: Topology
+) -> dict[int, int]:
+    """The index of its nearest worker for each online CPU."""
+    others = set(machine.online) - receiving
+    return nearest_map(workers, others, machine) | nearest_map(workers, receiving, machine)
 
 
 def unknown(group: Group) -> list[int]:
@@ -137,7 +185,7 @@ def _require_capacity(group: Group, mapped: Mapping[int, int], receiving: Collec
 def _fed(group: Group, receiving: Collection[int]) -> Collection[int]:
     """The indexes that get what some CPUs receive now: all, if the hash chooses or may do so."""
     everybody = range(len(group.members))
-    if group.program is None or not group.program.reads <= {"cpu"}:
+    if group.spill is not None or group.program is None or not group.program.reads <= {"cpu"}:
         return everybody
     try:
         answers = {cbpf.evaluate(group.program, cbpf.Packet(cpu=cpu)) for cpu in receiving}

@@ -15,6 +15,7 @@ from locality import cbpf
 from locality.cbpf.describe import describe, others_go
 from locality.machine.topology import format_cpu_list
 from locality.reuseport.servers import server_of
+from locality.steering.attachment import describe_present
 from locality.steering.plan import unknown, unpinned
 from locality.text import printable
 
@@ -61,22 +62,21 @@ def decide(
     Returns:
         Findings, those that refuse first. None of them changes anything by itself.
     """
-    if unfit := _unfit(target):
-        return [Finding(Level.REFUSE, unfit)]
+    if unfit := unfit_target(target):
+        return [unfit]
     if target.kind == "tcp" and "payload" in program.reads:
         none = f"{describe(program)}: a TCP SYN has no payload, so this can never match"
         return [Finding(Level.REFUSE, none)]
-    size = len(target.group.members)
-    if not size:
+    if not target.group.members:
         none = f"fd {target.fd} has joined no group yet (UDP joins at bind()), none can be checked"
         return [Finding(Level.WARN, none)]
-    if not target.group.order_known:
-        return [Finding(Level.REFUSE, _unseen(target))]
+    if unseen := unseen_group(target):
+        return [unseen]
     answers = {packet: cbpf.evaluate(program, packet) for packet in _inputs(program, cpus)}
     refused = _wrong_size(target, program, group, cpus, answers)
     findings = [Finding(Level.REFUSE, refused)] if refused else []
     warnings = [] if refused else [*_idle(target.group, cpus, answers)]
-    warnings += _misplaced(target.group, program, cpus)
+    warnings += misplaced(target.group, program, cpus)
     return findings + [Finding(Level.WARN, warning) for warning in warnings]
 
 
@@ -119,12 +119,8 @@ def dry_run(program: cbpf.Program, cpus: Iterable[int]) -> list[str]:
 def explain(target: Target, program: cbpf.Program, cpus: Collection[int]) -> list[str]:
     """The lines that say what the program means for this target."""
     group = target.group
-    lines = [f"{target.address} ({target.kind}): a group of {len(group.members)}, {group.how}"]
-    port = target.listeners.get(target.fd)
-    others = {other: fd for fd, other in target.listeners.items() if other != port}
-    lines += [f"fd {fd} (port {other}) is in another group" for other, fd in others.items()]
-    if group.attached:
-        before = describe(group.program) if group.program else "an eBPF program"
+    lines = [*about_group(target)]
+    if before := describe_present(group):
         lines.append(f"{describe(program)} replaces {before}")
     if control := cbpf.recognise(program):
         lines.append(
@@ -135,20 +131,43 @@ def explain(target: Target, program: cbpf.Program, cpus: Collection[int]) -> lis
             f"{describe(program)} does not look at the CPU: it spreads, wherever workers run"
         )
     elif group.order_known:
-        local = [cpu for cpu in sorted(cpus) if cpu in _served_on(group, program, cpu)]
-        which = f"CPUs {format_cpu_list(local)}" if local else "no CPU"
-        lines.append(f"packets of {which} go to a worker that may run there")
+        lines.append(where_local(group, program, cpus))
+    return [*lines, *about_workers(group)]
+
+
+def about_group(target: Target) -> Iterator[str]:
+    """The group, and the process's sockets that are in others."""
+    group = target.group
+    yield f"{target.address} ({target.kind}): a group of {len(group.members)}, {group.how}"
+    port = target.listeners.get(target.fd)
+    others = {other: fd for fd, other in target.listeners.items() if other != port}
+    yield from (f"fd {fd} (port {other}) is in another group" for other, fd in others.items())
+
+
+def where_local(group: Group, program: cbpf.Program, cpus: Iterable[int]) -> str:
+    """From which CPUs a program by CPU sends packets to a worker that may run there."""
+    local = [cpu for cpu in sorted(cpus) if cpu in _served_on(group, program, cpu)]
+    which = f"CPUs {format_cpu_list(local)}" if local else "no CPU"
+    return f"packets of {which} go to a worker that may run there"
+
+
+def about_workers(group: Group) -> Iterator[str]:
+    """Who serves each index."""
     for index, member in enumerate(group.members if group.order_known else ()):
         served = ", ".join(f"{one.task} {printable(one.comm)}" for one in member.workers) or "?"
-        lines.append(f"index {index}: {served}, CPUs {format_cpu_list(member.cpus) or '?'}")
-    return lines
+        yield f"index {index}: {served}, CPUs {format_cpu_list(member.cpus) or '?'}"
 
 
 # --- what speaks against it -------------------------------------------------------------
 
 
+def unfit_target(target: Target) -> Finding | None:
+    """Why this socket has no group to attach to, if it has none."""
+    why = _unfit(target)
+    return Finding(Level.REFUSE, why) if why else None
+
+
 def _unfit(target: Target) -> str:
-    """Why this socket has no group to attach to, or nothing."""
     if target.kind not in {"tcp", "udp"}:
         problem = f"a socket of kind {target.kind}; only TCP and UDP sockets form groups"
     elif target.kind == "tcp" and target.connected:
@@ -167,11 +186,14 @@ def _unfit(target: Target) -> str:
     return f"fd {target.fd} of pid {target.pid} is {problem}{hint}"
 
 
-def _unseen(target: Target) -> str:
-    """That what the program would do cannot be told."""
-    return (
+def unseen_group(target: Target) -> Finding | None:
+    """That what the program would do cannot be told, if it cannot."""
+    if target.group.order_known:
+        return None
+    return Finding(
+        Level.REFUSE,
         f"the group of {target.address} could not be seen, so what the program would do to it is "
-        f"not known: {target.group.how} (locality check shows which capabilities are missing)"
+        f"not known: {target.group.how} (locality check shows which capabilities are missing)",
     )
 
 
@@ -240,6 +262,11 @@ def _idle(group: Group, cpus: Collection[int], answers: Answers) -> Iterator[str
     """Sockets that get nothing although the size is right, and sockets nobody serves."""
     if starved := _starved(len(group.members), answers):
         yield f"with CPUs {format_cpu_list(cpus)} {starved}"
+    yield from unserved_sockets(group)
+
+
+def unserved_sockets(group: Group) -> Iterator[str]:
+    """Sockets that nobody was seen to serve."""
     unserved = [index for index, member in enumerate(group.members) if not member.workers]
     if unserved:
         which = format_cpu_list(unserved)
@@ -249,8 +276,8 @@ def _idle(group: Group, cpus: Collection[int], answers: Answers) -> Iterator[str
         )
 
 
-def _misplaced(group: Group, program: cbpf.Program, cpus: Collection[int]) -> Iterator[str]:
-    """Workers that are not on the CPUs whose packets the program sends them."""
+def misplaced(group: Group, program: cbpf.Program, cpus: Collection[int]) -> Iterator[str]:
+    """Workers that are not on the CPUs whose packets a program by CPU sends them."""
     if program.reads != {"cpu"}:
         return
     if unknown(group):  # said already, and nothing is advised from what is left

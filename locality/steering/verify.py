@@ -6,9 +6,11 @@ from enum import Enum
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from locality.machine.distance import by_distance, distance_text
-from locality.reporting.statistics import compare
-from locality.text import percent, share
+from locality.reporting.statistics import Series, compare
+from locality.text import duration, percent, share
 
 if TYPE_CHECKING:
     from locality.machine.distance import Counts
@@ -60,6 +62,46 @@ def outcome(before: Counted, after: Counted) -> Outcome:
     if change is None or not change.shown:
         return Outcome.NOT_SHOWN
     return Outcome.BETTER if change.effect > 0 else Outcome.WORSE
+
+
+def verdict_with_waits(
+    before: Counted, after: Counted, seconds: float
+) -> tuple[list[str], Outcome]:
+    """The same for a change that gives up some locality where a queue is long.
+
+    It did good if the local share or the waits for accept() did, and harm if one of them was harmed
+    and the other did not gain.
+    """
+    lines, local = verdict(before, after, seconds)
+    told, tail = _waits(before, after)
+    lines += told
+    outcomes = {local, tail}
+    if Outcome.BETTER in outcomes:
+        if Outcome.WORSE in outcomes:
+            lines.append("  one figure got better and the other worse, as --spill may trade them")
+        return lines, Outcome.BETTER
+    return lines, Outcome.WORSE if Outcome.WORSE in outcomes else Outcome.NOT_SHOWN
+
+
+def _waits(before: Counted, after: Counted) -> tuple[list[str], Outcome]:
+    """How long connections waited for accept(), and whether the long waits became rarer."""
+    was, now = before.waits.waits, after.waits.waits
+    if not len(was) or not len(now):
+        return [], Outcome.NOT_SHOWN
+    lines = [
+        f"  {when}: waited for accept(): median {duration(median)}, p99 {duration(p99)}"
+        for when, waits in (("before", was), ("after", now))
+        for median, p99 in [np.percentile(waits, [50, 99])]
+    ]
+    limit = float(np.percentile(was, 99))
+    series = [Series(*one.waits.longer_than(limit)) for one in (before, after)]
+    change = compare([series[0]], [series[1]])
+    if change is None:
+        return lines, Outcome.NOT_SHOWN
+    lines.append(f"  waited longer than {duration(limit)}: {change.sentence}")
+    if not change.shown:
+        return lines, Outcome.NOT_SHOWN
+    return lines, Outcome.BETTER if change.effect < 0 else Outcome.WORSE
 
 
 def _apart(counted: Counted) -> Counts:

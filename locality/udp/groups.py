@@ -120,7 +120,7 @@ def _program(one: FoundGroup) -> str | None:
         return None
     if not one.group.attached:
         return ""
-    return describe(one.group.program) if one.group.program else "eBPF"
+    return describe(one.group.program) if one.group.program else str(one.group.ebpf or "eBPF")
 
 
 def _processes(wanted: Wanted) -> set[int]:

@@ -35,7 +35,8 @@ def applied(now: Situation) -> Remedy | None:
 
 
 def attached(remedy: Remedy) -> list[cbpf.Program]:
-    return [change.new for change in remedy.changes if isinstance(change, ProgramChange)]
+    programs = [change.new for change in remedy.changes if isinstance(change, ProgramChange)]
+    return [program for program in programs if isinstance(program, cbpf.Program)]
 
 
 def pins(remedy: Remedy) -> dict[int, frozenset[int]]:

@@ -1,0 +1,95 @@
+"""Which program each group shall have, as attach-cbpf was asked. Like `locality.cli`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from locality.commands.lines import tell
+from locality.commands.steering_request import AUTO, Request
+from locality.errors import Unsupported
+from locality.machine.topology import format_cpu_list
+
+if TYPE_CHECKING:
+    from locality.commands.before_after import Before
+    from locality.machine.topology import Topology
+    from locality.steering.plan import Plan
+
+    #: Processes and their descriptors: for each group, a socket by which to reach it.
+    Sockets = list[tuple[int, int]]
+    #: By the protocol of the group.
+    Plans = defaultdict[str, Plan]
+
+
+def make_plans(
+    request: Request, machine: Topology, before: list[Before], sockets: Sockets
+) -> Plans:
+    """What program each group shall have, by its protocol, as asked for."""
+    from locality import cbpf
+    from locality.steering import plan
+
+    if request.table != AUTO:
+        if request.table is not None:
+            same = plan.fixed(cbpf.table(cbpf.parse_map(request.table)))
+        elif request.group is not None:
+            same = plan.fixed(request.build(request.group))
+        else:
+            same = plan.by_size(request.build)
+        return defaultdict(lambda: same)
+    everywhere = request.rx_cpus or frozenset(machine.online)
+    receiving: dict[str, frozenset[int]] = {}
+    if not request.rx_cpus:
+        receiving = {one.protocol: _receiving(one) for one in before}
+        if not before:
+            cpus = format_cpu_list(everywhere)
+            tell(f"RX CPUs {cpus}: assumed, because no traffic could be measured")
+    plans: Plans = defaultdict(lambda: plan.AutoMap(machine, everywhere, request.force))
+    for protocol, cpus_seen in receiving.items():
+        plans[protocol] = plan.AutoMap(machine, cpus_seen, request.force)
+    bound = _bound(request, before, sockets)
+    if bound is not None:
+        by_cpu = receiving.get("tcp", everywhere)
+        plans["tcp"] = plan.SpillTable(machine, by_cpu, bound, request.force)
+    return plans
+
+
+def _bound(request: Request, before: list[Before], sockets: Sockets) -> int | None:
+    """So many connections may wait; None for a program that does not look at queues.
+
+    Raises:
+        LocalityError: This process may not load the program that spills.
+    """
+    from locality.machine.capabilities import missing_for_probes
+    from locality.reuseport.target import identify
+    from locality.spill import bound, program
+
+    if request.spill is None:
+        return None
+    try:
+        program.require()
+    except Unsupported as refusal:
+        if missing_for_probes():
+            raise
+        tell(
+            f"{refusal}: a map alone is attached, so a worker with a long queue keeps all that its "
+            "CPU receives"
+        )
+        return None
+    if isinstance(request.spill, int):
+        return request.spill
+    met = [one for seen in before for one in seen.counted.waits.queues_met()]
+    members = (member for target in identify(sockets) for member in target.group.members)
+    limits = [one.backlog_limit for one in members if one.backlog_limit is not None]
+    chosen = bound.choose(met, limits)
+    tell(f"--spill {chosen.connections}: {chosen.why}")
+    return chosen.connections
+
+
+def _receiving(before: Before) -> frozenset[int]:
+    """The CPUs that receive, as far as was seen; says what that rests on."""
+    from locality.steering.count import receiving_cpus
+
+    receiving = receiving_cpus(before.counted)
+    seen = f"{before.counted.total} {before.counted.measured.things} were seen"
+    tell(f"RX CPUs {format_cpu_list(receiving)}: {seen}")
+    return receiving

@@ -1,0 +1,114 @@
+"""Groups that spill (attach-cbpf --spill), and groups with a map that should."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from locality import cbpf
+from locality.cbpf.describe import describe, option_for
+from locality.doctor.findings import Finding, Level
+from locality.machine.topology import format_cpu_list
+from locality.spill.text import totals
+from locality.steering.attachment import describe_present
+from locality.steering.preflight import fitting_map
+from locality.text import percent, share
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from locality.doctor.values import Value
+    from locality.reuseport.group import Group
+    from locality.reuseport.survey import FoundGroup
+
+OFTEN = 10.0
+"""From this percentage of spilled connections on, the RX CPUs are unequal enough for a word."""
+SEEN = 1000
+"""Answers of the program, to say how often it spills."""
+FULL, EMPTY = 0.5, 0.1
+"""A queue is long from this part of its limit on, and short up to that one."""
+
+_NOT_APPLIED = "a group is changed by that command, which looks before it leaps"
+
+
+def program(one: FoundGroup, cpus: Collection[int], read: tuple[Value, ...]) -> Finding:
+    """Whether a program that spills has the right table, and how often it spills."""
+    group, spill, name = one.group, one.group.spill, describe_present(one.group)
+    subject = f"{one} choice"
+    if spill is None or spill.table is None:
+        raise ValueError("a group without a table")
+    command = f"locality attach-cbpf --port {one.port} --map auto --spill {spill.table.bound}"
+    usual = group.by_cpu
+    wrong = [*cpus] if usual is None else elsewhere(group, usual, cpus)
+    indexes = {inode: index for index, inode in enumerate(group.inodes)}
+    outside = [indexes[inode] for inode in spill.outside]
+    effects = []
+    if wrong:
+        effects.append(f"what CPUs {format_cpu_list(wrong)} receive goes to workers elsewhere")
+    if outside:
+        effects.append(f"only the hash selects index {format_cpu_list(outside)}")
+    if effects:
+        return Finding(
+            Level.COSTS if wrong else Level.MAY,
+            subject,
+            f"with {name} {'; '.join(effects)}",
+            "Its table is not that of the group's sockets and workers as they are now.",
+            read,
+            by_hand=(command,),
+            by_hand_undo=(f"locality attach-cbpf --port {one.port} --detach",),
+            not_applied=_NOT_APPLIED,
+        )
+    counted = spill.counted
+    if counted is not None and counted.answers >= SEEN:
+        spilled = share(sum(counted.spilled.values()), counted.answers) or 0.0
+        if spilled >= OFTEN:
+            return Finding(
+                Level.MAY,
+                subject,
+                f"{name} spilled {percent(spilled)}: {totals(counted)}",
+                "Some RX CPUs receive more than their workers can take. If packets were spread "
+                "evenly (RSS, RPS), more would stay local.",
+                read,
+            )
+    what = f"{name} chooses the worker on the RX CPU, and spares workers with long queues"
+    return Finding(Level.OK, subject, what, read=read)
+
+
+def hot_worker(one: FoundGroup, read: tuple[Value, ...]) -> Finding | None:
+    """A worker with a long queue beside others with short ones, under a program by CPU."""
+    group = one.group
+    if one.protocol != "tcp" or group.program is None or group.program.reads != {"cpu"}:
+        return None
+    filled = {
+        index: member.backlog / member.backlog_limit
+        for index, member in enumerate(group.members)
+        if member.backlog is not None and member.backlog_limit
+    }
+    hot = [index for index, part in filled.items() if part >= FULL]
+    idle = [index for index, part in filled.items() if part <= EMPTY]
+    if not hot or not idle:
+        return None
+    waiting = group.members[hot[0]]
+    option = option_for(group.program)
+    command = f"locality attach-cbpf --port {one.port}"
+    return Finding(
+        Level.COSTS,
+        f"{one} choice",
+        f"{waiting.backlog} of {waiting.backlog_limit} connections wait for index {hot[0]}, and "
+        f"few or none for index {format_cpu_list(idle)}",
+        f"{describe(group.program)} sends all that a CPU receives to one worker, however long its "
+        "queue is.",
+        read,
+        by_hand=(f"{command} --map auto --spill auto",),
+        by_hand_undo=(f"{command} {option}",) if option else (),
+        not_applied=_NOT_APPLIED,
+    )
+
+
+def elsewhere(group: Group, by_cpu: cbpf.Program, cpus: Collection[int]) -> list[int]:
+    """The CPUs whose packets a program by CPU sends elsewhere although a worker runs on them."""
+    answers = {cpu: cbpf.evaluate(by_cpu, cbpf.Packet(cpu=cpu)) for cpu in cpus}
+    return [
+        cpu
+        for cpu in fitting_map(group, cpus)
+        if answers[cpu] >= len(group.members) or cpu not in group.members[answers[cpu]].cpus
+    ]

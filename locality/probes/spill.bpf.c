@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Chooses the socket of a TCP reuseport group for each SYN: the worker of the CPU that processes
+ * it, unless more connections than a bound wait for that worker's accept(). Then it is the nearest
+ * worker, by distance from this CPU, for which fewer connections wait.
+ *
+ * The kernel runs it in softirq, under rcu_read_lock() (reuseport_select_sock() of
+ * net/core/sock_reuseport.c). It always answers SK_PASS. If it has selected no socket, the kernel
+ * selects one by its hash, as without a program. So nothing is refused or dropped here, whatever
+ * the tables hold: a socket that was closed has left the map by itself (bpf_sk_reuseport_detach()),
+ * and selecting it fails.
+ *
+ * The length of a queue is sk_ack_backlog of the socket that was selected. It is read in the
+ * kernel's own context (struct sk_reuseport_kern), which the program's context is an address of.
+ *
+ * With SYN cookies the kernel asks when the ACK comes, not at the SYN.
+ */
+#include "kernel_differences.h"
+#include "reuseport_types.h"
+
+/* include/uapi/linux/bpf.h */
+enum {
+	SK_PASS = 1,
+	BPF_MAP_TYPE_REUSEPORT_SOCKARRAY = 20,
+};
+
+enum {
+	/* As `Distance` of locality/machine/topology.py: same CPU, core, LLC, node; other; unknown. */
+	DISTANCES = 6,
+	/* So many workers at one distance are asked for their queue; of more, those from a random one
+	 * on. Thus a run has an end, however large the group is. */
+	ASKED = 4,
+};
+
+/* How many sockets the tables have room for. */
+CONSTANT(__u32, capacity);
+
+/* The workers of what a CPU receives; in `spill_order` its own is the first, the others are sorted
+ * by distance. */
+struct spill_route {
+	__u32 bound;           /* so many connections may wait for its own worker */
+	__u16 workers;         /* how many there are; 0: what it receives is hashed */
+	__u16 known;           /* sockets of the group when the tables were written */
+	__u16 ends[DISTANCES]; /* where the workers of each distance end in `spill_order` */
+	__u16 reserved[2];
+};
+
+/* One worker in the order of a CPU. */
+struct spill_choice {
+	__u16 place;    /* of its socket in `spill_sockets` */
+	__u16 distance; /* from the CPU */
+	__u16 reserved[2];
+};
+
+/* Runs of the program on a CPU, which alone counts them. Two cache lines. */
+struct spill_counts {
+	__u64 kept;               /* for the CPU's own worker */
+	__u64 kept_long;          /* the same, although its queue was long: no shorter one was seen */
+	__u64 spilled[DISTANCES]; /* for another worker, by its distance */
+	__u64 no_worker;          /* hashed: the CPU has no worker in the tables */
+	__u64 closed;             /* hashed: the socket of its worker has gone */
+	__u64 newcomers;          /* hashed: the group has sockets that are not in the tables */
+	__u64 reserved[5];
+};
+
+/* The same by the socket that was selected. */
+struct spill_worker {
+	__u64 kept;
+	__u64 spilled;
+};
+
+LAYOUT(spill_route);
+LAYOUT(spill_choice);
+LAYOUT(spill_counts);
+LAYOUT(spill_worker);
+
+#define TABLE(name, value_type)                      \
+	struct {                                     \
+		__uint(type, BPF_MAP_TYPE_ARRAY);    \
+		__uint(map_flags, BPF_F_MMAPABLE);   \
+		__uint(max_entries, 1);              \
+		__type(key, __u32);                  \
+		__type(value, value_type);           \
+	} name SEC(".maps")
+
+/* One for each CPU. */
+TABLE(spill_routes, struct spill_route);
+TABLE(spill_counters, struct spill_counts);
+/* `capacity` for each CPU. */
+TABLE(spill_order, struct spill_choice);
+/* The same, and then one for each CPU: what sockets got that have left and whose place is used
+ * again, which user space adds up there. */
+TABLE(spill_workers, struct spill_worker);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_REUSEPORT_SOCKARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} spill_sockets SEC(".maps");
+
+/* include/linux/filter.h: what a struct sk_reuseport_md really is */
+struct sk_reuseport_kern {
+	struct sock *sk;
+	struct sock *selected_sk;
+} __attribute__((preserve_access_index));
+
+struct sk_reuseport_md;
+
+static long (*select_reuseport)(struct sk_reuseport_md *md, void *map, void *key, __u64 flags) =
+	(void *)82; /* BPF_FUNC_sk_select_reuseport */
+
+/* What the kernel says of the socket that was selected last: connections that wait for accept(). */
+static __always_inline __u32 queue_of_selected(struct sk_reuseport_md *md)
+{
+	struct sock *selected = READ(md, struct sk_reuseport_kern, selected_sk);
+
+	return READ(selected, struct sock___reuseport, sk_ack_backlog);
+}
+
+/* Whether chance leaves this one to the hash, which also knows sockets that came later. */
+static __always_inline bool left_to_newcomers(struct sk_reuseport_md *md, __u32 known)
+{
+	struct sock *member = READ(md, struct sk_reuseport_kern, sk);
+	struct sock_reuseport *group = READ(member, struct sock___reuseport, sk_reuseport_cb);
+	__u32 sockets = READ(group, struct sock_reuseport, num_socks);
+
+	return sockets > known && bpf_get_prandom_u32() % sockets >= known;
+}
+
+static __always_inline long select(struct sk_reuseport_md *md, __u32 place)
+{
+	/* A place without a socket, or with one of another group, is refused. */
+	return select_reuseport(md, &spill_sockets, &place, 0);
+}
+
+static __always_inline void count_worker(__u32 cpu, __u32 place, bool spilled)
+{
+	__u32 key = cpu * capacity + place;
+	struct spill_worker *worker = bpf_map_lookup_elem(&spill_workers, &key);
+
+	if (worker && spilled)
+		worker->spilled++;
+	else if (worker)
+		worker->kept++;
+}
+
+SEC("sk_reuseport")
+int locality_spill(struct sk_reuseport_md *md)
+{
+	__u32 cpu = bpf_get_smp_processor_id(), first = cpu * capacity, begin = 1;
+	struct spill_route *route = bpf_map_lookup_elem(&spill_routes, &cpu);
+	struct spill_counts *counts = bpf_map_lookup_elem(&spill_counters, &cpu);
+	struct spill_choice *choice = bpf_map_lookup_elem(&spill_order, &first);
+	__u32 own, chosen, selected, shortest, distance;
+
+	if (!route || !counts || !choice)
+		return SK_PASS;
+	if (!route->workers) {
+		counts->no_worker++;
+		return SK_PASS;
+	}
+	if (left_to_newcomers(md, route->known)) {
+		counts->newcomers++;
+		return SK_PASS;
+	}
+	own = choice->place;
+	if (select(md, own)) {
+		counts->closed++;
+		return SK_PASS;
+	}
+	shortest = queue_of_selected(md);
+	if (shortest <= route->bound) {
+		counts->kept++;
+		count_worker(cpu, own, false);
+		return SK_PASS;
+	}
+	chosen = selected = own;
+	for (distance = 0; distance < DISTANCES && chosen == own; distance++) {
+		__u32 end = route->ends[distance], many = end - begin, from = 0, i;
+
+		if (end <= begin)
+			continue;
+		if (many > ASKED)
+			from = bpf_get_prandom_u32() % many;
+		for (i = 0; i < ASKED && i < many && shortest; i++) {
+			__u32 key = first + begin + (from + i < many ? from + i : from + i - many);
+			__u32 length;
+
+			choice = bpf_map_lookup_elem(&spill_order, &key);
+			if (!choice || select(md, choice->place))
+				continue;
+			selected = choice->place;
+			length = queue_of_selected(md);
+			if (length < shortest) {
+				shortest = length;
+				chosen = selected;
+			}
+		}
+		begin = end;
+	}
+	/* If it was closed just now, the one that was asked last stays selected. */
+	if (selected != chosen && select(md, chosen))
+		chosen = selected;
+	if (chosen == own)
+		counts->kept_long++;
+	else if (distance && distance <= DISTANCES) /* the loop has gone one further */
+		counts->spilled[distance - 1]++;
+	count_worker(cpu, chosen, chosen != own);
+	return SK_PASS;
+}
+
+char LICENSE[] SEC("license") = "GPL";

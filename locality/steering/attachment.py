@@ -1,0 +1,71 @@
+"""The program of a group, of whichever kind: a classic one, or one that spills with its table.
+
+Who plans, compares and restores programs need not know which kind it is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from locality import attach_cbpf
+from locality.cbpf.describe import describe as describe_classic
+from locality.spill.table import Table
+from locality.spill.text import describe as describe_spill
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from locality.cbpf import Program
+    from locality.reuseport.group import Group
+
+
+def present(group: Group) -> Program | Table | None:
+    """The program that a group has; None without one, and where it is not known."""
+    if group.spill is not None:
+        return group.spill.table
+    return group.program
+
+
+def by_cpu(program: Program | Table, group: Group) -> Program | None:
+    """The classic program that answers the same while queues are short."""
+    return program.as_map(group.inodes) if isinstance(program, Table) else program
+
+
+def describe(program: Program | Table, group: Group) -> str:
+    """A program in a few words."""
+    if isinstance(program, Table):
+        return describe_spill(program, group.inodes)
+    return describe_classic(program)
+
+
+def describe_present(group: Group) -> str:
+    """The program that a group has, in a few words; empty if it has none or that is not known."""
+    if (program := present(group)) is not None:
+        return describe(program, group)
+    if group.ebpf is not None:
+        return f"an {group.ebpf}"
+    return "an eBPF program" if group.attached else ""
+
+
+def attach(
+    pid: int, fd: int, program: Program | Table, among: Collection[int] = ()
+) -> Mapping[int, str]:
+    """Give the group of a socket a program; see `attach_cbpf.attach` and `spill.program.give`.
+
+    Returns:
+        The sockets that a program that spills cannot select, by inode, and why; the hash still can.
+    """
+    if isinstance(program, Table):
+        from locality.spill.program import give  # noqa: PLC0415 - loads libbpf
+
+        return give(pid, fd, program, among).left_out
+    attach_cbpf.attach(pid, fd, program, among)
+    return {}
+
+
+def forget_others(groups: Iterable[Group]) -> None:
+    """Let the maps of programs go that are in none of these groups any more."""
+    from locality.spill import maps  # noqa: PLC0415 - loads libbpf
+
+    needed = {group.spill.number for group in groups if group.spill is not None}
+    maps.forget(*(maps.remembered() - needed))
