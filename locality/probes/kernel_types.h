@@ -102,6 +102,7 @@ struct task_struct {
 	struct files_struct *files;
 	struct task_struct *group_leader;
 	struct pid *thread_pid;
+	int pid;
 	char comm[16];
 };
 
@@ -144,6 +145,7 @@ struct in6_addr {
 struct sock_common {
 	__be32 skc_daddr;
 	__be32 skc_rcv_saddr;
+	unsigned int skc_hash;
 	__be16 skc_dport;
 	__u16 skc_num;
 	unsigned short skc_family;
@@ -191,6 +193,19 @@ struct list_head {
 	struct list_head *next;
 };
 
+struct rb_node {
+	struct rb_node *rb_left;
+};
+
+struct rb_root {
+	struct rb_node *rb_node;
+};
+
+struct tcp_sack_block {
+	__u32 start_seq;
+	__u32 end_seq;
+};
+
 struct tcp_sock {
 	struct {
 		__u64 time;
@@ -201,6 +216,10 @@ struct tcp_sock {
 	__u32 total_retrans;
 	__u32 srtt_us;
 	__u32 copied_seq;
+	__u32 rcv_nxt;
+	__u32 rcv_ooopack;
+	struct rb_root out_of_order_queue;
+	struct tcp_sack_block selective_acks[4];
 	__u32 snd_una;
 	__u32 snd_nxt;
 	__u32 write_seq;
@@ -268,14 +287,6 @@ typedef struct refcount_struct {
 	} refs;
 } refcount_t;
 
-struct rb_node {
-	struct rb_node *rb_left;
-};
-
-struct rb_root {
-	struct rb_node *rb_node;
-};
-
 /* include/linux/netdevice.h, include/net/dst.h */
 struct net_device {
 	int ifindex;
@@ -292,6 +303,7 @@ struct sk_buff {
 	unsigned long _skb_refdst;
 	struct rb_node rbnode;
 	struct sock *sk;
+	__s64 tstamp;
 	__u64 skb_mstamp_ns;
 	struct list_head tcp_tsorted_anchor;
 	char cb[48];

@@ -10,8 +10,7 @@
  *                            splice() too
  * A read that only looks (MSG_PEEK) and one of the error queue are not recorded.
  */
-#include "connection.h"
-#include "read_counters.h"
+#include "tcp_reader.h"
 
 LICENSE_GPL;
 
@@ -54,26 +53,11 @@ static __always_inline __u64 inode_of(struct sock *sk)
 
 static __always_inline void count(struct sock *sk, __u16 port, __u64 bytes)
 {
-	__u64 id = own_pid_tgid();
-	struct read_key key = {
-		.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum),
-		.tid = (__u32)id,
-		.port = port,
-		.protocol = IPPROTO_TCP,
-	};
-	struct read_row *row;
+	struct read_row *row = tcp_reader_row(sk, port);
 
-	/* An accepted socket is a copy of its listener (sk_clone), which has a backlog. */
-	if (!BPF_CORE_READ(sk, sk_max_ack_backlog)) {
-		key.outgoing = 1;
-		key.port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
-	}
-	row = read_row(&key, id >> 32);
-	if (!row)
-		return;
-	name_reader(row);
-	count_in_row(row, bytes, bpf_get_smp_processor_id(),
-		     BPF_CORE_READ(sk, __sk_common.skc_incoming_cpu));
+	if (row)
+		count_in_row(row, bytes, bpf_get_smp_processor_id(),
+			     BPF_CORE_READ(sk, __sk_common.skc_incoming_cpu));
 }
 
 /* A read took so many bytes; 0 if that is not known. */

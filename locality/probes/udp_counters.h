@@ -54,6 +54,7 @@ struct udp_socket {
 	__u32 next_rx_cpu;
 	__u64 next;
 	__u64 early;
+	__s64 next_stamp;  /* when it was received, by CLOCK_REALTIME; see read_times.h */
 	__u16 peer;        /* the port it is connected to, or 0 */
 	__u8 bound;        /* its port was asked for, and not chosen by the kernel */
 	__u8 unused[5];

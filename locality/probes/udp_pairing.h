@@ -29,6 +29,7 @@ struct cpus {
 	__u32 alloc;
 	__u32 rx;         /* that processed it */
 	bool told_later;  /* sk_data_ready will tell both: see `early` */
+	__s64 stamp;      /* when it was received, by CLOCK_REALTIME; 0 if not known */
 };
 
 /* One more than the interval in which a packet was last handed on to another CPU; 0 for never. */
@@ -87,6 +88,8 @@ static __always_inline void remember_head(struct udp_socket *row, struct sk_buff
 
 	row->next_cpu = alloc_cpu_of(head);
 	row->next_rx_cpu = UNKNOWN_CPU;
+	if (counts_times)
+		row->next_stamp = READ(head, struct sk_buff___datagram, tstamp);
 	__sync_lock_test_and_set(&row->next, (__u64)head);
 	row->next_rx_cpu = processing_cpu_of(READ_BACK(row->next));
 	if (is_new)
@@ -124,7 +127,7 @@ static __always_inline void await_answer(struct udp_socket *row, __u64 early)
 	struct udp_reader *reader = who_was_early(row, before);
 
 	if (reader)
-		tell_read(row, reader, CPU_OF(before), UNKNOWN_CPU);
+		tell_read(row, reader, CPU_OF(before), UNKNOWN_CPU, 0);
 }
 
 /*
@@ -135,11 +138,17 @@ static __always_inline struct cpus take_head(struct udp_socket *row, struct sock
 					     __u32 now)
 {
 	struct sk_buff *head = head_of_queue(sk);
-	struct cpus cpus = {.alloc = row->next_cpu, .rx = row->next_rx_cpu};
+	struct cpus cpus = {
+		.alloc = row->next_cpu,
+		.rx = row->next_rx_cpu,
+		.stamp = row->next_stamp,
+	};
 	__u64 taken = row->next;
 
-	if (!taken || taken == (__u64)head)
+	if (!taken || taken == (__u64)head) {
 		cpus.alloc = cpus.rx = UNKNOWN_CPU;
+		cpus.stamp = 0;
+	}
 	if (!taken) {
 		cpus.told_later = early;
 		await_answer(row, early);
@@ -166,7 +175,7 @@ static __always_inline void answer_early(struct udp_socket *row, __u32 now)
 		return;
 	/* What was read early was read elsewhere: on this CPU, it is not the one we tell of. */
 	if (CPU_OF(early) == cpu) {
-		tell_read(row, reader, cpu, UNKNOWN_CPU);
+		tell_read(row, reader, cpu, UNKNOWN_CPU, 0);
 		return;
 	}
 	counts = &reader->counts[HALF(now)];
@@ -175,7 +184,7 @@ static __always_inline void answer_early(struct udp_socket *row, __u32 now)
 		__sync_fetch_and_add(&counts->known, 1);
 		count_cell(CPU_OF(early), cpu, now);
 	}
-	tell_read(row, reader, CPU_OF(early), cpu);
+	tell_read(row, reader, CPU_OF(early), cpu, 0);
 }
 
 /* Datagrams have come into the queue. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What others than `locality udp` want to know of each read: a record of its own
- * (`stream_reads`), or a count in the row of its reader (`counts_rows`).
+ * (`stream_reads`), or a count in the row of its reader (`counts_rows`), perhaps with the time that
+ * the datagram waited (`counts_times`).
  *
  * Where neither is set the kernel drops what follows from the programs.
  */
@@ -9,7 +10,7 @@
 #define LOCALITY_UDP_READS_H
 
 #include "udp_counters.h"
-#include "read_counters.h"
+#include "read_times.h"
 #include "udp_processing_cpu.h"
 
 struct read_event {
@@ -27,6 +28,8 @@ LAYOUT(read_event);
 
 CONSTANT(bool, stream_reads);
 CONSTANT(bool, counts_rows);
+/* Datagrams in the queue from which it is long, the one that is read included. */
+CONSTANT(__u32, long_queue_datagrams);
 
 /* The reader sleeps until this much waits for it, or until its own timer. */
 CONSTANT(__u64, wakeup_bytes);
@@ -69,8 +72,20 @@ static __always_inline void tell_bytes(const struct udp_socket *row,
 	counted->bytes += bytes;
 }
 
+/* It waited since `stamp`, or that is not known (0) and this thread may be another one. */
+static __always_inline void tell_wait(const struct udp_socket *row, struct read_row *counted,
+				      __u32 cpu, __s32 rx, __s64 stamp)
+{
+	struct read_moment moment = read_moment(stamp);
+
+	leave_out_long_queue(&moment, row->inode, row->queued + 1 >= long_queue_datagrams);
+	count_read_time(counted, moment.left_out == NOT_LEFT_OUT ? own_note() : NULL,
+			distance_of(cpu, rx), &moment);
+}
+
 static __always_inline void tell_read(const struct udp_socket *row,
-				      const struct udp_reader *reader, __u32 cpu, __u32 rx_cpu)
+				      const struct udp_reader *reader, __u32 cpu, __u32 rx_cpu,
+				      __s64 stamp)
 {
 	__s32 rx = rx_cpu < possible_cpus ? (__s32)rx_cpu : -1;
 	struct read_row *counted = counts_rows ? counted_row(row, reader) : NULL;
@@ -78,6 +93,8 @@ static __always_inline void tell_read(const struct udp_socket *row,
 
 	if (counted)
 		count_in_row(counted, 0, cpu, rx);
+	if (counts_times && counted)
+		tell_wait(row, counted, cpu, rx, stamp);
 	if (!stream_reads)
 		return;
 	event = bpf_ringbuf_reserve(&reads, sizeof(*event), 0);

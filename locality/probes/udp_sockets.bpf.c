@@ -107,7 +107,7 @@ static __always_inline void count_read(struct udp_socket *row, struct udp_reader
 	count_batch(reader, now);
 	tell_bytes(row, reader, bytes);
 	if (!cpus.told_later)
-		tell_read(row, reader, cpu, cpus.rx);
+		tell_read(row, reader, cpu, cpus.rx, cpus.stamp);
 	/* arrived() adds to what is known on another CPU. */
 	if (cpus.rx < possible_cpus) {
 		__sync_fetch_and_add(&counts->rx_known, 1);
@@ -144,6 +144,8 @@ static __always_inline void consumed(struct sock *sk, struct sk_buff *skb, int l
 	gauge(row, sk, 1, now);
 	sample(row, skb, now);
 	cpus.alloc = alloc_cpu_of(skb);
+	if (counts_times)
+		cpus.stamp = READ(skb, struct sk_buff___datagram, tstamp);
 	reader->skb = (__u64)skb;
 	cpus.rx = processing_cpu_of(READ_BACK(reader->skb));
 	count_read(row, reader, length, cpus, now);

@@ -18,6 +18,7 @@ struct sk_buff_head {
 };
 
 struct sk_buff___datagram {
+	__s64 tstamp;
 	__be16 protocol;
 	__u16 transport_header;
 	__u16 network_header;

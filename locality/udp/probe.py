@@ -41,6 +41,7 @@ SOCKET_ROW = np.dtype(
         ("next_rx_cpu", "u4"),
         ("next", "u8"),
         ("early", "u8"),
+        ("next_stamp", "i8"),
         ("peer", "u2"),
         ("bound", "u1"),
         ("unused", "u1", (5,)),
