@@ -44,6 +44,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "bpf_map__name": (c_char_p, (c_void_p,)),
     "bpf_map__fd": (c_int, (c_void_p,)),
     "bpf_map__max_entries": (c_uint32, (c_void_p,)),
+    "bpf_map__reuse_fd": (c_int, (c_void_p, c_int)),
     "bpf_map__set_max_entries": (c_int, (c_void_p, c_uint32)),
     "bpf_map__type": (c_uint32, (c_void_p,)),
     "bpf_map__key_size": (c_uint32, (c_void_p,)),

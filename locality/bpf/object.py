@@ -167,6 +167,16 @@ class Object:
         if lib.bpf_map__set_max_entries(self._map(map_name), max_entries):
             raise _failure(f"cannot give the map {map_name} {max_entries} entries")
 
+    def share(self, map_name: str, other: Object) -> None:
+        """Take another object's map of this name in place of an own one, before `load`.
+
+        Args:
+            map_name: Both have it, with the same definition.
+            other: Loaded.
+        """
+        if lib.bpf_map__reuse_fd(self._map(map_name), other.map_fd(map_name)):
+            raise _failure(f"cannot share the map {map_name}")
+
     def load(self) -> None:
         """Hand maps and programs to the kernel.
 

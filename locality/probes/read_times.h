@@ -50,8 +50,8 @@ struct read_histogram {
 };
 
 struct read_times {
-	__u32 histograms[MEASURES][DISTANCES]; /* one more than the index; 0 for none yet */
-	__u64 left_out[REASONS][DISTANCES];
+	__u32 histograms[MEASURES * DISTANCES]; /* one more than the index; 0 for none yet */
+	__u64 left_out[REASONS * DISTANCES];
 };
 
 /*
@@ -161,28 +161,22 @@ static __always_inline void leave_out_long_queue(struct read_moment *moment, __u
 		moment->left_out = LONG_QUEUE;
 }
 
-static __always_inline __u32 highest_bit(__u64 value)
+/* A function of its own, and not static: the verifier follows its branches once, not at each call. */
+__attribute__((noinline)) __u32 bucket_of(__u64 ns)
 {
+	__u64 rest = ns;
 	__u32 bit = 0;
-
-	for (int half = 32; half; half /= 2) {
-		if (value >> half) {
-			value >>= half;
-			bit += half;
-		}
-	}
-	return bit;
-}
-
-static __always_inline __u32 bucket_of(__u64 ns)
-{
-	__u32 bit;
 
 	if (ns < 1 << LOWEST_BIT)
 		return 0;
 	if (ns >> (HIGHEST_BIT + 1))
 		return BUCKETS - 1;
-	bit = highest_bit(ns);
+	for (int half = 32; half; half /= 2) {
+		if (rest >> half) {
+			rest >>= half;
+			bit += half;
+		}
+	}
 	return 1 + ((bit - LOWEST_BIT) << PARTS_BITS) +
 	       ((ns >> (bit - PARTS_BITS)) & ((1 << PARTS_BITS) - 1));
 }
@@ -194,12 +188,12 @@ static __always_inline bool count_time(struct read_times *times, __u32 measure, 
 	struct read_histogram *histogram;
 	__u32 index, bucket = bucket_of(ns);
 
-	index = times->histograms[measure][distance];
+	index = times->histograms[measure * DISTANCES + distance];
 	if (!index) {
 		if (used_histograms >= max_histograms)
 			return false;
 		index = __sync_fetch_and_add(&used_histograms, 1) + 1;
-		times->histograms[measure][distance] = index;
+		times->histograms[measure * DISTANCES + distance] = index;
 	}
 	index--;
 	histogram = bpf_map_lookup_elem(&read_histograms, &index);
@@ -266,7 +260,7 @@ static __always_inline void count_read_time(struct read_row *row, struct reader_
 		left_out = NO_ROOM;
 	}
 	if (left_out < REASONS)
-		__sync_fetch_and_add(&times->left_out[left_out][distance], 1);
+		__sync_fetch_and_add(&times->left_out[left_out * DISTANCES + distance], 1);
 }
 
 #endif

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from locality.arrays import alike
 from locality.machine.topology import Distance
 from locality.reads.batch import SOURCES
 
@@ -111,12 +112,7 @@ def together(rows: Array, key: tuple[str, ...]) -> Array:
     """
     if not len(rows):
         return rows
-    names = np.concatenate(
-        [np.ascontiguousarray(rows[name]).reshape(len(rows), -1).view("u1") for name in key], axis=1
-    )
-    whole = np.ascontiguousarray(names).view(f"V{names.shape[1]}").ravel()
-    _, inverse = np.unique(whole, return_inverse=True)
-    inverse = inverse.reshape(-1)
+    inverse = alike(rows, key)
     latest = np.zeros(inverse.max() + 1, "i8")
     np.maximum.at(latest, inverse, np.arange(len(rows)))
     merged = rows[latest]

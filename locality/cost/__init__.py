@@ -1,0 +1,1 @@
+"""`locality cost`: how long packets wait for their readers, by the distance between their CPUs."""

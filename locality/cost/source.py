@@ -1,0 +1,224 @@
+"""Source: how long packets wait for their readers, by the distance between their CPUs.
+
+`CostSource` has the probes of TCP and UDP reads keep histograms in the kernel, for each thread and
+port, and hands out what was counted since the reading before. While it is open, the kernel stamps
+every packet that the machine receives.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from locality.bpf import btf
+from locality.bpf.ladder import Attachment, Rung, attach_best
+from locality.bpf.object import Object
+from locality.cost import bill, clock
+from locality.cost.interrupts import Causes
+from locality.cost.interval import KEY, READER, TIME, CostInterval, together
+from locality.cost.stamping import Stamping
+from locality.cost.times import CONSTANTS, MAX_ROWS, Times, sized, some, without_times
+from locality.errors import Unsupported
+from locality.filter import Wanted
+from locality.machine import topology
+from locality.machine.cgroups import CgroupPaths
+from locality.reads.rows import Rows, prepared
+from locality.udp.probe import open_probe
+from locality.udp.reads import RUNGS as UDP_RUNGS
+
+if TYPE_CHECKING:
+    from locality.arrays import Array
+    from locality.bpf.engine import Kernel
+    from locality.machine.topology import Topology
+
+__all__ = ["RUNGS", "CostSource"]
+
+#: From so much in its queue on a packet waited for others, and not for its reader: what one packet
+#: of TCP holds at most after GRO, and some datagrams.
+LONG_QUEUE_BYTES = 1 << 16
+LONG_QUEUE_DATAGRAMS = 16
+
+#: Wake-ups are seen by these; reads are without them.
+_WAKE_UPS = ("raw_waking", "raw_switch")
+
+
+def _programs(kernel: Kernel) -> tuple[str, ...]:
+    if kernel.tracepoint_arguments("skb_copy_datagram_iovec") is None:
+        raise Unsupported("this kernel has no tracepoint skb_copy_datagram_iovec")
+    return ("raw_copied",)
+
+
+RUNGS = (Rung("raw-tracepoint", _programs, note="reads by splice() are not seen"),)
+
+
+class _Probe:
+    """The rows of one probe, and the times beside them."""
+
+    def __init__(self, attachment: Attachment, machine: Topology) -> None:
+        self.rows = Rows(attachment, machine, MAX_ROWS)
+        self.times = Times(attachment.obj)
+
+    def read(self) -> tuple[Array, Array]:
+        """Readers and their times since the last call: dtypes `READER` and `TIME`."""
+        now, _ = self.rows.read()
+        left_out, times = self.times.read(len(now))
+        readers = np.zeros(len(now), READER)
+        for name in (*KEY, "cgroup", "comm"):
+            readers[name] = now[name]
+        readers["left_out"] = left_out
+        return readers, times
+
+
+class CostSource:
+    """Times of the reads of this machine, interval by interval, from the moment it is made.
+
+    Args:
+        wanted: Whose reads, on which ports.
+        period: Seconds between readings.
+        rung: Stand on this rung or fail; None takes the best.
+
+    Attributes:
+        stamping: Has packets stamped.
+
+    Raises:
+        Unsupported: No rung is allowed here, or packets cannot be stamped; says what the kernel
+            answered.
+    """
+
+    fd: int | None = None
+
+    def __init__(
+        self, wanted: Wanted | None = None, period: float = 1.0, rung: str | None = None
+    ) -> None:
+        self.period = period
+        self._wanted = wanted or Wanted()
+        with ExitStack() as stack:
+            self.stamping = Stamping()
+            stack.callback(self.stamping.close)
+            self._causes = self._open_causes(stack)
+            self.attachment = attach_best(RUNGS, self._open_tcp, rung, beside=_WAKE_UPS)
+            stack.callback(self.attachment.obj.close)
+            if self.attachment.left_out:
+                self._note(f"wake-ups are not seen: {self.attachment.left_out}")
+            machine = topology.read()
+            self._probes = [_Probe(self.attachment, machine)]
+            self._attach_udp(stack, machine)
+            self._clock = clock.measure()
+            self._set_clock(first_stamp=0)
+            self._discard = False
+            self._paths = CgroupPaths()
+            self._bill = self._read_bill()
+            self._since = time.monotonic()
+            self._stack = stack.pop_all()
+
+    def _open_causes(self, stack: ExitStack) -> Causes | None:
+        try:
+            causes = Causes()
+        except Unsupported:
+            return None
+        stack.callback(causes.close)
+        return causes
+
+    def _attach_udp(self, stack: ExitStack, machine: Topology) -> None:
+        try:
+            attachment = attach_best(UDP_RUNGS, self._open_udp)
+        except Unsupported as refusal:
+            self._note(f"reads of datagrams are not seen: {refusal}")
+            return
+        stack.callback(attachment.obj.close)
+        self._probes.append(_Probe(attachment, machine))
+
+    def _note(self, unseen: str) -> None:
+        self.attachment = replace(self.attachment, rung=self.attachment.rung.noting(unseen))
+
+    def _open_tcp(self) -> Object:
+        kernel = btf.kernel()
+        constants = {
+            **self._wanted.rodata(),
+            **CONSTANTS,
+            "can_cast": kernel.has_function("bpf_rdonly_cast"),
+            "sees_calls": kernel.has_function("bpf_task_pt_regs"),
+            "long_queue_bytes": LONG_QUEUE_BYTES,
+        }
+        return sized(prepared(Object.open("cost_tcp", constants), MAX_ROWS))
+
+    def _open_udp(self) -> Object:
+        constants = {
+            **CONSTANTS,
+            "counts_rows": True,
+            # No flows: what is counted beside the rows is not read.
+            "sample_below": 0,
+            "long_queue_datagrams": LONG_QUEUE_DATAGRAMS,
+        }
+        obj = open_probe(self._wanted, topology.possible_cpus(), constants)
+        # What wakes threads is seen once for both probes.
+        obj.share("reader_notes", self.attachment.obj)
+        return sized(prepared(obj, MAX_ROWS), own_notes=False)
+
+    def _set_clock(self, first_stamp: int) -> None:
+        for probe in self._probes:
+            probe.times.set_clock(self._clock.middle, first_stamp)
+
+    def _clock_was_set(self) -> bool:
+        """Whether that happened since the last call; the probes then go by the new time."""
+        now = clock.measure(clock.FEW_READINGS)
+        agreed = self._clock.agreed(now)
+        self._clock = agreed or clock.measure()
+        if agreed is not None:
+            return False
+        self._set_clock(first_stamp=time.time_ns())
+        return True
+
+    def _read_bill(self) -> bill.Bill:
+        return bill.read(None if self._causes is None else self._causes.read())
+
+    def read(self) -> CostInterval:
+        """The interval since the last reading; never waits."""
+        readers, times = self._readers()
+        was_set = self._clock_was_set()
+        # What was read after the clock was set, and before we knew, is in the next interval, too.
+        if was_set or self._discard:
+            readers, times = without_times(readers, times)
+        self._discard = was_set
+        paid = self._read_bill()
+        now = time.monotonic()
+        interval = CostInterval(
+            time=time.time(),
+            seconds=now - self._since,
+            rung=self.attachment.name,
+            lost=sum(probe.rows.lost for probe in self._probes),
+            clock_steps=int(was_set),
+            readers=readers,
+            times=times,
+            bill=paid - self._bill,
+            cgroups=self._paths.of(readers["cgroup"], readers["pid"]),
+        )
+        self._since, self._bill = now, paid
+        return interval
+
+    def _readers(self) -> tuple[Array, Array]:
+        """Processes that read since the last call, and their times."""
+        all_readers: list[Array] = [np.zeros(0, READER)]
+        all_times: list[Array] = [np.zeros(0, TIME)]
+        first = 0
+        for probe in self._probes:
+            readers, times = probe.read()
+            times["reader"] += first
+            first += len(readers)
+            all_readers.append(readers)
+            all_times.append(times)
+        return together(*some(np.concatenate(all_readers), np.concatenate(all_times)), KEY)
+
+    def close(self) -> None:
+        """Detach the probes, and have no packets stamped any more."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
