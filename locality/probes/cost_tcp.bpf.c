@@ -20,10 +20,7 @@
 
 LICENSE_GPL;
 
-/* arch/x86/entry/syscalls/syscall_64.tbl; include/linux/socket.h */
-#define NR_RECVFROM 45
-#define NR_RECVMSG 47
-#define NR_RECVMMSG 299
+/* include/linux/socket.h */
 #define MSG_PEEK 2
 
 #define SACK_BLOCKS 4
@@ -68,12 +65,12 @@ static __always_inline bool only_looks(void)
 	if (!sees_calls)
 		return false;
 	regs = USER_REGISTERS();
-	switch (regs->orig_ax) {
+	switch (regs->CALL_NUMBER) {
 	case NR_RECVFROM:
 	case NR_RECVMMSG:
-		return regs->r10 & MSG_PEEK;
+		return regs->FOURTH_ARGUMENT & MSG_PEEK;
 	case NR_RECVMSG:
-		return regs->dx & MSG_PEEK;
+		return regs->THIRD_ARGUMENT & MSG_PEEK;
 	}
 	return false;
 }

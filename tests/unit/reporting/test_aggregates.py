@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 import locality
 from locality.accept import numbers as accept_numbers
 from locality.accept import workers as accept_workers
+from locality.accept.batch import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.accept.recording import AcceptRecorder
-from locality.accept.source import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.accept.workers import NO_MISSES, NO_RX_CPU, WorkerCounts
 from locality.recording.recording import Recording, add_up
 from locality.reporting.over_time import EventBins, binned
