@@ -9,12 +9,14 @@ the kernel then chooses by its own hash, as it would without a program.
 encoding   instructions, their codes, a whole program
 programs   by CPU, queue, hash, chance; tables from CPU to index
 control    control traffic to one socket, everything else to others
+coin       by a coin for each connection: the worker of a map, or another
 text       a program in the words of bpf_asm
 describe   a program in a few words: ``cpu % 4``; the options that make it
 evaluation what a program answers for a packet
 ========== ==================================================================
 """
 
+from locality.cbpf.coin import Coin, toss
 from locality.cbpf.control import OTHERS, Control, payload, recognise
 from locality.cbpf.encoding import (
     HASH,
@@ -44,6 +46,7 @@ __all__ = [
     "MAX_INSTRUCTIONS",
     "MAX_TABLE",
     "OTHERS",
+    "Coin",
     "Control",
     "Instruction",
     "Packet",
@@ -59,4 +62,5 @@ __all__ = [
     "recognise",
     "rxhash",
     "table",
+    "toss",
 ]

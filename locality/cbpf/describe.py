@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from locality.cbpf.coin import recognise as recognise_coin
 from locality.cbpf.control import recognise
 from locality.cbpf.encoding import MAX_GROUP
 from locality.cbpf.programs import BUILDERS, format_map, table
@@ -14,9 +15,11 @@ if TYPE_CHECKING:
 
 
 def describe(program: Program) -> str:
-    """A program in a few words: ``cpu % 4``, ``map 0:1,1:0``, or its length."""
+    """A program in a few words: ``cpu % 4``, ``map 0:1,1:0``, ``coin: ...``, or its length."""
     if control := recognise(program):
         return f"{control} -> 0, others {others_go(program, control)}"
+    if coin := recognise_coin(program):
+        return str(coin)
     size = program.group
     for name, build in BUILDERS.items():
         if 1 <= size <= MAX_GROUP and build(size) == program:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import operator
 import struct
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from locality.errors import LocalityError
@@ -30,7 +31,7 @@ CLASS = 0x07
 JMP, RET = 5, 6
 LD_IMM, LD_ABS, LD_BYTE, LD_LENGTH = 0x00, 0x20, 0x30, 0x80
 ADD, SUB, AND, MOD = 0x04, 0x14, 0x54, 0x94
-JA, JEQ, JGE, RET_A = 0x05, 0x15, 0x35, 0x16
+JA, JEQ, JGE, JSET, RET_A = 0x05, 0x15, 0x35, 0x45, 0x16
 LOADS = {LD_ABS: ("ld", 4), 0x28: ("ldh", 2), LD_BYTE: ("ldb", 1)}  # name, bytes
 
 # Ancillary offset: the field of Packet, and the kernel's name for it in text.
@@ -64,7 +65,7 @@ COMPARISON: dict[int, tuple[str, Callable[[int, int], object]]] = {
     JEQ: ("jeq", operator.eq),
     0x25: ("jgt", operator.gt),
     JGE: ("jge", operator.ge),
-    0x45: ("jset", operator.and_),
+    JSET: ("jset", operator.and_),
 }
 
 
@@ -106,14 +107,18 @@ class Program:
     @property
     def group(self) -> int:
         """The number of sockets it was made for: one more than its largest index."""
-        following = (*self.instructions[1:], Instruction(LD_IMM, 0, 0, 0))
         moduli = [
-            ins.k + (after.k if after.code == ADD else 0)
-            for ins, after in zip(self.instructions, following, strict=True)
+            ins.k + self._added_after(pc)
+            for pc, ins in enumerate(self.instructions)
             if ins.code == MOD
         ]
         answers = [ins.k + 1 for ins in self.instructions if ins.code == RET and ins.k != HASH]
         return max(moduli + answers, default=0)
+
+    def _added_after(self, pc: int) -> int:
+        """What is added to a remainder before the program answers with it."""
+        later = takewhile(lambda ins: ins.code & CLASS != RET, self.instructions[pc + 1 :])
+        return next((ins.k for ins in later if ins.code == ADD), 0)
 
     @property
     def reads(self) -> frozenset[str]:

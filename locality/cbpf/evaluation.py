@@ -7,6 +7,7 @@ with constants, returns. An instruction with the X register or scratch memory is
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from locality.cbpf.encoding import (
@@ -19,6 +20,7 @@ from locality.cbpf.encoding import (
     LD_IMM,
     LD_LENGTH,
     LOADS,
+    OFFSET,
     RET,
     RET_A,
     WORD,
@@ -27,6 +29,8 @@ from locality.cbpf.text import instruction_text
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from locality.cbpf.encoding import Instruction, Program
 
 
@@ -36,14 +40,14 @@ class Packet:
 
     Attributes:
         cpu: CPU running the program: where the SYN or the datagram is processed.
-        random: A new random 32-bit number for each load.
+        random: A random 32-bit number; or one for each load in turn, and again from the first.
         queue: RX queue **plus one**; 0 when the device recorded none.
         rxhash: The device's or RPS's flow hash; 0 when there is none.
         payload: Bytes after the transport header.
     """
 
     cpu: int = 0
-    random: int = 0
+    random: int | tuple[int, ...] = 0
     queue: int = 0
     rxhash: int = 0
     mark: int = 0
@@ -65,6 +69,7 @@ def evaluate(program: Program, packet: Packet) -> int:
         LocalityError: The program has an instruction that is not evaluated here.
     """
     accumulator, pc = 0, 0
+    numbers = cycle(packet.random if isinstance(packet.random, tuple) else (packet.random,))
     while True:
         ins = program.instructions[pc]
         pc += 1
@@ -78,18 +83,20 @@ def evaluate(program: Program, packet: Packet) -> int:
             pc += ins.jt if COMPARISON[ins.code][1](accumulator, ins.k) else ins.jf
         elif ins.code in ARITHMETIC:
             accumulator = ARITHMETIC[ins.code][1](accumulator, ins.k) & WORD
-        elif (loaded := _fetch(ins, packet)) is not None:
+        elif (loaded := _fetch(ins, packet, numbers)) is not None:
             accumulator = loaded
         else:
             return 0
 
 
-def _fetch(ins: Instruction, packet: Packet) -> int | None:
+def _fetch(ins: Instruction, packet: Packet, numbers: Iterator[int]) -> int | None:
     """What a load loads, None past the end of the payload."""
     if ins.code == LD_IMM:
         return ins.k
     if ins.code == LD_LENGTH:
         return len(packet.payload)
+    if ins.code in LOADS and ins.k == OFFSET["random"]:
+        return next(numbers)
     if ins.code in LOADS and ins.k - ANCILLARY_BASE in ANCILLARY:
         known: int = getattr(packet, ANCILLARY[ins.k - ANCILLARY_BASE][0])
         return known
