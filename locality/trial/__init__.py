@@ -1,0 +1,1 @@
+"""`locality trial`: a randomised trial of two ways to serve, and what it shows."""
