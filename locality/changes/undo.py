@@ -27,7 +27,7 @@ def apply(changes: Sequence[Change], undo_file: Path, system: System) -> list[st
         LocalityError: The undo file is there already or cannot be written, or what is to
             change cannot be read: then nothing was changed.
     """
-    file.write(undo_file, [_save(change, system) for change in changes], system)
+    prepare(changes, undo_file, system)
     failed = []
     for change in changes:
         try:
@@ -35,6 +35,15 @@ def apply(changes: Sequence[Change], undo_file: Path, system: System) -> list[st
         except (OSError, LocalityError) as error:
             failed.append(f"{change.command}: {_reason(error)}")
     return failed
+
+
+def prepare(changes: Sequence[Change], undo_file: Path, system: System) -> None:
+    """Write the file that takes changes back, and make none of them.
+
+    Raises:
+        LocalityError: As `apply` does.
+    """
+    file.write(undo_file, [_save(change, system) for change in changes], system)
 
 
 def undo(undo_file: Path, system: System) -> tuple[int, list[str]]:

@@ -1,0 +1,203 @@
+"""A trial by connection: a coin in the group's program chooses the worker of each.
+
+Both arms run at the same time on the same machine, so nothing that changes over time can be taken
+for an effect, and nothing carries over. What is compared is one connection at the nearest worker
+with one at another worker, while half of all connections are at each. How the machine does as a
+whole when all are at the nearest one is a question for a trial by blocks (``--switch attach``).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from locality.cbpf.describe import describe
+from locality.trial.arms import Arms
+from locality.trial.connection_units import (
+    NOT_ENDED,
+    OUTCOMES,
+    ConnectionUnits,
+    Span,
+    random_arms,
+)
+from locality.trial.cpu_time import CpuHistory
+from locality.trial.observation import Design, Trial, units_dtype
+from locality.trial.restoring import restoring
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from locality.accept.source import Records
+    from locality.arrays import Array
+    from locality.trial.asked import Asked
+    from locality.trial.session import Session
+    from locality.trial.targets import Steered
+    from locality.trial.traffic import Ending, Taken
+
+ARMS = ("another worker", "nearest worker")
+
+#: Connections that were sent somewhere before the program was attached are established by then.
+SETTLE_S = 0.2
+#: Connections that are accepted later than this before the end may not end in time, in seconds.
+_SHORTEST_DRAIN_S, _LONGEST_DRAIN_S = 0.2, 5.0
+
+
+def plan_lines(steered: Sequence[Steered], asked: Asked) -> list[str]:
+    """What the trial would do, for a dry run."""
+    lines = [f"arm B: the nearest worker; arm A: another one; for {asked.duration_s:g} s"]
+    for one in steered:
+        before = one.group.group.program
+        what = "no program" if before is None else describe(before)
+        lines.append(f"{one.group}: {describe(one.coin)}; at the end {what} again")
+    return lines
+
+
+@dataclass
+class _Part:
+    """The A/A part, or the trial itself: what is seen while it runs.
+
+    Attributes:
+        units: Takes the connections that have ended.
+        cpu: The CPU time of the workers.
+        ours: The listening sockets.
+        begin: CLOCK_MONOTONIC, ns.
+    """
+
+    units: ConnectionUnits
+    cpu: CpuHistory
+    ours: frozenset[int]
+    begin: int = 0
+    _accepted: list[Array] = field(default_factory=list)
+
+    def take(self, taken: Taken) -> None:
+        """Take a reading."""
+        self.cpu.note()
+        self._accepted.append(taken.accepts["time"][np.isin(taken.inodes, list(self.ours))])
+        self.units.write(taken.connections)
+
+    def result(self, end: int, seen_until: int, lifetime_ns: float) -> tuple[Array, dict[str, int]]:
+        """The units, and how many are left out by the reason; see `Span`."""
+        span = Span(self.begin, end, seen_until)
+        units, left_out = self.units.units(span, self.cpu, lifetime_ns)
+        times = np.concatenate(self._accepted or [np.zeros(0, np.uint64)])
+        expected = int(((times >= self.begin) & (times < min(end, seen_until))).sum())
+        ended = self.units.accepted_within(self.begin, min(end, seen_until))
+        return units, {**left_out, NOT_ENDED: max(0, expected - ended)}
+
+
+@dataclass
+class ByConnection:
+    """A trial by connection.
+
+    Args:
+        session: What it works with.
+        steered: The groups, each with its map.
+    """
+
+    session: Session
+    steered: Sequence[Steered]
+
+    def __post_init__(self) -> None:
+        lasts = self.session.look.lifetimes.most_s
+        self._drain_s = min(max(lasts or _LONGEST_DRAIN_S, _SHORTEST_DRAIN_S), _LONGEST_DRAIN_S)
+        self._safety = self.session.safety()
+
+    def run(self) -> Trial:
+        """Run it to its end.
+
+        Raises:
+            LocalityError: The program cannot be attached, or the undo file cannot be written.
+        """
+        asked, look = self.session.asked, self.session.look
+        planned = max(1, int(look.accepted / look.seconds * asked.duration_s))
+        design = Design("connection", ARMS, planned, asked.seed, aa=asked.aa_s > 0)
+        nothing = np.zeros(0, units_dtype(OUTCOMES))
+        trial = Trial(design, OUTCOMES, nothing, nothing, target=str(look.target), restored=True)
+        if asked.aa_s:
+            aa_units, ending = self._before()
+            trial = replace(trial, aa_units=aa_units, lost=self.session.traffic.lost)
+            if ending.early:
+                return replace(trial, ended_early=True)
+        self.session.reporter.smallest(trial)
+        return self._tossed(trial)
+
+    def _part(self, arm_of: Callable[[Records, Array], Array]) -> _Part:
+        target = self.session.target
+        units = ConnectionUnits(arm_of, self.session.traffic.sockets)
+        return _Part(units, CpuHistory(target.pids), target.inodes)
+
+    def _before(self) -> tuple[Array, Ending]:
+        """The A/A part: as the trial, but the arm of a connection says nothing."""
+        reporter, seconds = self.session.reporter, self.session.asked.aa_s
+        part = self._part(random_arms(np.random.default_rng(self.session.asked.seed)))
+        self.session.traffic.discard()
+        self._safety.begin()
+        part.begin, began = _now(), time.monotonic()
+        reporter.begin("A/A", seconds)
+
+        def take(taken: Taken) -> None:
+            self._safety.watch(taken)
+            part.take(taken)
+            reporter.advance(taken.now - began)
+
+        ending = self.session.traffic.run(seconds, [take])
+        self._safety.before_is_over()
+        reporter.end()
+        end = _now()
+        units, _ = part.result(end, end - self._drain_ns, self._drain_ns)
+        return units, ending
+
+    def _tossed(self, trial: Trial) -> Trial:
+        """The trial itself: the coin is attached, and then taken away again."""
+        traffic, asked = self.session.traffic, self.session.asked
+        part = self._part(Arms(self.steered, self.session.machine.possible).of)
+
+        def so_far(end: int, seen_until: int) -> Trial:
+            units, left_out = part.result(end, seen_until, self._drain_ns)
+            return replace(trial, units=units, left_out=left_out, lost=traffic.lost)
+
+        changes = [one.change_to(one.coin) for one in self.steered]
+        with restoring(changes, asked.undo_file, self.session.reporter.say) as restoration:
+            for one in self.steered:
+                one.attach(one.coin)
+            ending = self._judged(part, lambda: so_far(now := _now(), now - self._drain_ns))
+            end = _now()
+            restoration.restore()
+        if ending.early:
+            found = so_far(end, end - self._drain_ns)
+        else:
+            traffic.run(self._drain_s, [part.take])
+            found = so_far(end, end)
+        restored = restoration.done
+        return replace(found, harm=ending.harm, ended_early=ending.early, restored=restored)
+
+    def _judged(self, part: _Part, so_far: Callable[[], Trial]) -> Ending:
+        """Wait while the coin is attached, and end where it does harm."""
+        traffic, reporter = self.session.traffic, self.session.reporter
+        if (ending := traffic.run(SETTLE_S)).early:
+            return ending
+        seconds = self.session.asked.duration_s
+        self._safety.begin()
+        part.begin, began = _now(), time.monotonic()
+        reporter.begin("trial", seconds)
+
+        def take(taken: Taken) -> str | None:
+            part.take(taken)
+            reporter.advance(taken.now - began, so_far)
+            return self._safety.judge(taken)
+
+        ending = traffic.run(seconds, [take])
+        reporter.end()
+        return ending
+
+    @property
+    def _drain_ns(self) -> int:
+        """How long most connections last, in ns; see `_Part.result`."""
+        return int(self._drain_s * 1e9)
+
+
+def _now() -> int:
+    return time.clock_gettime_ns(time.CLOCK_MONOTONIC)

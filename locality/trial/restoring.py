@@ -1,0 +1,100 @@
+"""Put everything back when a trial is over, however it ends.
+
+The undo file is written before the first change. When the trial ends, by itself, by a signal or by
+an error, what it says is put back, and the file is removed. Only kill -9 or a crash of the machine
+leave it behind: `locality undo FILE` then does the same.
+"""
+
+from __future__ import annotations
+
+import signal
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from locality.changes.system import this_system
+from locality.changes.undo import prepare, undo
+from locality.errors import LocalityError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+    from types import FrameType
+
+    from locality.changes.protocol import Change
+
+
+@dataclass
+class Restoration:
+    """What is put back at the end.
+
+    Attributes:
+        undo_file: Where it is written; None where there is nothing that a file can take back.
+        failed: What could not be put back, a line each.
+        done: Whether everything was put back.
+    """
+
+    undo_file: Path | None
+    failed: list[str] = field(default_factory=list)
+    done: bool = False
+
+    def restore(self) -> None:
+        """Put everything back now, once; the undo file goes when that is done."""
+        if self.done:
+            return
+        if self.undo_file is not None:
+            try:
+                _, self.failed = undo(self.undo_file, this_system())
+            except LocalityError as error:
+                self.failed = [str(error)]
+            if self.failed:
+                return
+            with suppress(OSError):  # somebody removed it
+                self.undo_file.unlink()
+        self.done = True
+
+
+@contextmanager
+def restoring(
+    changes: Sequence[Change], undo_file: Path, say: Callable[[str], None]
+) -> Iterator[Restoration]:
+    """Write the undo file, and put everything back when the block ends.
+
+    Args:
+        changes: What the block will change, as far as an undo file can take it back.
+        undo_file: Must not exist.
+        say: Takes a line: what could not be put back.
+
+    Raises:
+        LocalityError: The undo file cannot be written; then nothing was changed.
+    """
+    if changes:
+        prepare(changes, undo_file, this_system())
+    restoration = Restoration(undo_file if changes else None)
+    try:
+        with _hangup_ends():
+            yield restoration
+    finally:
+        restoration.restore()
+        for line in restoration.failed:
+            say(f"not put back: {line}")
+        if restoration.failed:
+            say(f"to put it back: locality undo {undo_file}")
+
+
+@contextmanager
+def _hangup_ends() -> Iterator[None]:
+    """A terminal that is closed ends the block as SIGTERM does, and not the process at once."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGHUP)
+    if before is signal.SIG_IGN:  # nohup
+        yield
+        return
+    signal.signal(signal.SIGHUP, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)

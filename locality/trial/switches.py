@@ -1,0 +1,170 @@
+"""What a trial by blocks switches: a program, the RPS of a device, or two commands of the user's.
+
+Arm A is the machine as it is, arm B what is tried. A switch knows the changes that an undo file
+can take back; what commands do cannot be taken back by one, so command A is run at the end.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from locality.changes.kernel import FileChange
+from locality.changes.system import this_system
+from locality.errors import LocalityError
+from locality.machine.topology import format_cpu_list, format_cpu_mask
+from locality.trial.observation import A, B
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from locality.cbpf import Program
+    from locality.changes.protocol import Change
+    from locality.trial.programs import Command
+    from locality.trial.targets import Steered
+
+RPS = "rps:"
+ATTACH = "attach"
+
+
+class Switch(Protocol):
+    """Two states of a machine, and how to get from one to the other."""
+
+    @property
+    def arms(self) -> tuple[str, str]:
+        """What A and B are, in words."""
+
+    @property
+    def changes(self) -> Sequence[Change]:
+        """What B changes and an undo file can take back."""
+
+    def to(self, arm: int) -> None:
+        """Go to a state, whichever there is.
+
+        Raises:
+            LocalityError: It was refused.
+        """
+
+    def lines(self) -> Sequence[str]:
+        """What each arm does, for a dry run."""
+
+
+class AttachSwitch:
+    """The map to the nearest worker, against the program that is there, or none."""
+
+    def __init__(self, steered: Sequence[Steered]) -> None:
+        self._steered = steered
+        self._present: list[Program | None] = [one.group.group.program for one in steered]
+
+    @property
+    def arms(self) -> tuple[str, str]:
+        """As it is, and the map."""
+        return ("as it is", "nearest worker")
+
+    @property
+    def changes(self) -> list[Change]:
+        """The program of each group."""
+        return [one.change_to(one.nearest) for one in self._steered]
+
+    def to(self, arm: int) -> None:
+        """Attach the map, or what was there."""
+        for place, one in enumerate(self._steered):
+            wanted = one.nearest if arm == B else one.group.group.program
+            if self._present[place] != wanted:
+                one.attach(wanted)
+                self._present[place] = wanted
+
+    def lines(self) -> list[str]:
+        """The commands that would do it by hand."""
+        return [f"B: {change.command}" for change in self.changes]
+
+
+class RpsSwitch:
+    """The RPS of one device: as it is, against off where it is on, or on where it is off.
+
+    Args:
+        device: Its name, in this network namespace.
+        cpus: The CPUs that RPS would use.
+
+    Raises:
+        LocalityError: There is no such device, or its files cannot be read.
+    """
+
+    def __init__(self, device: str, cpus: Sequence[int]) -> None:
+        self._system = this_system()
+        queues = Path("/sys/class/net") / device / "queues"
+        if "/" in device or not (found := sorted(queues.glob("rx-*"), key=_number)):
+            raise LocalityError(
+                f"there is no network device {device!r} with RX queues in this network namespace: "
+                "ip link shows those that there are"
+            )
+        self.device = device
+        self._paths = [f"{queue}/rps_cpus" for queue in found]
+        try:
+            self._before = [self._system.files.read(path) for path in self._paths]
+        except OSError as error:
+            raise LocalityError(f"{self._paths[0]}: {error.strerror}") from None
+        self.is_on = any(mask.strip("0,\n") for mask in self._before)
+        self._cpus = cpus
+        self._mask = "0" if self.is_on else format_cpu_mask(cpus)
+
+    @property
+    def arms(self) -> tuple[str, str]:
+        """RPS as it is, and the other way."""
+        state = "on" if self.is_on else "off"
+        other = "off" if self.is_on else f"on (CPUs {format_cpu_list(self._cpus)})"
+        return (f"RPS of {self.device} {state}, as it is", f"RPS {other}")
+
+    @property
+    def changes(self) -> list[Change]:
+        """The mask of each queue."""
+        return [
+            FileChange(path, before, self._mask)
+            for path, before in zip(self._paths, self._before, strict=True)
+        ]
+
+    def to(self, arm: int) -> None:
+        """Write the masks."""
+        for path, before in zip(self._paths, self._before, strict=True):
+            try:
+                self._system.files.write(path, self._mask if arm == B else before)
+            except OSError as error:
+                raise LocalityError(f"{path}: {error.strerror}") from None
+
+    def lines(self) -> list[str]:
+        """The commands that would do it by hand."""
+        return [f"B: {change.command}" for change in self.changes]
+
+
+class CommandSwitch:
+    """Two commands: each brings about its arm, whichever there was."""
+
+    def __init__(self, first: Command, second: Command) -> None:
+        self._commands = (first, second)
+
+    @property
+    def arms(self) -> tuple[str, str]:
+        """The commands."""
+        return (self._commands[A].text, self._commands[B].text)
+
+    @property
+    def changes(self) -> list[Change]:
+        """None that an undo file can take back."""
+        return []
+
+    def to(self, arm: int) -> None:
+        """Run the arm's command."""
+        self._commands[arm].run()
+
+    def lines(self) -> list[str]:
+        """How the commands are run."""
+        return [
+            f"A: {self._commands[A]}",
+            f"B: {self._commands[B]}",
+            "Each runs without a shell, in the directory /, before each of its blocks.",
+            "No undo file can take back what they do: A is run at the end. After kill -9, run it.",
+        ]
+
+
+def _number(queue: Path) -> int:
+    return int(queue.name.partition("-")[2])
