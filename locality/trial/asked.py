@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from locality.trial.observation import Trial
     from locality.trial.programs import Metric
 
+#: The parts of a trial.
+AA, TRIAL = "A/A", "trial"
 #: What CPU time and interrupts are divided by.
 Per = Literal["connection", "packet", "byte"]
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from locality.cbpf.describe import describe
 from locality.trial.arms import Arms
+from locality.trial.asked import AA, TRIAL
 from locality.trial.connection_units import (
     NOT_ENDED,
     OUTCOMES,
@@ -78,10 +79,16 @@ class _Part:
         self._accepted.append(taken.accepts["time"][np.isin(taken.inodes, list(self.ours))])
         self.units.write(taken.connections)
 
-    def result(self, end: int, seen_until: int, lifetime_ns: float) -> tuple[Array, dict[str, int]]:
-        """The units, and how many are left out by the reason; see `Span`."""
+    def result(
+        self, end: int, seen_until: int, lifetime_ns: float | None
+    ) -> tuple[Array, dict[str, int]]:
+        """The units, and how many are left out by the reason; see `Span`.
+
+        Without a lifetime the CPU time of the workers is left out.
+        """
         span = Span(self.begin, end, seen_until)
-        units, left_out = self.units.units(span, self.cpu, lifetime_ns)
+        cpu = None if lifetime_ns is None else self.cpu
+        units, left_out = self.units.units(span, cpu, lifetime_ns or 0.0)
         times = np.concatenate(self._accepted or [np.zeros(0, np.uint64)])
         expected = int(((times >= self.begin) & (times < min(end, seen_until))).sum())
         ended = self.units.accepted_within(self.begin, min(end, seen_until))
@@ -136,7 +143,7 @@ class ByConnection:
         self.session.traffic.discard()
         self._safety.begin()
         part.begin, began = _now(), time.monotonic()
-        reporter.begin("A/A", seconds)
+        reporter.begin(AA, seconds)
 
         def take(taken: Taken) -> None:
             self._safety.watch(taken)
@@ -156,7 +163,10 @@ class ByConnection:
         part = self._part(Arms(self.steered, self.session.machine.possible).of)
 
         def so_far(end: int, seen_until: int) -> Trial:
-            units, left_out = part.result(end, seen_until, self._drain_ns)
+            # Of a part of the trial the CPU time of the workers says too little: its anytime-valid
+            # interval would compare connections of one slice, which all have the same value.
+            whole = end == seen_until
+            units, left_out = part.result(end, seen_until, self._drain_ns if whole else None)
             return replace(trial, units=units, left_out=left_out, lost=traffic.lost)
 
         changes = [one.change_to(one.coin) for one in self.steered]
@@ -182,7 +192,7 @@ class ByConnection:
         seconds = self.session.asked.duration_s
         self._safety.begin()
         part.begin, began = _now(), time.monotonic()
-        reporter.begin("trial", seconds)
+        reporter.begin(TRIAL, seconds)
 
         def take(taken: Taken) -> str | None:
             part.take(taken)
