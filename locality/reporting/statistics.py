@@ -189,32 +189,46 @@ def _within_run(run: Series, length: int, resamples: int, draw: np.random.Genera
 def block_length(run: Series) -> int:
     """How many neighbouring bins hang together: the length of a block, at least 1.
 
-    The rule of Politis and White for the circular bootstrap, on what each bin adds to the
-    share: local - share * total. It is never below the cube root of the number of bins, the
-    length that suits when a short run shows no memory, and leaves `FEWEST_BLOCKS` if it can.
+    The rule of Politis and White, on what each bin adds to the share: local - share * total. It
+    is never below the cube root of the number of bins, the length that suits when a short run
+    shows no memory, and leaves `FEWEST_BLOCKS` if it can.
     """
     bins = len(run.total)
     floor = max(1, round(float(bins ** (1 / 3))))
     adds = run.local - (run.share or 0.0) / 100 * run.total
-    adds = adds - adds.mean()
-    power = float(adds @ adds)
     # Rounding leaves dust where every bin has the same share.
-    if bins < 2 * FEWEST_BLOCKS or power <= 1e-18 * float(run.total @ run.total):
+    dust = 1e-18 * float(run.total @ run.total)
+    spread = adds - adds.mean()
+    if bins < 2 * FEWEST_BLOCKS or float(spread @ spread) <= dust:
         return floor
-    covariance = np.correlate(adds, adds, "full")[bins - 1 :] / bins
+    length = math.ceil(politis_white(adds))
+    return max(floor, min(length, math.ceil(3 * math.sqrt(bins)), bins // FEWEST_BLOCKS))
+
+
+def politis_white(values: Array) -> float:
+    """The length of blocks that suits values with this memory, by the rule of Politis and White.
+
+    Args:
+        values: (n,) in their order, not all the same, at least 3 of them.
+
+    Returns:
+        For the circular bootstrap; 0 where the rule gives none.
+    """
+    count = len(values)
+    values = values - values.mean()
+    covariance = np.correlate(values, values, "full")[count - 1 :] / count
     correlation = covariance / covariance[0]
     # The memory ends where so many correlations in a row are no more than noise.
-    row = max(5, math.ceil(math.sqrt(math.log10(bins))))
-    noise = 2 * math.sqrt(math.log10(bins) / bins)
+    row = max(5, math.ceil(math.sqrt(math.log10(count))))
+    noise = 2 * math.sqrt(math.log10(count) / count)
     loud = np.flatnonzero(np.abs(correlation[1:]) > noise) + 1
-    gaps = np.diff(np.concatenate([[0], loud, [bins + row]]))
+    gaps = np.diff(np.concatenate([[0], loud, [count + row]]))
     memory = int(np.concatenate([[0], loud])[np.argmax(gaps > row)])
-    reach = min(2 * max(memory, 1), bins - 1)
+    reach = min(2 * max(memory, 1), count - 1)
     lags = np.arange(-reach, reach + 1)
     weight = np.clip(2 * (1 - np.abs(lags) / reach), 0, 1)
     around = weight * covariance[np.abs(lags)]
     variance, slope = float(around.sum()), float((np.abs(lags) * around).sum())
     if variance <= 0:
-        return floor
-    length = float((2 * slope**2 / (4 / 3 * variance**2) * bins) ** (1 / 3))
-    return max(floor, min(math.ceil(length), math.ceil(3 * math.sqrt(bins)), bins // FEWEST_BLOCKS))
+        return 0.0
+    return float((2 * slope**2 / (4 / 3 * variance**2) * count) ** (1 / 3))
