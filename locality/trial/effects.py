@@ -1,13 +1,36 @@
-"""What a trial shows: for each outcome the effect of B against A, its interval and a verdict."""
+"""What a trial shows: for each outcome the effect of B against A, its interval and a verdict.
+
+How an effect is estimated: `locality.trial.paired` by blocks, `locality.trial.clustered` by
+connection. How it is looked at during a run, and after a run that ended early:
+`locality.trial.anytime`.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from locality.trial import anytime, clustered, doubts, paired
+from locality.trial import scale as scales
+from locality.trial.estimate import Estimate, smallest
+from locality.trial.observation import NO_PAIR, A, B
+from locality.trial.scale import shown
 
 if TYPE_CHECKING:
-    from locality.trial.observation import Outcome
+    from collections.abc import Iterator, Sequence
+
+    from locality.arrays import Array
+    from locality.trial.observation import Design, Outcome, Trial
+    from locality.trial.scale import Scale
+
+#: By connection, batches that are compared while the trial runs: how many are planned, and the
+#: fewest connections of one for each statistic.
+_BATCHES = 40
+_OF_BATCH = {"mean": 20, "p50": 20, "p99": 200}
 
 
 class Verdict(Enum):
@@ -31,19 +54,26 @@ class Interval:
             outcome's unit; where an outcome can be zero.
         units: Units that it rests on, both arms together.
         method: How it was found, in words.
+        anytime: Whether it holds although somebody looked at it and ended the run.
     """
 
     estimate: float
     low: float
     high: float
-    scale: Literal["relative", "difference"]
+    scale: Scale
     units: int
     method: str
+    anytime: bool = False
 
     @property
     def excludes_zero(self) -> bool:
         """Whether a difference is shown."""
         return not self.low <= 0 <= self.high
+
+    @property
+    def at_most(self) -> float:
+        """The effect is no larger than this in either direction."""
+        return max(abs(self.low), abs(self.high))
 
 
 @dataclass(frozen=True)
@@ -52,17 +82,20 @@ class Effect:
 
     Attributes:
         outcome: Which.
-        a: Arm A's value, in the outcome's unit; None if there is none.
+        a: Arm A's value, in the outcome's unit; None if there is none. By blocks it is the mean
+            of blocks, the geometric mean where the scale is relative.
         b: Arm B's.
         difference: b - a.
         relative: The effect as a share of A's value; None where A's is zero or not known.
         interval: Of the effect; None where there is too little to tell.
         verdict: By the interval alone.
-        smallest: The smallest effect that this run could have shown: with a power of 80 %, in the
-            interval's scale; None where there is too little to tell.
-        p: Of the randomisation test: how often chance alone gives an effect as large; None
-            where there is too little to tell.
+        smallest: The smallest effect that this run could have shown: in 80 of 100 such runs the
+            interval would leave zero out. In the interval's scale; None where there is no
+            interval.
+        p: Of the randomisation test: how often chance alone gives an effect as large. After a
+            run that ended early it is the anytime-valid one. None where there is no interval.
         units: Units used, both arms together.
+        aa: The interval of the A/A part, which should hold zero; None where there is none.
         warnings: What puts this figure in doubt, a sentence each.
     """
 
@@ -76,6 +109,7 @@ class Effect:
     smallest: float | None
     p: float | None
     units: int
+    aa: Interval | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -87,3 +121,194 @@ class Effect:
     def high(self) -> float | None:
         """The upper end of the interval, in its scale."""
         return self.interval.high if self.interval else None
+
+
+class _Found(NamedTuple):
+    """What some units show of an outcome: an estimate, if there is one, and the arms' values."""
+
+    estimate: Estimate | None
+    scale: Scale
+    units: int
+    anytime: bool = False
+    a: float | None = None
+    b: float | None = None
+    doubts: tuple[str, ...] = ()
+
+    def interval(self) -> Interval | None:
+        """For people."""
+        if self.estimate is None:
+            return None
+        ends = self.estimate.effect, self.estimate.low, self.estimate.high
+        at, low, high = (shown(one, self.scale) for one in ends)
+        method = self.estimate.method
+        return Interval(at, low, high, self.scale, self.units, method, self.anytime)
+
+
+def effects(trial: Trial) -> list[Effect]:
+    """What a trial shows of each of its outcomes, in their order.
+
+    If it ended early, perhaps for what somebody saw of it, intervals are anytime-valid.
+    """
+    return [_effect(trial, outcome) for outcome in trial.outcomes]
+
+
+def interval_so_far(trial: Trial, outcome: Outcome) -> Interval | None:
+    """What can be said of an outcome now; None while there is too little.
+
+    It may be asked for after each unit, and the run ended by the answer: see
+    `locality.trial.anytime`. By connection it is the mean difference of batches of consecutive
+    connections, which is a little different from the difference of the arms.
+    """
+    return _so_far(trial, outcome).interval()
+
+
+def smallest_effect(aa_units: Array, outcome: Outcome, planned: int) -> float | None:
+    """The smallest effect that a trial can show, told before it from its A/A part.
+
+    Args:
+        aa_units: Of the A/A part.
+        outcome: Which.
+        planned: Units of the trial, both arms together.
+
+    Returns:
+        What 80 of 100 such trials would show: a share of A's value, or where that can be zero a
+        difference in the outcome's unit. None where there is too little to tell.
+    """
+    if planned <= 0:
+        return None
+    found = _found(aa_units, outcome)
+    if found.estimate is None:
+        return None
+    error = found.estimate.error * math.sqrt(found.units / planned)
+    by_blocks = bool((aa_units["pair"] != NO_PAIR).any())
+    freedom = max(1, planned // 2 - 1) if by_blocks else found.estimate.freedom
+    return shown(smallest(error, freedom), found.scale)
+
+
+def holm(found: Sequence[Effect]) -> list[float | None]:
+    """The p of each effect, corrected for how many were looked at.
+
+    After Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of
+    Statistics 6 (1979): with no effect at all, one of all is below 5 % in 5 of 100 trials.
+    """
+    known = sorted((effect.p, place) for place, effect in enumerate(found) if effect.p is not None)
+    corrected: list[float | None] = [None] * len(found)
+    highest = 0.0
+    for rank, (p, place) in enumerate(known):
+        highest = max(highest, min(1.0, p * (len(known) - rank)))
+        corrected[place] = highest
+    return corrected
+
+
+def _effect(trial: Trial, outcome: Outcome) -> Effect:
+    found = _found(trial.units, outcome, trial.design)
+    used = _so_far(trial, outcome) if trial.ended_early else found
+    interval = used.interval()
+    least = shown(used.estimate.smallest, used.scale) if used.estimate else None
+    aa = _found(trial.aa_units, outcome).interval()
+    difference = None if found.a is None or found.b is None else found.b - found.a
+    relative = None
+    if interval is not None and interval.scale == "relative":
+        relative = interval.estimate
+    elif difference is not None and found.a:
+        relative = difference / abs(found.a)
+    return Effect(
+        outcome,
+        found.a,
+        found.b,
+        difference,
+        relative,
+        interval,
+        _verdict(outcome, interval),
+        least,
+        used.estimate.p if used.estimate else None,
+        used.units,
+        aa,
+        (*_of_all(trial, outcome, interval, aa), *found.doubts),
+    )
+
+
+def _verdict(outcome: Outcome, interval: Interval | None) -> Verdict:
+    if interval is None:
+        return Verdict.NOT_KNOWN
+    if not interval.excludes_zero:
+        return Verdict.NO_DIFFERENCE
+    lower = interval.high < 0
+    return Verdict.BETTER if lower == (outcome.better == "lower") else Verdict.WORSE
+
+
+def _of_all(
+    trial: Trial, outcome: Outcome, interval: Interval | None, aa: Interval | None
+) -> Iterator[str]:
+    """Doubts that do not depend on what is randomised."""
+    if interval is None:
+        values = trial.units[outcome.label]
+        values = values[np.isfinite(values)]
+        if len(values) and not values.any():
+            yield f"all {len(values)} values are 0: there is nothing to compare"
+        elif trial.design.kind == "blocks":
+            yield f"{len(values)} blocks are too few: {paired.FEWEST_PAIRS} pairs are needed at least"
+        else:
+            needed = clustered.fewest(outcome.summary)
+            yield (
+                f"{len(values)} connections are too few: {needed} of each arm are needed at least"
+            )
+    if aa is not None and aa.excludes_zero:
+        yield "A against A shows a difference too: what B does is not the only cause"
+
+
+def _found(units: Array, outcome: Outcome, design: Design | None = None) -> _Found:
+    """What units show, as if nobody had looked at them before; doubts only with a design."""
+    if (units["pair"] != NO_PAIR).any():
+        pairs = paired.pairs_of(units, outcome.label)
+        a, b = (paired.level(of_arm, pairs.scale) for of_arm in (pairs.a, pairs.b))
+        spoken = tuple(doubts.of_pairs(pairs, design)) if design else ()
+        count = 2 * len(pairs.values)
+        return _Found(paired.estimate(pairs.values), pairs.scale, count, False, a, b, spoken)
+    connections = clustered.connections_of(units, outcome.label, outcome.summary)
+    values, arm, summary, scale = connections
+    one, other = (
+        clustered.statistic(values[arm == side], summary) if (arm == side).any() else None
+        for side in (A, B)
+    )
+    spoken = tuple(doubts.of_connections(units, outcome.label, summary)) if design else ()
+    estimate = clustered.estimate(connections)
+    return _Found(estimate, scale, len(values), False, one, other, spoken)
+
+
+def _so_far(trial: Trial, outcome: Outcome) -> _Found:
+    """What the confidence sequence says of an outcome."""
+    label, planned = outcome.label, trial.design.planned
+    if trial.design.kind == "blocks":
+        pairs = paired.pairs_of(trial.units, label)
+        values, scale, planned, of_each = pairs.values, pairs.scale, max(1, planned // 2), 2
+        what = "pairs"
+    else:
+        of_each = max(_OF_BATCH[outcome.summary], planned // _BATCHES)
+        values, scale = _batches(trial.units, outcome, of_each)
+        planned, what = max(1, planned // of_each), "batches of consecutive connections"
+    values = values[np.isfinite(values)]
+    count = len(values)
+    ends = anytime.interval(values, planned)
+    if ends is None:
+        return _Found(None, scale, count * of_each)
+    error = float(values.std(ddof=1)) / math.sqrt(count)
+    method = f"confidence sequence over {count} {what}"
+    p = anytime.p_value(values, planned)
+    estimate = Estimate(float(values.mean()), *ends, error, count - 1, p, method)
+    return _Found(estimate, scale, count * of_each, anytime=True)
+
+
+def _batches(units: Array, outcome: Outcome, of_each: int) -> tuple[Array, Scale]:
+    """The difference of each batch of connections, in the order in which they became known."""
+    known = units[np.isfinite(units[outcome.label])]
+    scale = scales.of_connections(known[outcome.label])
+    found = []
+    for start in range(0, len(known) - of_each + 1, of_each):
+        batch = known[start : start + of_each]
+        arms = [batch[outcome.label][batch["arm"] == arm] for arm in (A, B)]
+        if not all(len(arm) for arm in arms):
+            continue
+        one, other = (clustered.statistic(arm, outcome.summary) for arm in arms)
+        found.append(float(scales.contrast(one, other, scale)))
+    return np.array(found), scale

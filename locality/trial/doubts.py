@@ -1,0 +1,141 @@
+"""What puts the figures of a trial in doubt: looked for in the units, said in a sentence each.
+
+By blocks, the order of the arms is random, so that what one block leaves behind for the next can be
+told from what it does itself: the second block of a pair always follows the other arm, the first
+follows either. With s = 1 where B comes second and -1 where it comes first, the second block less
+the first is
+
+    effect * s - carried over * (s + s of the pair before) / 2 + order
+
+(Bojinov, Simchi-Levi and Zhao 2023; Senn, Cross-over trials in clinical research, 2002, on pairs).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from locality.trial import student
+from locality.trial.observation import A, B
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from locality.arrays import Array
+    from locality.trial.observation import Design, Trial
+    from locality.trial.paired import Pairs
+
+#: A doubt is spoken of if chance alone gives rise to it less often than this.
+RARE = 0.005
+#: The normal deviates that are exceeded so rarely, and of a coin that decides all the rest.
+_DEVIATE, _QUITE_RARE = 2.81, 3.9
+#: Fewer pairs than this cannot be asked so many questions.
+_FEWEST = 10
+#: A mean hangs on a few connections if so small a part of them has so much of its variance.
+_FEW, _MUCH = 0.001, 0.5
+
+
+def of_pairs(pairs: Pairs, design: Design) -> Iterator[str]:
+    """Doubts about the differences of pairs of blocks.
+
+    Args:
+        pairs: Of one outcome.
+        design: Names the wash-out.
+    """
+    count = len(pairs.values)
+    if count < _FEWEST or not pairs.values.std():
+        return
+    sign = np.where(pairs.first == A, 1.0, -1.0)
+    before = np.concatenate([[0.0], sign[:-1]])
+    # Where a pair is missing, the one before it is not known.
+    before[1:][np.diff(pairs.number) != 1] = 0.0
+    columns = np.column_stack([sign, before, np.ones(count)])
+    _, carried, order = _significance(columns, pairs.values * sign)
+    if carried < RARE:
+        yield (
+            f"what a block leaves behind changes the next one (p = {carried:.2g}): the wash-out of "
+            f"{design.washout_s:g} s is too short, and the effect is not what it would be for ever"
+        )
+    if order < RARE:
+        yield (
+            f"the second block of a pair differs from the first whatever the arm (p = {order:.2g}):"
+            " the random order keeps this out of the effect"
+        )
+    trend = np.column_stack([np.ones(count), pairs.number - pairs.number.mean()])
+    if (slope := _significance(trend, pairs.values)[1]) < RARE:
+        yield f"the effect changed during the run (p = {slope:.2g}): it is an average over the run"
+    values = pairs.values - pairs.values.mean()
+    together = float(values[1:] @ values[:-1] / (values @ values))
+    if abs(together) * math.sqrt(count) > _DEVIATE:
+        yield (
+            f"neighbouring pairs are alike (correlation {together:.2f}): the interval takes "
+            "blocks of pairs, a longer run would be safer"
+        )
+
+
+def of_connections(units: Array, label: str, summary: str) -> Iterator[str]:
+    """Doubts about the connections of both arms.
+
+    Args:
+        units: (connections,) of both arms.
+        label: The outcome's field.
+        summary: Its statistic.
+    """
+    known = np.isfinite(units[label])
+    totals = [int((units["arm"] == arm).sum()) for arm in (A, B)]
+    kept = [int(known[units["arm"] == arm].sum()) for arm in (A, B)]
+    if min(totals) and _unlike(kept[A] / totals[A], kept[B] / totals[B], *totals):
+        shares = " and ".join(
+            f"{100 * part / all_:.1f} %" for part, all_ in zip(kept, totals, strict=True)
+        )
+        yield (
+            f"it is known of {shares} of the connections of A and B: those without it are not "
+            "left out by chance"
+        )
+    if summary == "mean" and min(kept) > 1:
+        spread = np.concatenate(
+            [(arm := units[label][known & (units["arm"] == one)]) - arm.mean() for one in (A, B)]
+        )
+        squares = np.sort(spread * spread)[::-1]
+        few = max(1, int(_FEW * len(squares)))
+        total = float(squares.sum())
+        if total and float(squares[:few].sum()) > _MUCH * total:
+            yield (
+                f"the means hang on {few} of {len(squares)} connections: a median says more"
+                if few > 1
+                else f"the means hang on a single one of {len(squares)} connections: a median says "
+                "more"
+            )
+
+
+def of_trial(trial: Trial) -> Iterator[str]:
+    """Doubts about a trial as a whole."""
+    if trial.design.kind == "connection":
+        count, b = len(trial.units), int((trial.units["arm"] == B).sum())
+        if count and abs(2 * b - count) / math.sqrt(count) > _QUITE_RARE:
+            yield (
+                f"{count - b} connections in A and {b} in B are not what a fair coin gives: "
+                "connections of one arm are lost"
+            )
+
+
+def _unlike(one: float, other: float, of_one: int, of_other: int) -> bool:
+    """Whether two shares differ by more than chance."""
+    share = (one * of_one + other * of_other) / (of_one + of_other)
+    error = math.sqrt(share * (1 - share) * (1 / of_one + 1 / of_other))
+    return error > 0 and abs(one - other) / error > _DEVIATE
+
+
+def _significance(columns: Array, values: Array) -> list[float]:
+    """The p of each coefficient of a least-squares fit."""
+    freedom = len(values) - columns.shape[1]
+    inverse = np.linalg.pinv(columns.T @ columns)
+    found = inverse @ columns.T @ values
+    rest = values - columns @ found
+    errors = np.sqrt(np.maximum(np.diag(inverse) * float(rest @ rest) / freedom, 0))
+    return [
+        student.p_value(float(one / error), freedom) if error > 0 else 1.0
+        for one, error in zip(found, errors, strict=True)
+    ]
