@@ -64,7 +64,6 @@ class ByBlocks:
         self.outcomes: tuple[Outcome, ...] = outcomes(asked)
         self._counters = Counters(self.session.target.pids)
         self._draw = np.random.default_rng(asked.seed)
-        self._safety = self.session.safety()
 
     def plan_lines(self) -> list[str]:
         """What the trial would do, for a dry run."""
@@ -114,17 +113,19 @@ class ByBlocks:
         trial = Trial(design, self.outcomes, nothing, nothing, target=target, restored=True)
         pairs = order(blocks.pairs, self._draw)
         if self._aa_pairs:
-            self._safety.begin()
+            self.session.safety.begin()
             coins = order(self._aa_pairs, self._draw)
             aa_units, ending = self._run(AA, coins, lambda _arm: None, self._watch, trial)
-            self._safety.before_is_over()
+            self.session.safety.before_is_over()
             trial = replace(trial, aa_units=aa_units, lost=self.session.traffic.lost)
             if ending.early:
                 return replace(trial, ended_early=True)
         reporter.smallest(trial)
         with restoring(self.switch.changes, asked.undo_file, reporter.say) as restoration:
-            self._safety.begin()
-            units, ending = self._run(TRIAL, pairs, self.switch.to, self._safety.judge, trial)
+            self.session.safety.begin()
+            units, ending = self._run(
+                TRIAL, pairs, self.switch.to, self.session.safety.judge, trial
+            )
             restored = self._go_back(restoration)
         return replace(
             trial,
@@ -153,7 +154,7 @@ class ByBlocks:
         return True
 
     def _watch(self, taken: Taken) -> str | None:
-        self._safety.watch(taken)
+        self.session.safety.watch(taken)
         return None
 
     def _run(
@@ -168,6 +169,7 @@ class ByBlocks:
         done: list[dict[str, Any]] = []
         reporter = self.session.reporter
         reporter.begin(what, 2 * len(pairs) * self.blocks.block_s)
+        self.session.traffic.discard()
         began, ending, shown = time.monotonic(), Ending(), what == TRIAL
 
         def so_far() -> Trial:

@@ -110,7 +110,6 @@ class ByConnection:
     def __post_init__(self) -> None:
         lasts = self.session.look.lifetimes.most_s
         self._drain_s = min(max(lasts or _LONGEST_DRAIN_S, _SHORTEST_DRAIN_S), _LONGEST_DRAIN_S)
-        self._safety = self.session.safety()
 
     def run(self) -> Trial:
         """Run it to its end.
@@ -141,17 +140,17 @@ class ByConnection:
         reporter, seconds = self.session.reporter, self.session.asked.aa_s
         part = self._part(random_arms(np.random.default_rng(self.session.asked.seed)))
         self.session.traffic.discard()
-        self._safety.begin()
+        self.session.safety.begin()
         part.begin, began = _now(), time.monotonic()
         reporter.begin(AA, seconds)
 
         def take(taken: Taken) -> None:
-            self._safety.watch(taken)
+            self.session.safety.watch(taken)
             part.take(taken)
             reporter.advance(taken.now - began)
 
         ending = self.session.traffic.run(seconds, [take])
-        self._safety.before_is_over()
+        self.session.safety.before_is_over()
         reporter.end()
         end = _now()
         units, _ = part.result(end, end - self._drain_ns, self._drain_ns)
@@ -190,14 +189,15 @@ class ByConnection:
         if (ending := traffic.run(SETTLE_S)).early:
             return ending
         seconds = self.session.asked.duration_s
-        self._safety.begin()
+        traffic.discard()
+        self.session.safety.begin()
         part.begin, began = _now(), time.monotonic()
         reporter.begin(TRIAL, seconds)
 
         def take(taken: Taken) -> str | None:
             part.take(taken)
             reporter.advance(taken.now - began, so_far)
-            return self._safety.judge(taken)
+            return self.session.safety.judge(taken)
 
         ending = traffic.run(seconds, [take])
         reporter.end()

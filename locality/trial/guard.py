@@ -40,14 +40,14 @@ class Bounds:
         drops: More packets dropped by a CPU's backlog, or SYNs refused, than this; the same.
         wait_times: The p99 of the time in the accept queue is more than so many times what it was
             before, and more than `wait_s`.
-        wait_s: Seconds.
+        wait_s: Seconds. Where it is not known how it was before, so many times of these are harm.
         imbalance: A socket gets more than so many times its even share.
     """
 
     overflows: int = 10
     drops: int = 100
     wait_times: float = 10.0
-    wait_s: float = 0.02
+    wait_s: float = 0.05
     imbalance: float = 3.0
 
     @property
@@ -90,6 +90,7 @@ class Guard:
     sockets: int
     before: Watched | None = None
     _began: float = 0.0
+    _judging: bool = False
     _first: Refusals | None = None
     _last: Refusals | None = None
     _recent: list[tuple[float, Array, Array]] = field(default_factory=list)
@@ -112,7 +113,7 @@ class Guard:
         waits = accepts["wait"][known]
         self._recent.append((now, waits, inodes))
         self._recent = [part for part in self._recent if part[0] > now - WINDOW_S]
-        if self.before is None:
+        if not self._judging:
             self._waits.append(waits)
 
     def finish_before(self, now: float, refusals: Refusals) -> None:
@@ -128,7 +129,7 @@ class Guard:
 
     def harm(self, now: float, refusals: Refusals) -> str | None:
         """What harm there is, in words; None if there is none."""
-        self._last = refusals
+        self._judging, self._last = True, refusals
         return next(self._harms(now), None)
 
     def _harms(self, now: float) -> Iterator[str]:
@@ -142,7 +143,8 @@ class Guard:
         waits = np.concatenate([part[1] for part in self._recent] or [np.zeros(0)])
         if len(waits) >= FEWEST:
             now_ns, before = float(np.percentile(waits, 99)), self.before and self.before.wait_ns
-            if now_ns > max(self.bounds.wait_s * 1e9, self.bounds.wait_times * (before or 0.0)):
+            floor, times = self.bounds.wait_s * 1e9, self.bounds.wait_times
+            if now_ns > max(floor, times * (before or floor)):
                 was = f", and {duration(before)} before the trial" if before else ""
                 yield f"1 % of the connections waited {duration(now_ns)} to be accepted{was}"
         inodes = np.concatenate([part[2] for part in self._recent] or [np.zeros(0)])

@@ -22,11 +22,12 @@ from locality.trial.schedule import CARRIED, Lifetimes
 if TYPE_CHECKING:
     from locality.arrays import Array
     from locality.machine.topology import Topology
+    from locality.trial.safety import Safety
     from locality.trial.targets import Target
     from locality.trial.traffic import Taken, Traffic
 
 #: Seconds of the look.
-SECONDS = 3.0
+SECONDS = 2.0
 #: A port without any accepts is looked at so many times as long.
 _TIMES = 3
 
@@ -66,8 +67,14 @@ class _Sums:
         self.lasted.append(lifetimes(taken.connections[ours]))
 
 
-def look_at(traffic: Traffic, target: Target, machine: Topology) -> Look:
+def look_at(traffic: Traffic, target: Target, machine: Topology, safety: Safety) -> Look:
     """Look at a port.
+
+    Args:
+        traffic: The sources, attached.
+        target: Its listeners.
+        machine: The CPUs.
+        safety: Notes how it is before the trial.
 
     Raises:
         LocalityError: Nothing was accepted.
@@ -75,16 +82,18 @@ def look_at(traffic: Traffic, target: Target, machine: Topology) -> Look:
     """
     traffic.discard()
     sums = _Sums(Counted(machine), time.clock_gettime_ns(time.CLOCK_MONOTONIC))
+    safety.begin()
     looks = 0
     while looks < _TIMES and not (looks and sums.counted.total):
         looks += 1
-        if traffic.run(SECONDS, [sums.take]).stopped:
+        if traffic.run(SECONDS, [sums.take, safety.watch]).stopped:
             raise KeyboardInterrupt
     if not sums.counted.total:
         raise LocalityError(
             f"no connection was accepted on {target} in {looks * SECONDS:g} s: a trial needs "
             "traffic, so run it under load"
         )
+    safety.before_is_over()
     lasted = np.concatenate(sums.lasted)
     ended, accepted = len(lasted), sums.counted.total
     most = float(np.percentile(lasted, CARRIED)) / 1e9 if ended else None

@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from locality.trial.counters import Counters
-from locality.trial.guard import Guard
-from locality.trial.safety import Safety
-
 if TYPE_CHECKING:
     from locality.machine.topology import Topology
     from locality.trial.asked import Asked, Reporter
     from locality.trial.look import Look
+    from locality.trial.safety import Safety
     from locality.trial.targets import Target
     from locality.trial.traffic import Traffic
 
@@ -27,6 +24,7 @@ class Session:
         machine: The CPUs.
         asked: What is asked for.
         reporter: Is told where it is.
+        safety: Judges harm.
     """
 
     traffic: Traffic
@@ -34,14 +32,9 @@ class Session:
     machine: Topology
     asked: Asked
     reporter: Reporter
+    safety: Safety
 
     @property
     def target(self) -> Target:
         """The listeners."""
         return self.look.target
-
-    def safety(self) -> Safety:
-        """The guard for a trial."""
-        target = self.target
-        guard = Guard(self.asked.bounds, len(target.inodes))
-        return Safety(guard, Counters(target.pids), target)

@@ -166,5 +166,23 @@ class CommandSwitch:
         ]
 
 
+def rps_of(device: str) -> RpsSwitch:
+    """The RPS of a device of this network namespace.
+
+    CPUs that are reserved (isolcpus, nohz_full, outside of our cpuset) are not used for it.
+
+    Raises:
+        LocalityError: There is no such device, or /sys is another network namespace's.
+    """
+    from locality.doctor.facts import read  # noqa: PLC0415 - half a second
+    from locality.machine.ethtool import read_links  # noqa: PLC0415
+
+    try:
+        links = read_links()
+    except OSError as error:
+        raise LocalityError(f"netlink, to list the devices: {error.strerror}") from error
+    return RpsSwitch(device, read(Path("/"), links, device).housekeeping)
+
+
 def _number(queue: Path) -> int:
     return int(queue.name.partition("-")[2])

@@ -51,6 +51,11 @@ class Target:
         return tuple(sorted({worker.pid for member in members for worker in member.workers}))
 
     @property
+    def holders(self) -> tuple[int, ...]:
+        """Processes that hold the listeners: they are in their network namespace."""
+        return tuple(group.pid for group in self.groups if group.pid is not None)
+
+    @property
     def inodes(self) -> frozenset[int]:
         """The listening sockets."""
         return frozenset[int]().union(*(group.inodes for group in self.groups))

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Seconds between readings of the rings.
 PERIOD_S = 0.05
+#: For what is accepted while an interval is worked out.
+_RING_BYTES = 16 << 20
 
 
 class Taken(NamedTuple):
@@ -71,7 +73,13 @@ class Traffic:
     connections: ConnectionSource
     wait: Callable[[float], Awakened]
     sockets: Sockets = field(default_factory=Sockets)
-    lost: int = 0
+    _lost: int = 0
+    _lost_before: int = 0
+
+    @property
+    def lost(self) -> int:
+        """Accepts and connections that were lost since the last `discard`."""
+        return self._lost - self._lost_before
 
     def run(self, seconds: float, takers: Sequence[Callable[[Taken], str | None]] = ()) -> Ending:
         """Read until the time is over, a signal comes, or a taker ends it.
@@ -96,12 +104,13 @@ class Traffic:
     def discard(self) -> None:
         """Leave out what has come until now."""
         self._take(0.0)
+        self._lost_before = self._lost
 
     def _take(self, now: float) -> Taken:
         # Accepts first: who ended was accepted before.
         accepts = self.accepts.read()
         connections = self.connections.read()
-        self.lost = accepts.lost + connections.lost
+        self._lost = accepts.lost + connections.lost
         inodes = self.sockets.of(accepts.records)
         return Taken(now, accepts.records, inodes, connections.records)
 
@@ -115,6 +124,6 @@ def watching(target: Target, wait: Callable[[float], Awakened]) -> Iterator[Traf
     """
     wanted = Filter(ports=(target.port,), netns=target.netns)
     with ExitStack() as stack:
-        connections = stack.enter_context(ConnectionSource(wanted))
-        accepts = stack.enter_context(AcceptSource(wanted))
+        connections = stack.enter_context(ConnectionSource(wanted, ring_bytes=_RING_BYTES))
+        accepts = stack.enter_context(AcceptSource(wanted, ring_bytes=_RING_BYTES))
         yield Traffic(accepts, connections, wait)

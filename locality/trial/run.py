@@ -1,0 +1,184 @@
+"""One trial from its beginning to its end: look, plan, A/A, the trial itself, and what is kept."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from locality import __version__
+from locality.cbpf.describe import describe
+from locality.changes.system import this_system
+from locality.changes.undo import apply
+from locality.errors import LocalityError
+from locality.machine import topology
+from locality.machine.topology import format_cpu_list
+from locality.stream import interruptible
+from locality.text import printable
+from locality.trial.by_blocks import ByBlocks
+from locality.trial.by_connection import ByConnection, plan_lines
+from locality.trial.counters import Counters
+from locality.trial.effects import Verdict, effects
+from locality.trial.guard import Guard
+from locality.trial.look import look_at
+from locality.trial.safety import Safety
+from locality.trial.session import Session
+from locality.trial.switches import ATTACH, RPS, AttachSwitch, CommandSwitch, rps_of
+from locality.trial.targets import find_target, steer
+from locality.trial.traffic import watching
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from locality.changes.protocol import Change
+    from locality.trial.asked import Asked, Reporter
+    from locality.trial.observation import Trial
+    from locality.trial.programs import Command
+    from locality.trial.switches import Switch
+    from locality.trial.targets import Steered
+
+
+@dataclass(frozen=True)
+class Switched:
+    """What a trial by blocks switches, as it was asked for.
+
+    Attributes:
+        what: ``attach``, ``rps:DEV``, or empty for commands.
+        commands: Of A and B, for commands.
+    """
+
+    what: str = ""
+    commands: tuple[Command, Command] | None = None
+
+
+def run(asked: Asked, switched: Switched | None, reporter: Reporter, *, dry: bool) -> Trial | None:
+    """Run a trial to its end.
+
+    Args:
+        asked: What is asked for.
+        switched: What is switched by blocks; None for a trial by connection.
+        reporter: Is told where it is, and the plan.
+        dry: Change nothing: only look, and tell the plan.
+
+    Returns:
+        The trial; None if it was only planned.
+
+    Raises:
+        LocalityError: There is nothing to try, or no traffic, or a change was refused.
+        KeyboardInterrupt: A signal came before the trial began.
+    """
+    machine = topology.read()
+    target = find_target(asked.port, asked.netns)
+    with interruptible() as wait, watching(target, wait) as traffic:
+        reporter.say(f"looking at {target}: nothing is changed yet")
+        guard = Guard(asked.bounds, len(target.inodes))
+        safety = Safety(guard, Counters(target.holders), target)
+        look = look_at(traffic, target, machine, safety)
+        session = Session(traffic, look, machine, asked, reporter, safety)
+        steered: Sequence[Steered] = []
+        if switched is None or switched.what == ATTACH:
+            steered = steer(look.target, machine, look.receiving)
+        trying: ByConnection | ByBlocks
+        if switched is None:
+            trying = ByConnection(session, steered)
+            plan = plan_lines(steered, asked)
+        else:
+            switch = _switch(switched, steered)
+            trying = ByBlocks(session, switch)
+            plan = trying.plan_lines()
+        for line in [*plan, *_common_lines(session)]:
+            reporter.say(line)
+        if dry:
+            reporter.say("nothing was changed: this was a dry run")
+            return None
+        trial = trying.run()
+        trial = replace(trial, facts=_facts(session, steered))
+        if asked.keep_better and _is_better(trial):
+            changes = [*switch.changes] if switched else _nearest(steered)
+            trial = _keep(trial, trying, changes, asked, reporter)
+        return trial
+
+
+def _switch(switched: Switched, steered: Sequence[Steered]) -> Switch:
+    if switched.what == ATTACH:
+        return AttachSwitch(steered)
+    if switched.commands:
+        return CommandSwitch(*switched.commands)
+    return rps_of(switched.what.removeprefix(RPS))
+
+
+def _common_lines(session: Session) -> list[str]:
+    asked, traffic = session.asked, session.traffic
+    receiving = format_cpu_list(session.look.receiving)
+    undo = f"{asked.undo_file}, removed when everything is back"
+    kept = "; arm B stays if it is better" if asked.keep_better else ""
+    seen = f"{session.look.accepted} connections in {session.look.seconds:g} s"
+    return [
+        f"{seen}, received on CPUs {receiving}; rung {traffic.accepts.attachment.rung.name}",
+        f"seed {asked.seed}; undo file {undo}{kept}",
+        f"stops and restores at {asked.bounds.words}",
+    ]
+
+
+def _facts(session: Session, steered: Sequence[Steered]) -> Mapping[str, str]:
+    """What else must be known to repeat it."""
+    look, machine = session.look, session.machine
+    asked = session.asked
+    facts = {
+        "host": platform.node(),
+        "kernel": platform.release(),
+        "tool": __version__,
+        "CPUs": format_cpu_list(machine.online),
+        "RX CPUs": format_cpu_list(look.receiving),
+        "server": printable(look.target.server),
+        "connections before": look.lifetimes.sentence,
+        "accepted a second before": f"{look.accepted / look.seconds:.1f}",
+        "probe of accepts": session.traffic.accepts.attachment.rung.name,
+        "load average": " ".join(f"{load:.2f}" for load in os.getloadavg()),
+    }
+    for one in steered:
+        before = one.group.group.program
+        facts[f"map of {one.group}"] = describe(one.nearest)
+        facts[f"program of {one.group} before"] = describe(before) if before else "none"
+    if asked.metrics:
+        facts |= {f"metric {metric.name}": metric.command.text for metric in asked.metrics}
+    return facts
+
+
+def _is_better(trial: Trial) -> bool:
+    """Whether the primary outcome is better, and none is worse."""
+    if trial.harm or trial.ended_early or not trial.restored:
+        return False
+    found = effects(trial)
+    primary = [effect.verdict for effect in found if effect.outcome.primary]
+    return primary == [Verdict.BETTER] and all(
+        effect.verdict is not Verdict.WORSE for effect in found
+    )
+
+
+def _nearest(steered: Sequence[Steered]) -> list[Change]:
+    return [one.change_to(one.nearest) for one in steered]
+
+
+def _keep(
+    trial: Trial,
+    trying: ByConnection | ByBlocks,
+    changes: Sequence[Change],
+    asked: Asked,
+    reporter: Reporter,
+) -> Trial:
+    """Leave arm B in place."""
+    arm = trial.design.arms[1]
+    try:
+        if changes:
+            for failure in apply(changes, asked.undo_file, this_system()):
+                reporter.say(f"not changed: {failure}")
+            reporter.say(f"kept: {arm}; to revert: locality undo {asked.undo_file}")
+        elif isinstance(trying, ByBlocks):
+            trying.keep()
+            reporter.say(f"kept: {arm}")
+    except LocalityError as error:
+        reporter.say(f"not kept: {error}")
+        return trial
+    return replace(trial, kept=arm, restored=False)
