@@ -45,6 +45,7 @@ COMMANDS = {
     "skb": "locality.commands.skb",
     "spread": "locality.commands.spread",
     "top": "locality.commands.top",
+    "trial": "locality.commands.trial",
     "udp": "locality.commands.udp",
     "undo": "locality.commands.doctor",
 }
