@@ -87,7 +87,9 @@ def by_blocks(
     """
     draw = np.random.default_rng(seed)
     what = outcome()
-    design = Design("blocks", ("hash", "map"), 2 * pairs, seed, BLOCK_S, WASHOUT_S)
+    # What carries over is connections that outlive the wash-out.
+    lives = 5 * WASHOUT_S if world.carried else WASHOUT_S / 2
+    design = Design("blocks", ("hash", "map"), 2 * pairs, seed, BLOCK_S, WASHOUT_S, lives_s=lives)
     parts = [
         _blocks(world, what, aa_pairs, draw, ratio=1.0),
         _blocks(world, what, pairs, draw, ratio=world.ratio),

@@ -108,7 +108,8 @@ def estimate(connections: Connections) -> Estimate | None:
     p = share_as_large(
         effects(np.hstack([flipped, 1 - flipped]), np.hstack([1 - flipped, flipped])), at, count
     )
-    drawn = draw.multinomial(count, np.full(count, 1 / count), RESAMPLES)
+    chosen = draw.integers(0, count, (RESAMPLES, count)) + count * np.arange(RESAMPLES)[:, None]
+    drawn = np.bincount(chosen.ravel(), minlength=RESAMPLES * count).reshape(RESAMPLES, count)
     none = np.zeros_like(drawn)
     draws = effects(np.hstack([drawn, none]), np.hstack([none, drawn])) - at
     # Where most draws leave an arm without a value, the rest is no picture of the whole.

@@ -5,9 +5,12 @@ told from what it does itself: the second block of a pair always follows the oth
 follows either. With s = 1 where B comes second and -1 where it comes first, the second block less
 the first is
 
-    effect * s - carried over * (s + s of the pair before) / 2 + order
+    own * s - carried over * (s + s of the pair before) / 2 + order
 
-(Bojinov, Simchi-Levi and Zhao 2023; Senn, Cross-over trials in clinical research, 2002, on pairs).
+and the effect of B for ever would be own + carried over. What carries over is well seen only where
+it is large; so the lifetimes of connections are asked first. It makes an effect look smaller than
+it is, and does not turn it round (Bojinov, Simchi-Levi and Zhao 2023; Senn, Cross-over trials in
+clinical research, 2002, on pairs).
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import numpy as np
 
 from locality.trial import student
 from locality.trial.observation import A, B
+from locality.trial.scale import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,11 +56,13 @@ def of_pairs(pairs: Pairs, design: Design) -> Iterator[str]:
     # Where a pair is missing, the one before it is not known.
     before[1:][np.diff(pairs.number) != 1] = 0.0
     columns = np.column_stack([sign, before, np.ones(count)])
-    _, carried, order = _significance(columns, pairs.values * sign)
+    (now, left, _), (_, carried, order) = _fit(columns, pairs.values * sign)
     if carried < RARE:
+        for_ever = shown(now - 3 * left, pairs.scale)
+        much = f"{100 * for_ever:+.0f} %" if pairs.scale == "relative" else f"{for_ever:+.3g}"
         yield (
             f"what a block leaves behind changes the next one (p = {carried:.2g}): the wash-out of "
-            f"{design.washout_s:g} s is too short, and the effect is not what it would be for ever"
+            f"{design.washout_s:g} s is too short, and for ever the effect may be about {much}"
         )
     if order < RARE:
         yield (
@@ -64,7 +70,7 @@ def of_pairs(pairs: Pairs, design: Design) -> Iterator[str]:
             " the random order keeps this out of the effect"
         )
     trend = np.column_stack([np.ones(count), pairs.number - pairs.number.mean()])
-    if (slope := _significance(trend, pairs.values)[1]) < RARE:
+    if (slope := _fit(trend, pairs.values)[1][1]) < RARE:
         yield f"the effect changed during the run (p = {slope:.2g}): it is an average over the run"
     values = pairs.values - pairs.values.mean()
     together = float(values[1:] @ values[:-1] / (values @ values))
@@ -112,7 +118,23 @@ def of_connections(units: Array, label: str, summary: str) -> Iterator[str]:
 
 def of_trial(trial: Trial) -> Iterator[str]:
     """Doubts about a trial as a whole."""
-    if trial.design.kind == "connection":
+    design = trial.design
+    if design.kind == "blocks" and design.lives_s is None:
+        yield (
+            "it is not known how long connections live: if longer than the wash-out of "
+            f"{design.washout_s:g} s, effects look smaller than they are"
+        )
+    elif (
+        design.kind == "blocks"
+        and design.lives_s is not None
+        and (design.lives_s > design.washout_s)
+    ):
+        yield (
+            f"some connections live {design.lives_s:.3g} s, longer than the wash-out of "
+            f"{design.washout_s:g} s: they carry one arm into the other, and effects look smaller "
+            "than they are"
+        )
+    if design.kind == "connection":
         count, b = len(trial.units), int((trial.units["arm"] == B).sum())
         if count and abs(2 * b - count) / math.sqrt(count) > _QUITE_RARE:
             yield (
@@ -128,14 +150,15 @@ def _unlike(one: float, other: float, of_one: int, of_other: int) -> bool:
     return error > 0 and abs(one - other) / error > _DEVIATE
 
 
-def _significance(columns: Array, values: Array) -> list[float]:
-    """The p of each coefficient of a least-squares fit."""
+def _fit(columns: Array, values: Array) -> tuple[list[float], list[float]]:
+    """The coefficients of a least-squares fit, and the p of each."""
     freedom = len(values) - columns.shape[1]
     inverse = np.linalg.pinv(columns.T @ columns)
     found = inverse @ columns.T @ values
     rest = values - columns @ found
     errors = np.sqrt(np.maximum(np.diag(inverse) * float(rest @ rest) / freedom, 0))
-    return [
+    p = [
         student.p_value(float(one / error), freedom) if error > 0 else 1.0
         for one, error in zip(found, errors, strict=True)
     ]
+    return found.tolist(), p

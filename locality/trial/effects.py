@@ -247,12 +247,10 @@ def _of_all(
         if len(values) and not values.any():
             yield f"all {len(values)} values are 0: there is nothing to compare"
         elif trial.design.kind == "blocks":
-            yield f"{len(values)} blocks are too few: {paired.FEWEST_PAIRS} pairs are needed at least"
+            yield f"{len(values) // 2} pairs of blocks are too few to tell"
         else:
             needed = clustered.fewest(outcome.summary)
-            yield (
-                f"{len(values)} connections are too few: {needed} of each arm are needed at least"
-            )
+            yield f"{len(values)} connections are too few: each arm needs {needed} at least"
     if aa is not None and aa.excludes_zero:
         yield "A against A shows a difference too: what B does is not the only cause"
 

@@ -97,6 +97,8 @@ class Design:
         planned: Units that are wanted, both arms together: blocks or connections.
         seed: Of the random numbers, so that the order can be checked.
         aa: Whether an A/A part runs before: as the trial, but both arms are A.
+        lives_s: By blocks: the p99 of the lifetimes of connections, measured before. What lives
+            longer than the wash-out carries one arm into the next block. None: not known.
     """
 
     kind: Literal["connection", "blocks"]
@@ -106,6 +108,7 @@ class Design:
     block_s: float = 0.0
     washout_s: float = 0.0
     aa: bool = True
+    lives_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ class Trial:
     Attributes:
         design: Its plan.
         outcomes: What is compared, in the order in which it is shown.
-        units: (units,) of `units_dtype(outcomes)`, in the order of time.
+        units: (units,) of `units_dtype(outcomes)`, in the order in which they became known.
         aa_units: The same of the A/A part before; may be empty. Arms are those that a coin
             chose, though both did the same.
         left_out: How many units or connections are not in `units`, by the reason in words.
