@@ -2,64 +2,68 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from locality.accept.source import WAIT_KNOWN
+from locality.errors import LocalityError
 from locality.trial.observation import Outcome, units_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from locality.arrays import Array
-    from locality.trial.asked import Asked, Per
+    from locality.trial.asked import Per
     from locality.trial.counters import Reading
+    from locality.trial.programs import Metric
     from locality.trial.traffic import Taken
 
 #: A percentile of fewer values than this is none.
 _FEWEST = {"p50": 5, "p99": 100}
 
 
-def outcomes(asked: Asked) -> tuple[Outcome, ...]:
-    """What is compared between blocks; the user's own figures come first.
+class Figure(Protocol):
+    """Something that is compared beside what every trial counts."""
 
-    Raises:
-        LocalityError: A metric cannot have the name of another outcome.
-    """
-    metrics = tuple(
-        metric.outcome(primary=place == 0) for place, metric in enumerate(asked.metrics)
-    )
-    per = asked.per
-    return (
-        *metrics,
-        Outcome(f"cpu_per_{per}", "us", primary=not metrics),
-        Outcome(f"softirq_per_{per}", "us"),
-        Outcome("queue_wait", "us", summary="p50"),
-        Outcome("queue_wait", "us", summary="p99"),
-        Outcome("overflows", "1/s"),
-        Outcome("drops", "1/s"),
-        Outcome("ipis", "1/s"),
-    )
+    @property
+    def outcomes(self) -> Sequence[Outcome]:
+        """What it compares, none of them primary."""
+
+    def begin(self) -> None:
+        """A block begins, after its wash-out."""
+
+    def end(self, counted: Reading) -> dict[str, float]:
+        """It ends: the value of each outcome by its label.
+
+        Args:
+            counted: What was counted since `begin`.
+        """
 
 
 @dataclass
-class Block:
+class Accepted:
     """What is accepted in one block, after its wash-out.
 
     Args:
         ours: The listening sockets.
+
+    Attributes:
+        total: All accepts.
+        local: Those on the RX CPU.
     """
 
     ours: frozenset[int]
-    accepted: int = 0
+    total: int = 0
+    local: int = 0
     _waits: list[Array] = field(default_factory=list)
 
     def take(self, taken: Taken) -> None:
         """Take a reading."""
         accepts = taken.accepts[np.isin(taken.inodes, list(self.ours))]
-        self.accepted += len(accepts)
+        self.total += len(accepts)
+        self.local += int((accepts["cpu"] == accepts["rxcpu"]).sum())
         known = (accepts["flags"] & WAIT_KNOWN) > 0
         self._waits.append(accepts["wait"][known] / 1000)
 
@@ -70,31 +74,73 @@ class Block:
             return float("nan")
         return float(np.percentile(waits, float(summary.removeprefix("p"))))
 
-    def values(self, counted: Reading, per: Per, metrics: Mapping[str, float]) -> dict[str, float]:
-        """The value of each outcome by its label, and the weight.
 
-        Args:
-            counted: What was counted between the block's beginning and its end.
-            per: What CPU time is divided by.
-            metrics: The figures of the user's commands.
+@dataclass(frozen=True)
+class OwnFigures:
+    """What every trial by blocks counts, and the figures that commands print.
+
+    Args:
+        per: What CPU time is divided by.
+        metrics: The user's own figures.
+        ours: The listening sockets.
+    """
+
+    per: Per
+    metrics: Sequence[Metric]
+    ours: frozenset[int]
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """The user's figures first.
+
+        Raises:
+            LocalityError: A metric cannot have its name.
         """
+        return [
+            *(metric.outcome() for metric in self.metrics),
+            Outcome(f"cpu_per_{self.per}", "us"),
+            Outcome(f"softirq_per_{self.per}", "us"),
+            Outcome("queue_wait", "us", summary="p50"),
+            Outcome("queue_wait", "us", summary="p99"),
+            Outcome("overflows", "1/s"),
+            Outcome("drops", "1/s"),
+            Outcome("ipis", "1/s"),
+        ]
+
+    def of(self, counted: Reading, accepted: Accepted) -> dict[str, float]:
+        """The value of each outcome by its label, without the metrics; and the weight."""
         seconds = counted.time / 1e9
         amount = {
-            "connection": self.accepted,
+            "connection": accepted.total,
             "packet": counted.packets,
             "byte": counted.bytes,
-        }[per]
+        }[self.per]
         return {
-            **metrics,
             "weight": float(amount or 0),
-            f"cpu_per_{per}": _ratio(counted.cpu, amount) / 1000,
-            f"softirq_per_{per}": _ratio(counted.softirq, amount) / 1000,
-            "queue_wait p50": self.wait("p50"),
-            "queue_wait p99": self.wait("p99"),
-            "overflows": _ratio(counted.overflows, seconds),
-            "drops": _ratio(counted.drops, seconds),
-            "ipis": _ratio(counted.ipis, seconds),
+            f"cpu_per_{self.per}": ratio(counted.cpu, amount) / 1000,
+            f"softirq_per_{self.per}": ratio(counted.softirq, amount) / 1000,
+            "queue_wait p50": accepted.wait("p50"),
+            "queue_wait p99": accepted.wait("p99"),
+            "overflows": ratio(counted.overflows, seconds),
+            "drops": ratio(counted.drops, seconds),
+            "ipis": ratio(counted.ipis, seconds),
         }
+
+
+def outcomes(figures: Sequence[Figure], own: OwnFigures) -> tuple[Outcome, ...]:
+    """What is compared between blocks; the first is the primary outcome.
+
+    Raises:
+        LocalityError: Two have the same name.
+    """
+    others = [outcome for figure in figures for outcome in figure.outcomes]
+    every = [*others, *own.outcomes]
+    labels = [outcome.label for outcome in every]
+    if twice := {label for label in labels if labels.count(label) > 1}:
+        raise LocalityError(
+            f"two figures are called {min(twice)!r}: choose another name for --metric", exit_code=2
+        )
+    return (replace(every[0], primary=True), *every[1:])
 
 
 def rows(outcomes: Sequence[Outcome], blocks: Sequence[Mapping[str, Any]]) -> Array:
@@ -106,5 +152,6 @@ def rows(outcomes: Sequence[Outcome], blocks: Sequence[Mapping[str, Any]]) -> Ar
     return units
 
 
-def _ratio(part: float | None, whole: float | None) -> float:
+def ratio(part: float | None, whole: float | None) -> float:
+    """A quotient; NaN where a part is not known or the whole is nothing."""
     return float("nan") if part is None or not whole else part / whole

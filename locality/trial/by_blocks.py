@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from locality.errors import LocalityError
+from locality.text import percent, share
 from locality.trial.asked import AA, TRIAL
-from locality.trial.block_units import Block, outcomes, rows
+from locality.trial.block_units import Accepted, OwnFigures, outcomes, rows
 from locality.trial.counters import Counters
 from locality.trial.observation import A, B, Design, Trial
 from locality.trial.restoring import restoring
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from locality.arrays import Array
+    from locality.trial.block_units import Figure
     from locality.trial.observation import Outcome
     from locality.trial.programs import Metric
     from locality.trial.restoring import Restoration
@@ -46,22 +48,30 @@ class ByBlocks:
     Args:
         session: What it works with.
         switch: What is switched.
+        figures: What else is compared; the first of them is the primary outcome.
     """
 
     session: Session
     switch: Switch
+    figures: Sequence[Figure] = ()
     _left_out: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        asked = self.session.asked
+        asked, lifetimes = self.session.asked, self.session.look.lifetimes
+        self._lives_s = lifetimes.most_s if lifetimes.known else None
+        if not self.switch.keeps_connections:
+            self._lives_s = 0.0
+            lifetimes = replace(lifetimes, most_s=0.0)
+        self._own = OwnFigures(asked.per, asked.metrics, self.session.target.inodes)
+        self._local = np.zeros((2, 2), np.int64)
         self.blocks: Blocks = plan_blocks(
-            self.session.look.lifetimes,
+            lifetimes,
             duration_s=asked.duration_s,
             block_s=asked.block_s,
             washout_s=asked.washout_s,
             pairs=asked.pairs,
         )
-        self.outcomes: tuple[Outcome, ...] = outcomes(asked)
+        self.outcomes: tuple[Outcome, ...] = outcomes(self.figures, self._own)
         self._counters = Counters(self.session.target.pids)
         self._draw = np.random.default_rng(asked.seed)
 
@@ -96,7 +106,7 @@ class ByBlocks:
         """Run it to its end.
 
         Raises:
-            LocalityError: The undo file cannot be written, or the switch was refused.
+            LocalityError: The undo file cannot be written, or a metric prints no number.
         """
         asked, blocks, reporter = self.session.asked, self.blocks, self.session.reporter
         design = Design(
@@ -107,17 +117,21 @@ class ByBlocks:
             blocks.block_s,
             blocks.washout_s,
             aa=asked.aa_s > 0,
+            lives_s=self._lives_s,
         )
         nothing = rows(self.outcomes, [])
         target = str(self.session.target)
         trial = Trial(design, self.outcomes, nothing, nothing, target=target, restored=True)
         pairs = order(blocks.pairs, self._draw)
+        for metric in asked.metrics:
+            metric.read()  # a command that prints no number shows it now, and not at the end
         if self._aa_pairs:
             self.session.safety.begin()
             coins = order(self._aa_pairs, self._draw)
             aa_units, ending = self._run(AA, coins, lambda _arm: None, self._watch, trial)
             self.session.safety.before_is_over()
             trial = replace(trial, aa_units=aa_units, lost=self.session.traffic.lost)
+            self._local[:] = 0
             if ending.early:
                 return replace(trial, ended_early=True)
         reporter.smallest(trial)
@@ -135,7 +149,13 @@ class ByBlocks:
             harm=ending.harm,
             ended_early=ending.early,
             restored=restored,
+            facts=self._manipulated(),
         )
+
+    def _manipulated(self) -> dict[str, str]:
+        """What the arms did to where connections are accepted: whether they were two at all."""
+        shares = (percent(share(int(local), int(total)), 2) for local, total in self._local)
+        return {"accept-local in A and B": ", ".join(shares)}
 
     def keep(self) -> None:
         """Leave arm B in place, where no undo file can: run its command."""
@@ -186,32 +206,40 @@ class ByBlocks:
             except LocalityError as error:
                 ending = Ending(harm=f"the switch failed: {error}")
                 break
-            values, ending = self._block(take)
+            values, ending = self._block(arm, take)
             if values is None:
                 break
-            done.append(values | {"pair": number, "arm": arm, "time": values["time"] - began})
+            done.append(values | {"pair": number, "time": values["time"] - began})
         reporter.end()
         if len(done) % 2:
             done.pop()
             self._left_out[INCOMPLETE] = 1
         return rows(self.outcomes, done), ending
 
-    def _block(self, take: Callable[[Taken], str | None]) -> tuple[dict[str, Any] | None, Ending]:
+    def _block(
+        self, arm: int, take: Callable[[Taken], str | None]
+    ) -> tuple[dict[str, Any] | None, Ending]:
         """One block: its values, None if it was not finished, and how it ended."""
         traffic, blocks = self.session.traffic, self.blocks
         if (ending := traffic.run(blocks.washout_s, [take])).early:
             return None, ending
-        block = Block(self.session.target.inodes)
+        accepted = Accepted(self.session.target.inodes)
+        for figure in self.figures:
+            figure.begin()
         before, began = self._counters.read(), time.monotonic()
         seconds = blocks.block_s - blocks.washout_s
-        if (ending := traffic.run(seconds, [block.take, take])).early:
+        if (ending := traffic.run(seconds, [accepted.take, take])).early:
             return None, ending
         counted = self._counters.read().since(before)
-        metrics = {metric.name: self._figure(metric) for metric in self.session.asked.metrics}
-        values = block.values(counted, self.session.asked.per, metrics)
-        return {**values, "time": began, "washout": blocks.washout_s}, ending
+        values = self._own.of(counted, accepted)
+        for figure in self.figures:
+            values |= figure.end(counted)
+        self._local[arm] += accepted.local, accepted.total
+        for metric in self.session.asked.metrics:
+            values[metric.name] = self._printed(metric)
+        return {**values, "arm": arm, "time": began, "washout": blocks.washout_s}, ending
 
-    def _figure(self, metric: Metric) -> float:
+    def _printed(self, metric: Metric) -> float:
         """What a metric's command prints; NaN if it failed, which is counted."""
         try:
             return metric.read()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from locality.cbpf.describe import describe
+from locality.text import percent
 from locality.trial.arms import Arms
 from locality.trial.asked import AA, TRIAL
 from locality.trial.connection_units import (
@@ -25,7 +26,7 @@ from locality.trial.connection_units import (
     random_arms,
 )
 from locality.trial.cpu_time import CpuHistory
-from locality.trial.observation import Design, Trial, units_dtype
+from locality.trial.observation import A, B, Design, Trial, units_dtype
 from locality.trial.restoring import restoring
 
 if TYPE_CHECKING:
@@ -180,8 +181,14 @@ class ByConnection:
         else:
             traffic.run(self._drain_s, [part.take])
             found = so_far(end, end)
-        restored = restoration.done
-        return replace(found, harm=ending.harm, ended_early=ending.early, restored=restored)
+        local = ", ".join(percent(part.units.accept_local(arm), 2) for arm in (A, B))
+        return replace(
+            found,
+            harm=ending.harm,
+            ended_early=ending.early,
+            restored=restoration.done,
+            facts={"accept-local in A and B": local},
+        )
 
     def _judged(self, part: _Part, so_far: Callable[[], Trial]) -> Ending:
         """Wait while the coin is attached, and end where it does harm."""

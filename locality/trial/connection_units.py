@@ -10,6 +10,7 @@ import numpy as np
 
 from locality.accept.source import WAIT_KNOWN
 from locality.connections.columns import RTT_UNIT_NS, lifetimes, since_packet, was_read
+from locality.text import share
 from locality.trial.arms import NoArm, Sockets
 from locality.trial.observation import NO_PAIR, A, B, Outcome, units_dtype
 
@@ -42,6 +43,7 @@ _SEEN = np.dtype(
         ("accepted", "u8"),
         ("established", "u8"),
         ("arm", "u1"),
+        ("local", "u1"),
         ("receipt_to_read", "f4"),
         ("queue_wait", "f4"),
         ("rtt", "f4"),
@@ -114,6 +116,12 @@ class ConnectionUnits:
             remaining &= ~out
         return _units(seen[remaining], span, cpu, lifetime_ns), +left_out
 
+    def accept_local(self, arm: int) -> float | None:
+        """The percentage of an arm's connections that were accepted on their RX CPU."""
+        seen = self._all()
+        of_arm = seen["local"][seen["arm"] == arm]
+        return share(int(of_arm.sum()), len(of_arm))
+
     def _all(self) -> Array:
         return np.concatenate(self._parts) if self._parts else np.zeros(0, _SEEN)
 
@@ -130,6 +138,7 @@ def _seen(records: Records, arms: Array) -> Array:
     seen["accepted"] = accepts["time"]
     seen["established"] = accepts["time"] - np.where(waited, accepts["wait"], 0)
     seen["arm"] = arms
+    seen["local"] = accepts["cpu"] == accepts["rxcpu"]
     seen["receipt_to_read"] = np.where(was_read(records), since_packet(records) / 1000, np.nan)
     seen["queue_wait"] = np.where(waited, accepts["wait"] / 1000, np.nan)
     rtt = records["srtt"] * (RTT_UNIT_NS / 1000)

@@ -128,14 +128,14 @@ class Metric:
         better: Literal["lower", "higher"] = "higher" if match["better"] == "higher" else "lower"
         return cls(match["name"].strip(), better, Command.parse(match["command"]))
 
-    def outcome(self, *, primary: bool) -> Outcome:
+    def outcome(self) -> Outcome:
         """What is compared.
 
         Raises:
             LocalityError: An outcome cannot have this name.
         """
         try:
-            return Outcome(self.name, "", self.better, primary=primary)
+            return Outcome(self.name, "", self.better)
         except ValueError as error:
             raise LocalityError(f"--metric: {error}: choose another name", exit_code=2) from None
 

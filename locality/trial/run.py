@@ -93,7 +93,7 @@ def run(asked: Asked, switched: Switched | None, reporter: Reporter, *, dry: boo
             reporter.say("nothing was changed: this was a dry run")
             return None
         trial = trying.run()
-        trial = replace(trial, facts=_facts(session, steered))
+        trial = replace(trial, facts={**_facts(session, steered), **trial.facts})
         if asked.keep_better and _is_better(trial):
             changes = [*switch.changes] if switched else _nearest(steered)
             trial = _keep(trial, trying, changes, asked, reporter)

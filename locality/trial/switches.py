@@ -31,6 +31,10 @@ class Switch(Protocol):
     """Two states of a machine, and how to get from one to the other."""
 
     @property
+    def keeps_connections(self) -> bool:
+        """Whether a connection keeps the arm that it was made in, whatever the arm is later."""
+
+    @property
     def arms(self) -> tuple[str, str]:
         """What A and B are, in words."""
 
@@ -50,26 +54,41 @@ class Switch(Protocol):
 
 
 class AttachSwitch:
-    """The map to the nearest worker, against the program that is there, or none."""
+    """A program for each group, against the one that is there, or none.
 
-    def __init__(self, steered: Sequence[Steered]) -> None:
-        self._steered = steered
+    Args:
+        steered: The groups.
+        programs: Arm B's, for each group; the map to the nearest worker if not given.
+        name: What that is, in words.
+    """
+
+    keeps_connections = True
+
+    def __init__(
+        self,
+        steered: Sequence[Steered],
+        programs: Sequence[Program] = (),
+        name: str = "nearest worker",
+    ) -> None:
+        self._steered, self._name = steered, name
+        self._tried = programs or [one.nearest for one in steered]
         self._present: list[Program | None] = [one.group.group.program for one in steered]
 
     @property
     def arms(self) -> tuple[str, str]:
-        """As it is, and the map."""
-        return ("as it is", "nearest worker")
+        """As it is, and the program."""
+        return ("as it is", self._name)
 
     @property
     def changes(self) -> list[Change]:
         """The program of each group."""
-        return [one.change_to(one.nearest) for one in self._steered]
+        pairs = zip(self._steered, self._tried, strict=True)
+        return [one.change_to(program) for one, program in pairs]
 
     def to(self, arm: int) -> None:
-        """Attach the map, or what was there."""
-        for place, one in enumerate(self._steered):
-            wanted = one.nearest if arm == B else one.group.group.program
+        """Attach the program, or what was there."""
+        for place, (one, tried) in enumerate(zip(self._steered, self._tried, strict=True)):
+            wanted = tried if arm == B else one.group.group.program
             if self._present[place] != wanted:
                 one.attach(wanted)
                 self._present[place] = wanted
@@ -89,6 +108,8 @@ class RpsSwitch:
     Raises:
         LocalityError: There is no such device, or its files cannot be read.
     """
+
+    keeps_connections = False  # RPS chooses the CPU of each packet
 
     def __init__(self, device: str, cpus: Sequence[int]) -> None:
         self._system = this_system()
@@ -138,6 +159,8 @@ class RpsSwitch:
 
 class CommandSwitch:
     """Two commands: each brings about its arm, whichever there was."""
+
+    keeps_connections = True  # for all that is known of them
 
     def __init__(self, first: Command, second: Command) -> None:
         self._commands = (first, second)
