@@ -56,21 +56,25 @@ class CpuHistory:
 
     Args:
         pids: The server's processes.
+
+    Attributes:
+        times: When it was read: CLOCK_MONOTONIC, ns.
+        totals: ns on a CPU until then, of all threads.
     """
 
     pids: tuple[int, ...]
-    _times: list[int] = field(default_factory=list)
-    _totals: list[int] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
+    totals: list[int] = field(default_factory=list)
 
     def note(self) -> None:
         """Read once more, if it is time."""
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-        if self._times and now - self._times[-1] < SLICE_S * 1e9:
+        if self.times and now - self.times[-1] < SLICE_S * 1e9:
             return
         total = cpu_time(self.pids) if self.pids else None
         if total is not None:
-            self._times.append(now)
-            self._totals.append(total)
+            self.times.append(now)
+            self.totals.append(total)
 
     def values(self, accepted: Array, lifetime_ns: float) -> Array:
         """(connections,) the value of each in us; NaN where it is not known.
@@ -82,9 +86,9 @@ class CpuHistory:
         """
         window = 1 + int(np.ceil(lifetime_ns / (SLICE_S * 1e9)))
         unknown = np.full(len(accepted), np.nan)
-        if window > _LONGEST_WINDOW or len(self._times) < _FEWEST_SLICES + window:
+        if window > _LONGEST_WINDOW or len(self.times) < _FEWEST_SLICES + window:
             return unknown
-        times, totals = np.array(self._times), np.array(self._totals, np.float64)
+        times, totals = np.array(self.times), np.array(self.totals, np.float64)
         place = np.searchsorted(times, accepted.astype(np.int64), "right") - 1
         slices = len(times) - window
         known = (place >= 0) & (place < slices)
