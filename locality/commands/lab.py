@@ -13,6 +13,7 @@ from locality.commands.demo import demo
 from locality.commands.lines import show, tell
 from locality.commands.numbers import WholeRange
 from locality.commands.options import OUTPUT, SECONDS, json_options
+from locality.errors import LocalityError
 
 if TYPE_CHECKING:
     from locality.lab.udp_cases import Result
@@ -186,3 +187,76 @@ def udp(
 
         save(draw(results, shared_from=udp_lab.shared_from), figure)
         tell(f"figure written to {figure}")
+
+
+@lab.command("trial")
+@click.option(
+    "--block",
+    type=SECONDS,
+    default=0.5,
+    show_default=True,
+    help="Set the length of a block of time.",
+)
+@click.option(
+    "--pairs",
+    type=WholeRange(6, 1000),
+    metavar="N",
+    default=8,
+    show_default=True,
+    help="Compare N pairs of blocks each time.",
+)
+@click.option(
+    "--workers",
+    type=WholeRange(2, 64),
+    metavar="N",
+    default=4,
+    show_default=True,
+    help="Start at most N nginx workers.",
+)
+@click.option(
+    *("-o", "--output"),
+    type=OUTPUT,
+    metavar="FILE",
+    callback=_in_a_directory,
+    help="Write the results to this file as JSON.",
+)
+@json_options()
+def lab_trial(*, block: float, pairs: int, workers: int, output: Path | None, format_: str) -> None:
+    """Try whether the map helps nginx in the lab.
+
+    Compares the map with the hash, with blocks of time in random order: small and large answers,
+    one request and several in a connection. The hash against itself and a reversed map show what
+    the method is worth, and so does a server whose remote reads are made 50 us dearer. Exit code
+    3: that was not found, or the reversed map came out better.
+    """
+    from rich.console import Console
+
+    from locality.lab.experiment import open_lab
+    from locality.lab.trial_experiment import Length, run
+    from locality.lab.trial_results import closing, is_right, line, opening, tables, to_json
+    from locality.lab.udp_results import write_json
+    from locality.lab.wires import best_wire
+
+    console = Console(highlight=False, file=None if format_ == "text" else sys.stderr)
+    found = []
+    with open_lab(workers, best_wire()) as opened:
+        for text in opening(opened):
+            console.print(text)
+        for shown in run(opened, Length(block, pairs), tell):
+            found.append(shown)
+            if text := line(shown):
+                console.print(text, markup=False)
+        document = to_json(opened, found)
+    for table in tables(found):
+        console.print()
+        console.print(table)
+    console.print()
+    for text in closing(found):
+        console.print(text, markup=False)
+    if format_ == "json":
+        show([json.dumps(document)])
+    if output is not None:
+        write_json(document, output)
+        tell(f"results written to {output}")
+    if not is_right(found):
+        raise LocalityError("the lab did not show what it must: see the last lines", exit_code=3)

@@ -76,7 +76,12 @@ class Load:
 
 @contextmanager
 def run_load(
-    client: Namespace, url: str, threads: int, *, keep_alive: bool = False
+    client: Namespace,
+    url: str,
+    threads: int,
+    *,
+    keep_alive: bool = False,
+    connections: int = CONNECTIONS,
 ) -> Iterator[Load]:
     """Send requests as fast as they are answered, until stopped or the block ends.
 
@@ -86,8 +91,9 @@ def run_load(
         threads: How many threads share the connections.
         keep_alive: Send requests over a connection until the server closes it. Otherwise each
             request has `Connection: close`, so each is one accept().
+        connections: How many are open at the same time.
     """
-    argv = ("wrk", f"-t{threads}", f"-c{CONNECTIONS}", f"-d{LONGEST}")
+    argv = ("wrk", f"-t{threads}", f"-c{connections}", f"-d{LONGEST}")
     closing = () if keep_alive else ("-H", "Connection: close")
     with client.start(*argv, *closing, url) as process:
         yield Load(process)

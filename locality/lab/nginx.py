@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,6 +25,10 @@ PORT = 8080
 REQUESTS = 200
 """A connection is closed after so many requests: there are always new ones to accept."""
 PREFIX = "/tmp/nginx"  # noqa: S108 - /tmp of the namespace, which is private and ends with it
+LARGE, LARGE_BYTES = "large", 1 << 16
+"""A file that it serves, and its size; any other path is answered with a few bytes."""
+STATUS = "status"
+"""A unix socket in the prefix where it tells how many requests it has answered."""
 TCP_LISTEN = "0A"
 """The state of a listening socket as /proc/net/tcp prints it."""
 
@@ -50,6 +55,24 @@ class Nginx:
         by_cpu = [pinned.get(frozenset({cpu})) for cpu in self.cpus]
         return tuple(pid for pid in by_cpu if pid is not None)
 
+    def requests(self) -> int:
+        """How many requests it has answered until now, this question among them.
+
+        Raises:
+            LocalityError: It does not answer.
+        """
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(START_S)
+            try:
+                client.connect(f"/proc/{self.pid}/root{PREFIX}/{STATUS}")
+                client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                answer = b"".join(iter(lambda: client.recv(4096), b""))
+            except OSError as error:
+                raise LocalityError(f"nginx: its status: {error.strerror or error}") from error
+        # The line below the one that names them: accepts, handled, requests.
+        counts = answer.partition(b"requests\n")[2].split()
+        return int(counts[2])
+
     def is_served(self) -> bool:
         """Whether somebody waits for each of its sockets: a worker is pinned before it does."""
         held = held_sockets(self.pid)
@@ -73,12 +96,13 @@ class Nginx:
 
 
 @contextmanager
-def run_nginx(server: Namespace, cpus: Sequence[int]) -> Iterator[Nginx]:
+def run_nginx(server: Namespace, cpus: Sequence[int], requests: int = REQUESTS) -> Iterator[Nginx]:
     """Start nginx in a namespace; it runs until the block ends.
 
     Args:
         server: Where.
         cpus: One worker for each, pinned to it, in this order.
+        requests: A connection is closed after so many.
 
     Yields:
         It, when every worker is up and on its CPU.
@@ -87,7 +111,9 @@ def run_nginx(server: Namespace, cpus: Sequence[int]) -> Iterator[Nginx]:
         LocalityError: It did not start; carries the last line it printed.
     """
     server.run("mkdir", "-p", PREFIX)
-    server.write(f"{PREFIX}/nginx.conf", render(cpus))
+    server.run("rm", "-f", f"{PREFIX}/{STATUS}")  # of one that was killed
+    server.write(f"{PREFIX}/{LARGE}", "x" * LARGE_BYTES)
+    server.write(f"{PREFIX}/nginx.conf", render(cpus, requests))
     # -e: else it opens the log file it was built with, before it reads the configuration.
     argv = ("nginx", "-e", "stderr", "-p", PREFIX, "-c", "nginx.conf")
     with server.start(*argv) as process:
@@ -105,11 +131,12 @@ def run_nginx(server: Namespace, cpus: Sequence[int]) -> Iterator[Nginx]:
         yield nginx
 
 
-def render(cpus: Sequence[int]) -> str:
+def render(cpus: Sequence[int], requests: int = REQUESTS) -> str:
     """The configuration: nothing in it or left to a default points outside the prefix.
 
     Args:
         cpus: The CPU of each worker.
+        requests: A connection is closed after so many.
     """
     # The temporary directories are named because nginx makes them, and changes the owner of
     # those that exist, even if it never uses them.
@@ -127,7 +154,7 @@ events {{
 
 http {{
     access_log off;
-    keepalive_requests {REQUESTS};
+    keepalive_requests {requests};
     client_body_temp_path body;
     proxy_temp_path proxy;
     fastcgi_temp_path fastcgi;
@@ -138,6 +165,16 @@ http {{
         listen {PORT} reuseport;
         location / {{
             return 200 "local\\n";
+        }}
+        location = /{LARGE} {{
+            root {PREFIX};
+        }}
+    }}
+
+    server {{
+        listen unix:{PREFIX}/{STATUS};
+        location / {{
+            stub_status;
         }}
     }}
 }}

@@ -79,6 +79,9 @@ class CpuHistory:
     def values(self, accepted: Array, lifetime_ns: float) -> Array:
         """(connections,) the value of each in us; NaN where it is not known.
 
+        It is known of none where a difference would have to be larger than all the CPU time of a
+        connection to be seen: what else runs on the machine scatters too much for these few.
+
         Args:
             accepted: (connections,) when each was accepted: CLOCK_MONOTONIC, ns.
             lifetime_ns: How long a connection usually lasts. It must not come from these
@@ -102,5 +105,9 @@ class CpuHistory:
         if not connections or np.any(np.diff(totals) < 0):  # a process was replaced
             return unknown
         each = (totals[-1] - totals[0]) / connections
-        unknown[known] = ((used - explained @ fit)[place[known]] + each) / 1000
+        apart = (used - explained @ fit)[place[known]]
+        # The error of the difference of the two means.
+        if 2 * apart.std() / np.sqrt(max(1, len(apart))) > each:
+            return unknown
+        unknown[known] = (apart - apart.mean() + each) / 1000
         return unknown
