@@ -72,6 +72,8 @@ def attempts() -> list[Attempt]:
 
 def _try(kind: Kind) -> list[Attempt]:
     tried: list[Attempt] = []
+    if kind.rungs is None or kind.source is None:
+        return tried
     for rung in kind.rungs.get():
         refusal, note = None, ""
         try:

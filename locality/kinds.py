@@ -57,8 +57,6 @@ class Kind:
 
     Attributes:
         name: The command's, and the word for it in recordings.
-        rungs: The kinds of probe that can be used, best first.
-        source: Opens the source; with a rung's name, on that rung alone.
         summary: A sink that adds a run up; made for a machine (`Topology`).
         summary_lines: What a summary says.
         outputs: By ``--format``, what prints batches; made for a file and a machine.
@@ -72,13 +70,14 @@ class Kind:
         aggregate: What the report needs of one, if not its DataFrames.
         stored: How a recording keeps its rows, where that is not the rows themselves.
         recorded: What a recording holds, in words.
+        rungs: The kinds of probe that can be used, best first; None for a kind without probes of
+            its own.
+        source: Opens the source; with a rung's name, on that rung alone. None as there.
         keeps: The capabilities that a run goes on to need when its probes are attached.
         row_is_event: Whether each row of a recording is an event, and not each batch.
     """
 
     name: str
-    rungs: Lazy[Sequence[Rung]]
-    source: Lazy[Callable[..., Any]]
     summary: Lazy[Callable[[Topology], Any]]
     summary_lines: Lazy[Callable[[Any], Iterator[str]]]
     outputs: Mapping[str, Lazy[type[Output[Any]]]]
@@ -90,6 +89,8 @@ class Kind:
     frames: Lazy[Callable[[Sequence[pa.RecordBatch], Meta], Mapping[str, Any]]]
     report: Lazy[KindReport]
     recorded: str
+    rungs: Lazy[Sequence[Rung]] | None = None
+    source: Lazy[Callable[..., Any]] | None = None
     stored: Lazy[Stored] | None = None
     aggregate: Lazy[type[Aggregate]] | None = None
     # bpf(2) tells of skipped runs; before Linux 5.19 it answers nobody without CAP_BPF.
@@ -211,5 +212,27 @@ CONNECTIONS = Kind(
     row_is_event=True,
 )
 
+#: Its command runs it by itself; it is a kind for what becomes of its recordings.
+TRIAL = Kind(
+    name="trial",
+    summary=Lazy("trial.batch:TrialSummary"),
+    summary_lines=Lazy("trial.text:summary_lines"),
+    outputs={
+        "text": Lazy("trial.text:TextTrial"),
+        "json": Lazy("trial.records:JsonTrial"),
+        "csv": Lazy("trial.records:CsvTrial"),
+    },
+    dashboard=Lazy("trial.dashboard:TrialDashboard"),
+    columns=Lazy("trial.columns:COLUMNS"),
+    recorder=Lazy("trial.recording:TrialRecorder"),
+    require=Lazy("trial.recording:rows_by_kind"),
+    timed=Lazy("trial.recording:timed_parts"),
+    frames=Lazy("trial.frames:frames"),
+    report=Lazy("trial.report"),
+    recorded="parts of a trial",
+)
+
 #: `locality spread` is none of them: it acts, and counts what it did.
-KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (ACCEPT, CONNECTIONS, SKB, UDP, TOP)}
+KINDS: Mapping[str, Kind] = {
+    kind.name: kind for kind in (ACCEPT, CONNECTIONS, SKB, UDP, TOP, TRIAL)
+}

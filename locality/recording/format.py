@@ -203,7 +203,7 @@ class Meta:
     def here(
         cls,
         kind: str,
-        attachment: Attachment,
+        attachment: Attachment | None,
         machine: Topology,
         *,
         wanted: str = "everything",
@@ -215,7 +215,7 @@ class Meta:
 
         Args:
             kind: What is recorded.
-            attachment: What the source attached.
+            attachment: What the source attached; None for a kind without a source.
             machine: This machine's CPUs.
             wanted: The filter, in words.
             label: What to call it.
@@ -224,15 +224,16 @@ class Meta:
         """
         if clock_offset is None:
             clock_offset = time.time_ns() - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        refused = attachment.refused if attachment else ()
         return cls(
             format=FORMAT_VERSION,
             tool=__version__,
             host=platform.node(),
             kernel=platform.release(),
             kind=kind,
-            rung=attachment.name,
-            refused=tuple(f"{refusal.rung}: {refusal.answer}" for refusal in attachment.refused),
-            unseen=attachment.rung.note,
+            rung=attachment.name if attachment else "none",
+            refused=tuple(f"{refusal.rung}: {refusal.answer}" for refusal in refused),
+            unseen=attachment.rung.note if attachment else "",
             filter=wanted,
             label=label,
             possible=machine.possible,

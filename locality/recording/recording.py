@@ -27,7 +27,8 @@ class Recording:
     ``accepts``: one row a connection. ``connections``: one row a connection that ended. ``skb``:
     one row for each interval, direction and pair of CPUs that had packets. ``skb_totals``: one row
     for each interval and direction. ``udp``: the frames of datagrams, see
-    `locality.udp.frames.UdpFrames`.
+    `locality.udp.frames.UdpFrames`. ``trial``: those of a trial, see
+    `locality.trial.frames.TrialFrames`.
 
     Attributes:
         meta: Where, on which rung and with which filter; how it ended.

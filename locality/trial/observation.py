@@ -129,6 +129,7 @@ class Trial:
         restored: Whether all is as it was before; None where it is not known.
         ended_early: Whether the trial ended before all planned units were there, by a person or
             by the guard. Intervals are then anytime-valid.
+        began: When `units` began (their time 0): UTC, ns since the epoch; 0: not known.
         kept: The arm that was left in place at the end on request (`--keep-better`), or None.
     """
 
@@ -144,6 +145,7 @@ class Trial:
     restored: bool | None = None
     ended_early: bool = False
     kept: str | None = None
+    began: int = 0
 
     def __post_init__(self) -> None:
         expected = units_dtype(self.outcomes)
