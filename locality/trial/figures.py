@@ -12,7 +12,7 @@ from locality.trial import clustered, paired
 from locality.trial.observation import A, B
 
 # isort: split
-from matplotlib.ticker import EngFormatter, PercentFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, NullLocator, PercentFormatter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,8 +31,8 @@ MOST_OUTCOMES = 16
 _PARTS = 30
 #: A part has so many connections of each arm at least, for each statistic.
 _OF_PART = {"mean": 5, "p50": 5, "p99": 100}
-#: Around an interval that is drawn, this much of the axis is free.
-_MARGIN = 1.15
+#: This part of the axis is free on each side of what is drawn.
+_MARGIN = 0.08
 
 
 def effects(found: Sequence[Effect]) -> Figure:
@@ -61,7 +61,7 @@ def effects(found: Sequence[Effect]) -> Figure:
 
 
 def _intervals(axis: Axes, group: Sequence[Effect]) -> None:
-    reach = 0.0
+    ends = [0.0]
     for place, effect in enumerate(group):
         colour = {"better": LOCAL, "worse": REMOTE}.get(effect.verdict.value, "black")
         for interval, below, look in (
@@ -73,9 +73,11 @@ def _intervals(axis: Axes, group: Sequence[Effect]) -> None:
                 # A label that begins so is not in the legend.
                 label = f"_{label}" if place else label
                 _interval(axis, interval, place + below, label, look)
-                reach = max(reach, interval.at_most)
+                ends += [interval.low, interval.high]
     axis.axvline(0, color=GREY, lw=1)
-    axis.set_xlim(-_MARGIN * (reach or 1), _MARGIN * (reach or 1))
+    low, high = min(ends), max(ends)
+    margin = _MARGIN * ((high - low) or 1.0)
+    axis.set_xlim(low - margin, high + margin)
     axis.set_ylim(len(group) - 0.4, -0.6)
     axis.set_yticks(range(len(group)), [plain(one.outcome.label) for one in group])
     interval = group[0].interval
@@ -110,8 +112,9 @@ def over_time(trial: Trial, outcomes: Sequence[Outcome]) -> Figure:
         scale = draw(axis, trial, outcome)
         if scale == "relative":
             axis.set_yscale("log")
+            axis.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7), numticks=12))
+            axis.yaxis.set_minor_locator(NullLocator())
         axis.yaxis.set_major_formatter(EngFormatter(sep=""))
-        axis.yaxis.set_minor_formatter(EngFormatter(sep="") if scale != "relative" else "")
         unit = f", {outcome.unit}" if outcome.unit else ""
         axis.set_ylabel(plain(f"{outcome.label}{unit}"), fontsize="small")
         axis.grid(axis="y", alpha=0.3)
