@@ -150,10 +150,11 @@ def trial(*, record: Path | None, force: bool, format_: str, **options: Any) -> 
     setting is switched to and fro in blocks of time. Commands run without a shell, in the
     directory /. Everything is put back at the end. Exit code 3: the trial did harm and was ended.
     """
-    from locality.commands.trial_request import Request, conduct, show_result
+    from locality.commands.trial_request import Request, check_record, conduct, show_result
 
     request = Request(**options)
     request.check()
+    check_record(record, force=force)
     found = conduct(request)
     if found is None:
         return

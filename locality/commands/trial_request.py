@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -141,15 +141,25 @@ def conduct(request: Request) -> Trial | None:
 
 def show_result(found: Trial, format_: str, record: Path | None, *, force: bool) -> None:
     """Print a trial, and record it."""
-    from locality.trial.effects import effects
+    from locality.trial.records import trial_record
+    from locality.trial.text import lines
 
-    del record, force
-    document = {
-        "design": asdict(found.design),
-        "ended_early": found.ended_early,
-        "harm": found.harm,
-        "restored": found.restored,
-        "left_out": dict(found.left_out),
-        "units": [int((found.units["arm"] == arm).sum()) for arm in (0, 1)],
-    }
-    show([json.dumps(document)] if format_ == "json" else map(str, effects(found)))
+    if record is not None:
+        from locality.trial.recording import record as write_recording
+
+        write_recording(found, record, force=force)
+    show([json.dumps(trial_record(found))] if format_ == "json" else lines(found))
+
+
+def check_record(record: Path | None, *, force: bool) -> None:
+    """Refuse a recording that could not be written before anything is tried.
+
+    Raises:
+        LocalityError: There is something of that name, or no directory for it.
+    """
+    from locality.files import new_file
+
+    if record is not None and not force:
+        with new_file(record):
+            pass
+        record.unlink()

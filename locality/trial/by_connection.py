@@ -122,7 +122,8 @@ class ByConnection:
         planned = max(1, int(look.accepted / look.seconds * asked.duration_s))
         design = Design("connection", ARMS, planned, asked.seed, aa=asked.aa_s > 0)
         nothing = np.zeros(0, units_dtype(OUTCOMES))
-        trial = Trial(design, OUTCOMES, nothing, nothing, target=str(look.target), restored=True)
+        target = str(look.target)
+        trial = Trial(design, OUTCOMES, nothing, nothing, target=target, restored=True)
         if asked.aa_s:
             aa_units, ending = self._before()
             trial = replace(trial, aa_units=aa_units, lost=self.session.traffic.lost)
@@ -173,6 +174,7 @@ class ByConnection:
         with restoring(changes, asked.undo_file, self.session.reporter.say) as restoration:
             for one in self.steered:
                 one.attach(one.coin)
+            trial = replace(trial, began=time.time_ns() + int(SETTLE_S * 1e9))
             ending = self._judged(part, lambda: so_far(now := _now(), now - self._drain_ns))
             end = _now()
             restoration.restore()

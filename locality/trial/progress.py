@@ -13,11 +13,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from locality.trial.effects import interval_so_far, smallest_effect
 from locality.trial.scale import of_blocks, of_connections
+from locality.trial.text import amount, interval_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from locality.trial.effects import Interval
     from locality.trial.observation import Outcome, Trial
 
 #: Seconds between two looks at the interval, and between two drawings.
@@ -133,20 +133,13 @@ def so_far_text(trial: Trial) -> str:
     interval = interval_so_far(trial, primary)
     if interval is None:
         return f"{primary.label}: too little yet ({len(trial.units)} units)"
-    return f"{primary.label}: {interval_text(interval, primary)}"
-
-
-def interval_text(interval: Interval, outcome: Outcome) -> str:
-    """An interval: ``-3.1 % [-4.0, -2.2]``, or with the outcome's unit."""
-    factor, unit = (100, "%") if interval.scale == "relative" else (1, outcome.unit)
-    low, high = interval.low * factor, interval.high * factor
-    return f"{interval.estimate * factor:+.3g} {unit} [{low:+.3g}, {high:+.3g}]"
+    unit = "" if interval.scale == "relative" else f" {primary.unit}"
+    return f"{primary.label}: {interval_text(interval)}{unit}"
 
 
 def _amount(smallest: float, outcome: Outcome, trial: Trial) -> str:
-    """A smallest effect in words: ``3.1 %``, or with the outcome's unit."""
+    """A smallest effect in words."""
     values = trial.aa_units[outcome.label]
     known = values[np.isfinite(values)]
-    blocks = trial.design.kind == "blocks"
-    relative = (of_blocks(known) if blocks else of_connections(known)) == "relative"
-    return f"{100 * smallest:.2g} %" if relative else f"{smallest:.3g} {outcome.unit}"
+    scale = of_blocks(known) if trial.design.kind == "blocks" else of_connections(known)
+    return amount(smallest, scale, outcome.unit)

@@ -219,6 +219,10 @@ def test_a_trial_by_connection_has_both_arms_and_ends_as_it_began(tmp_path: Path
         assert server.group().group.program == before
         assert "undo.json" not in server.end.run("ls", "/tmp")  # noqa: S108
         assert document["design"]["seed"] == 5
+        assert document["restored"] is True
+        # Each worker has a CPU of its own, so the arms are all or nothing of what is local.
+        assert document["facts"]["accept-local in A and B"] == "0.00%, 100.00%"
+        assert min(document["units"].values()) > 20
 
 
 # Bug: what kill -9 leaves behind cannot be put back, or only by halves: the program, or the RPS.

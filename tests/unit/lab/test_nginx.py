@@ -27,7 +27,7 @@ def test_a_high_cpu_is_one_bit() -> None:
 # Bug: without `reuseport` all workers share one socket and there is no group.
 def test_every_listen_has_reuseport() -> None:
     listens = re.findall(r"listen (.*);", render([0, 1]))
-    assert listens == ["8080 reuseport"]
+    assert listens == ["8080 reuseport", "unix:/tmp/nginx/status"]
 
 
 # Bug: nginx, as root, changes the owner of the system's /var/lib/nginx/body, or writes its
