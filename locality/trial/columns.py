@@ -33,7 +33,7 @@ COLUMNS = (
     _of(TRIAL, "washout_s", "float64", "seconds of its wash-out"),
     _of(TRIAL, "aa", "bool", "whether an A/A part was planned"),
     _of(TRIAL, "lives_s", "float64", "p99 of connections' lifetimes before; s", nullable=True),
-    _of(TRIAL, "began", "int64", "when the trial began: UTC, ns; 0: not known"),
+    Column("began", "int64", "when the trial began: UTC, ns; 0: not known", rows=(TRIAL,)),
     _of(TRIAL, "lost", "int64", "events that were missed, since the start"),
     _of(TRIAL, "harm", "text", "why the guard ended it; NA: it did not", nullable=True),
     _of(TRIAL, "restored", "bool", "whether all was put back; NA: not known", nullable=True),
@@ -57,7 +57,12 @@ COLUMNS = (
     _of(VALUE, "seconds", "float64", "when it was, from the beginning of its part"),
     Column("pair", "int32", "number of the pair of blocks; -1: none", rows=(VALUE,), least=-1),
     Column("arm", "uint8", "0: A; 1: B", rows=(VALUE,), most=1),
-    _of(VALUE, "weight", "float64", "connections, packets or bytes in the block; 1 by connection"),
+    Column(
+        "weight",
+        "float64",
+        "connections, packets or bytes in the block; 1 by connection",
+        rows=(VALUE,),
+    ),
     _of(VALUE, "washout", "float64", "seconds thrown away before it"),
     Column(
         "value",
