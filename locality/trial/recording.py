@@ -239,12 +239,9 @@ def batches_of(batches: Iterable[pa.RecordBatch]) -> Iterator[TrialBatch]:
 
 
 def timed_parts(reader: Reader, _speed: float = 0) -> Iterator[tuple[float, TrialBatch]]:
-    """The parts of a recorded trial, each with the time of its last unit, seconds."""
-    last = 0.0
+    """The parts of a recorded trial, all at once: nothing is shown of one before its end."""
     for batch in batches_of(reader):
-        times = batch.part.units["time"]
-        last = max(last, float(times.max())) if len(times) else last
-        yield last, batch
+        yield 0.0, batch
 
 
 def _outcomes(parts: Mapping[str, pa.RecordBatch]) -> tuple[Outcome, ...]:
