@@ -8,6 +8,7 @@
 # make setup         only install what these need
 # make accuracy      let the rungs count the same packets: docs/generated/accuracy.md (root)
 # make definitions   consumed, freed and the script of 2017: docs/generated/definitions.md (root)
+# make trial-statistics  judge made-up trials: docs/generated/trial-statistics.md
 # make commands      write docs/reference/commands.md from the help texts
 # make bench         beside bcc and bpftrace, here and in QEMU: docs/generated/performance.md (root)
 
@@ -15,8 +16,8 @@ PYTHON := .venv/bin/python
 KERNEL := 6.12
 PROBES := $(wildcard locality/probes/*.[ch])
 
-.PHONY: setup demo demo-vm test test-kernel test-kernels test-packages wheel deb zipapp unit bench accuracy definitions commands lint \
-	format probes clean
+.PHONY: setup demo demo-vm test test-kernel test-kernels test-packages wheel deb zipapp unit bench \
+	accuracy definitions trial-statistics commands lint format probes clean
 
 demo: setup
 	.venv/bin/locality demo
@@ -83,6 +84,12 @@ bench: setup .venv/.bench-ready
 
 definitions: setup
 	$(PYTHON) -m validation.definitions_page
+
+# One thread for each process: more would only wait for each other.
+trial-statistics: setup
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PYTHON) -m validation.trial_statistics \
+		--csv .cache/trial-statistics.csv >.cache/trial-statistics.md
+	mv .cache/trial-statistics.md .cache/trial-statistics.csv docs/generated
 
 commands: setup
 	$(PYTHON) -m validation.commands_page
