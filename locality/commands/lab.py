@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from locality.commands.demo import demo
+from locality.commands.lab_spill import spill
 from locality.commands.lines import show, tell
 from locality.commands.numbers import WholeRange
 from locality.commands.options import OUTPUT, SECONDS, json_options
@@ -40,6 +41,7 @@ def lab() -> None:
 
 
 lab.add_command(demo)
+lab.add_command(spill)
 
 
 @lab.command()

@@ -150,7 +150,7 @@ def attach_to(
         if request.sample_s and sockets:
             verify = request.verify is not None
             before = count_before(stack, sockets, machine, request.sample_s, needed=verify)
-        plans = make_plans(request, machine, before, sockets)
+        plans = make_plans(request, machine, before)
         seen = Seen()
         for one in before:
             seen.add(one.watch.seen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 from locality.commands.lines import tell
@@ -11,8 +12,11 @@ from locality.errors import Unsupported
 from locality.machine.topology import format_cpu_list
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from locality.commands.before_after import Before
     from locality.machine.topology import Topology
+    from locality.reuseport.group import Group
     from locality.steering.plan import Plan
 
     #: Processes and their descriptors: for each group, a socket by which to reach it.
@@ -21,9 +25,7 @@ if TYPE_CHECKING:
     Plans = defaultdict[str, Plan]
 
 
-def make_plans(
-    request: Request, machine: Topology, before: list[Before], sockets: Sockets
-) -> Plans:
+def make_plans(request: Request, machine: Topology, before: list[Before]) -> Plans:
     """What program each group shall have, by its protocol, as asked for."""
     from locality import cbpf
     from locality.steering import plan
@@ -46,25 +48,24 @@ def make_plans(
     plans: Plans = defaultdict(lambda: plan.AutoMap(machine, everywhere, request.force))
     for protocol, cpus_seen in receiving.items():
         plans[protocol] = plan.AutoMap(machine, cpus_seen, request.force)
-    bound = _bound(request, before, sockets)
-    if bound is not None:
+    if request.spill is not None and _spills():
+        bound = plan.fixed_bound(request.spill) if isinstance(request.spill, int) else None
         by_cpu = receiving.get("tcp", everywhere)
-        plans["tcp"] = plan.SpillTable(machine, by_cpu, bound, request.force)
+        plans["tcp"] = plan.SpillTable(
+            machine, by_cpu, bound or partial(_measured_bound, before, {}), request.force
+        )
     return plans
 
 
-def _bound(request: Request, before: list[Before], sockets: Sockets) -> int | None:
-    """So many connections may wait; None for a program that does not look at queues.
+def _spills() -> bool:
+    """Whether this kernel takes the program that spills; says what is done instead.
 
     Raises:
-        LocalityError: This process may not load the program that spills.
+        Unsupported: This process may not load it.
     """
     from locality.machine.capabilities import missing_for_probes
-    from locality.reuseport.target import identify
-    from locality.spill import bound, program
+    from locality.spill import program
 
-    if request.spill is None:
-        return None
     try:
         program.require()
     except Unsupported as refusal:
@@ -74,15 +75,31 @@ def _bound(request: Request, before: list[Before], sockets: Sockets) -> int | No
             f"{refusal}: a map alone is attached, so a worker with a long queue keeps all that its "
             "CPU receives"
         )
-        return None
-    if isinstance(request.spill, int):
-        return request.spill
-    met = [one for seen in before for one in seen.counted.waits.queues_met()]
-    members = (member for target in identify(sockets) for member in target.group.members)
-    limits = [one.backlog_limit for one in members if one.backlog_limit is not None]
-    chosen = bound.choose(met, limits)
-    tell(f"--spill {chosen.connections}: {chosen.why}")
-    return chosen.connections
+        return False
+    return True
+
+
+def _measured_bound(
+    before: list[Before], chosen: dict[str, int], own: Mapping[int, int], group: Group
+) -> int:
+    """The bound that what was measured leads to; chosen once, and said.
+
+    Args:
+        before: What was measured.
+        chosen: Keeps what was chosen.
+        own: The index of each CPU's own worker.
+        group: The group it is for.
+    """
+    from locality.spill import bound
+    from locality.steering.waits import Waits
+
+    if "bound" not in chosen:
+        waits = Waits([one for seen in before for one in seen.counted.waits.readings])
+        limits = [one.backlog_limit for one in group.members if one.backlog_limit is not None]
+        found = bound.choose(waits.arrivals, own, len(group.members), limits)
+        tell(f"--spill {found.connections}: {found.why}")
+        chosen["bound"] = found.connections
+    return chosen["bound"]
 
 
 def _receiving(before: Before) -> frozenset[int]:

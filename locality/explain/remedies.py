@@ -18,7 +18,7 @@ from locality.machine.topology import format_cpu_list
 from locality.reuseport.servers import UNKNOWN, Server
 from locality.steering.attachment import by_cpu, describe_present, present
 from locality.steering.capacity import at_work
-from locality.steering.plan import AutoMap, LessCapacity, Plan, SpillTable
+from locality.steering.plan import AutoMap, LessCapacity, Plan, SpillTable, fixed_bound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -309,7 +309,7 @@ def _program(
         raise LocalityError(f"the group has {describe_present(old)}, which cannot be put back")
     plan: Plan = AutoMap(machine, receiving)
     if old.spill is not None and old.spill.table is not None:
-        plan = SpillTable(machine, receiving, old.spill.table.bound)
+        plan = SpillTable(machine, receiving, fixed_bound(old.spill.table.bound))
     return ProgramChange(GroupPlace.of(share.found), present(old), plan(group))
 
 

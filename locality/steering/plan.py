@@ -91,13 +91,14 @@ class SpillTable:
     Attributes:
         machine: Its CPUs.
         receiving: The CPUs that process packets, as in `AutoMap`.
-        bound: So many connections may wait for a CPU's own worker.
+        bound: Says how many connections may wait for a CPU's own worker, from the index of each
+            CPU's own worker and the group.
         force: Go on where workers may run on several CPUs.
     """
 
     machine: Topology
     receiving: frozenset[int]
-    bound: int
+    bound: Callable[[Mapping[int, int], Group], int]
     force: bool = False
 
     def __call__(self, group: Group) -> Table:
@@ -105,13 +106,15 @@ class SpillTable:
         workers = _workers(group)
         if not self.force:
             _require_pinned(group, self.machine.online)
-        inodes = [member.inode for member in group.members]
-        own = {
-            cpu: inodes[index]
-            for cpu, index in _own_workers(workers, self.receiving, self.machine).items()
-        }
+        indexes = _own_workers(workers, self.receiving, self.machine)
+        own = {cpu: group.members[index].inode for cpu, index in indexes.items()}
         open_sockets = {one.inode: one.cpus for one in group.members if one.inode}
-        return spill_table.make(self.bound, own, open_sockets, self.machine)
+        return spill_table.make(self.bound(indexes, group), own, open_sockets, self.machine)
+
+
+def fixed_bound(bound: int) -> Callable[[Mapping[int, int], Group], int]:
+    """The same bound whatever the group looks like."""
+    return lambda _own, _group: bound
 
 
 def _workers(group: Group) -> list[frozenset[int]]:

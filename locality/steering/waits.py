@@ -1,7 +1,4 @@
-"""How long connections waited for accept(), and how many they found waiting when they came.
-
-Both from records of accepts alone: each tells when it was accepted and how long it had waited.
-"""
+"""How long connections waited for accept(), from records of accepts."""
 
 from __future__ import annotations
 
@@ -9,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from locality.spill.bound import Arrivals
 
 if TYPE_CHECKING:
     from locality.arrays import Array
@@ -21,49 +20,42 @@ class Waits:
     """Connections, as they were accepted.
 
     Attributes:
-        readings: For each reading: the sockets, as pid and descriptor; when each connection was
-            accepted and how long it had waited, ns.
+        readings: For each reading, (4, connections): the socket, as pid and descriptor; the RX
+            CPU; when it was accepted and how long it had waited, ns. Without those whose wait is
+            not known.
     """
 
-    readings: list[tuple[Array, Array, Array]] = field(default_factory=list)
+    readings: list[Array] = field(default_factory=list)
 
     def write(self, records: Array) -> None:
-        """Add records of accepts; those whose wait is not known are left out."""
+        """Add records of accepts."""
         known = records[(records["flags"] & _KNOWN) != 0]
-        sockets = known["pid"].astype(np.uint64) << np.uint64(32)
-        sockets |= known["listen_fd"].astype(np.uint64)
-        self.readings.append(
-            (sockets, known["time"].astype(np.int64), known["wait"].astype(np.int64))
+        sockets = known["pid"].astype(np.int64) << 32 | known["listen_fd"]
+        columns = (sockets, known["rxcpu"], known["time"], known["wait"])
+        self.readings.append(np.stack([column.astype(np.int64) for column in columns]))
+
+    @property
+    def _all(self) -> Array:
+        return (
+            np.concatenate(self.readings, axis=1) if self.readings else np.zeros((4, 0), np.int64)
         )
 
     @property
     def waits(self) -> Array:
         """(connections,) ns that each waited."""
-        parts = [waited for _, _, waited in self.readings]
-        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+        waited: Array = self._all[3]
+        return waited
 
     def longer_than(self, limit: float) -> tuple[Array, Array]:
         """How many waited longer than so many ns in each reading, and how many there were."""
-        longer = [int((waited > limit).sum()) for _, _, waited in self.readings]
-        return np.array(longer, np.int64), np.array(
-            [len(waited) for _, _, waited in self.readings], np.int64
-        )
+        longer = [int((one[3] > limit).sum()) for one in self.readings]
+        count = [one.shape[1] for one in self.readings]
+        return np.array(longer, np.int64), np.array(count, np.int64)
 
-    def queues_met(self) -> list[Array]:
-        """For each socket: how many connections waited there when each of its own came."""
-        if not self.readings:
-            return []
-        sockets, accepted, waited = (
-            np.concatenate(columns) for columns in zip(*self.readings, strict=True)
-        )
-        return [
-            _met(accepted[sockets == one], waited[sockets == one]) for one in np.unique(sockets)
-        ]
-
-
-def _met(accepted: Array, waited: Array) -> Array:
-    """How many had come before each, less those that had been accepted by then."""
-    came = np.sort(accepted - waited)
-    gone = np.searchsorted(np.sort(accepted), came, side="right")
-    met: Array = np.maximum(np.arange(len(came)) - gone, 0)
-    return met
+    @property
+    def arrivals(self) -> Arrivals:
+        """The connections in the order in which they came."""
+        sockets, rx_cpus, accepted, waited = self._all
+        came = accepted - waited
+        order = np.argsort(came, kind="stable")
+        return Arrivals(came[order], accepted[order], sockets[order], rx_cpus[order])
