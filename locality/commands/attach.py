@@ -8,15 +8,7 @@ import click
 
 from locality.commands.filters import namespace, netns_option
 from locality.commands.numbers import WHOLE
-from locality.commands.options import (
-    CPU_LIST,
-    NAME,
-    PORT,
-    SECONDS,
-    Lengths,
-    Spill,
-    payload_options,
-)
+from locality.commands.options import CPU_LIST, NAME, PORT, SECONDS, Lengths, Spill, payload_options
 from locality.commands.steering_request import CBPF, INCOMING_CPU, PAYLOAD, Request
 
 

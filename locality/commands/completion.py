@@ -111,5 +111,6 @@ class RungName(ParamType[str]):
 
         kind = KINDS.get(ctx.info_name or "")
         with suppress(OSError):  # libbpf is not installed
-            return _beginning((rung.name for rung in kind.rungs.get()) if kind else (), incomplete)
+            rungs = kind.rungs.get() if kind and kind.rungs else ()
+            return _beginning((rung.name for rung in rungs), incomplete)
         return []

@@ -9,14 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from locality.commands.lines import show, tell
-from locality.commands.options import (
-    OUTPUT,
-    SECONDS,
-    Number,
-    Spill,
-    WholeRange,
-    json_options,
-)
+from locality.commands.numbers import Number, WholeRange
+from locality.commands.options import OUTPUT, SECONDS, Spill, json_options
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,15 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from locality.commands.filters import netns_option
-from locality.commands.options import (
-    OUTPUT,
-    PORT,
-    SECONDS,
-    Number,
-    WholeRange,
-    force_option,
-    json_options,
-)
+from locality.commands.numbers import Number, WholeRange
+from locality.commands.options import OUTPUT, PORT, SECONDS, force_option, json_options
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:

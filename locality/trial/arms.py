@@ -19,7 +19,7 @@ from locality.trial.observation import A, B
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from locality.accept.source import Records
+    from locality.accept.batch import Records
     from locality.arrays import Array
     from locality.trial.targets import Steered
 
@@ -54,7 +54,7 @@ class Sockets:
         """(accepts,) inodes; 0 where the descriptor is no socket now.
 
         Args:
-            accepts: dtype `locality.accept.source.ACCEPT`.
+            accepts: dtype `locality.accept.batch.ACCEPT`.
         """
         who, place = np.unique(accepts[["pid", "tid", "listen_fd"]], return_inverse=True)
         inodes = np.array([self._inode(*one) for one in who.tolist()], np.int64)
@@ -95,7 +95,7 @@ class Arms:
         """(accepts,) the arm, or why there is none: `A`, `B` or a `NoArm`.
 
         Args:
-            accepts: dtype `locality.accept.source.ACCEPT`.
+            accepts: dtype `locality.accept.batch.ACCEPT`.
             inodes: Their listening sockets; see `Sockets`.
         """
         arms = np.full(len(accepts), NoArm.OTHER_SOCKET, np.uint8)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from locality.accept.source import WAIT_KNOWN
+from locality.accept.batch import WAIT_KNOWN
 from locality.errors import LocalityError
 from locality.trial.observation import Outcome, units_dtype
 

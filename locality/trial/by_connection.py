@@ -32,7 +32,7 @@ from locality.trial.restoring import restoring
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from locality.accept.source import Records
+    from locality.accept.batch import Records
     from locality.arrays import Array
     from locality.trial.asked import Asked
     from locality.trial.session import Session

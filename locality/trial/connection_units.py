@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from locality.accept.source import WAIT_KNOWN
+from locality.accept.batch import WAIT_KNOWN
 from locality.connections.columns import RTT_UNIT_NS, lifetimes, since_packet, was_read
 from locality.text import share
 from locality.trial.arms import NoArm, Sockets
@@ -17,7 +17,7 @@ from locality.trial.observation import NO_PAIR, A, B, Outcome, units_dtype
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from locality.accept.source import Records
+    from locality.accept.batch import Records
     from locality.arrays import Array
     from locality.trial.cpu_time import CpuHistory
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from locality.accept.source import WAIT_KNOWN
+from locality.accept.batch import WAIT_KNOWN
 from locality.text import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from locality.accept.source import Records
+    from locality.accept.batch import Records
     from locality.arrays import Array
     from locality.trial.counters import Refusals
 

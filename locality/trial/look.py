@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from locality.accept.source import AcceptBatch
+from locality.accept.batch import AcceptBatch
 from locality.connections.columns import lifetimes
 from locality.errors import LocalityError
 from locality.reuseport.evidence import LOOK_S, Seen

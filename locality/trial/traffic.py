@@ -14,7 +14,7 @@ from locality.trial.arms import Sockets
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from locality.accept.source import Records
+    from locality.accept.batch import Records
     from locality.arrays import Array
     from locality.stream import Awakened
     from locality.trial.targets import Target
@@ -30,7 +30,7 @@ class Taken(NamedTuple):
 
     Attributes:
         now: Seconds of the monotonic clock.
-        accepts: dtype `locality.accept.source.ACCEPT`.
+        accepts: dtype `locality.accept.batch.ACCEPT`.
         inodes: (accepts,) their listening sockets; 0 where not known.
         connections: dtype `locality.connections.source.CONNECTION`: those that have ended.
     """

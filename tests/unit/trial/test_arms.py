@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from locality.accept.source import ACCEPT
+from locality.accept.batch import ACCEPT
 from locality.reuseport.evidence import Worker
 from locality.reuseport.group import Group, Member
 from locality.reuseport.survey import FoundGroup

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from locality.accept.source import WAIT_KNOWN
-from locality.connections.source import CONNECTION
+from locality.accept.batch import WAIT_KNOWN
+from locality.connections.batch import CONNECTION
 from locality.trial.arms import NoArm
 from locality.trial.connection_units import (
     AFTER,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from locality.accept.source import ACCEPT, WAIT_KNOWN
+from locality.accept.batch import ACCEPT, WAIT_KNOWN
 from locality.trial.counters import Refusals
 from locality.trial.guard import WINDOW_S, Bounds, Guard
 
