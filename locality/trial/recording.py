@@ -46,6 +46,8 @@ _WORDS = {
     "summary": {"mean", "p50", "p99"},
     "part": {AA_PART, TRIAL_PART},
 }
+#: Units in a batch, of either part.
+MOST_UNITS = 1 << 14
 #: The columns of a value that are the same for all outcomes of a unit, by the unit's field.
 _OF_UNIT = {
     "time": "seconds",
@@ -64,8 +66,19 @@ class TrialRecorder(Recorder):
         if not self._open:
             return
         self._lost = batch.part.lost
-        self._append(rows_of(batch))
-        self._count += len(batch)
+        for piece in _pieces(batch):
+            self._append(rows_of(piece))
+            self._count += len(piece)
+
+
+def _pieces(batch: TrialBatch) -> Iterator[TrialBatch]:
+    """A part in pieces that are read one after the other: a million connections are too many."""
+    part = batch.part
+    most = max(len(part.units), len(part.aa_units))
+    for begin in range(0, max(most, 1), MOST_UNITS):
+        units, aa_units = (some[begin : begin + MOST_UNITS] for some in (part.units, part.aa_units))
+        last = begin + MOST_UNITS >= most
+        yield TrialBatch(replace(part, units=units, aa_units=aa_units), batch.ended and last)
 
 
 def record(trial: Trial, path: Path, *, force: bool = False) -> None:
@@ -152,9 +165,12 @@ def _value_rows(part: str, units: Array, outcomes: tuple[Outcome, ...]) -> pa.Re
     """A row for each unit and outcome; the outcomes of a unit stand together."""
     each, count = len(outcomes), len(units) * len(outcomes)
     filled: dict[str, pa.Array] = {
-        "row": pa.array([VALUE] * count, pa.utf8()),
-        "part": pa.array([part] * count, pa.utf8()),
-        "outcome": pa.array([_text(one.label) for one in outcomes] * len(units), pa.utf8()),
+        "row": _words([VALUE], np.zeros(count, np.int32)),
+        "part": _words([part], np.zeros(count, np.int32)),
+        "outcome": _words(
+            [_text(one.label) for one in outcomes],
+            np.tile(np.arange(each, dtype=np.int32), len(units)),
+        ),
     }
     for field, column in _OF_UNIT.items():
         filled[column] = pa.array(np.repeat(units[field], each))
@@ -162,6 +178,11 @@ def _value_rows(part: str, units: Array, outcomes: tuple[Outcome, ...]) -> pa.Re
     filled["value"] = pa.array(values, mask=~np.isfinite(values))
     columns = [filled.get(one.name, pa.nulls(count, one.type)) for one in _PLAIN]
     return pa.RecordBatch.from_arrays(columns, schema=_PLAIN)
+
+
+def _words(words: list[str], places: Array) -> pa.Array:
+    """Words by their places in a list."""
+    return pa.DictionaryArray.from_arrays(pa.array(places), pa.array(words)).cast(pa.utf8())
 
 
 def rows_by_kind(rows: pa.RecordBatch) -> dict[str, pa.RecordBatch]:
@@ -179,13 +200,17 @@ def rows_by_kind(rows: pa.RecordBatch) -> dict[str, pa.RecordBatch]:
         parts[row] = rows.select(names).filter(pc.equal(kinds, row))
         require_values(parts[row], COLUMNS, row)
         for name in {*names} & {*_WORDS}:
-            if not {*parts[row][name].to_pylist()} <= _WORDS[name]:
+            if not {*parts[row][name].unique().to_pylist()} <= _WORDS[name]:
                 raise damaged(f"a word is none: {name}")
     if len(parts[TRIAL]) != 1 or not len(parts[OUTCOME]):
         raise damaged("a trial has no plan")
     labels = [one.label for one in _outcomes(parts)]
-    told = parts[VALUE]["outcome"].to_pylist()
-    if told != labels * (len(told) // len(labels)):
+    told = parts[VALUE]["outcome"].cast(pa.utf8())
+    places = pc.index_in(told, value_set=pa.array(labels)).fill_null(-1).to_numpy()
+    if (
+        len(places) % len(labels)
+        or (places != np.resize(np.arange(len(labels)), places.shape)).any()
+    ):
         raise damaged("a unit has not one value for each outcome")
     return parts
 

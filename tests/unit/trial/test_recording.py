@@ -18,7 +18,14 @@ from locality.recording.reader import Reader
 from locality.report import write_report
 from locality.trial.batch import TrialBatch, joined
 from locality.trial.observation import Outcome, Trial, units_dtype
-from locality.trial.recording import TrialRecorder, batches_of, record, rows_of, timed_parts
+from locality.trial.recording import (
+    MOST_UNITS,
+    TrialRecorder,
+    batches_of,
+    record,
+    rows_of,
+    timed_parts,
+)
 from tests.unit.recordings import meta
 from validation.simulated_trials import World, by_blocks, by_connection
 
@@ -81,6 +88,17 @@ def test_connections_come_back(tmp_path: Path, count: int) -> None:
     made = by_connection(World(), count, 1, aa=count)
     record(made, tmp_path / "x")
     assert same(locality.load(tmp_path / "x").trial.trial, made)
+
+
+# Bug: a trial of many connections is one batch, of gigabytes; a piece is left out or comes twice.
+def test_a_large_trial_is_recorded_in_pieces(tmp_path: Path) -> None:
+    made = by_connection(World(), 2 * MOST_UNITS + 1, 1, aa=10)
+    record(made, tmp_path / "x")
+    recording = locality.load(tmp_path / "x")
+    assert same(recording.trial.trial, made)
+    with Reader(tmp_path / "x") as reader:
+        assert max(len(rows) for rows in reader) < MOST_UNITS + 20
+        assert reader.batches == 3
 
 
 def in_parts(path: Path, made: Trial, *, ended: bool) -> Path:
