@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
+from locality.machine.topology import Distance
 from locality.reporting.statistics import Series
 from locality.steering.waits import Waits
 from locality.stream import Batch
@@ -57,7 +58,7 @@ READS = Measured("read-local", "read", "reads", "inode")
 
 @dataclass
 class Counted:
-    """A sink that keeps sums, and how local each reading was: neighbours in time are alike.
+    """A sink that keeps sums, and how near each reading was: neighbours in time are alike.
 
     Attributes:
         measured: What is counted.
@@ -66,7 +67,7 @@ class Counted:
         lost: Records that were lost.
         matrix: (CPUs, CPUs + 1) by working CPU and RX CPU; the last column counts those without
             an RX CPU.
-        readings: What was local, and all, of each reading.
+        readings: Of each reading, how many at each distance: (distances,) each.
         waits: How long connections waited for accept(); nothing of reads.
     """
 
@@ -75,7 +76,7 @@ class Counted:
     total: int = 0
     local: int = 0
     lost: int = 0
-    readings: list[tuple[int, int]] = field(default_factory=list)
+    readings: list[Array] = field(default_factory=list)
     waits: Waits = field(default_factory=Waits)
 
     def __post_init__(self) -> None:
@@ -90,15 +91,21 @@ class Counted:
         self.total += len(records)
         self.local += local
         np.add.at(self.matrix, (records["cpu"], records["rxcpu"]), 1)
-        self.readings.append((local, len(records)))
+        # The last column is for an RX CPU of -1: it is not known how far that is.
+        apart = self.machine.distances[records["cpu"], records["rxcpu"]]
+        self.readings.append(np.bincount(apart, minlength=len(Distance)))
         if self.measured is ACCEPTS:
             self.waits.write(records)
 
     @property
     def series(self) -> Series:
         """The local share over time."""
-        readings = np.array(self.readings, np.int64).reshape(-1, 2)
-        return Series(readings[:, 0], readings[:, 1])
+        return self.within(Distance.CPU)
+
+    def within(self, distance: Distance) -> Series:
+        """The share at most so far from its RX CPU, over time."""
+        readings = np.array(self.readings, np.int64).reshape(-1, len(Distance))
+        return Series(readings[:, : distance + 1].sum(axis=1), readings.sum(axis=1))
 
 
 def receiving_cpus(counted: Counted) -> frozenset[int]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from enum import Enum
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from locality.machine.distance import by_distance, distance_text
+from locality.machine.distance import by_distance, distance_text, shown
 from locality.reporting.statistics import Series, compare
 from locality.text import duration, percent, share
 
@@ -37,8 +36,8 @@ def counted_line(when: str, counted: Counted, seconds: float) -> str:
 def verdict(before: Counted, after: Counted, seconds: float) -> tuple[list[str], Outcome]:
     """Both figures in words, and what a change did.
 
-    A difference of the local share counts where its interval leaves out zero. Where both are the
-    same, as without a worker on any RX CPU, the share on the same core counts, and so on.
+    A difference of the local share counts where its interval leaves out zero. Where it does not, as
+    without a worker on any RX CPU, the share on the same core counts by its interval, and so on.
     """
     lines = []
     for when, counted in (("before", before), ("after", after)):
@@ -55,13 +54,13 @@ def outcome(before: Counted, after: Counted) -> Outcome:
     """What a change did; see `verdict`."""
     if not before.total or not after.total:
         return Outcome.NOT_SHOWN
-    was, now = _nearness(before), _nearness(after)
-    if was[0] == now[0]:
-        return Outcome.BETTER if now > was or was[0] == 1 else Outcome.NOT_SHOWN
-    change = compare([before.series], [after.series])
-    if change is None or not change.shown:
-        return Outcome.NOT_SHOWN
-    return Outcome.BETTER if change.effect > 0 else Outcome.WORSE
+    if before.local == before.total and after.local == after.total:
+        return Outcome.BETTER  # as good as it can be
+    for distance in shown(None, before.machine):
+        change = compare([before.within(distance)], [after.within(distance)])
+        if change is not None and change.shown:
+            return Outcome.BETTER if change.effect > 0 else Outcome.WORSE
+    return Outcome.NOT_SHOWN
 
 
 def verdict_with_waits(
@@ -106,8 +105,3 @@ def _waits(before: Counted, after: Counted) -> tuple[list[str], Outcome]:
 
 def _apart(counted: Counted) -> Counts:
     return by_distance(counted.matrix, counted.machine.distances)
-
-
-def _nearness(counted: Counted) -> list[float]:
-    """The share at most so far from its RX CPU, by distance."""
-    return [near / counted.total for near in accumulate(_apart(counted).values())]

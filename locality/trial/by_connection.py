@@ -30,7 +30,7 @@ from locality.trial.observation import A, B, Design, Trial, units_dtype
 from locality.trial.restoring import restoring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from locality.accept.batch import Records
     from locality.arrays import Array
@@ -82,7 +82,7 @@ class _Part:
 
     def result(
         self, end: int, seen_until: int, lifetime_ns: float | None
-    ) -> tuple[Array, dict[str, int]]:
+    ) -> tuple[Array, Mapping[str, int]]:
         """The units, and how many are left out by the reason; see `Span`.
 
         Without a lifetime the CPU time of the workers is left out.
@@ -93,7 +93,9 @@ class _Part:
         times = np.concatenate(self._accepted or [np.zeros(0, np.uint64)])
         expected = int(((times >= self.begin) & (times < min(end, seen_until))).sum())
         ended = self.units.accepted_within(self.begin, min(end, seen_until))
-        return units, {**left_out, NOT_ENDED: max(0, expected - ended)}
+        if expected > ended:
+            left_out = {**left_out, NOT_ENDED: expected - ended}
+        return units, left_out
 
 
 @dataclass

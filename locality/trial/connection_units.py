@@ -112,7 +112,8 @@ class ConnectionUnits:
             (LATE, seen["accepted"] >= span.seen_until),
             *((why.reason, seen["arm"] == why) for why in NoArm),
         ):
-            left_out[reason] += int((remaining & out).sum())
+            if reason != AFTER:  # it was over by then
+                left_out[reason] += int((remaining & out).sum())
             remaining &= ~out
         return _units(seen[remaining], span, cpu, lifetime_ns), +left_out
 

@@ -93,6 +93,8 @@ def run(asked: Asked, switched: Switched | None, reporter: Reporter, *, dry: boo
             reporter.say("nothing was changed: this was a dry run")
             return None
         trial = trying.run()
+        for name, text in trial.facts.items():
+            reporter.say(f"{name}: {text}")
         trial = replace(trial, facts={**_facts(session, steered), **trial.facts})
         if asked.keep_better and _is_better(trial):
             changes = [*switch.changes] if switched else _nearest(steered)

@@ -159,7 +159,9 @@ def test_durations_are_spelt_in_one_way() -> None:
         for option in command.params:
             if isinstance(option, click.Option) and isinstance(option.type, click.FloatRange):
                 shown = option.make_metavar(click.Context(command))
-                assert shown in {"SECONDS", "MILLISECONDS", "FACTOR", "PERCENT"}, f"{name} {option.name}"
+                assert shown in {"SECONDS", "MILLISECONDS", "FACTOR", "PERCENT"}, (
+                    f"{name} {option.name}"
+                )
 
 
 # Bug: a reader does not know how to measure the figures of a page again.

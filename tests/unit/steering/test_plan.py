@@ -113,17 +113,18 @@ def test_a_program_by_size_is_for_the_group_at_hand() -> None:
         by_size(cbpf.cpu)(group_on())
 
 
-def counted(matrix: dict[tuple[int, int], int]) -> Counted:
+def counted(matrix: dict[tuple[int, int], int], machine: Topology = MACHINE) -> Counted:
     """A count, by accept CPU and RX CPU, of forty readings that are like each other."""
-    summary = Counted(MACHINE)
+    summary = Counted(machine)
+    draw = np.random.default_rng(1)
+    readings = np.zeros((40, len(Distance)), np.int64)
     for (cpu, rxcpu), number in matrix.items():
         summary.matrix[cpu, rxcpu] = number
         summary.total += number
         summary.local += number if cpu == rxcpu else 0
-    draw = np.random.default_rng(1)
-    local = draw.multinomial(summary.local, [1 / 40] * 40)
-    remote = draw.multinomial(summary.total - summary.local, [1 / 40] * 40)
-    summary.readings = list(zip(local.tolist(), (local + remote).tolist(), strict=True))
+        distance = int(machine.distances[cpu, rxcpu])
+        readings[:, distance] += draw.multinomial(number, [1 / 40] * 40)
+    summary.readings = list(readings)
     return summary
 
 
@@ -162,12 +163,21 @@ def test_nearer_is_better_too() -> None:
     cores = DISTANCES.copy()
     cores[0, 1] = cores[1, 0] = cores[2, 3] = cores[3, 2] = Distance.CORE
     machine = Topology(CPUS, tuple(range(CPUS)), cores)
-    before, after = counted({(0, 1): 5, (0, 3): 5}), counted({(0, 1): 5, (2, 3): 5})
-    before.machine = after.machine = machine
+    before = counted({(0, 1): 500, (0, 3): 500}, machine)
+    after = counted({(0, 1): 500, (2, 3): 500}, machine)
     lines, outcome = verdict(before, after, 1.0)
     assert outcome is Outcome.BETTER
     assert lines[1::2] == [
         "  same CPU 0.0%, same core 50.0%, same LLC 50.0%",
         "  same CPU 0.0%, same core 100.0%, same LLC 0.0%",
     ]
-    assert verdict(after, before, 1.0)[1] is Outcome.NOT_SHOWN
+    assert verdict(after, before, 1.0)[1] is Outcome.WORSE
+
+
+# Bug: without a local worker a larger number is enough, and noise passes for nearer.
+def test_nearer_needs_an_interval_too() -> None:
+    cores = DISTANCES.copy()
+    cores[0, 1] = cores[1, 0] = cores[2, 3] = cores[3, 2] = Distance.CORE
+    machine = Topology(CPUS, tuple(range(CPUS)), cores)
+    before, after = (counted({(0, 1): near, (0, 3): 1000 - near}, machine) for near in (500, 505))
+    assert verdict(before, after, 1.0)[1] is Outcome.NOT_SHOWN

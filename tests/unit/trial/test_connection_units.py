@@ -7,7 +7,6 @@ from locality.accept.batch import WAIT_KNOWN
 from locality.connections.batch import CONNECTION
 from locality.trial.arms import NoArm
 from locality.trial.connection_units import (
-    AFTER,
     BEFORE,
     LATE,
     OUTCOMES,
@@ -46,7 +45,7 @@ def test_units_have_the_values_of_their_records() -> None:
     collected.write(records)
     span = Span(begin=100 * MS, end=940 * MS, seen_until=900 * MS)
     units, left_out = collected.units(span)
-    assert left_out == {BEFORE: 1, AFTER: 2, LATE: 1, NoArm.NOT_MAPPED.reason: 1}
+    assert left_out == {BEFORE: 1, LATE: 1, NoArm.NOT_MAPPED.reason: 1}
     assert units["arm"].tolist() == [A, B]
     assert units["time"].tolist() == pytest.approx([0.05, 0.06])
     first, second = units
