@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -153,7 +154,7 @@ class _Loop:
         self._epoll = select.epoll()
         self._open: dict[int, tuple[socket.socket, float]] = {}
         self._request = WORK.pack(orders.work)
-        self._ports = iter(_cycle(orders.ports))
+        self._ports = cycle(orders.ports)
         self.times: list[float] = []
         self.rx_cpus: list[int] = []
         self.ports: list[int] = []
@@ -177,16 +178,7 @@ class _Loop:
         self.failed["TIMEOUT"] += len(self._open) + len(due)
 
     def _begin(self, due: float) -> None:
-        made = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        port = next(self._ports)
-        if port:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                made.bind(("", port))
-            except OSError:  # its last connection is not over
-                self.failed["PORT"] += 1
-                made.close()
-                return
+        made = self._bound()
         self.late.append(time.monotonic() - due)
         code = made.connect_ex((self._orders.address, PORT))
         if code not in {0, errno.EINPROGRESS}:
@@ -194,6 +186,16 @@ class _Loop:
             return
         self._open[made.fileno()] = made, due
         self._epoll.register(made, select.EPOLLOUT)
+
+    def _bound(self) -> socket.socket:
+        """A socket bound to the next port whose last connection is over."""
+        made = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for _ in self._orders.ports:
+            with suppress(OSError):
+                made.bind(("", next(self._ports)))
+                break
+        return made
 
     def _take(self, seconds: float) -> None:
         for fd, events in self._epoll.poll(max(seconds, 0)):
@@ -235,11 +237,6 @@ class _Loop:
         with suppress(OSError):
             made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
         made.close()
-
-
-def _cycle(ports: Sequence[int]) -> Iterator[int]:
-    while True:
-        yield from ports or (0,)
 
 
 def main(text: str) -> None:
