@@ -121,7 +121,7 @@ def run(
     Raises:
         CannotBoot: A program is missing here.
     """
-    before = arm64_guest.COMPILE_WIRE if image.architecture == "arm64" else ""
+    before = arm64_guest.PREPARE if image.architecture == "arm64" else ""
     (share / "command").write_text(f"{before}{command}\n")
     # From here, for a checkout below /var/tmp is hidden by virtme's own mounts at this point.
     shutil.copy(CHECKOUT / "tests/vm/start.sh", share)

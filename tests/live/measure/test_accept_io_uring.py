@@ -19,6 +19,7 @@ import pytest
 
 from locality.accept.batch import WAIT_KNOWN
 from locality.accept.source import RUNGS, AcceptSource, Filter
+from tests.live.helpers.compiler import compile_program
 from tests.live.helpers.rungs import parametrize
 from tests.live.helpers.traffic import (
     CPUS,
@@ -51,7 +52,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The server, compiled."""
     target = tmp_path_factory.mktemp("io_uring") / "server"
-    subprocess.run(["clang", "-O1", "-o", target, SERVER, "-luring"], check=True)
+    compile_program(SERVER, target, "-luring")
     return target
 
 

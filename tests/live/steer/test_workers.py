@@ -18,6 +18,7 @@ import pytest
 from locality.errors import LocalityError
 from locality.reuseport.look import Calls
 from locality.reuseport.survey import find, survey
+from tests.live.helpers.compiler import compile_program
 from tests.live.helpers.traffic import HERE, THERE
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ Served = list[tuple[int, int, list[int]]]
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The server, compiled."""
     target = tmp_path_factory.mktemp("threads") / "server"
-    subprocess.run(["clang", "-O1", "-pthread", "-o", target, SERVER], check=True)
+    compile_program(SERVER, target, "-pthread")
     return target
 
 
