@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[3] / ".ci/run"
-KERNELS = ["5.10", "6.1", "6.12", "7.x"]
+KERNELS = ["5.10", "6.1", "6.12", "7.x", "arm64"]
 WHOLE = "test-kernel KERNEL="
 
 MAKE = """#!/bin/sh
