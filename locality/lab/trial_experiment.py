@@ -117,7 +117,7 @@ def _compare(
     threads = len(lab.cpus)
     with (
         run_load(lab.client, url, threads, keep_alive=scenario.keep_alive),
-        _session(lab, PORT, length, say) as session,
+        session_of(lab, PORT, length, say) as session,
     ):
         steered = steer(session.target, session.machine, session.look.receiving)
         wire = lab.wire.process
@@ -163,7 +163,7 @@ def _inject(
     with (
         _dear_server(lab, spin_us),
         run_load(lab.client, url, _DEAR_CONNECTIONS, connections=_DEAR_CONNECTIONS),
-        _session(lab, DEAR_PORT, length, say) as session,
+        session_of(lab, DEAR_PORT, length, say) as session,
     ):
         steered = steer(session.target, session.machine, session.look.receiving)
         trial = ByConnection(session, steered).run()
@@ -176,7 +176,7 @@ def _inject(
 
 
 @contextmanager
-def _session(
+def session_of(
     lab: LocalLab, port: int, length: Length, say: Callable[[str], None]
 ) -> Iterator[Session]:
     """What a trial of one of the lab's servers works with."""

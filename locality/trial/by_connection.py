@@ -127,7 +127,7 @@ class ByConnection:
         target = str(look.target)
         trial = Trial(design, OUTCOMES, nothing, nothing, target=target, restored=True)
         if asked.aa_s:
-            aa_units, ending = self._before()
+            aa_units, ending = self.before()
             trial = replace(trial, aa_units=aa_units, lost=self.session.traffic.lost)
             if ending.early:
                 return replace(trial, ended_early=True)
@@ -139,7 +139,7 @@ class ByConnection:
         units = ConnectionUnits(arm_of, self.session.traffic.sockets)
         return _Part(units, CpuHistory(target.pids), target.inodes)
 
-    def _before(self) -> tuple[Array, Ending]:
+    def before(self) -> tuple[Array, Ending]:
         """The A/A part: as the trial, but the arm of a connection says nothing."""
         reporter, seconds = self.session.reporter, self.session.asked.aa_s
         part = self._part(random_arms(np.random.default_rng(self.session.asked.seed)))
