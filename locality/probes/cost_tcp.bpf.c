@@ -58,13 +58,13 @@ static __always_inline bool missed_a_segment(struct sock *sk, __u32 seq, __u32 e
 }
 
 /* This thread only looks at what waits: it will read it again. */
-static __always_inline bool only_looks(void)
+static __always_inline bool only_looks(struct task_struct *task)
 {
 	struct pt_regs *regs;
 
 	if (!sees_calls)
 		return false;
-	regs = USER_REGISTERS();
+	regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	switch (regs->CALL_NUMBER) {
 	case NR_RECVFROM:
 	case NR_RECVMMSG:
@@ -108,6 +108,7 @@ static __always_inline __u64 number_of(struct sock *sk)
 
 TYPED_TRACEPOINT(raw_copied, skb_copy_datagram_iovec, struct sk_buff *skb, int length)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
 	void *control = (void *)skb + bpf_core_field_offset(struct sk_buff, cb);
 	struct sock *sk = READ(skb, struct sk_buff, sk);
 	struct reader_note *note;
@@ -125,9 +126,9 @@ TYPED_TRACEPOINT(raw_copied, skb_copy_datagram_iovec, struct sk_buff *skb, int l
 	if (READ(sk, struct tcp_sock, copied_seq) != seq)
 		return 0;
 	port = bpf_ntohs(READ(sk, struct inet_sock, inet_sport));
-	if (!wanted_port(port) || !wanted_netns(sk) || !wanted_task() || only_looks())
+	if (!wanted_port(port) || !wanted_netns(sk) || !wanted_task() || only_looks(task))
 		return 0;
-	note = own_note();
+	note = own_note(task);
 	row = note ? row_of_reader(sk, port, note) : NULL;
 	if (!row)
 		return 0;

@@ -18,6 +18,7 @@
 #ifndef LOCALITY_READ_TIMES_H
 #define LOCALITY_READ_TIMES_H
 
+#include "kernel_differences.h"
 #include "read_counters.h"
 
 /* locality/cost/histogram.py. Times below 2^6 ns and from 2^34 ns (17 s) have a bucket each. */
@@ -161,22 +162,33 @@ static __always_inline void leave_out_long_queue(struct read_moment *moment, __u
 		moment->left_out = LONG_QUEUE;
 }
 
-/* A function of its own, and not static: the verifier follows its branches once, not at each call. */
-__attribute__((noinline)) __u32 bucket_of(__u64 ns)
+/*
+ * The place of the highest bit, without branches: the verifier would follow each of them. All bits
+ * below it are set, and then a product's upper bits tell which number of ones it is.
+ */
+static const __u8 place_of_ones[64] = {
+	0,  47, 1,  56, 48, 27, 2,  60, 57, 49, 41, 37, 28, 16, 3,  61,
+	54, 58, 35, 52, 50, 42, 21, 44, 38, 32, 29, 23, 17, 11, 4,  62,
+	46, 55, 26, 59, 40, 36, 15, 53, 34, 51, 20, 43, 31, 22, 10, 45,
+	25, 39, 14, 33, 19, 30, 9,  24, 13, 18, 8,  12, 7,  6,  5,  63,
+};
+
+static __always_inline __u32 highest_bit(__u64 value)
 {
-	__u64 rest = ns;
-	__u32 bit = 0;
+	for (int distance = 1; distance < 64; distance *= 2)
+		value |= value >> distance;
+	return place_of_ones[value * 0x03f79d71b4cb0a89ULL >> 58];
+}
+
+static __always_inline __u32 bucket_of(__u64 ns)
+{
+	__u32 bit;
 
 	if (ns < 1 << LOWEST_BIT)
 		return 0;
 	if (ns >> (HIGHEST_BIT + 1))
 		return BUCKETS - 1;
-	for (int half = 32; half; half /= 2) {
-		if (rest >> half) {
-			rest >>= half;
-			bit += half;
-		}
-	}
+	bit = highest_bit(ns);
 	return 1 + ((bit - LOWEST_BIT) << PARTS_BITS) +
 	       ((ns >> (bit - PARTS_BITS)) & ((1 << PARTS_BITS) - 1));
 }
@@ -210,10 +222,10 @@ static __always_inline struct reader_note *note_of_thread(__u32 thread)
 	return bpf_map_lookup_elem(&reader_notes, &place);
 }
 
-/* The note of this thread. It is told of wake-ups from now on. */
-static __always_inline struct reader_note *own_note(void)
+/* The note of this thread, whose task it is. It is told of wake-ups from now on. */
+static __always_inline struct reader_note *own_note(struct task_struct *task)
 {
-	__u32 thread = (__u32)bpf_get_current_pid_tgid();
+	__u32 thread = READ(task, struct task_struct, pid);
 	struct reader_note *note = note_of_thread(thread);
 
 	if (note && note->thread != thread) {

@@ -72,6 +72,11 @@ static __always_inline void tell_bytes(const struct udp_socket *row,
 	counted->bytes += bytes;
 }
 
+static __always_inline struct task_struct *own_task(void)
+{
+	return (struct task_struct *)bpf_get_current_task();
+}
+
 /* It waited since `stamp`, or that is not known (0) and this thread may be another one. */
 static __always_inline void tell_wait(const struct udp_socket *row, struct read_row *counted,
 				      __u32 cpu, __s32 rx, __s64 stamp)
@@ -79,7 +84,7 @@ static __always_inline void tell_wait(const struct udp_socket *row, struct read_
 	struct read_moment moment = read_moment(stamp);
 
 	leave_out_long_queue(&moment, row->inode, row->queued + 1 >= long_queue_datagrams);
-	count_read_time(counted, moment.left_out == NOT_LEFT_OUT ? own_note() : NULL,
+	count_read_time(counted, moment.left_out == NOT_LEFT_OUT ? own_note(own_task()) : NULL,
 			distance_of(cpu, rx), &moment);
 }
 
