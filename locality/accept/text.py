@@ -6,8 +6,10 @@ import time
 from typing import TYPE_CHECKING, TextIO
 
 from locality.accept.columns import columns
+from locality.accept.many_lines import pieces
 from locality.machine.cgroups import container_of
 from locality.machine.distance import by_distance, distance_text
+from locality.recording.byte_lines import MANY, ByteLines
 from locality.stream import Output
 from locality.text import (
     WIDEST_MATRIX,
@@ -110,9 +112,21 @@ def summary_lines(summary: AcceptSummary) -> Iterator[str]:
 class ClassicAccept(Output["AcceptBatch"]):
     """accept.stp: ``cpu=#12 pid=29333 accept(3) -> fd=30 rxcpu=#19``."""
 
+    FIELDS = ("cpu", "pid", "listen_fd", "fd", "rxcpu")
+    LINE = "cpu=#%d pid=%d accept(%d) -> fd=%d rxcpu=#%d\n"
+
     def write(self, batch: AcceptBatch) -> None:
         """One line a connection."""
-        fields = batch.records[["cpu", "pid", "listen_fd", "fd", "rxcpu"]].tolist()
-        line = "cpu=#%d pid=%d accept(%d) -> fd=%d rxcpu=#%d\n"
-        self._out.write("".join([line % values for values in fields]))
+        for piece in pieces(batch):
+            records = piece.records
+            if len(piece) < MANY:
+                values = records[[*self.FIELDS]].tolist()
+                self._out.write("".join([self.LINE % of_line for of_line in values]))
+                continue
+            lines = ByteLines(len(records))
+            for before, name in zip(self.LINE.split("%d"), (*self.FIELDS, ""), strict=True):
+                lines.same(before.encode())
+                if name:
+                    lines.numbers(records[name])
+            self._out.write(lines.join().decode())
         self._out.flush()
