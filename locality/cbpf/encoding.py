@@ -8,6 +8,7 @@ from __future__ import annotations
 import operator
 import struct
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -78,7 +79,19 @@ class Instruction(NamedTuple):
     k: int
 
 
-@dataclass(frozen=True, slots=True)
+class Chain(NamedTuple):
+    """Comparisons with a constant that each have an answer of their own, one after the other.
+
+    Attributes:
+        answers: What is returned, by what the accumulator is equal to.
+        end: The instruction behind them, for everything else.
+    """
+
+    answers: dict[int, int]
+    end: int
+
+
+@dataclass(frozen=True)
 class Program:
     """A complete classic BPF program.
 
@@ -131,6 +144,28 @@ class Program:
         }:
             known.add("payload")
         return frozenset(known)
+
+    @cached_property
+    def chains(self) -> dict[int, Chain]:
+        """The comparisons of a table from CPU to index, by the first instruction of each chain.
+
+        To follow them one by one takes the square of the CPUs' number for all CPUs.
+        """
+        found: dict[int, Chain] = {}
+        pc = 0
+        while pc < len(self.instructions) - 1:
+            begin, answers = pc, dict[int, int]()
+            while pc < len(self.instructions) - 1:
+                compare, answer = self.instructions[pc : pc + 2]
+                if (compare.code, compare.jt, compare.jf, answer.code) != (JEQ, 0, 1, RET):
+                    break
+                answers.setdefault(compare.k, answer.k)
+                pc += 2
+            if answers:
+                found[begin] = Chain(answers, pc)
+            else:
+                pc += 1
+        return found
 
     def assemble(self) -> bytes:
         """The program as an array of ``struct sock_filter``, 8 bytes an instruction."""

@@ -71,6 +71,10 @@ def evaluate(program: Program, packet: Packet) -> int:
     accumulator, pc = 0, 0
     numbers = cycle(packet.random if isinstance(packet.random, tuple) else (packet.random,))
     while True:
+        if (chain := program.chains.get(pc)) is not None:
+            if accumulator in chain.answers:
+                return chain.answers[accumulator]
+            pc = chain.end
         ins = program.instructions[pc]
         pc += 1
         if ins.code == RET:

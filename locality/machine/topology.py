@@ -160,10 +160,13 @@ class Topology:
 
     def distance(
         self,
-        one: np.ndarray[tuple[int], np.dtype[np.integer]],
-        other: np.ndarray[tuple[int], np.dtype[np.integer]],
-    ) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
-        """Pairwise distances; a CPU number outside the machine is at an unknown distance."""
+        one: np.ndarray[tuple[int, ...], np.dtype[np.integer]],
+        other: np.ndarray[tuple[int, ...], np.dtype[np.integer]],
+    ) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+        """Distances of the CPUs in the same places of two arrays, which are broadcast.
+
+        A CPU number outside the machine is at an unknown distance.
+        """
         outside = self.possible
         safe = [np.where((cpu >= 0) & (cpu < outside), cpu, outside) for cpu in (one, other)]
         return self.distances[safe[0], safe[1]]

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from locality.machine.topology import Topology
 
     Distances = np.ndarray[tuple[int, int], np.dtype[np.uint8]]
+    #: The worker of each CPU, as a column of the distances.
+    Chosen = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
 def nearest_map(
@@ -48,7 +50,7 @@ def nearest_map(
     chosen = _nearest(apart)
     if len(cpus) >= len(served):
         _feed_the_starved(apart, chosen)
-    return {cpu: served[column] for cpu, column in zip(cpus, chosen, strict=True)}
+    return {cpu: served[column] for cpu, column in zip(cpus, chosen.tolist(), strict=True)}
 
 
 def farthest(
@@ -59,16 +61,18 @@ def farthest(
     The farthest, for the scheduler may choose it: a worker pinned to the RX CPU is nearer
     than one that may run there among others. Of a worker that is not known: unknown.
     """
+    # A thousand workers may be allowed the CPUs of a few nodes: each set is looked at once.
+    distinct = {worker: column for column, worker in enumerate(dict.fromkeys(workers))}
     here = np.array(cpus, np.int64)
-    apart = np.full((len(cpus), len(workers)), int(Distance.UNKNOWN), np.uint8)
-    for column, worker in enumerate(workers):
+    apart = np.full((len(cpus), len(distinct)), int(Distance.UNKNOWN), np.uint8)
+    for worker, column in distinct.items():
         if worker:
-            each = [machine.distance(here, np.full_like(here, cpu)) for cpu in sorted(worker)]
-            apart[:, column] = np.max(each, axis=0)
-    return apart
+            there = np.array(sorted(worker), np.int64)
+            apart[:, column] = machine.distance(here[:, None], there[None, :]).max(axis=1)
+    return apart[:, [distinct[worker] for worker in workers]]
 
 
-def _nearest(apart: Distances) -> list[int]:
+def _nearest(apart: Distances) -> Chosen:
     """For each CPU the nearest worker; among equals the one with the fewest CPUs so far.
 
     CPUs with the fewest choices choose first: who has one nearest worker takes it before
@@ -81,18 +85,21 @@ def _nearest(apart: Distances) -> list[int]:
         columns = np.flatnonzero(nearest[cpu])
         chosen[cpu] = columns[np.argmin(load[columns])]
         load[chosen[cpu]] += 1
-    return [int(column) for column in chosen]
+    return chosen
 
 
-def _feed_the_starved(apart: Distances, chosen: list[int]) -> None:
-    """Give each worker without a CPU the one whose move costs least distance."""
-    for column in range(apart.shape[1]):
-        if column in chosen:
-            continue
-        load = np.bincount(chosen, minlength=apart.shape[1])
-        costs = {
-            row: (int(apart[row, column]) - int(apart[row, owner]), -int(load[owner]))
-            for row, owner in enumerate(chosen)
-            if load[owner] > 1
-        }
-        chosen[min(costs, key=lambda row: costs[row])] = column
+def _feed_the_starved(apart: Distances, chosen: Chosen) -> None:
+    """Give each worker without a CPU the one whose move costs least distance.
+
+    Among those that cost the same, it takes one from the worker with the most CPUs.
+    """
+    rows = np.arange(len(chosen))
+    load = np.bincount(chosen, minlength=apart.shape[1])
+    for column in np.flatnonzero(load == 0):
+        cost = apart[:, column].astype(np.int64) - apart[rows, chosen]
+        # Distance first, then load, which is at most the number of CPUs; then the lowest CPU.
+        cost = cost * (len(chosen) + 1) - load[chosen]
+        row = np.argmin(np.where(load[chosen] > 1, cost, np.iinfo(np.int64).max))
+        load[chosen[row]] -= 1
+        load[column] += 1
+        chosen[row] = column

@@ -6,7 +6,7 @@ A plan can be asked again when the group has changed: `follow` does so every sec
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from locality import cbpf
@@ -19,7 +19,7 @@ from locality.spill.table import Table
 from locality.steering.nearest import nearest_map
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from locality.cbpf import Program
     from locality.machine.topology import Topology
@@ -45,6 +45,10 @@ def by_size(build: Callable[[int], Program]) -> Plan:
     return plan
 
 
+_REMEMBERED = 64
+"""Maps of so many sets of workers."""
+
+
 class LessCapacity(LocalityError):  # noqa: N818 - it says why, like the others
     """A program would leave CPUs without work that have some."""
 
@@ -64,6 +68,9 @@ class AutoMap:
     machine: Topology
     receiving: frozenset[int]
     force: bool = False
+    _made: dict[tuple[frozenset[int], ...], tuple[dict[int, int], Program]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __call__(self, group: Group) -> Program:
         """The table for this group.
@@ -73,12 +80,25 @@ class AutoMap:
             LocalityError: The group's order or its workers are not known, or its workers may
                 run on several CPUs.
         """
-        workers = _workers(group)
+        workers = tuple(_workers(group))
+        local, program = self._made_for(workers)
         if not self.force:
             _require_pinned(group, self.machine.online)
-            local = nearest_map(workers, self.receiving, self.machine)
             _require_capacity(group, local, self.receiving)
-        return cbpf.table(_own_workers(workers, self.receiving, self.machine))
+        return program
+
+    def _made_for(self, workers: tuple[frozenset[int], ...]) -> tuple[dict[int, int], Program]:
+        """The map of the receiving CPUs, and the program with that of all CPUs.
+
+        A server may have a thousand groups, all with the same workers.
+        """
+        if workers not in self._made:
+            if len(self._made) >= _REMEMBERED:
+                self._made.clear()
+            local = nearest_map(workers, self.receiving, self.machine)
+            program = cbpf.table(_own_workers(workers, self.receiving, self.machine))
+            self._made[workers] = local, program
+        return self._made[workers]
 
 
 @dataclass(frozen=True)
@@ -133,7 +153,7 @@ def _workers(group: Group) -> list[frozenset[int]]:
 
 
 def _own_workers(
-    workers: list[frozenset[int]], receiving: frozenset[int], machine: Topology
+    workers: Sequence[frozenset[int]], receiving: frozenset[int], machine: Topology
 ) -> dict[int, int]:
     """The index of its nearest worker for each online CPU."""
     others = set(machine.online) - receiving

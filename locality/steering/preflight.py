@@ -6,9 +6,10 @@ What is refused would not do what its user must have meant; a warning leaves the
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass
 from enum import Enum
+from heapq import heapreplace
 from typing import TYPE_CHECKING
 
 from locality import cbpf
@@ -86,14 +87,22 @@ def fitting_map(group: Group, cpus: Iterable[int]) -> dict[int, int]:
     A CPU with several workers gets the one that may run on the fewest CPUs, and then the
     one with the fewest CPUs mapped to it. A CPU without a worker is left to the hash.
     """
+    # Hundreds of workers may be allowed the same CPUs. Of those it is the turn of the one with the
+    # fewest uses, the lowest index first.
+    turns: dict[frozenset[int], list[tuple[int, int]]] = defaultdict(list)
+    for index, member in enumerate(group.members):
+        turns[member.cpus].append((0, index))
+    on: dict[int, list[frozenset[int]]] = defaultdict(list)
+    for allowed in turns:
+        for cpu in allowed:
+            on[cpu].append(allowed)
     indexes: dict[int, int] = {}
-    uses: Counter[int] = Counter()
     for cpu in sorted(cpus):
-        here = [index for index, member in enumerate(group.members) if cpu in member.cpus]
-        if here:
-            best = min(here, key=lambda index: (len(group.members[index].cpus), uses[index], index))
-            indexes[cpu] = best
-            uses[best] += 1
+        if cpu in on:
+            best = min(on[cpu], key=lambda allowed: (len(allowed), turns[allowed][0]))
+            uses, index = turns[best][0]
+            heapreplace(turns[best], (uses + 1, index))
+            indexes[cpu] = index
     return indexes
 
 
