@@ -223,6 +223,23 @@ class Object:
             raise _failure(f"the kernel refused to run {program}")
         return int(options.retval)
 
+    def iterate(self, program: str) -> bytes:
+        """Run an attached iterator over all that it iterates over, once.
+
+        Returns:
+            What the program wrote.
+
+        Raises:
+            Unsupported: The kernel refused.
+            OSError: It ended the iteration.
+        """
+        link = self._links[self._attached.index(program)]
+        fd = lib.bpf_iter_create(lib.bpf_link__fd(link))
+        if fd < 0:
+            raise _failure(f"the kernel refused to start the iterator {program}")
+        with os.fdopen(fd, "rb", buffering=0) as iterator:
+            return iterator.read()
+
     def info(self, program: str) -> ProgramInfo:
         """What the kernel counts of a loaded program."""
         info = info_of(self.program_fd(program), ProgramInfo)

@@ -273,6 +273,7 @@ def detach_programs(request: Request) -> None:
 def follow_groups(request: Request, plans: Plans) -> None:
     """Keep the groups on their programs until a signal asks to end."""
     from locality.accept.source import AcceptSource, Filter
+    from locality.reuseport.changes import Changes
     from locality.reuseport.look import accepted_by
     from locality.steering.follow import Follower, follow
     from locality.stream import interruptible
@@ -285,6 +286,8 @@ def follow_groups(request: Request, plans: Plans) -> None:
         with suppress(LocalityError):  # then /proc alone tells who serves
             source = stack.enter_context(AcceptSource(Filter(ports=(request.port or 0,))))
             follower.accepted = lambda: accepted_by(source.read().records)
+        with suppress(LocalityError):  # then each look is a close one
+            follower.changes = Changes([request.port or 0], request.netns or 0)
         wait = stack.enter_context(interruptible())
         follow(follower, wait, lambda line: show([line]))
         if request.detach_on_exit:

@@ -1,20 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Read the reuseport group of one of our own sockets: size, order, program.
+ * Read the reuseport group of one of our own sockets: size, order, program. Later, see whether
+ * the sockets of groups that were read are what they were.
  *
  * No socket option, /proc file or netlink message tells the order of a group or the
- * program attached to it. This program is run once, in the process that asks, and is
- * attached to nothing. It walks from the descriptor in `target_fd` to the group and
+ * program attached to it. These programs are run in the process that asks, and are
+ * attached to nothing. The first one walks from the descriptor in `target_fd` to the group and
  * leaves what it found in global variables.
  *
  * All reads are probe reads of live memory: a group that changes in these microseconds
  * can be seen half changed. It is read before a decision a person makes, and the kernel
  * checks every index a program returns.
  */
-#include "reuseport_types.h"
-
-#include <bpf/bpf_helpers.h>
-#include <bpf/bpf_core_read.h>
+#include "reuseport_member.h"
 
 /* One run reads this many sockets from `first`: the verifier follows every turn. */
 #define SLICE 64
@@ -29,6 +27,7 @@ __u64 inodes[SLICE];
 /* SO_COOKIE of each; 0 where nobody asked for it yet. */
 __u64 cookies[SLICE];
 __s32 incoming_cpus[SLICE];
+struct member_state states[SLICE];
 /* Connections that wait for accept(), and how many may; -1 where nothing is accepted. */
 __s64 backlogs[SLICE];
 __s64 backlog_limits[SLICE];
@@ -110,6 +109,7 @@ int read_group(void *ctx)
 		cookies[i] = BPF_CORE_READ(member, __sk_common.skc_cookie.counter);
 		incoming_cpus[i] =
 			BPF_CORE_READ((struct sock *)member, __sk_common.skc_incoming_cpu);
+		read_state(&states[i], (struct sock *)member, first + i);
 		listening = BPF_CORE_READ(member, __sk_common.skc_state) == TCP_LISTEN;
 		backlogs[i] = listening ? BPF_CORE_READ(member, sk_ack_backlog) : -1LL;
 		backlog_limits[i] = listening ? BPF_CORE_READ(member, sk_max_ack_backlog) : -1LL;
@@ -118,6 +118,28 @@ int read_group(void *ctx)
 	if (prog)
 		read_program(prog);
 	return 0;
+}
+
+/* Of groups that were read: what was read, as many of them as user space says. */
+struct member_state expected[SLICE];
+__u32 num_expected;
+
+SEC("raw_tp/sys_enter")
+int count_changed(void *ctx)
+{
+	__u32 changed = 0;
+
+	(void)ctx;
+	for (__u32 i = 0; i < SLICE && i < num_expected; i++) {
+		struct member_state *was = &expected[i], now = {};
+
+		read_state(&now, (struct sock *)was->sk, was->index);
+		changed += now.sk != was->sk || now.inode != was->inode ||
+			   now.group != was->group || now.num_socks != was->num_socks ||
+			   now.prog != was->prog || now.filter != was->filter ||
+			   now.watchers != was->watchers;
+	}
+	return changed;
 }
 
 char LICENSE[] SEC("license") = "GPL";

@@ -50,6 +50,27 @@ typedef struct {
 	__s64 counter;
 } atomic64_t;
 
+/* Who watches a file by epoll: include/linux/fs.h, fs/eventpoll.c */
+
+struct hlist_node {
+	struct hlist_node *next;
+};
+
+struct hlist_head {
+	struct hlist_node *first;
+};
+
+struct file___watched {
+	struct hlist_head *f_ep;
+};
+
+struct eventpoll;
+
+struct epitem {
+	struct eventpoll *ep;
+	struct hlist_node fllink;
+};
+
 struct sock_common___reuseport {
 	volatile unsigned char skc_state;
 	atomic64_t skc_cookie;

@@ -3,29 +3,36 @@
 Descriptors belong to a table, which the threads of a process usually share. A thread may
 have one of its own (unshare(CLONE_FILES)), and when the main thread has ended, its table is
 gone while the others live on. So the threads are asked which share a table (kcmp), and every
-table is read once, through a thread that has it.
+table is read once, through a thread that has it. Where there are many tables, an iterator of the
+kernel lists them (`bpf.tasks`).
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import re
+import sys
 from array import array
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from locality.errors import LocalityError
+from locality.machine.capabilities import held
 from locality.machine.limits import PassingOver
 from locality.machine.processes import processes, threads
 from locality.machine.syscalls import number
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from locality.arrays import Array
 
@@ -33,6 +40,9 @@ _EPOLL = "anon_inode:[eventpoll]"
 _IO_URING = "anon_inode:[io_uring]"
 _TARGET = re.compile(r"^tfd:.*\bino:([0-9a-f]+)", re.MULTILINE)
 _KCMP_FILES = 2  # include/uapi/linux/kcmp.h
+_ENDED_OR_HIDDEN = frozenset({errno.ENOENT, errno.ESRCH, errno.EACCES, errno.EPERM})
+#: To load the probe takes as long as to read so many in /proc.
+_MANY_FILES, _MANY_PROCESSES = 4000, 400
 
 
 class Holder(NamedTuple):
@@ -109,26 +119,83 @@ class Descriptors:
     Attributes:
         holders: By socket inode.
         epolls: Epoll sets, by process.
-        tables: By process: for each thread, a thread that has the same descriptors.
         io_uring: The processes that have an io_uring.
     """
 
     holders: Holders
     epolls: Mapping[int, Sequence[Holder]]
-    tables: Mapping[int, Mapping[int, int]] = field(default_factory=dict)
     io_uring: frozenset[int] = frozenset()
+    _tables: dict[int, Mapping[int, int]] = field(default_factory=dict)
+
+    def tables(self, pid: int) -> Mapping[int, int]:
+        """For each thread of a process, a thread that has the same descriptors."""
+        if pid not in self._tables:
+            self._tables[pid] = tables(pid)
+        return self._tables[pid]
 
 
 def descriptors(among: Collection[int] | None = None) -> Descriptors:
-    """Read the descriptors of every process once: about 5 microseconds each.
+    """Read the descriptors of every process once.
+
+    By BPF, which takes a quarter of a microsecond each, where there are many and we may see them
+    all; else in /proc, which takes about 5.
 
     Args:
         among: The sockets to tell the holders of; None for all.
     """
+    if _sees_everybody() and _are_many():
+        with suppress(LocalityError):
+            return _listed(among)
+    return _read(among)
+
+
+def _listed(among: Collection[int] | None) -> Descriptors:
+    """Them by an iterator; LocalityError where the kernel has none."""
+    # It loads libbpf, which is not needed without it.
+    from locality.bpf import tasks  # noqa: PLC0415
+
+    found = tasks.tasks().descriptors(among)
+    sockets = found[found["kind"] == tasks.SOCKET]
+    if among is not None:
+        wanted = np.fromiter(among, np.uint64, len(among))
+        sockets = sockets[np.isin(sockets["inode"], wanted)]
+    by_main = sockets["tid"] != sockets["pid"]
+    sockets = sockets[np.lexsort((sockets["tid"], by_main, sockets["pid"]))]
+    owners, owner = np.unique(sockets[["pid", "tid"]], return_inverse=True)
+    epolls: dict[int, list[Holder]] = defaultdict(list)
+    for _, pid, tid, fd, _ in found[found["kind"] == tasks.EPOLL].tolist():
+        epolls[pid].append(Holder(pid, tid, fd))
+    return Descriptors(
+        Holders(sockets["inode"], sockets["fd"], owner.astype(np.uint32), owners.tolist()),
+        epolls,
+        frozenset(found["pid"][found["kind"] == tasks.IO_URING].tolist()),
+    )
+
+
+@cache
+def _sees_everybody() -> bool:
+    """Whether /proc would hide nothing from us that the kernel tells a probe."""
+    has = held()
+    return all(has[name] for name in ("CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"))
+
+
+def _are_many() -> bool:
+    """Whether there are so many descriptors that it pays to load a probe."""
+    tasks = sys.modules.get("locality.bpf.tasks")
+    if tasks is not None and tasks.loaded():
+        return True
+    with suppress(OSError, ValueError):
+        allocated = int(Path("/proc/sys/fs/file-nr").read_text().split()[0])
+        return allocated > _MANY_FILES or len(processes()) > _MANY_PROCESSES
+    return False
+
+
+def _read(among: Collection[int] | None) -> Descriptors:
+    """Them in /proc."""
     inodes, fds, owners = array("Q"), array("I"), array("I")
     read: list[tuple[int, int]] = []
     epolls: dict[int, list[Holder]] = defaultdict(list)
-    shared: dict[int, dict[int, int]] = {}
+    shared: dict[int, Mapping[int, int]] = {}
     io_uring = set[int]()
     for pid in processes():
         shared[pid] = tables(pid)
@@ -145,16 +212,18 @@ def descriptors(among: Collection[int] | None = None) -> Descriptors:
                     io_uring.add(pid)
             read.append((pid, tid))
     holders = Holders(np.array(inodes), np.array(fds), np.array(owners), read)
-    return Descriptors(holders, epolls, shared, frozenset(io_uring))
+    return Descriptors(holders, epolls, frozenset(io_uring), shared)
 
 
 def tables(pid: int) -> dict[int, int]:
     """For each thread of a process, the first thread that has the same descriptors."""
     found: dict[int, int] = {}
+    numbers = cache(partial(_numbers, pid))
     for tid in threads(pid):
         # Most have those of the main thread: it comes first.
         others = dict.fromkeys(found.values())
-        found[tid] = next((other for other in others if _same_table(pid, other, tid)), tid)
+        same = partial(_same_table, numbers, tid)
+        found[tid] = next((other for other in others if same(other)), tid)
     return found
 
 
@@ -193,23 +262,40 @@ def parse_epoll_targets(fdinfo: str) -> frozenset[int]:
 
 
 def links(pid: int, tid: int) -> Iterator[tuple[int, str]]:
-    """A thread's descriptors, and what each is a link to."""
-    with PassingOver():  # ended, or not ours to see
+    """A thread's descriptors, and what each is a link to.
+
+    Raises:
+        OSError: They cannot be read, though the thread has not ended and is ours to look into.
+    """
+    try:
         directory = os.open(f"/proc/{pid}/task/{tid}/fd", os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            for fd in os.listdir(directory):  # noqa: PTH208 - no Path has a descriptor
-                try:
-                    yield int(fd), os.readlink(fd, dir_fd=directory)
-                except OSError:  # closed since it was listed
-                    continue
-        finally:
-            os.close(directory)
+    except OSError as error:
+        if error.errno in _ENDED_OR_HIDDEN:
+            return
+        raise
+    try:
+        for fd in _listdir(directory):
+            try:
+                yield int(fd), os.readlink(fd, dir_fd=directory)
+            except OSError:  # closed since it was listed
+                continue
+    finally:
+        os.close(directory)
+
+
+def _listdir(directory: int) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError as error:
+        if error.errno in _ENDED_OR_HIDDEN:
+            return []
+        raise
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _same_table(pid: int, one: int, other: int) -> bool:
+def _same_table(numbers: Callable[[int], frozenset[str] | None], one: int, other: int) -> bool:
     """Whether two threads of a process have the same descriptors; yes if we may not know."""
     kcmp = number("kcmp")
     if kcmp is not None:
@@ -219,8 +305,13 @@ def _same_table(pid: int, one: int, other: int) -> bool:
         if answer >= 0:
             return answer == 0
     # A kernel without kcmp (CONFIG_KCMP), or a process that is not ours to look into.
+    ours, theirs = numbers(one), numbers(other)
+    return ours is None or theirs is None or ours == theirs
+
+
+def _numbers(pid: int, tid: int) -> frozenset[str] | None:
+    """The numbers of a thread's descriptors; None if they may not be seen."""
     try:
-        numbers = [{*os.listdir(f"/proc/{pid}/task/{tid}/fd")} for tid in (one, other)]  # noqa: PTH208
+        return frozenset(os.listdir(f"/proc/{pid}/task/{tid}/fd"))  # noqa: PTH208
     except OSError:
-        return True
-    return numbers[0] == numbers[1]
+        return None

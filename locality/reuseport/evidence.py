@@ -83,21 +83,26 @@ class Seen:
     awake: frozenset[int] = frozenset()
     _of: dict[int, dict[Thread, Evidence]] = field(default_factory=lambda: defaultdict(dict))
 
-    def note(self, inode: int, thread: Thread, evidence: Evidence) -> None:
-        """Note what was seen; the strongest counts."""
+    def note(self, inode: int, thread: Thread, evidence: Evidence) -> bool:
+        """Note what was seen; the strongest counts. Whether that is more than was known."""
         threads = self._of[inode]
-        threads[thread] = max(evidence, threads.get(thread, evidence))
+        before = threads.get(thread)
+        threads[thread] = evidence if before is None else max(evidence, before)
+        return threads[thread] != before
 
     def of(self, inode: int) -> dict[Thread, Evidence]:
         """The threads that serve a socket, in order of their numbers; none if not known."""
         return dict(sorted(self._of.get(inode, {}).items()))
 
-    def add(self, other: Seen) -> None:
-        """Note all that another has; who was awake is what it says."""
+    def add(self, other: Seen) -> bool:
+        """Note all that another has; who was awake is what it says. Whether that is news."""
         self.awake = other.awake
-        for inode, threads in other._of.items():
-            for thread, evidence in threads.items():
-                self.note(inode, thread, evidence)
+        news = [
+            self.note(inode, thread, evidence)
+            for inode, threads in other._of.items()
+            for thread, evidence in threads.items()
+        ]
+        return any(news)
 
     def keep(self, inode: int, pids: Collection[int]) -> None:
         """Forget the threads of processes that do not hold a socket any more."""

@@ -13,7 +13,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from itertools import islice, repeat
 from pathlib import Path
@@ -88,6 +88,8 @@ class Group:
         how: How this was read, in words.
         ebpf: The attached program, if it is an eBPF program.
         spill: What that has been told and has counted, if `attach-cbpf --spill` made it.
+        state: What the kernel says of its sockets, as `changes` compares it with what it says
+            later. It tells nothing else; empty where the kernel was not asked.
     """
 
     members: tuple[Member, ...]
@@ -97,6 +99,7 @@ class Group:
     how: str
     ebpf: EbpfProgram | None = None
     spill: Spill | None = None
+    state: bytes = field(default=b"", compare=False, repr=False)
 
     @property
     def inodes(self) -> list[int]:
@@ -225,12 +228,23 @@ def read_from_kernel(fd: int) -> Group:
 
 @cache
 def kernel_reader() -> Reader:
-    """`read_from_kernel` with the probe loaded: once in a process, and kept until its end.
+    """`read_from_kernel` with the probe loaded.
+
+    Raises:
+        LocalityError: As there; what is returned raises it too, for it runs the program.
+    """
+    probe = kernel_probe()
+    return partial(_read, probe, probe.bss)
+
+
+@cache
+def kernel_probe() -> Object:
+    """The probe of groups, loaded: once in a process, and kept until its end.
 
     Loading takes longer than all the rest of a look at a machine's groups.
 
     Raises:
-        LocalityError: As there; what is returned raises it too, for it runs the program.
+        LocalityError: No libbpf here, or the kernel refuses the programs.
     """
     # libbpf is not needed to attach a program, so its absence must not stop the import.
     from locality.bpf.object import Object  # noqa: PLC0415
@@ -238,16 +252,16 @@ def kernel_reader() -> Reader:
     probe = Object.open("reuseport_group")
     try:
         probe.load()
-        return partial(_read, probe, probe.bss)
     except LocalityError:
         probe.close()
         if missing := missing_for_probes():  # libbpf complains of memory then
             raise LocalityError(f"this process has no {' and no '.join(missing)}") from None
         raise
+    return probe
 
 
 def _read(probe: Object, seen: np.ndarray[tuple[()], np.dtype[np.void]], fd: int) -> Group:
-    members, size = list[Member](), 1
+    members, size, state = list[Member](), 1, b""
     seen["target_fd"] = fd
     while len(members) < size:
         seen["first"] = len(members)
@@ -260,6 +274,7 @@ def _read(probe: Object, seen: np.ndarray[tuple[()], np.dtype[np.void]], fd: int
             for name in ("incoming_cpus", "backlogs", "backlog_limits")
         )
         inodes, cookies = (seen[name][here].tolist() for name in ("inodes", "cookies"))
+        state += seen["states"][here].tobytes()
         members += map(Member, inodes, repeat(()), cpus, backlogs, limits, repeat(True), cookies)
     filters = seen["instructions"][: int(seen["num_instructions"])].tobytes()
     program = ebpf.named(int(seen["program_id"]), bytes(seen["program_name"]))
@@ -271,6 +286,7 @@ def _read(probe: Object, seen: np.ndarray[tuple[()], np.dtype[np.void]], fd: int
         how="read from the kernel",
         ebpf=program,
         spill=ebpf.spill_of(program, {one.inode: one.cookie for one in members[:size]}),
+        state=state,
     )
 
 

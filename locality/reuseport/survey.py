@@ -64,6 +64,7 @@ class FoundGroup:
         group: Its sockets, program and workers.
         shares: Whether it is a group at all: false for a socket without SO_REUSEPORT, which is
             alone on its port.
+        pids: The processes that hold one of its sockets.
     """
 
     protocol: str
@@ -74,6 +75,7 @@ class FoundGroup:
     fd: int | None
     group: Group
     shares: bool = True
+    pids: frozenset[int] = frozenset()
 
     def __str__(self) -> str:
         return f"{self.protocol} {self.address}:{self.port}"
@@ -177,6 +179,8 @@ def survey(
     require_own_proc()
     found_at = places(ports, netns)
     wanted = {one.inode for sockets in found_at.values() for one in sockets}
+    if not wanted:
+        return Survey([], 0)
     held = descriptors.descriptors(wanted)
     if pids:
         wanted &= held.holders.held_by(pids)
@@ -194,6 +198,10 @@ def survey(
         here, not_asked = search.groups_at(place, sockets)
         found += (one for one in here if wanted & {m.inode for m in one.group.members})
         unasked += not_asked
+    same: dict[frozenset[int], frozenset[int]] = {}  # the processes of a server hold all of it
+    for number, one in enumerate(found):
+        pids_of = held.holders.pids(one.inodes)
+        found[number] = replace(one, pids=same.setdefault(pids_of, pids_of))
     if served:
         told = with_workers([one.group for one in found], held, known, look)
         found = [replace(one, group=group) for one, group in zip(found, told, strict=True)]

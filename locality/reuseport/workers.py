@@ -88,8 +88,7 @@ def only_holder(inode: int, held: Descriptors) -> dict[Thread, Evidence]:
     if len(holders) != 1:  # threads that have it in different tables are several
         return {}
     ((pid, table),) = holders
-    tables = held.tables.get(pid, {})
-    sharing = [Thread(pid, tid) for tid, whose in tables.items() if whose == table]
+    sharing = [Thread(pid, tid) for tid, whose in held.tables(pid).items() if whose == table]
     return dict.fromkeys(sharing, Evidence.HOLDS) if len(sharing) == 1 else {}
 
 

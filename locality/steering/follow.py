@@ -1,9 +1,12 @@
 """Keep a port's groups on their program while servers reload, restart and lose workers.
 
-Nothing is derived from events: every second the groups are read again, the plan says
-what each should have, and what is not so is made so. A server that was stopped and
-started has a new group without a program; one that reloaded has more sockets, or fewer,
-or new workers. All of these look the same here.
+Nothing is derived from events: the groups are read again, the plan says what each should have, and
+what is not so is made so. A server that was stopped and started has a new group without a program;
+one that reloaded has more sockets, or fewer, or new workers. All of these look the same here.
+
+That is done when something has changed that it depends on, which is asked every second
+(`reuseport.changes`); for a while after that, as long as something is not as it should be; and now
+and then. Where the kernel does not tell what has changed it is done every second.
 
 Who serves which socket is read again every time too, and a probe that runs all the while tells
 who accepts. So the program is judged by the workers there are, not by those there were when it
@@ -26,10 +29,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from locality.cbpf import Program
+    from locality.reuseport.changes import Changes
     from locality.reuseport.survey import FoundGroup
     from locality.stream import Awakened
 
 PERIOD_S = 1.0
+NOW_AND_THEN_S = 10.0
+"""So often the groups are read at least."""
+RESTLESS_S = 10.0
+"""After a change they are read every second for so long, if something is not as it should be."""
+SHARE_OF_TIME = 0.03
+"""So much of a CPU it may take to read them now and then."""
 
 _Key = tuple[int | None, str, str, int]
 
@@ -43,18 +53,48 @@ class Follower:
             probe of so many seconds; called for every look.
         plan: What a group shall have; raises LocalityError, with the reason, where nothing fits.
         accepted: Hands out who accepted since it was asked last; None where that cannot be seen.
+        changes: Sees whether another look could find something else; None where that cannot be
+            seen, and every look is a close one.
     """
 
     find: Callable[[Seen, float], list[FoundGroup]]
     plan: Callable[[FoundGroup], Program | Table]
     accepted: Callable[[], Seen] | None = None
+    changes: Changes | None = None
     _seen: Seen = field(default_factory=Seen)
     _hidden: frozenset[int] = frozenset()
     _known: dict[_Key, FoundGroup] = field(default_factory=dict)
     _trouble: dict[_Key, str] = field(default_factory=dict)
+    _restless_until: float = 0.0
+    _again_at: float = 0.0
 
     def look(self) -> Iterator[str]:
         """Look once, and put right what is not; one line for each thing that happened."""
+        if not self._is_due():
+            return
+        begun, spent = time.monotonic(), time.process_time()
+        if self.changes is not None:
+            self.changes.begin()
+        yield from self._look_closely()
+        if self.changes is not None:
+            self.changes.found([*self._known.values()])
+        pause = max(NOW_AND_THEN_S, (time.process_time() - spent) / SHARE_OF_TIME)
+        unsettled = self._trouble or self._hidden
+        self._again_at = begun + (0 if unsettled and begun < self._restless_until else pause)
+
+    def _is_due(self) -> bool:
+        """Whether to look closely: a look could find something else, or it is time for one."""
+        news = self._hear()
+        changed = news or self.changes is None or self.changes.seen()
+        if changed:
+            self._restless_until = time.monotonic() + RESTLESS_S
+        return changed or time.monotonic() >= self._again_at
+
+    def _hear(self) -> bool:
+        """Note who accepted; whether that is news."""
+        return self.accepted is not None and self._seen.add(self.accepted())
+
+    def _look_closely(self) -> Iterator[str]:
         groups = {_key(group): group for group in self._find()}
         for key in self._known.keys() - groups.keys():
             yield f"{self._known[key]}: the group has gone; waiting for it"
@@ -66,8 +106,6 @@ class Follower:
 
     def _find(self) -> list[FoundGroup]:
         """The groups, with a look by probe for the workers of sockets that have just come."""
-        if self.accepted is not None:
-            self._seen.add(self.accepted())
         groups = self.find(self._seen, 0)
         hidden = _unserved(groups)
         if not hidden <= self._hidden:
@@ -124,6 +162,7 @@ class Follower:
 
     def detach(self) -> Iterator[str]:
         """Take the program away from the groups that still have the one of the plan."""
+        self._hear()
         for group in self._find():
             try:
                 if not _has(group, self.plan(group)):
