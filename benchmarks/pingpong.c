@@ -4,9 +4,10 @@
  *
  *   pingpong tcp|udp SERVER_CPU CLIENT_CPU
  *
- * For each number of milliseconds read from standard input it plays for so long and
- * prints the round trips made and the nanoseconds of one, in the median of all batches:
- * a batch that another program or machine broke into has no say.
+ * First it prints the ports and the pids of both ends, the server's before the client's. For
+ * each number of milliseconds read from standard input it plays for so long and prints the round
+ * trips made and the nanoseconds of one, in the median of all batches: a batch that another
+ * program or machine broke into has no say.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -47,6 +48,16 @@ static int bound_socket(int type)
 	if (fd < 0 || bind(fd, (struct sockaddr *)&any, sizeof(any)))
 		err(1, "socket");
 	return fd;
+}
+
+static int port_of(int fd)
+{
+	struct sockaddr_in address;
+	socklen_t length = sizeof(address);
+
+	if (getsockname(fd, (struct sockaddr *)&address, &length))
+		err(1, "getsockname");
+	return ntohs(address.sin_port);
 }
 
 static void connect_to(int fd, int peer)
@@ -133,17 +144,23 @@ int main(int argc, char **argv)
 {
 	unsigned milliseconds;
 	int ends[2];
+	pid_t server;
 
 	if (argc != 4)
 		errx(2, "usage: pingpong tcp|udp SERVER_CPU CLIENT_CPU");
 	make_pair(argv[1], ends);
-	if (fork() == 0) {
+	server = fork();
+	if (server < 0)
+		err(1, "fork");
+	if (server == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		close(ends[1]);
 		pin(atoi(argv[2]));
 		serve(ends[0]);
 		_exit(0);
 	}
+	printf("%d %d %d %d\n", port_of(ends[0]), port_of(ends[1]), server, getpid());
+	fflush(stdout);
 	close(ends[0]);
 	pin(atoi(argv[3]));
 	while (scanf("%u", &milliseconds) == 1)

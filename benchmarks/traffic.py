@@ -30,9 +30,17 @@ class Played:
 
 @dataclass(frozen=True)
 class PingPong:
-    """Two processes, connected and waiting."""
+    """Two processes, connected and waiting.
+
+    Attributes:
+        process: The client.
+        ports: Of both ends.
+        pids: Of both ends.
+    """
 
     process: subprocess.Popen[str]
+    ports: tuple[int, ...]
+    pids: tuple[int, ...]
 
     def play(self, seconds: float) -> Played:
         """Play for so long."""
@@ -71,4 +79,6 @@ def ping_pong(protocol: str, placement: str, scratch: Path) -> Iterator[PingPong
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        yield PingPong(process)
+        assert process.stdout
+        numbers = tuple(map(int, process.stdout.readline().split()))
+        yield PingPong(process, numbers[:2], numbers[2:])

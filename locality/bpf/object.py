@@ -68,7 +68,7 @@ class Object:
         self._handle = handle
         self._programs: dict[str, int] = {}
         self._attached: list[str] = []
-        self._links: list[int] = []
+        self._links: dict[str, int] = {}
         self._has_kprobes = False
         self._mmaps: list[mmap.mmap] = []
         self.btf = Btf(lib.bpf_object__btf(handle))
@@ -204,9 +204,14 @@ class Object:
                 link = lib.bpf_program__attach(programs[name])
             if not link:
                 raise _failure(f"the kernel refused to attach {section}")
-            self._links.append(link)
-            self._attached.append(name)
+            self._links[name] = link
+            if name not in self._attached:
+                self._attached.append(name)
             self._has_kprobes |= section.startswith(("kprobe/", "kretprobe/"))
+
+    def detach(self, name: str) -> None:
+        """Detach a program, which stays loaded and can be attached again."""
+        lib.bpf_link__destroy(self._links.pop(name))
 
     def test_run(self, program: str) -> int:
         """Run a raw tracepoint program once, here and now, attached to nothing.
@@ -258,7 +263,7 @@ class Object:
         return {name: lib.bpf_program__section_name(programs[name]).decode() for name in names}
 
     def skipped_runs(self) -> int:
-        """How many runs of the attached programs the kernel skipped so far.
+        """How many runs of the programs the kernel skipped while they were attached, so far.
 
         A kprobe that is hit while this CPU is busy with another never gets to its program;
         the kernel tells of those since 6.7.
@@ -266,7 +271,7 @@ class Object:
         by_programs: int = sum(self.info(program).recursion_misses for program in self._attached)
         if not self._has_kprobes:
             return by_programs
-        return by_programs + sum(_missed(link) for link in self._links)
+        return by_programs + sum(map(_missed, self._links.values()))
 
     def map_fd(self, name: str) -> int:
         """The descriptor of a loaded map."""
@@ -326,7 +331,7 @@ class Object:
 
     def close(self) -> None:
         """Detach every probe and give everything back. Safe to call twice."""
-        for link in reversed(self._links):
+        for link in reversed(self._links.values()):
             lib.bpf_link__destroy(link)
         self._links.clear()
         self._attached.clear()

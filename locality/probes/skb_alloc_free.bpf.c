@@ -130,14 +130,14 @@ static __always_inline void let_go(struct sk_buff *skb, struct packet packet)
  * negative, unless it is 0.
  */
 static __always_inline void udp_let_go(struct sock *sk, struct sk_buff *skb, bool waits,
-				       int length, struct packet packet)
+				       int length, struct packet packet, bool loads)
 {
 	struct row *row = this_row();
 	struct cell *cell = cell_of(packet.alloc_cpu);
 
 	if (waits || !row || !cell || packet.kind != RX)
 		return;
-	tell_read(row, sk, skb);
+	tell_read(row, sk, skb, loads);
 	if (length >= 0 && (!selects() || row->told_side == OURS))
 		cell->delivered++;
 	row->udp = (__u64)skb;
@@ -213,7 +213,7 @@ ON_ENTRY(napi_consume_skb,
 	 if (ends_in_napi_cache(skb, budget, loads)) {
 		 struct packet packet = packet_from(skb, loads);
 
-		 tell_packet(skb, packet.kind);
+		 tell_packet(skb, packet.kind, loads);
 		 freed(skb, packet);
 	 },
 	 struct sk_buff *skb, int budget)
@@ -222,14 +222,15 @@ ON_ENTRY(__kfree_skb_defer,
 	 {
 		 struct packet packet = packet_from(skb, loads);
 
-		 tell_packet(skb, packet.kind);
+		 tell_packet(skb, packet.kind, loads);
 		 freed(skb, packet);
 	 },
 	 struct sk_buff *skb)
 
 ON_ENTRY(skb_attempt_defer_free, let_go(skb, packet_from(skb, loads)), struct sk_buff *skb)
 
-ON_ENTRY(skb_consume_udp, udp_let_go(sk, skb, FIELD(skb, next), length, packet_from(skb, loads)),
+ON_ENTRY(skb_consume_udp,
+	 udp_let_go(sk, skb, FIELD(skb, next), length, packet_from(skb, loads), loads),
 	 struct sock *sk, struct sk_buff *skb, int length)
 
 ON_ENTRY(inet_frag_reasm_prepare, reassembled(queue, last), struct inet_frag_queue *queue,
@@ -266,7 +267,7 @@ TYPED_TRACEPOINT(fentry_flush, consume_skb, struct sk_buff *skb)
 	if (is_flush(ctx))
 		handle(skb, FLUSHED);
 	else
-		tell_packet(skb, kind_at(skb));
+		tell_packet(skb, kind_at(skb, true), true);
 	return 0;
 }
 
@@ -275,7 +276,7 @@ RAW_TRACEPOINT(kprobe_flush, consume_skb, struct sk_buff *skb)
 	if (is_flush(ctx))
 		handle(skb, FLUSHED);
 	else
-		tell_packet(skb, kind_at(skb));
+		tell_packet(skb, kind_at(skb, false), false);
 	return 0;
 }
 

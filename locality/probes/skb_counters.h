@@ -34,6 +34,10 @@ struct row {
 	__u64 neither;
 	__u64 not_told[2];   /* seen, but not whose they are: skb_sides.h */
 	__u64 udp_not_told;  /* datagrams read here, but not known whose (raw tracepoints) */
+	/* Where threads are chosen. */
+	__u64 sends;         /* calls that send: of UDP and TCP, and of other sockets */
+	__u64 owners_found;  /* of these, by sockets of which it was not known whose they are */
+	__u64 address;       /* Scratch: skb_owners.h */
 	/* Scratch: the sk_buff in hand, and why its release must not be counted again. */
 	__u64 handled;
 	__u64 why;

@@ -135,7 +135,7 @@ TYPED_TRACEPOINT(raw_consume_skb, consume_skb, struct sk_buff *skb)
 			}
 			return 0;
 		}
-		if (!is_ours(row, packet.kind, side_of_packet(skb, packet.kind)))
+		if (!is_ours(row, packet.kind, side_of_packet(row, skb, packet.kind, true)))
 			return 0;
 		row->returned[packet.kind]++;
 		if (packet.kind == RX && carries(skb, IPPROTO_UDP)) {
@@ -152,7 +152,7 @@ TYPED_TRACEPOINT(raw_consume_skb, consume_skb, struct sk_buff *skb)
 		return 0;
 	if (!udp_is_settled && packet.kind == RX && carries(skb, IPPROTO_UDP))
 		row->udp = bpf_get_current_pid_tgid();
-	count_consumed(row, packet, side_of_packet(skb, packet.kind));
+	count_consumed(row, packet, side_of_packet(row, skb, packet.kind, true));
 	return 0;
 }
 
@@ -166,7 +166,7 @@ TYPED_TRACEPOINT(raw_kfree_skb, kfree_skb, struct sk_buff *skb)
 	if (packet.kind == RX)
 		row->handled = (__u64)skb;
 	if (!merged_fragment(row, skb, packet))
-		count_consumed(row, packet, side_of_packet(skb, packet.kind));
+		count_consumed(row, packet, side_of_packet(row, skb, packet.kind, true));
 	return 0;
 }
 
@@ -205,7 +205,7 @@ TYPED_TRACEPOINT(raw_copy_datagram, skb_copy_datagram_iovec, struct sk_buff *skb
 	if (selects()) {
 		struct row *row = this_row();
 
-		if (!row || !is_ours(row, RX, side_of_read(sk, skb)))
+		if (!row || !is_ours(row, RX, side_of_read(row, sk, skb, true)))
 			return 0;
 	}
 	cell = cell_of(alloc_cpu_of(skb));
@@ -233,7 +233,7 @@ TYPED_TRACEPOINT(raw_recv_length, sock_recv_length, struct sock *sk, int ret, in
 	/* The end of a shut socket, and no datagram of 0 bytes. */
 	if (!ret && sk->sk_shutdown & RCV_SHUTDOWN)
 		return 0;
-	side = side_of_read(sk, NULL);
+	side = side_of_read(row, sk, NULL, true);
 	if (side == OURS)
 		row->udp_received++;
 	else if (side == NOT_TOLD)
@@ -361,9 +361,16 @@ static __always_inline void acknowledged(struct tcp_sock *tp, struct sk_buff *se
 
 TYPED_TRACEPOINT(raw_tcp_probe, tcp_probe, struct sock *sk, struct sk_buff *segment)
 {
-	enum side side = side_of_connection(sk);
+	enum side side = OURS;
 
-	note_segment(sk, segment, side);
+	if (selects()) {
+		struct row *row = this_row();
+
+		if (!row)
+			return 0;
+		side = side_of_connection(row, sk);
+		note_segment(row, sk, segment, side);
+	}
 	if (!fclone_cache)
 		return 0;
 	if (can_cast)

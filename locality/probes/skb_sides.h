@@ -14,55 +14,10 @@
 #ifndef LOCALITY_SKB_SIDES_H
 #define LOCALITY_SKB_SIDES_H
 
-#include "skb_counters.h"
+#include "skb_choice.h"
 #ifndef LOCALITY_BCC
 #include "connection.h"
-#include "filter.h"
-#endif
-
-/* A packet must be ours by all that is asked for, so of two answers the greater counts. */
-enum side {
-	OURS,
-	NOT_TOLD,
-	OTHERS,
-};
-
-static __always_inline enum side both(enum side one, enum side other)
-{
-	return one > other ? one : other;
-}
-
-/* Whether to count it; what cannot be told apart is counted here, aside. */
-static __always_inline bool is_ours(struct row *row, enum kind kind, enum side side)
-{
-	if (side == NOT_TOLD)
-		row->not_told[kind]++;
-	return side == OURS;
-}
-
-#ifdef LOCALITY_BCC
-static __always_inline bool selects(void)
-{
-	return false;
-}
-#else
-
-/* 4, 6, or 0 for both. */
-CONSTANT(__u8, only_family);
-/* A device: its index, and the inode of the namespace that it is in. */
-CONSTANT(__u32, only_ifindex);
-CONSTANT(__u32, only_ifindex_netns);
-
-/*
- * Whether a socket is that of a thread that is asked for: who read or sent last, and what was found
- * of that thread, which is not asked again each time.
- */
-struct owner {
-	__u64 task;
-	__u64 side;
-};
-
-LRU_MAP(owners, __u64, struct owner);
+#include "skb_owners.h"
 
 /* The lowest bit of _skb_refdst says that no reference is held: include/linux/skbuff.h */
 #define SKB_DST_NOREF 1UL
@@ -72,24 +27,12 @@ LRU_MAP(owners, __u64, struct owner);
 #define TCPHDR_ACK 16
 #define IP_OFFSET 0x1fff
 
-static __always_inline bool selects_tasks(void)
+/* `loads` is as in FIELD(). */
+static __always_inline __u32 netns_of(struct sock *sk, bool loads)
 {
-	return pid_count || only_comm[0] || only_cgroup;
-}
+	struct net *net = FIELD(sk, __sk_common.skc_net.net);
 
-static __always_inline bool selects_headers(void)
-{
-	return only_family || port_count;
-}
-
-static __always_inline bool selects(void)
-{
-	return only_netns || only_ifindex || selects_headers() || selects_tasks();
-}
-
-static __always_inline enum side side_if(bool ours)
-{
-	return ours ? OURS : OTHERS;
+	return FIELD(net, ns.inum);
 }
 
 /* The namespace of a device; NULL for none, and for what is no device's address. */
@@ -105,24 +48,22 @@ static __always_inline struct net_device *device_of_route(struct sk_buff *skb)
 	return dst ? BPF_CORE_READ(dst, dev) : NULL;
 }
 
-/*
- * In this order: in a receive queue, the device's place is used for something else, which the
- * socket must hide.
- */
-static __always_inline struct net *net_of_packet(struct sk_buff *skb)
+/* The inode of a packet's namespace; 0 if it cannot be told. */
+static __always_inline __u32 netns_of_packet(struct sk_buff *skb, bool loads)
 {
-	struct sock *sk = BPF_CORE_READ(skb, sk);
+	struct sock *sk = FIELD(skb, sk);
 	struct net *net;
 
+	/* First: in a receive queue, the device's place is used for something else. */
 	if (sk)
-		return BPF_CORE_READ(sk, __sk_common.skc_net.net);
-	net = net_of_device(BPF_CORE_READ(skb, dev));
-	return net ?: net_of_device(device_of_route(skb));
+		return netns_of(sk, loads);
+	net = net_of_device(BPF_CORE_READ(skb, dev)) ?: net_of_device(device_of_route(skb));
+	return net ? BPF_CORE_READ(net, ns.inum) : 0;
 }
 
-static __always_inline enum side side_of_net(struct net *net, __u32 inode)
+static __always_inline enum side side_of_netns(__u32 netns, __u32 wanted)
 {
-	return net ? side_if(BPF_CORE_READ(net, ns.inum) == inode) : NOT_TOLD;
+	return netns ? side_if(netns == wanted) : NOT_TOLD;
 }
 
 static __always_inline enum side side_of_device(struct net_device *dev)
@@ -131,24 +72,23 @@ static __always_inline enum side side_of_device(struct net_device *dev)
 
 	if (!net)
 		return NOT_TOLD;
-	if ((__u32)BPF_CORE_READ(dev, ifindex) != only_ifindex)
-		return OTHERS;
-	return side_of_net(net, only_ifindex_netns);
+	return side_if((__u32)BPF_CORE_READ(dev, ifindex) == only_ifindex &&
+		       BPF_CORE_READ(net, ns.inum) == only_ifindex_netns);
 }
 
 /* A packet that was received: the index of a device is unique in its namespace alone. */
-static __always_inline enum side side_of_receiver(struct sk_buff *skb, struct net *net)
+static __always_inline enum side side_of_receiver(struct sk_buff *skb, __u32 netns, bool loads)
 {
-	if ((__u32)BPF_CORE_READ(skb, skb_iif) != only_ifindex)
+	if ((__u32)FIELD(skb, skb_iif) != only_ifindex)
 		return OTHERS;
-	return side_of_net(net, only_ifindex_netns);
+	return side_of_netns(netns, only_ifindex_netns);
 }
 
 /* By its IP version and its local port, as long as its data is there. */
-static __always_inline enum side side_of_headers(struct sk_buff *skb, enum kind kind)
+static __always_inline enum side side_of_headers(struct sk_buff *skb, enum kind kind, bool loads)
 {
-	unsigned char *header = BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header);
-	__u16 type = bpf_ntohs(BPF_CORE_READ(skb, protocol));
+	unsigned char *header = FIELD(skb, head) + FIELD(skb, network_header);
+	__u16 type = bpf_ntohs(FIELD(skb, protocol));
 	__u8 ip[20] = {}, protocol, length;
 	__be16 ports[2] = {};
 
@@ -177,84 +117,70 @@ static __always_inline enum side side_of_headers(struct sk_buff *skb, enum kind 
 	return side_if(wanted_port(bpf_ntohs(kind == RX ? ports[1] : ports[0])));
 }
 
-/* Of a socket: what is known by who read or sent last. */
-static __always_inline enum side side_of_owner(struct sock *sk)
+static __always_inline bool is_of_family(struct sock *sk, bool loads)
 {
-	__u64 key = (__u64)sk;
-	struct owner *known;
-
-	if (!selects_tasks())
-		return OURS;
-	known = sk ? bpf_map_lookup_elem(&owners, &key) : NULL;
-	return known ? known->side : NOT_TOLD;
-}
-
-/* The current thread reads from a socket, or sends by it. */
-static __always_inline enum side side_of_task(struct sock *sk)
-{
-	struct owner owner = {.task = bpf_get_current_pid_tgid()};
-	__u64 key = (__u64)sk;
-	struct owner *known = bpf_map_lookup_elem(&owners, &key);
-
-	if (known && known->task == owner.task)
-		return known->side;
-	owner.side = side_if(wanted_task());
-	bpf_map_update_elem(&owners, &key, &owner, BPF_ANY);
-	return owner.side;
+	if (FIELD(sk, __sk_common.skc_family) == AF_INET)
+		return only_family == 4;
+	return ip_version(sk) == only_family;
 }
 
 /* By all that a full socket of TCP or UDP tells, but for its owner. */
-static __always_inline enum side side_of_socket(struct sock *sk)
+static __always_inline enum side side_of_socket(struct sock *sk, bool loads)
 {
-	if (!wanted_netns(sk) || (only_family && ip_version(sk) != only_family))
+	if (only_netns && netns_of(sk, loads) != only_netns)
 		return OTHERS;
-	return side_if(wanted_port(BPF_CORE_READ(sk, __sk_common.skc_num)));
+	if (only_family && !is_of_family(sk, loads))
+		return OTHERS;
+	return side_if(!port_count || wanted_port(FIELD(sk, __sk_common.skc_num)));
 }
 
 /* A packet whose last user lets go of it, before anything of it is freed. */
-static __always_inline enum side side_of_packet(struct sk_buff *skb, enum kind kind)
+static __always_inline enum side side_of_packet(struct row *row, struct sk_buff *skb,
+						enum kind kind, bool loads)
 {
 	enum side side = OURS;
-	struct net *net = NULL;
+	__u32 netns = 0;
 
 	if (!selects() || kind > TX)
 		return OURS;
 	if (only_netns || only_ifindex)
-		net = net_of_packet(skb);
+		netns = netns_of_packet(skb, loads);
 	if (only_netns)
-		side = side_of_net(net, only_netns);
+		side = side_of_netns(netns, only_netns);
 	if (only_ifindex && kind == RX)
-		side = both(side, side_of_receiver(skb, net));
+		side = both(side, side_of_receiver(skb, netns, loads));
 	else if (only_ifindex)
 		side = both(side, side_of_device(BPF_CORE_READ(skb, dev) ?: device_of_route(skb)));
 	if (selects_headers())
-		side = both(side, side_of_headers(skb, kind));
+		side = both(side, side_of_headers(skb, kind, loads));
 	if (selects_tasks())
-		side = both(side, side_of_owner(BPF_CORE_READ(skb, sk)));
+		side = both(side, side_of_owner(row, FIELD(skb, sk)));
 	return side;
 }
 
 /* The current thread reads from a socket; the packet in hand, or NULL. */
-static __always_inline enum side side_of_read(struct sock *sk, struct sk_buff *skb)
+static __always_inline enum side side_of_read(struct row *row, struct sock *sk,
+					      struct sk_buff *skb, bool loads)
 {
-	enum side side;
+	enum side side, of_task;
 
 	if (!selects())
 		return OURS;
-	side = side_of_socket(sk);
+	side = side_of_socket(sk, loads);
 	if (only_ifindex)
-		side = both(side, skb ? side_of_receiver(
-						skb, BPF_CORE_READ(sk, __sk_common.skc_net.net))
-				      : NOT_TOLD);
-	if (selects_tasks())
-		side = both(side, side_of_task(sk));
+		side = both(side,
+			    skb ? side_of_receiver(skb, netns_of(sk, loads), loads) : NOT_TOLD);
+	if (selects_tasks()) {
+		take_side(row, sk, &of_task);
+		side = both(side, of_task);
+	}
 	return side;
 }
 
-/* What a connection has sent; on which device is not told here. */
-static __always_inline enum side side_of_connection(struct sock *sk)
+/* What a connection has sent; on which device is not told here. Only for typed programs. */
+static __always_inline enum side side_of_connection(struct row *row, struct sock *sk)
 {
-	return selects() ? both(side_of_socket(sk), side_of_owner(sk)) : OURS;
+	return selects() ? both(side_of_socket(sk, true), side_of_owner(row, sk)) : OURS;
 }
 
 /*
@@ -289,7 +215,8 @@ static __always_inline enum side side_by_device(struct sk_buff *skb)
 	dev = device_of_original(skb);
 	side = selects_headers() || selects_tasks() ? NOT_TOLD : OURS;
 	if (only_netns)
-		side = both(side, side_of_net(net_of_device(dev), only_netns));
+		side = both(side, side_of_netns(dev ? BPF_CORE_READ(dev, nd_net.net, ns.inum) : 0,
+						only_netns));
 	if (only_ifindex)
 		side = both(side, side_of_device(dev));
 	return side;
@@ -313,20 +240,17 @@ static __always_inline bool carries_nothing(struct sk_buff *skb)
 	return flags & TCPHDR_ACK && taken == !!(flags & (TCPHDR_FIN | TCPHDR_SYN));
 }
 
-/* A bare ACK is freed before its connection has done with it. */
-static __always_inline void note_segment(struct sock *sk, struct sk_buff *segment,
-					 enum side of_connection)
+/* A bare ACK is freed before its connection has done with it. Only for typed programs. */
+static __always_inline void note_segment(struct row *row, struct sock *sk,
+					 struct sk_buff *segment, enum side of_connection)
 {
-	struct row *row = selects() && carries_nothing(segment) ? this_row() : NULL;
-
-	if (!row)
+	if (!selects() || !carries_nothing(segment))
 		return;
 	row->segment = (__u64)segment;
 	row->segment_side = of_connection;
 	if (only_ifindex)
-		row->segment_side = both(
-			of_connection,
-			side_of_receiver(segment, BPF_CORE_READ(sk, __sk_common.skc_net.net)));
+		row->segment_side =
+			both(of_connection, side_of_receiver(segment, netns_of(sk, true), true));
 }
 
 /* The side of a received segment that goes back without a word. */
@@ -338,21 +262,6 @@ static __always_inline enum side side_of_segment(struct row *row, const void *me
 		return NOT_TOLD;
 	row->segment = 0;
 	return row->segment_side;
-}
-
-TYPED_TRACEPOINT(owner_sends, sock_send_length, struct sock *sk)
-{
-	side_of_task(sk);
-	return 0;
-}
-
-/* The address of a socket is used again. */
-TYPED_TRACEPOINT(owner_gone, tcp_destroy_sock, struct sock *sk)
-{
-	__u64 key = (__u64)sk;
-
-	bpf_map_delete_elem(&owners, &key);
-	return 0;
 }
 
 #endif

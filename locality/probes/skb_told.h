@@ -19,8 +19,8 @@
 
 #ifdef LOCALITY_BCC
 
-#define tell_packet(skb, kind)
-#define tell_read(row, sk, skb)
+#define tell_packet(skb, kind, loads)
+#define tell_read(row, sk, skb, loads)
 #define side_in_hand(row, skb) OURS
 #define side_at_end(row, skb, kind) OURS
 
@@ -32,28 +32,29 @@ static __always_inline void tell(struct row *row, struct sk_buff *skb, enum side
 	row->told_side = side;
 }
 
-static __always_inline enum kind kind_at(struct sk_buff *skb)
+static __always_inline enum kind kind_at(struct sk_buff *skb, bool loads)
 {
-	return selects() ? kind_of(skb, false) : NEITHER;
+	return selects() ? kind_of(skb, loads) : NEITHER;
 }
 
-static __always_inline void tell_packet(struct sk_buff *skb, enum kind kind)
+static __always_inline void tell_packet(struct sk_buff *skb, enum kind kind, bool loads)
 {
 	struct row *row = selects() && kind <= TX ? this_row() : NULL;
 	enum side side;
 
 	if (!row)
 		return;
-	side = side_of_packet(skb, kind);
+	side = side_of_packet(row, skb, kind, loads);
 	/* Who reads it may have told more. */
 	if (side != NOT_TOLD || row->told != (__u64)skb)
 		tell(row, skb, side);
 }
 
-static __always_inline void tell_read(struct row *row, struct sock *sk, struct sk_buff *skb)
+static __always_inline void tell_read(struct row *row, struct sock *sk, struct sk_buff *skb,
+				      bool loads)
 {
 	if (selects())
-		tell(row, skb, side_of_read(sk, skb));
+		tell(row, skb, side_of_read(row, sk, skb, loads));
 }
 
 /* What is known of an sk_buff before it goes. */
@@ -90,12 +91,13 @@ static __always_inline enum side side_at_end(struct row *row, struct sk_buff *sk
 
 static __always_inline void tell_segment(struct sock *sk, struct sk_buff *segment)
 {
-	enum side side = side_of_connection(sk);
 	struct row *row = this_row();
+	enum side side;
 
 	if (!row)
 		return;
-	note_segment(sk, segment, side);
+	side = side_of_connection(row, sk);
+	note_segment(row, sk, segment, side);
 	row->acked_from = BPF_CORE_READ((struct tcp_sock *)sk, snd_una);
 	row->acked_to = BPF_CORE_READ(tcp_part(segment), ack_seq);
 	row->acked_side = side;
@@ -104,12 +106,11 @@ static __always_inline void tell_segment(struct sock *sk, struct sk_buff *segmen
 /* A packet that the reader has copied to its end is freed next, unless it only looks. */
 static __always_inline void tell_copied(struct sk_buff *skb)
 {
-	struct sock *sk = BPF_CORE_READ(skb, sk);
+	struct sock *sk = skb->sk;
 	struct row *row = this_row();
 
-	if (row && sk && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP &&
-	    BPF_CORE_READ(sk, sk_type) == SOCK_STREAM)
-		tell_read(row, sk, skb);
+	if (row && sk && sk->sk_protocol == IPPROTO_TCP && sk->sk_type == SOCK_STREAM)
+		tell_read(row, sk, skb, true);
 }
 
 TYPED_TRACEPOINT(told_segment, tcp_probe, struct sock *sk, struct sk_buff *segment)
@@ -126,13 +127,13 @@ TYPED_TRACEPOINT(told_copied, skb_copy_datagram_iovec, struct sk_buff *skb)
 
 TYPED_TRACEPOINT(told_dropped, kfree_skb, struct sk_buff *skb)
 {
-	tell_packet(skb, kind_at(skb));
+	tell_packet(skb, kind_at(skb, true), true);
 	return 0;
 }
 
 TYPED_TRACEPOINT(told_consumed, consume_skb, struct sk_buff *skb)
 {
-	tell_packet(skb, kind_at(skb));
+	tell_packet(skb, kind_at(skb, true), true);
 	return 0;
 }
 

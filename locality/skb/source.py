@@ -23,8 +23,10 @@ from locality.bpf.engine import choose
 from locality.bpf.ladder import Attachment, Rung, attach_best
 from locality.errors import LocalityError, Unsupported
 from locality.machine import topology
+from locality.skb import senders
 from locality.skb.accounting import CELL, ROW, Difference, FunctionAccount, TracepointAccount
 from locality.skb.interval import Interval
+from locality.skb.senders import Senders
 from locality.skb.wanted import SkbFilter, choosing
 
 if TYPE_CHECKING:
@@ -50,6 +52,9 @@ MAX_FLUSH_FUNCTIONS = 16
 #: The probes of functions that make an sk_buff, and how many sk_buffs to remember.
 MAKERS = ("__alloc_skb", "__build_skb", "build_skb_around", "skb_clone")
 REMEMBERED = 1 << 17
+
+#: Places for sockets whose owners are remembered; a power of two.
+OWNERS = 1 << 18
 
 #: include/uapi/linux/tcp.h
 TCP_REPAIR, TCP_REPAIR_QUEUE, TCP_QUEUE_SEQ = 19, 20, 21
@@ -197,6 +202,7 @@ class SkbSource:
         self._cells = Counters(obj, "cells", CELL, (self.cpus, self.cpus))
         self._rows = Counters(obj, "rows", ROW, (self.cpus,))
         self._account = self._accounting()
+        self._senders = Senders(obj) if senders.PROGRAM in self.attachment.programs else None
         self._counted = self._read()
         self._since = time.monotonic()
 
@@ -205,6 +211,7 @@ class SkbSource:
         constants = {
             **self._wanted.rodata(),
             "possible_cpus": self.cpus,
+            "owner_places": OWNERS,
             "can_cast": kernel.has_function("bpf_rdonly_cast"),
             "flush_functions": len(self._flushes),
             "flush_begin": [begin for begin, _ in self._flushes],
@@ -218,7 +225,7 @@ class SkbSource:
         if not _remembers_alloc_cpu(kernel):
             obj.resize("alloc_cpus", REMEMBERED)
         if self._wanted.names_tasks:
-            obj.resize("owners", REMEMBERED)
+            obj.resize("owners", OWNERS)
         return obj
 
     def _accounting(self) -> FunctionAccount | TracepointAccount:
@@ -259,7 +266,10 @@ class SkbSource:
         counted, now = self._read(), time.monotonic()
         if isinstance(self._account, TracepointAccount):
             self._learn(self._account)
-        figures = self._account.figures(Difference.between(counted, self._counted))
+        grown = Difference.between(counted, self._counted)
+        figures = self._account.figures(grown)
+        if self._senders is not None:
+            self._senders.follow(grown, figures)
         seconds, self._counted, self._since = now - self._since, counted, now
         return Interval(
             time=time.time(),

@@ -44,6 +44,9 @@ pytestmark = [
 
 NAMES = ("rx", "tx")
 
+#: What kernels say against filters: 6.1, where functions are hooked; 5.10, of a cgroup.
+LIMITATIONS = ("does not show where it frees", "bpf_get_current_ancestor_cgroup_id")
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     parametrize(metafunc, SkbSource, RUNGS)
@@ -68,6 +71,8 @@ def measured(
                 for name, wanted in {**sides, "all": SkbFilter()}.items()
             }
         except Unsupported as refusal:
+            if not any(known in str(refusal) for known in LIMITATIONS):
+                raise
             pytest.skip(f"limitation: {refusal}")
         for _ in range(4):
             for source in sources.values():
