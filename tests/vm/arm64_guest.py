@@ -34,10 +34,10 @@ BOOT = """\
 poweroff -f
 """
 
-#: What comes before the command: nothing else loads the driver of the network cards, and one
-#: program of the package is compiled for the machine that it was built on.
+#: What comes before the command: nothing else loads the drivers of network cards and of taps, and
+#: one program of the package is compiled for the machine that it was built on.
 PREPARE = """
-modprobe virtio_net || exit 1
+modprobe -a virtio_net tun || exit 1
 gcc -O2 -pthread -o /run/tap_wire locality/lab/tap_wire.c &&
 mount --bind /run/tap_wire locality/lab/tap_wire || exit 1
 """

@@ -96,7 +96,7 @@ def initramfs(kernel: KernelImage) -> Path:
 def _make_image(work: Path) -> Path:
     tree, archive = work / "tree", work / "archive"
     archive.mkdir()
-    for package in PrivateApt(archive, SUITE, "arm64").download_with_depends(_words(PACKAGES)):
+    for package in PrivateApt(archive, SUITE, "arm64").download_with_depends(list_words(PACKAGES)):
         unpack(package, tree)
     for name in ("passwd", "group"):  # what base-passwd's script would do
         shutil.copy(tree / f"usr/share/base-passwd/{name}.master", tree / f"etc/{name}")
@@ -140,7 +140,7 @@ def _make_initramfs(kernel: KernelImage, work: Path) -> Path:
     shutil.copy(work / "busybox/usr/bin/busybox", root / "bin/busybox")
     shutil.copy(INIT, root / "init")
     (root / "init").chmod(0o755)
-    for number, module in enumerate(_modules(kernel)):
+    for number, module in enumerate(kernel_modules(kernel)):
         content = module.read_bytes()
         if module.suffix == ".xz":
             content = lzma.decompress(content)
@@ -159,7 +159,7 @@ def _make_initramfs(kernel: KernelImage, work: Path) -> Path:
     return work / "packed"
 
 
-def _modules(kernel: KernelImage) -> Iterator[Path]:
+def kernel_modules(kernel: KernelImage) -> Iterator[Path]:
     """The files of `MODULES` and of what they depend on, each behind what it depends on."""
     directory = kernel.tree / "lib/modules" / kernel.version
     depends, built_in = {}, (directory / "modules.builtin").read_text()
@@ -183,7 +183,7 @@ def _name(file: str) -> str:
     return Path(file).name.partition(".")[0].replace("-", "_") if file else file
 
 
-def _words(path: Path) -> list[str]:
+def list_words(path: Path) -> list[str]:
     """The first words of a list's lines."""
     lines = (line.partition("#")[0].split() for line in path.read_text().splitlines())
     return [words[0] for words in lines if words]

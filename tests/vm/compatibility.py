@@ -56,7 +56,9 @@ HEAD = """\
 # Which measurement works on which kernel
 
 `make test-kernels` wrote this page and overwrites it. Debian's kernels run under QEMU with
-4 CPUs. The column marked "not in QEMU" is the kernel of the machine that ran the tests.
+4 CPUs. Names that end in amd64 are kernels of x86-64. Those that end in arm64 (pages of 4 KiB) and
+arm64-16k are kernels of arm64, with programs of arm64. The column marked "not in QEMU" is the
+kernel of the machine that ran the tests.
 Each measurement has several probe types (option `--rung`); a row is one of them.
 
 """

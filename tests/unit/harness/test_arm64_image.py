@@ -1,0 +1,60 @@
+"""What goes into a guest of arm64: which packages, and which modules in which order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.vm.arm64_image import MODULES, PACKAGES, WHEELS, kernel_modules, list_words
+from tests.vm.kernel_images import CannotBoot, KernelImage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RELEASE = "6.12.0-arm64"
+#: As depmod writes it: behind each module what it depends on, what must be loaded first last.
+DEPENDS = """\
+kernel/drivers/virtio/virtio_pci.ko.xz: kernel/drivers/virtio/virtio.ko.xz
+kernel/drivers/virtio/virtio.ko.xz:
+kernel/drivers/block/virtio_blk.ko.xz: kernel/drivers/virtio/virtio.ko.xz
+kernel/fs/ext4/ext4.ko.xz: kernel/fs/jbd2/jbd2.ko.xz kernel/lib/crc16.ko.xz
+kernel/fs/jbd2/jbd2.ko.xz:
+kernel/lib/crc16.ko.xz:
+kernel/net/9p/9pnet_virtio.ko.xz: kernel/net/9p/9pnet.ko.xz kernel/drivers/virtio/virtio.ko.xz
+kernel/net/9p/9pnet.ko.xz:
+"""
+
+
+def kernel(tree: Path, built_in: str) -> KernelImage:
+    """An unpacked kernel with these modules, and these built in."""
+    modules = tree / "lib/modules" / RELEASE
+    modules.mkdir(parents=True)
+    (modules / "modules.dep").write_text(DEPENDS)
+    (modules / "modules.builtin").write_text(built_in)
+    return KernelImage("arm64", RELEASE, tree)
+
+
+# Bugs: a module is loaded before one that it depends on, or twice, which insmod refuses; one that
+# is built in is missed; one that only some kernels have is taken for missing.
+def test_modules_come_behind_what_they_depend_on(tmp_path: Path) -> None:
+    files = kernel_modules(kernel(tmp_path, "kernel/fs/9p/9p.ko\n"))
+    names = [path.name.partition(".")[0] for path in files]
+    assert sorted(names) == sorted(set(names))
+    for first, then in (("virtio", "virtio_pci"), ("virtio", "virtio_blk"), ("jbd2", "ext4")):
+        assert names.index(first) < names.index(then)
+    assert set(MODULES) - {*names} == {"crc32c_generic", "9p"}
+
+
+# Bug: a kernel without what the root file system needs is booted all the same, and panics.
+def test_a_kernel_without_a_module_cannot_boot(tmp_path: Path) -> None:
+    with pytest.raises(CannotBoot, match="arm64 has no module 9p"):
+        list(kernel_modules(kernel(tmp_path, "")))
+
+
+# Bug: the reason that stands beside a package is asked of apt, too.
+def test_a_list_is_its_first_words() -> None:
+    packages = list_words(PACKAGES)
+    assert "busybox-static" in packages
+    assert not [word for word in packages if not word.replace("-", "").isalnum()]
+    assert any(line.startswith("numpy") for line in list_words(WHEELS))
