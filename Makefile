@@ -9,6 +9,7 @@
 # make accuracy      let the rungs count the same packets: docs/generated/accuracy.md (root)
 # make definitions   consumed, freed and the script of 2017: docs/generated/definitions.md (root)
 # make trial-statistics  judge made-up trials: docs/generated/trial-statistics.md
+# make trial         whether the map helps nginx, here and in a guest: docs/generated/trial.md (root)
 # make commands      write docs/reference/commands.md from the help texts
 # make bench         beside bcc and bpftrace, here and in QEMU: docs/generated/performance.md (root)
 
@@ -17,7 +18,7 @@ KERNEL := 6.12
 PROBES := $(wildcard locality/probes/*.[ch])
 
 .PHONY: setup demo demo-vm test test-kernel test-kernels test-packages wheel deb zipapp unit bench \
-	accuracy definitions trial-statistics commands lint format probes clean
+	accuracy definitions trial-statistics trial commands lint format probes clean
 
 demo: setup
 	.venv/bin/locality demo
@@ -90,6 +91,9 @@ trial-statistics: setup
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PYTHON) -m validation.trial_statistics \
 		--csv .cache/trial-statistics.csv >.cache/trial-statistics.md
 	mv .cache/trial-statistics.md .cache/trial-statistics.csv docs/generated
+
+trial: setup
+	$(PYTHON) -m validation.trial_page
 
 commands: setup
 	$(PYTHON) -m validation.commands_page
