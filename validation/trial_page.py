@@ -22,6 +22,7 @@ from locality.errors import LocalityError
 from locality.lab.trial_results import markdown
 from tests.vm.guest import run
 from tests.vm.kernel_images import CannotBoot, kernel_image
+from validation.trial_aa import table as aa_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +30,13 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).parent.parent / "docs/generated"
 BEGIN, END = "<!-- begin of what make trial wrote -->\n", "<!-- end of it -->\n"
 KERNEL, CPUS = "6.12", 4
+AA_FILE = "trial-aa.csv"
+AA_TITLE = """\
+## Trials of nothing
+
+The hash against itself, with small answers and a connection for each, by blocks and by connection.
+An interval should hold 0 in 95 of 100 runs. `python -m validation.trial_aa` adds runs.
+"""
 TIMEOUT_S = 2400
 #: Emulated CPUs answer a hundredth of the requests: a block takes longer to say something.
 GUEST_OPTIONS = ("--block", "2", "--pairs", "6")
@@ -75,8 +83,11 @@ def path_of(place: str) -> Path:
 
 
 def tables() -> str:
-    """The tables of all places that were measured."""
-    return "\n".join(line for place in TITLES if path_of(place).exists() for line in _part(place))
+    """The tables of all places that were measured, and of the trials of nothing."""
+    lines = [line for place in TITLES if path_of(place).exists() for line in _part(place)]
+    if (DOCS / AA_FILE).exists():
+        lines += [AA_TITLE, *aa_table(DOCS / AA_FILE), ""]
+    return "\n".join(lines)
 
 
 def _part(place: str) -> Iterator[str]:
