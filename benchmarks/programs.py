@@ -98,7 +98,7 @@ def detach(obj: Object) -> None:
     """Detach an object's programs and keep them loaded."""
     links = obj._links  # noqa: SLF001 - nothing but a benchmark switches probes off and on
     while links:
-        lib.bpf_link__destroy(links.pop())
+        lib.bpf_link__destroy(links.popitem()[1])
 
 
 def _clang(*arguments: str) -> None:

@@ -30,12 +30,11 @@ TIMES = {"tcp": 2, "udp": 1}
 
 
 def run(scratch: Path) -> Iterator[Figure]:
-    for protocol in TIMES:
+    for protocol, times in TIMES.items():
         with ping_pong(protocol, "cross CPU", scratch) as game:
             game.play(TURN_S)
             contestants = {
-                name: partial(_cost, game, wanted, TIMES[protocol])
-                for name, wanted in _filters(game).items()
+                name: partial(_cost, game, wanted, times) for name, wanted in _filters(game).items()
             }
             costs = take_turns(contestants, rounds=ROUNDS)
         alone = costs.pop(NONE)
@@ -63,11 +62,11 @@ def _filters(game: PingPong) -> dict[str, SkbFilter]:
 def _cost(game: PingPong, wanted: SkbFilter, times: int) -> float:
     """Nanoseconds of all programs of a source, for each packet."""
     with SkbSource(wanted=wanted) as source, counted():
-        # The probe that sees threads send is attached until an interval shows that it is not needed.
+        # The probe that sees threads send is attached until an interval shows it is not needed.
         game.play(SETTLE_S)
         source.read()
         obj, programs = source.attachment.obj, source.attachment.programs
         before = sum(obj.info(program).run_time_ns for program in programs)
         round_trips = game.play(TURN_S).round_trips
-        spent = sum(obj.info(program).run_time_ns for program in programs) - before
-    return spent / (times * PACKETS * round_trips)
+        spent: int = sum(obj.info(program).run_time_ns for program in programs) - before
+    return float(spent) / (times * PACKETS * round_trips)

@@ -238,7 +238,7 @@ class Object:
             Unsupported: The kernel refused.
             OSError: It ended the iteration.
         """
-        link = self._links[self._attached.index(program)]
+        link = self._links[program]
         fd = lib.bpf_iter_create(lib.bpf_link__fd(link))
         if fd < 0:
             raise _failure(f"the kernel refused to start the iterator {program}")
