@@ -16,7 +16,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--kernels",
         metavar="LIST",
         default="",
-        help="whole kernels: run all live tests on these (5.10, 6.1, 6.12, 7.x, host, or all), and "
+        help="whole kernels: run all live tests on these (tools/boot --help lists them; host, or all), and "
         "whatever else boots them (default: only the core of the live tests, on one kernel)",
     )
     group.addoption(

@@ -20,7 +20,13 @@ for place in run tmp; do
     /bin/busybox mount -t tmpfs -o mode=1777 tmp "/root/$place"
 done
 /bin/busybox mkdir /root/run/share /root/run/lock
-/bin/busybox mount -t 9p -o rw,version=9p2000.L,trans=virtio,msize=65536 share /root/run/share
+if [ -b /dev/vdc ]; then # arm64-disks.sh
+    /bin/busybox mkdir /root/run/host
+    /bin/busybox mount -t ext4 /dev/vdb /root/run/share
+    /bin/busybox mount -t ext4 -o ro /dev/vdc /root/run/host
+else
+    /bin/busybox mount -t 9p -o rw,version=9p2000.L,trans=virtio,msize=65536 share /root/run/share
+fi
 /bin/busybox mount --move /proc /root/proc
 /bin/busybox mount --move /sys /root/sys
 /bin/busybox mount --move /dev /root/dev

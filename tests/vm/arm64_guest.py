@@ -1,7 +1,9 @@
 """QEMU with a kernel of arm64: emulated on any machine, so it boots where KVM is of no use.
 
 The guest has a root file system of its own, which `arm64_image.py` makes. From the host it has the
-checkout and the unpacked kernel, at the same places and read-only, and /run/share.
+checkout and the unpacked kernel, at the same places and read-only, and /run/share. They come by 9p,
+or on disks where its kernel has no 9p (`arm64-disks.sh`); then what it left in /run/share is seen
+here when it has ended.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from tests.vm.arm64_image import ENVIRONMENT, initramfs, root_image
+from tests.vm.arm64_image import ENVIRONMENT, has_module, initramfs, root_image
 from tests.vm.kernel_images import CHECKOUT, require_programs
 
 if TYPE_CHECKING:
@@ -73,11 +75,15 @@ def command(image: KernelImage, share: Path, *, cpus: int | str, memory: str) ->
         "serial": "stdio",
     }
     words = [word for name, value in options.items() for word in (f"-{name}", value)]
+    qemu = ["qemu-system-aarch64", "-no-reboot", *words]
+    if not has_module(image, "9p"):
+        script = CHECKOUT / "tests/vm/arm64-disks.sh"
+        return [str(word) for word in (script, share.resolve(), CHECKOUT, image.tree, *qemu)]
     for tag, path, access in (("share", share.resolve(), "off"), ("host", "/", "on")):
-        words += [
+        qemu += [
             "-fsdev",
             f"local,id={tag},path={path},security_model=none,readonly={access},multidevs=remap",
             "-device",
             f"virtio-9p-pci,fsdev={tag},mount_tag={tag}",
         ]
-    return ["setpriv", "--pdeathsig", "KILL", "qemu-system-aarch64", "-no-reboot", *words]
+    return ["setpriv", "--pdeathsig", "KILL", *qemu]

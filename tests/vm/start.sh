@@ -15,8 +15,8 @@ shift 3
 # The root file system comes without a cache: every page of every library is asked for again,
 # and Python starts four times slower. The same files once more, cached. The host may not
 # see its own changes in the guest then, but a run wants files that keep still anyway.
-mkdir /run/host
-mount -t 9p -o ro,version=9p2000.L,trans=virtio,msize=65536,cache=loose host /run/host
+mkdir -p /run/host
+mountpoint -q /run/host || mount -t 9p -o ro,version=9p2000.L,trans=virtio,msize=65536,cache=loose host /run/host
 mount -t tmpfs -o mode=1777 tmp /tmp # what must be seen and lies below it comes back next
 for directory in "$@" "$tree" "$checkout"; do
     mkdir -p "$directory"

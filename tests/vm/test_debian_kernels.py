@@ -44,6 +44,7 @@ OFFERED = {
         "udp": ("kprobe",),
     },
     "arm64": EVERY_RUNG,
+    "arm64-cloud": EVERY_RUNG,
     "arm64-16k": EVERY_RUNG,
 }
 

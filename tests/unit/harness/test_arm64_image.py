@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.vm.arm64_image import MODULES, PACKAGES, WHEELS, kernel_modules, list_words
+from tests.vm.arm64_image import (
+    MODULES,
+    PACKAGES,
+    WHEELS,
+    has_module,
+    kernel_modules,
+    list_words,
+)
 from tests.vm.kernel_images import CannotBoot, KernelImage
 
 if TYPE_CHECKING:
@@ -46,10 +53,19 @@ def test_modules_come_behind_what_they_depend_on(tmp_path: Path) -> None:
     assert set(MODULES) - {*names} == {"crc32c_generic", "9p"}
 
 
+# Bug: a kernel that has 9p built in is given disks, or one without it waits for 9p for ever.
+def test_what_is_built_in_is_there(tmp_path: Path) -> None:
+    assert has_module(kernel(tmp_path / "with", "kernel/fs/9p/9p.ko\n"), "9p")
+    assert not has_module(kernel(tmp_path / "without", "kernel/fs/9p/9pnet.ko\n"), "9p")
+
+
 # Bug: a kernel without what the root file system needs is booted all the same, and panics.
 def test_a_kernel_without_a_module_cannot_boot(tmp_path: Path) -> None:
-    with pytest.raises(CannotBoot, match="arm64 has no module 9p"):
-        list(kernel_modules(kernel(tmp_path, "")))
+    image = kernel(tmp_path, "")
+    dependencies = tmp_path / "lib/modules" / RELEASE / "modules.dep"
+    dependencies.write_text(DEPENDS.replace("ext4/ext4.ko", "ext4/other.ko"))
+    with pytest.raises(CannotBoot, match="arm64 has no module ext4"):
+        list(kernel_modules(image))
 
 
 # Bug: the reason that stands beside a package is asked of apt, too.
