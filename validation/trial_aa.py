@@ -35,7 +35,9 @@ from locality.trial.observation import Design, Trial
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from locality.cbpf import Program
     from locality.changes.protocol import Change
+    from locality.reuseport.survey import FoundGroup
     from locality.trial.session import Session
 
 NAMES = ("kind", "outcome", "covers")
@@ -52,6 +54,10 @@ class NoSwitch:
 
     def to(self, arm: int) -> None:
         """Do nothing."""
+
+    def programs(self) -> list[tuple[FoundGroup, Program | None]]:
+        """Nothing is attached."""
+        return []
 
     def lines(self) -> list[str]:
         """Nothing to say."""

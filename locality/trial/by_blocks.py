@@ -137,6 +137,7 @@ class ByBlocks:
         reporter.smallest(trial)
         with restoring(self.switch.changes, asked.undo_file, reporter.say) as restoration:
             self.session.safety.begin()
+            self.session.safety.expected = self.switch.programs
             trial = replace(trial, began=time.time_ns())
             units, ending = self._run(
                 TRIAL, pairs, self.switch.to, self.session.safety.judge, trial

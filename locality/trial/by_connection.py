@@ -176,6 +176,7 @@ class ByConnection:
         with restoring(changes, asked.undo_file, self.session.reporter.say) as restoration:
             for one in self.steered:
                 one.attach(one.coin)
+            self.session.safety.expected = lambda: [(one.group, one.coin) for one in self.steered]
             trial = replace(trial, began=time.time_ns() + int(SETTLE_S * 1e9))
             ending = self._judged(part, lambda: so_far(now := _now(), now - self._drain_ns))
             end = _now()

@@ -9,16 +9,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from locality.errors import LocalityError
+from locality.reuseport.group import read_sockets
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from locality.arrays import Array
+    from locality.cbpf import Program
+    from locality.reuseport.survey import FoundGroup
     from locality.trial.counters import Counters
     from locality.trial.guard import Guard
     from locality.trial.targets import Target
     from locality.trial.traffic import Taken
 
-#: Seconds between two readings of the counters.
-_EACH_S = 0.5
+#: Seconds between two readings of the counters, and of the groups' programs.
+_EACH_S, _PROGRAMS_EACH_S = 0.5, 2.0
 
 
 @dataclass
@@ -29,12 +34,17 @@ class Safety:
         guard: Judges.
         counters: Of the server.
         target: The listeners as they were when the trial was planned.
+
+    Attributes:
+        expected: Tells the program that each group should have now; None for none.
     """
 
     guard: Guard
     counters: Counters
     target: Target
+    expected: Callable[[], Sequence[tuple[FoundGroup, Program | None]]] = tuple
     _due: float = 0.0
+    _programs_due: float = 0.0
     _strangers: int = 0
 
     def begin(self) -> None:
@@ -62,6 +72,10 @@ class Safety:
             self._strangers = 0
             if changed := self._changed():
                 return changed
+        if taken.now >= self._programs_due:
+            self._programs_due = taken.now + _PROGRAMS_EACH_S
+            if replaced := self._replaced():
+                return replaced
         return self.guard.harm(taken.now, self.counters.refusals())
 
     def _ours(self, taken: Taken) -> Array:
@@ -69,6 +83,20 @@ class Safety:
         # A descriptor that was closed since tells nothing; another socket does.
         self._strangers += int((~known & (taken.inodes > 0)).sum())
         return known
+
+    def _replaced(self) -> str | None:
+        """Whether a group has another program than the trial gave it."""
+        for group, program in self.expected():
+            try:
+                present = read_sockets(*group.holder, group.inodes)
+            except LocalityError:  # a process that has ended: the sockets will tell
+                continue
+            if present.attached is not None and present.program != program:
+                return (
+                    f"another program was attached to {group} meanwhile: is locality attach-cbpf "
+                    "--follow running?"
+                )
+        return None
 
     def _changed(self) -> str | None:
         """Whether the listeners are others than those the trial was planned for."""

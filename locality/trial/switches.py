@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from locality.cbpf import Program
     from locality.changes.protocol import Change
+    from locality.reuseport.survey import FoundGroup
     from locality.trial.programs import Command
     from locality.trial.targets import Steered
 
@@ -48,6 +49,9 @@ class Switch(Protocol):
         Raises:
             LocalityError: It was refused.
         """
+
+    def programs(self) -> Sequence[tuple[FoundGroup, Program | None]]:
+        """The program that each group has now, where it is this that is switched."""
 
     def lines(self) -> Sequence[str]:
         """What each arm does, for a dry run."""
@@ -92,6 +96,11 @@ class AttachSwitch:
             if self._present[place] != wanted:
                 one.attach(wanted)
                 self._present[place] = wanted
+
+    def programs(self) -> list[tuple[FoundGroup, Program | None]]:
+        """What was attached last."""
+        groups = [one.group for one in self._steered]
+        return list(zip(groups, self._present, strict=True))
 
     def lines(self) -> list[str]:
         """The commands that would do it by hand."""
@@ -152,6 +161,10 @@ class RpsSwitch:
             except OSError as error:
                 raise LocalityError(f"{path}: {error.strerror}") from None
 
+    def programs(self) -> list[tuple[FoundGroup, Program | None]]:
+        """Programs are left alone."""
+        return []
+
     def lines(self) -> list[str]:
         """The commands that would do it by hand."""
         return [f"B: {change.command}" for change in self.changes]
@@ -178,6 +191,10 @@ class CommandSwitch:
     def to(self, arm: int) -> None:
         """Run the arm's command."""
         self._commands[arm].run()
+
+    def programs(self) -> list[tuple[FoundGroup, Program | None]]:
+        """Programs are left alone."""
+        return []
 
     def lines(self) -> list[str]:
         """How the commands are run."""

@@ -278,6 +278,19 @@ def test_harm_ends_a_trial_and_is_an_error(tmp_path: Path) -> None:
         assert server.group().group.attached is False
 
 
+# Bug: attach-cbpf --follow puts its map in the coin's place, and all that comes after is taken for
+# the coin's doing.
+def test_a_program_of_somebody_else_ends_a_trial(tmp_path: Path) -> None:
+    with served(tmp_path) as server, load(server):
+        with running(server.trial("--duration", 60, "--aa", 0)) as process:
+            until(lambda: is_tossed(server))
+            Steered(server.group(), {}).attach(cbpf.cpu(2))
+            document, told = end_of(process)
+        assert process.returncode == 3, told
+        assert "another program was attached" in document["harm"]
+        assert server.group().group.attached is False
+
+
 @contextmanager
 def flood(server: Served) -> Iterator[None]:
     """Connections that nobody waits for, until the block ends."""
@@ -306,7 +319,7 @@ def test_blocks_switch_rps_and_the_program_and_put_them_back(tmp_path: Path) -> 
     with served(tmp_path) as server, load(server):
         mask = server.rps()
         for switch in ("rps:lo", "attach"):
-            asked = ("--switch", switch, "--block", 0.3, "--washout", 0.1, "--pairs", 4)
+            asked = ("--switch", switch, "--block", 0.3, "--washout", 0.1, "--pairs", 3)
             with running(server.trial(*asked, "--aa", 0, "--max-imbalance", 9)) as process:
                 document, told = end_of(process)
             assert process.returncode == 0, told
