@@ -35,9 +35,7 @@ _COUNT = WholeRange(0, 1 << 40)
 @click.option(
     "--duration",
     type=SECONDS,
-    default=60.0,
-    show_default=True,
-    help="Run the trial for this time, without the A/A part.",
+    help="Run the trial for this time, without the A/A part.  [default: 30, or 60 with --switch]",
 )
 @click.option(
     "--aa",

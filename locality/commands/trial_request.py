@@ -32,7 +32,7 @@ class Request:
     netns: str | None
     switch: str | None
     command_b: str | None
-    duration: float
+    duration: float | None
     aa: float
     pairs: int | None
     block: float | None
@@ -98,7 +98,7 @@ class Request:
             port=self.port,
             netns=namespace(self.netns),
             seed=secrets.randbits(32) if self.seed is None else self.seed,
-            duration_s=self.duration,
+            duration_s=self.duration or (30.0 if self.switch is None else 60.0),
             aa_s=self.aa,
             undo_file=self.undo_file or default_undo_file(),
             bounds=bounds,

@@ -96,7 +96,7 @@ def run(asked: Asked, switched: Switched | None, reporter: Reporter, *, dry: boo
         for name, text in trial.facts.items():
             reporter.say(f"{name}: {text}")
         trial = replace(trial, facts={**_facts(session, steered), **trial.facts})
-        if asked.keep_better and _is_better(trial):
+        if asked.keep_better and is_better(trial):
             changes = [*switch.changes] if switched else _nearest(steered)
             trial = _keep(trial, trying, changes, asked, reporter)
         return trial
@@ -148,7 +148,7 @@ def _facts(session: Session, steered: Sequence[Steered]) -> Mapping[str, str]:
     return facts
 
 
-def _is_better(trial: Trial) -> bool:
+def is_better(trial: Trial) -> bool:
     """Whether the primary outcome is better, and none is worse."""
     if trial.harm or trial.ended_early or not trial.restored:
         return False
