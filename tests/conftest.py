@@ -16,8 +16,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--kernels",
         metavar="LIST",
         default="",
-        help="whole kernels: run all live tests on these (tools/boot --help lists them; host, or all), and "
-        "whatever else boots them (default: only the core of the live tests, on one kernel)",
+        help="whole kernels: run all live tests on these (tools/boot --help lists them; host, or "
+        "all), and whatever else boots them (default: only the core of the live tests, on one "
+        "kernel)",
     )
     group.addoption(
         "--packages",

@@ -28,7 +28,7 @@ from locality.machine.capabilities import missing_for_probes
 from locality.reuseport.borrow import Call, borrowed_socket
 from locality.reuseport.descriptors import descriptors
 from locality.reuseport.group import read_sockets
-from locality.spill.maps import LAYOUTS, PROGRAM, SOCKETS, Maps, forget, known, remember
+from locality.spill.maps import LAYOUTS, PROGRAM, SOCKETS, Maps, forget, known, remember, remembered
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -98,9 +98,8 @@ def give(pid: int, fd: int, table: Table, among: Collection[int] = ()) -> Given:
         if isinstance(maps, Maps) and maps.capacity >= len(inodes):
             left_out = _write(maps, group, inodes, table)
             return Given(group.spill.number, True, left_out)
-        # Its sockets can be in no other map as long as it lives.
-        forget(group.spill.number)
         detach(pid, fd, inodes)
+    _release({member.cookie for member in group.members})
     with _load(len(inodes)) as obj:
         maps = Maps.of_object(obj)
         try:
@@ -114,6 +113,14 @@ def give(pid: int, fd: int, table: Table, among: Collection[int] = ()) -> Given:
         number = obj.info(PROGRAM).id
     remember(number, maps)
     return Given(number, False, left_out)
+
+
+def _release(cookies: Collection[int]) -> None:
+    """Close the maps that have these sockets: they can be in no other map as long as it lives."""
+    for number in remembered():
+        maps = known(number)
+        if isinstance(maps, Maps) and not maps.cookies().keys().isdisjoint(cookies):
+            forget(number)
 
 
 def _load(sockets: int) -> Object:

@@ -67,6 +67,7 @@ class Follower:
     _trouble: dict[_Key, str] = field(default_factory=dict)
     _restless_until: float = 0.0
     _again_at: float = 0.0
+    _left_out: dict[_Key, frozenset[int]] = field(default_factory=dict)
 
     def look(self) -> Iterator[str]:
         """Look once, and put right what is not; one line for each thing that happened."""
@@ -118,8 +119,8 @@ class Follower:
         try:
             program = self.plan(group)
             name = attachment.describe(program, group.group)
-            if _has(group, program):
-                if not (group.group.spill and group.group.spill.outside):
+            if self._has(key, group, program):
+                if not self._left_out.get(key):
                     self._trouble.pop(key, None)
                 if key not in self._known:
                     yield f"{group}: a group of {len(group.group.members)} has {name}"
@@ -132,8 +133,20 @@ class Follower:
             return
         yield f"{group}: {self._what_happened(key, group)}; attached {name}"
         self._trouble.pop(key, None)
+        self._left_out[key] = frozenset(left_out)
         for why in left_out.values():
             yield from self._once(key, group, f"{why}; only the hash selects it")
+
+    def _has(self, key: _Key, group: FoundGroup, program: Program | Table) -> bool:
+        """Whether a group has this program.
+
+        Of a table, as far as its sockets could be put into the program's map.
+        """
+        spill = group.group.spill
+        if spill is not None and isinstance(program, Table):
+            left_out = self._left_out.get(key, frozenset()) & spill.outside
+            return spill.table == program.without(left_out)
+        return attachment.present(group.group) == program
 
     def _once(self, key: _Key, group: FoundGroup, trouble: str) -> Iterator[str]:
         """Say it, unless it was said: the next look finds the same, or that it has passed."""
@@ -165,7 +178,7 @@ class Follower:
         self._hear()
         for group in self._find():
             try:
-                if not _has(group, self.plan(group)):
+                if not self._has(_key(group), group, self.plan(group)):
                     continue
                 attach_cbpf.detach(*group.holder, group.inodes)
             except LocalityError as error:
@@ -195,17 +208,6 @@ def follow(
 
 def _key(group: FoundGroup) -> _Key:
     return group.netns, group.protocol, group.address, group.port
-
-
-def _has(group: FoundGroup, program: Program | Table) -> bool:
-    """Whether a group has this program.
-
-    Of a table, as far as its sockets could be put into the program's map.
-    """
-    spill = group.group.spill
-    if spill is not None and isinstance(program, Table):
-        return spill.table == program.without(spill.outside)
-    return attachment.present(group.group) == program
 
 
 def _unserved(groups: list[FoundGroup]) -> frozenset[int]:
