@@ -13,10 +13,11 @@ import pytest
 from locality import cbpf
 from locality.changes import undo_file
 from locality.changes.kernel import FileChange, TableChange
-from locality.changes.server import AffinityChange, GroupPlace, ProgramChange
+from locality.changes.server import AffinityChange, GroupPlace, ProgramChange, SavedProgram
 from locality.changes.system import KernelFiles, System
 from locality.changes.undo import apply, undo
 from locality.errors import LocalityError
+from tests.unit.spill.made_up import table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,6 +75,21 @@ def content(root: Path, path: str) -> str:
 
 def edited(file: Path, **changes: Any) -> None:  # noqa: ANN401 - JSON
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+# Bug: a program that spills comes back as no program, or as one with another table.
+def test_a_program_that_spills_is_in_the_file(tmp_path: Path, system: System) -> None:
+    place = GroupPlace.from_json(PROGRAM)
+    saved = SavedProgram(place, table(0, 4))
+    file = tmp_path / "undo.json"
+    undo_file.write(file, [saved], system)
+    assert undo_file.read(file, system) == [saved]
+    change = ProgramChange(place, saved.program, table(0, 4, bound=7))
+    assert change.command.endswith("--port 0 --netns 1 --map auto --spill 7")
+    assert change.undo_command.endswith("--map auto --spill 2 --force")
+    edited(file, before=[{**saved.to_json(), "spill": {"bound": 2}}])
+    (wrong,) = undo_file.read(file, system)
+    assert isinstance(wrong, undo_file.WrongEntry)
 
 
 # Bugs: what is put back is what the check had read and not what was there; not every byte; in the
