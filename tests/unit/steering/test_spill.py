@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from locality import cbpf
-from locality.accept.source import ACCEPT, WAIT_KNOWN
+from locality.accept.batch import ACCEPT, WAIT_KNOWN
 from locality.commands import steering_plans
 from locality.commands.steering_request import Request
 from locality.doctor import check_spill
