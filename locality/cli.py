@@ -33,6 +33,7 @@ COMMANDS = {
     "attach-cbpf": "locality.commands.attach",
     "check": "locality.commands.check",
     "connections": "locality.commands.connections",
+    "cost": "locality.commands.cost",
     "demo": "locality.commands.demo",
     "doctor": "locality.commands.doctor",
     "explain": "locality.commands.explain",

@@ -190,6 +190,27 @@ TOP = Kind(
     recorded="intervals of read counts",
 )
 
+COST = Kind(
+    name="cost",
+    summary=Lazy("summary:Summary"),
+    summary_lines=Lazy("cost.text:summary_lines"),
+    outputs={
+        "text": Lazy("cost.text:TextCost"),
+        "json": Lazy("cost.records:JsonCost"),
+        "csv": Lazy("cost.records:CsvCost"),
+    },
+    rungs=Lazy("cost.source:RUNGS"),
+    source=Lazy("cost.source:CostSource"),
+    dashboard=Lazy("cost.dashboard:CostDashboard"),
+    columns=Lazy("cost.columns:COLUMNS"),
+    recorder=Lazy("cost.recording:CostRecorder"),
+    require=Lazy("cost.recording:rows_by_kind"),
+    timed=Lazy("cost.recording:timed_intervals"),
+    frames=Lazy("cost.frames:frames"),
+    report=Lazy("cost.report"),
+    recorded="intervals of times of reads",
+)
+
 CONNECTIONS = Kind(
     name="connections",
     summary=Lazy("connections.summary:ConnectionSummary"),
@@ -234,5 +255,5 @@ TRIAL = Kind(
 
 #: `locality spread` is none of them: it acts, and counts what it did.
 KINDS: Mapping[str, Kind] = {
-    kind.name: kind for kind in (ACCEPT, CONNECTIONS, SKB, UDP, TOP, TRIAL)
+    kind.name: kind for kind in (ACCEPT, CONNECTIONS, SKB, UDP, TOP, COST, TRIAL)
 }

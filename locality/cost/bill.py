@@ -18,6 +18,19 @@ if TYPE_CHECKING:
 PROC = Path("/proc")
 _TICK_NS = 10**9 // os.sysconf("SC_CLK_TCK")
 
+#: Causes beside the names of functions: those without a name, and reschedulings.
+OTHER, RESCHEDULING = "other", "rescheduling"
+#: What causes are, in words.
+WORDS = {
+    "sched_ttwu_pending": "wake-ups",
+    "rps_trigger_softirq": "RPS",
+    "trigger_rx_softirq": "deferred frees",
+    "flush_tlb_func": "TLB flushes",
+    "nohz_csd_func": "load balancing",
+    RESCHEDULING: "reschedulings",
+    OTHER: "others",
+}
+
 #: Lines of /proc/interrupts: of x86 by their short names, of arm64 by what they say.
 _LINES = {
     "reschedulings": ("RES:", "Rescheduling interrupts"),

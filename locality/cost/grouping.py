@@ -79,11 +79,17 @@ class Row:
 
         None if too few of either have a time.
         """
-        medians = [self.percentile(WAIT, side, 50) for side in (REMOTE, LOCAL)]
-        enough = all(int(self.timed[[*side]].sum()) >= FEWEST for side in (REMOTE, LOCAL))
-        if not enough or medians[0] is None or medians[1] is None:
+        if self._too_few:
             return None
-        return medians[0] - medians[1]
+        remote, local = (self.percentile(WAIT, side, 50) for side in (REMOTE, LOCAL))
+        return None if remote is None or local is None else remote - local
+
+    @property
+    def _too_few(self) -> str:
+        """Of which reads there are too few to compare; empty if there are enough of both."""
+        sides = {"local": LOCAL, "remote": REMOTE}
+        few = [name for name, side in sides.items() if int(self.timed[[*side]].sum()) < FEWEST]
+        return " and ".join(few)
 
     def waiting(self, seconds: float) -> float | None:
         """How long remote reads waited longer than local ones, ns a second, by the medians."""
@@ -95,9 +101,11 @@ class Row:
         """What distance costs this row, in words."""
         if not self.known:
             return "The CPU that received is not known."
+        if not self.remote:
+            return "All reads are local."
         said = f"{percent(share(self.remote, self.known))} of reads are remote."
         if self.later is None:
-            return f"{said} Fewer than {FEWEST} local or remote reads have a time: not compared."
+            return f"{said} Too few {self._too_few} reads are timed for a comparison."
         if self.later <= 0:
             return f"{said} A remote read comes no later (p50)."
         return (

@@ -14,6 +14,7 @@ from locality.bpf.btf import check_layout
 from locality.bpf.counters import Counters
 from locality.bpf.ladder import Rung, attach_best
 from locality.bpf.object import Object
+from locality.cost.bill import OTHER, RESCHEDULING
 from locality.errors import Unsupported
 
 if TYPE_CHECKING:
@@ -22,21 +23,9 @@ if TYPE_CHECKING:
 #: `struct cross_cpu_call`, and its places: functions, those without a place, reschedulings.
 CALL = np.dtype([("function", "u8"), ("count", "u8"), ("name", "S48")])
 FUNCTIONS = 64
-OTHER, RESCHEDULING = "other", "rescheduling"
 
 PROGRAMS = ("raw_queued", "raw_sent")
 _TRACEPOINTS = ("csd_queue_cpu", "ipi_send_cpu")
-
-#: What functions are called for, in words.
-WORDS = {
-    "sched_ttwu_pending": "wake-ups",
-    "rps_trigger_softirq": "RPS",
-    "trigger_rx_softirq": "deferred frees",
-    "flush_tlb_func": "TLB flushes",
-    "nohz_csd_func": "load balancing",
-    RESCHEDULING: "reschedulings",
-    OTHER: "others",
-}
 
 
 def _open() -> Object:

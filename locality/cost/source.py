@@ -111,6 +111,8 @@ class CostSource:
             self._set_clock(first_stamp=0)
             self._discard = False
             self._paths = CgroupPaths()
+            # What was read before the probes knew distances and the clock is not counted.
+            self._readers()
             self._bill = self._read_bill()
             self._since = time.monotonic()
             self._stack = stack.pop_all()

@@ -30,6 +30,7 @@ _GROUPS = (*PROBES, "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH")
 #: sees less: not the sockets that it cannot duplicate, or whose holders it cannot find.
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "top": PROBES,
+    "cost": PROBES,
     "accept": PROBES,
     "connections": PROBES,
     "skb": (*PROBES, "CAP_SYSLOG"),

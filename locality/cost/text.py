@@ -1,0 +1,192 @@
+"""`locality cost` in readable lines of 80 columns: a table for each interval."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, TextIO
+
+from locality.cost.bill import RESCHEDULING, WORDS
+from locality.cost.grouping import CAUTION, DEFAULT, REMOTE, rows_of
+from locality.cost.interval import LEFT_OUT, WAIT, WAKE_UP, reads_of
+from locality.machine.topology import Distance
+from locality.stream import Output
+from locality.text import duration, percent, share, wrap
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from locality.cost.bill import Bill
+    from locality.cost.grouping import Row
+    from locality.cost.interval import CostInterval
+    from locality.machine.topology import Topology
+    from locality.summary import Summary
+
+#: So many rows are shown; JSON and CSV have all.
+MOST_ROWS = 8
+#: Of what CPUs have each other call, so many are shown.
+MOST_CAUSES = 4
+NAME_WIDTH = 60
+
+HEADING = (
+    f"  {'':<20} {'reads/s':>9} {'share':>6} {'p50':>7} {'p90':>7} {'p99':>7} "
+    f"{'wake-up':>7} {'p99':>7}"
+)
+
+_REASONS = {
+    "no_stamp": "without a stamp",
+    "other_clock": "by another clock",
+    "missing_segment": "behind a missing segment",
+    "long_queue": "in a long queue",
+    "no_room": "without room for a histogram",
+}
+
+
+class TextCost(Output["CostInterval"]):
+    """The table of each interval.
+
+    Args:
+        out: Where to.
+        machine: The CPUs that were measured.
+        by: One of `locality.cost.grouping.BY`.
+    """
+
+    def __init__(self, out: TextIO, machine: Topology, by: str = DEFAULT) -> None:
+        super().__init__(out, machine)
+        self._by = by
+        self._lost = 0
+
+    def write(self, batch: CostInterval) -> None:
+        """Write an interval."""
+        clock = time.strftime("%H:%M:%S", time.localtime(batch.time))
+        lost = f", {batch.lost - self._lost} lost" if batch.lost > self._lost else ""
+        self._lost = batch.lost
+        self._out.write(f"{clock} {sums_line(batch)}{lost}\n")
+        for line in (*clock_lines(batch), *table_lines(batch, self._by), *bill_lines(batch)):
+            self._out.write(line + "\n")
+        self._out.flush()
+
+
+def sums_line(interval: CostInterval) -> str:
+    """All reads of an interval, in words."""
+    reads = reads_of(interval.readers, interval.times).sum(axis=0)
+    total, known = int(reads.sum()), int(reads.sum() - reads[Distance.UNKNOWN])
+    if not total:
+        return "no reads"
+    left_out = int(interval.readers["left_out"].sum())
+    return (
+        f"{_rate(total, interval.seconds)} reads/s, "
+        f"{percent(share(int(reads[[*REMOTE]].sum()), known))} remote, "
+        f"{percent(share(left_out, total))} left out of the times"
+    )
+
+
+def clock_lines(interval: CostInterval) -> Iterator[str]:
+    """Whether somebody set the clock."""
+    if interval.clock_steps:
+        times = "" if interval.clock_steps == 1 else f" {interval.clock_steps} times"
+        yield f"  the clock was set{times}: reads around then have no time"
+
+
+def table_lines(interval: CostInterval, by: str, *, sentences: bool = False) -> Iterator[str]:
+    """The rows of an interval, those with the most remote reads first, with a heading.
+
+    Args:
+        interval: What it showed.
+        by: One of `locality.cost.grouping.BY`.
+        sentences: Say below each row what distance costs it.
+    """
+    rows = rows_of(interval, by)
+    if not rows:
+        return
+    yield HEADING
+    for row in rows[:MOST_ROWS]:
+        yield from row_lines(row, interval.seconds)
+        if sentences:
+            yield from wrap(row.sentence(interval.seconds), "  ", first="  ")
+    if len(rows) > MOST_ROWS:
+        yield f"  ... and {len(rows) - MOST_ROWS} more: use --port or --pid, or --format json"
+
+
+def row_lines(row: Row, seconds: float) -> Iterator[str]:
+    """A row: its name, a line for each distance that occurred, and what was left out."""
+    yield f"{shortened(row.name)}"
+    total = int(row.reads.sum())
+    for distance in Distance:
+        reads = int(row.reads[distance])
+        if not reads:
+            continue
+        waits = (duration(row.percentile(WAIT, (distance,), of)) for of in (50, 90, 99))
+        wakes = (duration(row.percentile(WAKE_UP, (distance,), of)) for of in (50, 99))
+        yield (
+            f"  {distance.phrase:<20} {_rate(reads, seconds):>9} {percent(share(reads, total)):>6}"
+            + "".join(f" {text:>7}" for text in (*waits, *wakes))
+        )
+    if left_out := left_out_text(row):
+        yield from wrap(f"left out: {left_out}", "    ", first="  ")
+
+
+def shortened(name: str) -> str:
+    """A name of a row that leaves room in its line."""
+    return name if len(name) <= NAME_WIDTH else name[: NAME_WIDTH - 1] + "…"
+
+
+def left_out_text(row: Row) -> str:
+    """Reads that have no time, by reason, as shares of all; empty if there are none."""
+    total = int(row.reads.sum())
+    counts = zip(LEFT_OUT, row.left_out.sum(axis=1).tolist(), strict=True)
+    return ", ".join(
+        f"{percent(share(count, total))} {_REASONS[reason]}" for reason, count in counts if count
+    )
+
+
+def bill_lines(interval: CostInterval) -> Iterator[str]:
+    """What the machine paid beside the reads."""
+    bill, seconds = interval.bill, interval.seconds
+    calls = f"{_told(bill.function_calls, seconds)} function calls"
+    if bill.tlb_flushes is not None:
+        calls += f" (TLB flushes {_rate(bill.tlb_flushes, seconds)})"
+    cpu = None if bill.softirq_ns is None else 100 * bill.softirq_ns / (seconds * 1e9)
+    ratio = "?"
+    if bill.softirqs is not None and bill.interrupts:
+        ratio = f"{bill.softirqs / bill.interrupts:.2f}"
+    said = (
+        f"machine: interrupts between CPUs a second: {_told(bill.reschedulings, seconds)} "
+        f"reschedulings, {calls}, {_told(bill.rps, seconds)} by RPS; {ratio} softirqs an "
+        f"interrupt; softirqs take {percent(cpu)} of a CPU"
+    )
+    yield from wrap(said, "    ", first="  ")
+    if causes := causes_text(bill, seconds):
+        yield from wrap(f"functions called a second: {causes}", "    ", first="  ")
+
+
+def causes_text(bill: Bill, seconds: float) -> str:
+    """What CPUs have each other call, the most frequent first; empty if that is not known."""
+    calls = {name: count for name, count in (bill.causes or {}).items() if name != RESCHEDULING}
+    causes = sorted(calls.items(), key=lambda one: (-one[1], one[0]))
+    shown = [f"{WORDS.get(name, name)} {_rate(count, seconds)}" for name, count in causes]
+    more = f", {len(shown) - MOST_CAUSES} more" if len(shown) > MOST_CAUSES else ""
+    return ", ".join(shown[:MOST_CAUSES]) + more
+
+
+def _told(count: int | None, seconds: float) -> str:
+    return "?" if count is None else _rate(count, seconds)
+
+
+def _rate(count: int, seconds: float) -> str:
+    rate = count / seconds
+    return f"{rate:,.0f}" if rate >= 10 or not count else f"{rate:.1f}"  # noqa: PLR2004
+
+
+def summary_lines(summary: Summary[CostInterval]) -> Iterator[str]:
+    """The summary of a run of `locality cost`: the whole run by port, and what it means."""
+    total = summary.total
+    if total is None:
+        yield "no interval was over"
+        return
+    yield f"{total.seconds:.1f} s on rung {total.rung}, {total.lost} lost"
+    yield sums_line(total)
+    yield from clock_lines(total)
+    yield from table_lines(total, DEFAULT, sentences=True)
+    yield from bill_lines(total)
+    if any(row.later is not None for row in rows_of(total, DEFAULT)[:MOST_ROWS]):
+        yield from wrap(CAUTION)
