@@ -16,7 +16,7 @@ from locality.accept.batch import WAIT_KNOWN
 from locality.text import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from locality.accept.batch import Records
     from locality.arrays import Array
@@ -28,6 +28,8 @@ WINDOW_S = 2.0
 FEWEST = 100
 #: Counted events are harm where they are more than was expected by so many standard deviations.
 _DEVIATIONS = 4.0
+#: Imbalance is harm where it is so many times the one before.
+_MORE = 1.5
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class Bounds:
         wait_times: The p99 of the time in the accept queue is more than so many times what it was
             before, and more than `wait_s`.
         wait_s: Seconds. Where it is not known how it was before, so many times of these are harm.
-        imbalance: A socket gets more than so many times its even share.
+        imbalance: A socket gets more than so many times its even share, and more than one and a
+            half times what the busiest socket got before.
     """
 
     overflows: int = 10
@@ -69,12 +72,14 @@ class Watched:
         overflows: Connections that an accept queue had no room for; None where it is not known.
         drops: Packets dropped and SYNs refused; None where it is not known.
         wait_ns: The p99 of the time in the accept queue; None of too few.
+        imbalance: How many times its even share the busiest socket got; None of too few.
     """
 
     seconds: float
     overflows: int | None
     drops: int | None
     wait_ns: float | None
+    imbalance: float | None
 
 
 @dataclass
@@ -95,6 +100,7 @@ class Guard:
     _last: Refusals | None = None
     _recent: list[tuple[float, Array, Array]] = field(default_factory=list)
     _waits: list[Array] = field(default_factory=list)
+    _inodes: list[Array] = field(default_factory=list)
 
     def begin(self, now: float, refusals: Refusals) -> None:
         """Count from now on.
@@ -106,6 +112,7 @@ class Guard:
         self._began, self._first, self._last = now, refusals, refusals
         self._recent.clear()
         self._waits.clear()
+        self._inodes.clear()
 
     def write(self, now: float, accepts: Records, inodes: Array) -> None:
         """Take accepts of the server's, with their listening sockets."""
@@ -115,6 +122,7 @@ class Guard:
         self._recent = [part for part in self._recent if part[0] > now - WINDOW_S]
         if not self._judging:
             self._waits.append(waits)
+            self._inodes.append(inodes)
 
     def finish_before(self, now: float, refusals: Refusals) -> None:
         """What was seen until now is how it is without the trial."""
@@ -125,6 +133,7 @@ class Guard:
             overflows=self._counted("overflows"),
             drops=self._counted("drops"),
             wait_ns=float(np.percentile(waits, 99)) if len(waits) >= FEWEST else None,
+            imbalance=self._imbalance(self._inodes),
         )
 
     def harm(self, now: float, refusals: Refusals) -> str | None:
@@ -147,12 +156,17 @@ class Guard:
             if now_ns > max(floor, times * (before or floor)):
                 was = f", and {duration(before)} before the trial" if before else ""
                 yield f"1 % of the connections waited {duration(now_ns)} to be accepted{was}"
-        inodes = np.concatenate([part[2] for part in self._recent] or [np.zeros(0)])
-        if len(inodes) >= FEWEST and self.sockets > 1:
-            busiest = float(np.unique(inodes, return_counts=True)[1].max())
-            times = busiest * self.sockets / len(inodes)
-            if times > self.bounds.imbalance:
-                yield f"one of {self.sockets} sockets gets {times:.1f} times its even share"
+        uneven = self._imbalance([part[2] for part in self._recent])
+        usual = (self.before.imbalance if self.before else None) or 0.0
+        if uneven is not None and uneven > max(self.bounds.imbalance, _MORE * usual):
+            yield f"one of {self.sockets} sockets gets {uneven:.1f} times its even share"
+
+    def _imbalance(self, parts: Sequence[Array]) -> float | None:
+        """How many times its even share the busiest socket gets; None of too few."""
+        inodes = np.concatenate(parts or [np.zeros(0)])
+        if len(inodes) < FEWEST or self.sockets < 2:  # noqa: PLR2004 - one has all
+            return None
+        return float(np.unique(inodes, return_counts=True)[1].max()) * self.sockets / len(inodes)
 
     def _counted(self, name: str) -> int | None:
         first, last = getattr(self._first, name, None), getattr(self._last, name, None)

@@ -96,7 +96,7 @@ class _Drawing:
     def _draw(self) -> None:
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=10),
             TimeRemainingColumn(),
             TextColumn("{task.fields[so_far]}", markup=False),
         )

@@ -77,3 +77,14 @@ def test_imbalance_needs_enough_connections() -> None:
     alone = guarded(sockets=1)
     alone.write(12.0, accepts(1000, 1), np.zeros(1000, np.int64))
     assert alone.harm(12.0, NONE) is None
+
+
+# Bug: a server whose packets all come to one CPU is stopped for what it was before.
+def test_imbalance_from_before_is_no_harm() -> None:
+    guard = Guard(Bounds(), 4)
+    guard.begin(0.0, NONE)
+    guard.write(1.0, accepts(1000, 1), np.zeros(1000, np.int64))
+    guard.finish_before(10.0, NONE)
+    guard.begin(10.0, NONE)
+    guard.write(12.0, accepts(1000, 1), np.zeros(1000, np.int64))
+    assert guard.harm(12.0, NONE) is None
