@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from locality.arrays import Array
 
 #: What the load does while the trial runs.
-Load = Literal["steady", "drift", "daily", "bursts"]
+Load = Literal["steady", "drift", "daily", "bursts", "stalls"]
 #: How the times of single connections are distributed.
 Tail = Literal["exponential", "lognormal", "pareto"]
 
@@ -32,7 +32,8 @@ class World:
     Attributes:
         ratio: B's values are A's, times this.
         load: How the level of all values moves: not; to threefold; up and down by three, twice in
-            the run; or by chance, with a memory of about 20 units.
+            the run; by chance, with a memory of about 20 units; or it is thirtyfold for a while,
+            twice in the run, so that all that takes long is from these two moments.
         tail: Of single values: lognormal has sigma 2, Pareto has alpha 2.1.
         carried: By blocks: the part of an arm's effect that stays for the next block.
         of_block: By blocks: connections of one, whose mean is its value.
@@ -61,7 +62,11 @@ def levels(load: Load, count: int, draw: np.random.Generator) -> Array:
         noise = draw.normal(size=count + 200)
         kernel = 0.95 ** np.arange(200) * np.sqrt(1 - 0.95**2)
         return np.asarray(np.exp(np.convolve(noise, kernel, "valid")[:count]))
-    return np.ones(count)
+    level = np.ones(count)
+    if load == "stalls":
+        for begin in draw.integers(0, max(count, 1), 2).tolist():
+            level[begin : begin + max(1, count // 100)] = 30
+    return level
 
 
 def values_of(tail: Tail, shape: tuple[int, ...], draw: np.random.Generator) -> Array:

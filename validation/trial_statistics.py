@@ -128,6 +128,7 @@ LOADS: tuple[World, ...] = (
     World(load="drift"),
     World(load="daily"),
     World(load="bursts"),
+    World(load="stalls"),
     World(tail="lognormal"),
     World(tail="pareto"),
 )
@@ -137,8 +138,14 @@ CASES = (
     *(Case("blocks", SOME, world) for world in LOADS),
     Case("connection", HUNDREDS, World()),
     *(Case("connection", THOUSANDS, world) for world in LOADS),
-    *(Case("connection", THOUSANDS, world, "p50") for world in (LOADS[0], LOADS[3], LOADS[4])),
-    *(Case("connection", THOUSANDS, world, "p99") for world in (LOADS[0], LOADS[3], LOADS[4])),
+    *(
+        Case("connection", THOUSANDS, world, "p50")
+        for world in (LOADS[0], LOADS[3], LOADS[4], LOADS[5])
+    ),
+    *(
+        Case("connection", THOUSANDS, world, "p99")
+        for world in (LOADS[0], LOADS[3], LOADS[4], LOADS[5])
+    ),
 )
 CARRIED = tuple(
     Case("blocks", 60, World(ratio, carried=carried))
@@ -213,8 +220,9 @@ trials a share of 95 % comes out between {low} and {high} in 95 of 100 cases.
 
 A value of a block is the mean of 50 connections. The load is steady; or it drifts to threefold; or
 it goes up and down by a factor of three, twice in the run (*daily*); or it moves by chance with a
-memory of about 20 units (*bursts*). Values are exponential, lognormal with sigma 2, or Pareto with
-alpha 2.1, whose variance barely exists.
+memory of about 20 units (*bursts*); or it is thirtyfold for a hundredth of the time, twice
+(*stalls*). Values are exponential, lognormal with sigma 2, or Pareto with alpha 2.1, whose variance
+barely exists.
 
 [trial-statistics.csv](trial-statistics.csv) has each figure. The [guide](../guides/trial.md#method)
 has the method.

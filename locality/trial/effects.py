@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 #: By connection, batches that are compared while the trial runs: how many are planned, and the
 #: fewest connections of one for each statistic.
-_BATCHES = 40
+_BATCHES = 100
 _OF_BATCH = {"mean": 20, "p50": 20, "p99": 200}
 
 
@@ -244,15 +244,20 @@ def _of_all(
     if interval is None:
         values = trial.units[outcome.label]
         values = values[np.isfinite(values)]
+        early = " after a run that ended early" if trial.ended_early else ""
         if len(values) and not values.any():
-            yield f"all {len(values)} values are 0: there is nothing to compare"
+            yield f"all {len(values)} values are 0"
         elif trial.design.kind == "blocks":
-            yield f"{len(values) // 2} pairs of blocks are too few to tell"
+            yield f"{len(values) // 2} pairs of blocks are too few{early}"
         else:
-            needed = clustered.fewest(outcome.summary)
-            yield f"{len(values)} connections are too few: each arm needs {needed} at least"
+            fewest = clustered.fewest(outcome.summary)
+            needed = "" if early else f", each arm needs {fewest} at least"
+            yield f"{len(values)} connections are too few{early}{needed}"
     if aa is not None and aa.excludes_zero:
-        yield "A against A shows a difference too: what B does is not the only cause"
+        yield (
+            "A against A shows a difference too: by chance, as in one of twenty, or what B does is "
+            "not the only cause"
+        )
 
 
 def _found(units: Array, outcome: Outcome, design: Design | None = None) -> _Found:

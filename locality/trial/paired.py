@@ -107,15 +107,18 @@ def estimate(values: Array) -> Estimate | None:
     effect = float(values.mean())
     p = sign_flip(values, draw)
     error = float(values.std(ddof=1)) / math.sqrt(count)
+    reach = student.quantile((1 + CONFIDENCE) / 2, count - 1) * error
     if count < _FEW_PAIRS or not error:
-        reach = student.quantile((1 + CONFIDENCE) / 2, count - 1) * error
         method = f"Student's t over {count} pairs"
         return Estimate(effect, effect - reach, effect + reach, error, count - 1, p, method)
     length = max(1, min(math.ceil(politis_white(values)), count // _FEWEST_BLOCKS))
     blocks = round(count / length)
     draws = _means_of_blocks(values, length, blocks, draw) - effect
     below, above = widened(draws, blocks, draw)
-    error = float(draws.std()) * math.sqrt(blocks / (blocks - 1))
+    if length > 1:
+        # Blocks that differ less than single pairs do are chance.
+        below, above = min(below, -reach), max(above, reach)
+    error = max(error, float(draws.std()) * math.sqrt(blocks / (blocks - 1)))
     method = f"bootstrap over {count} pairs, in blocks of {length}"
     return Estimate(effect, effect + below, effect + above, error, blocks - 1, p, method)
 

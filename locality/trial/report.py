@@ -55,7 +55,7 @@ def headline(recording: Recording) -> str:
 
 def _short(effect: Effect) -> str:
     if effect.interval is None:
-        return effect.verdict.value
+        return verdict_text(effect)
     interval = interval_text(effect.interval)
     if effect.verdict is Verdict.NO_DIFFERENCE:
         return f"{verdict_text(effect)} [{interval}]"
@@ -91,7 +91,7 @@ def blocks(prefix: str, recording: Recording) -> Iterator[Block]:
     yield _effects_table(found)
     yield from (sentence.removeprefix("! ") for sentence in sentences(trial, found))
     for effect in found:
-        for warning in effect.warnings:
+        for warning in effect.warnings[effect.interval is None :]:
             yield f"{effect.outcome.label}: {warning}."
     outcomes = _over_time(found)
     if outcomes:

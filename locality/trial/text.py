@@ -102,7 +102,7 @@ def effect_lines(effect: Effect) -> Iterator[str]:
     )
     yield f"{name:<{_NAME}} {cells}".rstrip()
     yield from wrap(verdict_text(effect), "    ", first="  ")
-    for warning in effect.warnings:
+    for warning in effect.warnings[effect.interval is None :]:
         yield from wrap(f"! {warning}", "    ", first="  ")
 
 
@@ -114,8 +114,13 @@ def outcome_name(outcome: Outcome) -> str:
 
 
 def verdict_text(effect: Effect) -> str:
-    """``better``, or ``no difference shown (less than 2.7%)`` and what could have been shown."""
-    if effect.interval is None or effect.verdict is not Verdict.NO_DIFFERENCE:
+    """``better``, or ``no difference shown (less than 2.7%)`` and what could have been shown.
+
+    Where nothing is known, why; that is the first of the warnings.
+    """
+    if effect.interval is None:
+        return ": ".join([str(effect.verdict.value), *effect.warnings[:1]])
+    if effect.verdict is not Verdict.NO_DIFFERENCE:
         return effect.verdict.value
     scale, unit = effect.interval.scale, effect.outcome.unit
     text = f"{effect.verdict.value} (less than {amount(effect.interval.at_most, scale, unit)})"
@@ -185,7 +190,8 @@ def _what_is_missing(trial: Trial) -> Iterator[str]:
     what = "connections" if trial.design.kind == "connection" else "blocks"
     yield f"used: {of_arm[A]} {what} of A, {of_arm[B]} of B; A against A: {len(trial.aa_units)}"
     for reason, count in trial.left_out.items():
-        yield f"left out: {count} ({reason})"
+        if count:
+            yield f"left out: {count} ({reason})"
     yield f"{trial.lost} events lost"
 
 
@@ -225,9 +231,7 @@ def amount(value: float, scale: Scale, unit: str) -> str:
 def effect_text(effect: Effect) -> str:
     """``-33.9%``, or the difference in the outcome's unit."""
     if effect.interval is None:
-        if effect.difference is None:
-            return "?"
-        return f"{effect.difference:+.3g}"
+        return "?"
     if effect.interval.scale == "relative":
         return f"{_percent(effect.interval.estimate, sign='+')}%"
     return f"{effect.interval.estimate:+.3g}"
