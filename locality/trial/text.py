@@ -121,7 +121,7 @@ def verdict_text(effect: Effect) -> str:
     if effect.interval is None:
         return ": ".join([str(effect.verdict.value), *effect.warnings[:1]])
     if effect.verdict is not Verdict.NO_DIFFERENCE:
-        return effect.verdict.value
+        return str(effect.verdict.value)
     scale, unit = effect.interval.scale, effect.outcome.unit
     text = f"{effect.verdict.value} (less than {amount(effect.interval.at_most, scale, unit)})"
     if effect.smallest is None:
