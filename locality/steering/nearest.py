@@ -62,14 +62,15 @@ def farthest(
     than one that may run there among others. Of a worker that is not known: unknown.
     """
     # A thousand workers may be allowed the CPUs of a few nodes: each set is looked at once.
-    distinct = {worker: column for column, worker in enumerate(dict.fromkeys(workers))}
+    sets = [frozenset(worker) for worker in workers]
+    distinct = {worker: column for column, worker in enumerate(dict.fromkeys(sets))}
     here = np.array(cpus, np.int64)
     apart = np.full((len(cpus), len(distinct)), int(Distance.UNKNOWN), np.uint8)
     for worker, column in distinct.items():
         if worker:
             there = np.array(sorted(worker), np.int64)
             apart[:, column] = machine.distance(here[:, None], there[None, :]).max(axis=1)
-    return apart[:, [distinct[worker] for worker in workers]]
+    return apart[:, [distinct[worker] for worker in sets]]
 
 
 def _nearest(apart: Distances) -> Chosen:
