@@ -87,4 +87,8 @@
 	 (level) * bpf_core_type_size(struct upid))
 
 #endif
+
+/* A member, by a load where that is allowed (`loads`), else by a helper call. */
+#define FIELD(pointer, member) (loads ? (pointer)->member : BPF_CORE_READ(pointer, member))
+
 #endif

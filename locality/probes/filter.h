@@ -6,6 +6,7 @@
 #ifndef LOCALITY_WANTED_H
 #define LOCALITY_WANTED_H
 
+#include "kernel_differences.h"
 #include "pid_namespace.h"
 
 #define COMM_LEN 16
@@ -54,22 +55,64 @@ static __always_inline bool has_only_comm(void)
 
 /*
  * User space may be in a cgroup namespace, and then cannot know at which level the cgroup is. So
- * all levels are looked at, down from the root; an id of 0 is that of none.
- *
- * The helper is one for tracing programs since 95b861a7935b "bpf: Allow
- * bpf_get_current_ancestor_cgroup_id for tracing", 5.15.
+ * all levels are looked at, up from the task's.
  */
-static __always_inline bool in_only_cgroup(void)
+static __always_inline bool in_only_cgroup(struct task_struct *task, bool loads)
 {
-	for (int level = 0; level < MAX_CGROUP_LEVEL; level++) {
-		__u64 id = bpf_get_current_ancestor_cgroup_id(level);
+	struct css_set *set = FIELD(task, cgroups);
+	struct cgroup *cgroup = FIELD(set, dfl_cgrp);
 
-		if (id == only_cgroup)
+	for (int level = 0; level < MAX_CGROUP_LEVEL && cgroup; level++) {
+		struct kernfs_node *node = FIELD(cgroup, kn);
+		struct cgroup_subsys_state *parent = FIELD(cgroup, self.parent);
+
+		if (FIELD(node, id) == only_cgroup)
 			return true;
-		if (!id)
-			break;
+		cgroup = parent ? FIELD(parent, cgroup) : NULL;
 	}
 	return false;
+}
+
+#ifndef LOCALITY_BCC
+
+#define BYTES_OF_1 0x0101010101010101ull
+#define BYTES_OF_128 0x8080808080808080ull
+
+/* By loads, eight bytes at a time: behind the end of a name can be the rest of a longer one. */
+static __always_inline bool has_only_name(struct task_struct *task)
+{
+	for (int at = 0; at < COMM_LEN; at += 8) {
+		__u64 only = *(const volatile __u64 *)(only_comm + at);
+		/* The lowest bit that is set is in the byte that ends the name. */
+		__u64 end = (only - BYTES_OF_1) & ~only & BYTES_OF_128;
+		__u64 name = *(__u64 *)((void *)task + at +
+					bpf_core_field_offset(struct task_struct, comm));
+
+		if ((name ^ only) & (end ^ (end - 1)))
+			return false;
+		if (end)
+			break;
+	}
+	return true;
+}
+
+#endif
+
+/* As the two above; without helper calls where the kernel lets the task's fields be loaded. */
+static __always_inline bool is_wanted_task(void)
+{
+#ifndef LOCALITY_BCC
+	if (HAS_TASK_BTF) {
+		struct task_struct *task = bpf_get_current_task_btf();
+
+		if (only_comm[0] && !has_only_name(task) && !has_only_name(task->group_leader))
+			return false;
+		return !only_cgroup || in_only_cgroup(task, true);
+	}
+#endif
+	if (only_comm[0] && !has_only_comm())
+		return false;
+	return !only_cgroup || in_only_cgroup((void *)bpf_get_current_task(), false);
 }
 
 static __always_inline bool wanted_task(void)
@@ -84,11 +127,7 @@ static __always_inline bool wanted_task(void)
 			return false;
 	}
 
-	if (only_comm[0] && !has_only_comm())
-		return false;
-	if (only_cgroup && !in_only_cgroup())
-		return false;
-	return true;
+	return (!only_comm[0] && !only_cgroup) || is_wanted_task();
 }
 
 static __always_inline bool wanted_netns(struct sock *sk)

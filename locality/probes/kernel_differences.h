@@ -10,6 +10,8 @@
  *                                Before it, and where kallsyms hides addresses: skb_flush.h.
  *   bpf_rdonly_cast()            a35b9af4ec2c "bpf: Add a kfunc for generic type cast", 6.2.
  *                                Before it: fields are read by bpf_probe_read_kernel().
+ *   bpf_get_current_task_btf()   3ca1032ab7ab "bpf: Implement get_current_task_btf and
+ *                                RET_PTR_TO_BTF_ID", 5.11. Before it: helpers read a task.
  *   bpf_loop()                   e6f2dd0f8067 "bpf: Add bpf_loop helper", 5.17, so wherever there
  *                                is alloc_cpu, without which nothing here uses it.
  *   kmem_cache_free's void *     not an argument that a typed raw tracepoint may take on 6.1
@@ -41,6 +43,10 @@
 #define LOCALITY_KERNEL_DIFFERENCES_H
 
 #include "dialect.h"
+
+#ifndef LOCALITY_BCC
+#define HAS_TASK_BTF bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf)
+#endif
 
 /* Whether an sk_buff has the field alloc_cpu, and what it says: by a load, or a helper call. */
 #ifndef LOCALITY_BCC

@@ -81,6 +81,11 @@ enum {
 	PACKET_OUTGOING = 4,
 };
 
+/* include/uapi/linux/bpf.h: whether the running kernel has this helper is asked */
+enum bpf_func_id {
+	BPF_FUNC_get_current_task_btf = 158,
+};
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 /* Tasks and their files: include/linux/sched.h, fdtable.h, fs.h */
@@ -98,8 +103,31 @@ struct files_struct {
 	struct fdtable *fdt;
 };
 
+/* Their cgroups: include/linux/cgroup-defs.h, kernfs.h */
+
+struct kernfs_node {
+	__u64 id;
+};
+
+struct cgroup;
+
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+	struct cgroup_subsys_state *parent;
+};
+
+struct cgroup {
+	struct cgroup_subsys_state self;
+	struct kernfs_node *kn;
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp;
+};
+
 struct task_struct {
 	struct files_struct *files;
+	struct css_set *cgroups;
 	struct task_struct *group_leader;
 	struct pid *thread_pid;
 	int pid;

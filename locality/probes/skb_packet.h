@@ -40,8 +40,7 @@ struct packet {
 /* CPUs this machine can have: the size of every per-CPU table. */
 CONSTANT(__u32, possible_cpus);
 
-/* A member, by a load where that is allowed (`loads`), else by a helper call. */
-#define FIELD(skb, member) (loads ? (skb)->member : BPF_CORE_READ(skb, member))
+/* As FIELD() of a bit field. */
 #define BITS(skb, member)                               \
 	(loads ? BPF_CORE_READ_BITFIELD(skb, member)    \
 	       : BPF_CORE_READ_BITFIELD_PROBED(skb, member))
