@@ -1,0 +1,65 @@
+"""The offset between two clocks, and whether one was set."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from locality.cost import clock
+from locality.cost.clock import Offset, namespace_offset
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+# Bug: a clock that was set is not noticed, or each measurement passes for one that was.
+def test_what_two_measurements_agree_on() -> None:
+    assert Offset(10, 20).agreed(Offset(15, 30)) == Offset(15, 20)
+    assert Offset(10, 20).agreed(Offset(20, 30)) == Offset(20, 20)
+    assert Offset(10, 20).agreed(Offset(21, 30)) is None
+
+
+# Bug: the offset is that of the other clock, or its bounds are the wrong way round.
+def test_the_offset_of_this_machine() -> None:
+    measured = clock.measure()
+    assert measured.low <= measured.high
+    before = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+    real = time.clock_gettime_ns(time.CLOCK_REALTIME)
+    after = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+    shift = namespace_offset()
+    assert measured.agreed(Offset(real - after + shift, real - before + shift)) is not None
+
+
+# Bug: the clock is set while it is read, and what was read before and after makes no offset.
+def test_a_clock_that_is_set_while_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter(range(1, 1000))
+    readings = iter(range(1000))
+
+    def read(which: int) -> int:
+        now = next(ticks)
+        step = 0 if next(readings) < 15 else -5_000
+        return now if which == time.CLOCK_MONOTONIC else now + 1_000_000 + step
+
+    monkeypatch.setattr(time, "clock_gettime_ns", read)
+    measured = clock.measure(20)
+    assert measured.low <= measured.high
+    assert measured.middle == pytest.approx(995_000 + namespace_offset(), abs=2)
+
+
+# Bug: in a time namespace a program's clock differs from the kernel's by hours.
+@pytest.mark.parametrize(
+    ("text", "offset"),
+    [
+        ("monotonic           0         0\nboottime            0         0\n", 0),
+        ("monotonic          10         5\nboottime          -3         0\n", 10_000_000_005),
+        ("1  -2  7\n7 0 0\n", -1_999_999_993),
+        ("", 0),
+    ],
+)
+def test_the_offset_of_a_time_namespace(tmp_path: Path, text: str, offset: int) -> None:
+    path = tmp_path / "timens_offsets"
+    path.write_text(text)
+    assert namespace_offset(path) == offset
+    assert namespace_offset(tmp_path / "missing") == 0
