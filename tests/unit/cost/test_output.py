@@ -28,7 +28,7 @@ from locality.report import write_report
 from locality.summary import Summary
 from tests.unit.cost.made_up import BILL, Times, interval, reader
 from tests.unit.dashboard.test_screen import screen, terminal
-from tests.unit.recordings import META, meta
+from tests.unit.recordings import meta
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from locality.cost.interval import CostInterval
 
-MACHINE = META.machine
+MACHINE = meta("cost").machine
 HEADER = Header("host", "6.18", "raw-tracepoint", "everything", "")
 FAR = Distance.LLC
 SEEN = interval(
