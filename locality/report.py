@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from locality.errors import LocalityError
 from locality.files import new_file
 from locality.kinds import KINDS
+from locality.recording.progress import progress_bar
 from locality.recording.recording import add_up
 from locality.reporting import figures as report_figures
 from locality.reporting.comparison import change_sections
@@ -30,13 +27,8 @@ from locality.text import printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from rich.progress import TaskID
-
     from locality.recording.recording import Recording
     from locality.reporting.blocks import Named
-
-#: Reading that takes no longer than this shows no progress.
-PATIENCE_S = 1.0
 
 WORDS = Table(
     ("word", "meaning"),
@@ -110,25 +102,10 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 def _read(paths: Sequence[Path]) -> Iterator[Recording]:
     """Load them, with a bar if that takes long and somebody watches."""
-    console = Console(stderr=True)
-    begun = time.monotonic()
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
-    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    try:
-        for name, path in zip(_names(paths), paths, strict=True):
-            task = bar.add_task(f"reading {name}")
-
-            def tell(done: int, size: int, task: TaskID = task) -> None:
-                bar.update(task, completed=done, total=size)
-                if time.monotonic() - begun > PATIENCE_S:
-                    bar.start()
-
-            yield add_up(path, tell) or _loaded(path, tell)
-            bar.remove_task(task)
-    finally:
-        # Stopping what never began would print an empty line.
-        if bar.live.is_started:
-            bar.stop()
+    for name, path in zip(_names(paths), paths, strict=True):
+        with progress_bar(f"reading {name}") as tell:
+            recording = add_up(path, tell) or _loaded(path, tell)
+        yield recording
 
 
 def _loaded(path: Path, progress: Callable[[int, int], object]) -> Recording:

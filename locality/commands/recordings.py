@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -14,6 +14,8 @@ from locality.kinds import KINDS, SKB
 from locality.text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from locality.commands.options import Shown
 
 #: The formats of all kinds; which of them a recording has is known when it is read.
@@ -54,13 +56,18 @@ def export(*, recording: Path, out: Path, format_: str | None, force: bool) -> N
     """
     from locality.recording.export import export as write
     from locality.recording.export import export_to
+    from locality.recording.progress import progress_bar
 
+    bar = f"exporting {recording.name}"
     if str(out) == "-":
-        export_to(recording, sys.stdout.buffer, format_ or "csv")
+        with progress_bar(bar, hidden=sys.stdout.isatty()) as tell_progress:
+            export_to(recording, sys.stdout.buffer, format_ or "csv", tell_progress)
         return
     if format_ not in {None, out.suffix[1:]}:
         raise click.UsageError("--format goes with OUT -: the name of a file says its format")
-    show([f"{write(recording, out, force=force)} rows written to {printable(str(out))}"])
+    with progress_bar(bar) as tell_progress:
+        rows = write(recording, out, force=force, progress=tell_progress)
+    show([f"{rows} rows written to {printable(str(out))}"])
 
 
 @click.command()
@@ -83,6 +90,7 @@ def replay(*, recording: Path, speed: float, matrix: bool, shown: Shown) -> None
     """Print a recording as the measurement printed it."""
     from locality.commands.measure import check_shown, output
     from locality.dashboard.screen import Header
+    from locality.recording.progress import progress_bar
     from locality.recording.reader import Reader
     from locality.recording.replay import play
 
@@ -108,8 +116,17 @@ def replay(*, recording: Path, speed: float, matrix: bool, shown: Shown) -> None
 
         summary = kind.summary.get()(meta.machine)
         options = {"matrix": True} if matrix else {}
-        with output(kind, meta.machine, shown, header, **options) as sink:
-            play(kind.timed.get()(reader, speed), [summary, sink], speed)
+        # Lines and a bar on one terminal would mix.
+        hidden = shown.live or sys.stdout.isatty()
+        bar = progress_bar(f"replaying {recording.name}", hidden=hidden)
+        with bar as tell_progress, output(kind, meta.machine, shown, header, **options) as sink:
+
+            def timed() -> Iterator[tuple[float, Any]]:
+                for seconds, batch in kind.timed.get()(reader, speed):
+                    yield seconds, batch
+                    tell_progress(reader.read, reader.size)
+
+            play(timed(), [summary, sink], speed)
     end(kind.summary_lines.get()(summary), shown.format)
     if reader.note:
         tell(reader.note)

@@ -107,6 +107,17 @@ class ByteLines:
             self.fields(np.where(begun, full[group], blank[group]))
             begun |= group > 0
 
+    def padded(self, values: Array, digits: int) -> None:
+        """Add (lines,) integers with so many digits, zeros at the beginning among them."""
+        full = _digits()[2]
+        groups = -(-digits // _SMALL)
+        for group in reversed(range(groups)):
+            texts = full[values // _GROUP**group % _GROUP]
+            if group == groups - 1 and digits % _SMALL:
+                whole = texts.view(np.uint8).reshape(-1, _SMALL)
+                whole[:, : -(digits % _SMALL)] = 0
+            self.fields(texts)
+
     def seconds(self, ns: Array) -> bool:
         """Add (lines,) times in seconds, as Python prints the floats nearest to them.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -17,24 +16,31 @@ import pyarrow.parquet as pq
 from locality.errors import LocalityError
 from locality.files import new_file
 from locality.recording.arrow import empty, texts
+from locality.recording.batch_lines import Form, many_lines
+from locality.recording.byte_lines import MANY
 from locality.recording.reader import Reader
 from locality.text import printable, spreadsheet_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
-    from typing import BinaryIO, TextIO
+    from typing import BinaryIO
+
+    Progress = Callable[[int, int], object]
 
 FORMATS = ("parquet", "csv", "json")
 
 
-def export(path: Path, out: Path, *, force: bool = False) -> int:
+def export(
+    path: Path, out: Path, *, force: bool = False, progress: Progress = lambda _done, _size: None
+) -> int:
     """Write a recording in the format that the name of the new file ends with.
 
     Args:
         path: The recording.
         out: The new file, mode 0600.
         force: Replace a file of that name.
+        progress: Told, after each batch, how many bytes of how many are read.
 
     Returns:
         Rows written.
@@ -48,13 +54,15 @@ def export(path: Path, out: Path, *, force: bool = False) -> int:
             f"cannot export to {printable(str(out))}: its name must end in {endings}", exit_code=2
         )
     with Reader(path) as reader, new_file(out, force=force) as file:
-        return _WRITERS[out.suffix[1:]](reader, file)
+        return _WRITERS[out.suffix[1:]](reader, file, progress)
 
 
-def export_to(path: Path, file: BinaryIO, format_: str) -> int:
+def export_to(
+    path: Path, file: BinaryIO, format_: str, progress: Progress = lambda _done, _size: None
+) -> int:
     """Write a recording to an open file; as `export` otherwise."""
     with Reader(path) as reader:
-        return _WRITERS[format_](reader, file)
+        return _WRITERS[format_](reader, file, progress)
 
 
 def _plain(batch: pa.RecordBatch, text: Callable[[bytes | str], str]) -> pa.RecordBatch:
@@ -73,47 +81,58 @@ def _decoded(name: bytes | str) -> str:
     return name if isinstance(name, str) else name.decode(errors="backslashreplace")
 
 
-def _parquet(reader: Reader, file: BinaryIO) -> int:
+def _parquet(reader: Reader, file: BinaryIO, progress: Progress) -> int:
     rows = 0
     schema = _plain(empty(reader.schema), _decoded).schema.with_metadata(reader.schema.metadata)
     with pq.ParquetWriter(file, schema) as writer:
         for batch in reader.rows():
             writer.write_batch(_plain(batch, _decoded).replace_schema_metadata(schema.metadata))
             rows += len(batch)
+            progress(reader.read, reader.size)
     return rows
 
 
-def _csv(reader: Reader, file: BinaryIO) -> int:
-    rows = 0
-    with _text(file) as out:
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(reader.schema.names)
-        for batch in reader.rows():
-            # Rows are read by people and spreadsheets too: no control characters in a name.
-            writer.writerows(zip(*_columns(batch, spreadsheet_text), strict=True))
-            rows += len(batch)
-    return rows
+def _csv(reader: Reader, file: BinaryIO, progress: Progress) -> int:
+    """Rows are read by people and spreadsheets too: no control characters in a name."""
+    head = io.StringIO()
+    csv.writer(head, lineterminator="\n").writerow(reader.schema.names)
+    file.write(head.getvalue().encode())
+
+    def few(batch: pa.RecordBatch) -> bytes:
+        text = io.StringIO()
+        rows = zip(*_columns(batch, spreadsheet_text), strict=True)
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        return text.getvalue().encode()
+
+    form = Form.csv(reader.schema.names)
+    return _lines(reader, file, progress, form, few)
 
 
-def _json(reader: Reader, file: BinaryIO) -> int:
-    rows = 0
+def _json(reader: Reader, file: BinaryIO, progress: Progress) -> int:
     names = reader.schema.names
-    with _text(file) as out:
-        for batch in reader.rows():
-            for values in zip(*_columns(batch, _decoded), strict=True):
-                out.write(json.dumps(dict(zip(names, values, strict=True))) + "\n")
-            rows += len(batch)
+
+    def few(batch: pa.RecordBatch) -> bytes:
+        rows = zip(*_columns(batch, _decoded), strict=True)
+        lines = [json.dumps(dict(zip(names, values, strict=True))) + "\n" for values in rows]
+        return "".join(lines).encode()
+
+    return _lines(reader, file, progress, Form.json(names), few)
+
+
+def _lines(
+    reader: Reader,
+    file: BinaryIO,
+    progress: Progress,
+    form: Form,
+    few: Callable[[pa.RecordBatch], bytes],
+) -> int:
+    """Write a line for each row; gives their number."""
+    rows = 0
+    for batch in reader.rows():
+        file.writelines([few(batch)] if len(batch) < MANY else many_lines(batch, form))
+        rows += len(batch)
+        progress(reader.read, reader.size)
     return rows
-
-
-@contextmanager
-def _text(file: BinaryIO) -> Iterator[TextIO]:
-    """A file to write text to; it is kept open."""
-    out = io.TextIOWrapper(file, encoding="utf-8", newline="")
-    try:
-        yield out
-    finally:
-        out.detach()
 
 
 _WRITERS = {"parquet": _parquet, "csv": _csv, "json": _json}

@@ -301,7 +301,7 @@ def test_progress_is_for_long_waits_at_a_terminal(
     recording = accepts(tmp_path / "a[red]\x1b[2J.arrows", 1, 1)
     for terminal, patience, expected in (("0", -1, 0), ("1", 1000, 0), ("1", -1, 1)):
         monkeypatch.setenv("TTY_COMPATIBLE", terminal)
-        monkeypatch.setattr("locality.report.PATIENCE_S", patience)
+        monkeypatch.setattr("locality.recording.progress.PATIENCE_S", patience)
         (tmp_path / "report.html").unlink(missing_ok=True)
         report(tmp_path, recording)
         told = capsys.readouterr().err
