@@ -12,6 +12,7 @@ from locality.commands.options import (
     comm_option,
     count_option,
     engine_option,
+    less_options,
     pids_option,
     ports_option,
     tracing_options,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 )
 @engine_option
 @tracing_options(ACCEPT.outputs)
+@less_options("connection")
 def accept(
     *,
     comm: str | None,

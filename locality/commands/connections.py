@@ -11,6 +11,7 @@ from locality.commands.numbers import WholeRange
 from locality.commands.options import (
     comm_option,
     count_option,
+    less_options,
     pids_option,
     ports_option,
     tracing_options,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     help="Follow at most N connections at the same time; each takes about 300 bytes of memory.",
 )
 @tracing_options(CONNECTIONS.outputs)
+@less_options("connection")
 def connections(
     *,
     comm: str | None,

@@ -78,14 +78,16 @@ def measure(
     from locality.machine.privileges import FILES, keep_only
     from locality.stream import stream
 
-    tell_attachment(source.attachment, subject.title)
-    tell_whom(subject)
+    shown = traced.shown
+    if shown.summary:
+        tell_attachment(source.attachment, subject.title)
+        tell_whom(subject)
     # In two steps, for the threads that libraries start keep what there is when they are loaded;
     # files are made only then, perhaps in a directory of another user.
-    files = (traced.record, traced.ready_file, traced.shown.svg) != (None, None, None)
+    files = (traced.record, traced.ready_file, shown.svg) != (None, None, None)
     keep_only([*kind.keeps, *FILES] if files else kind.keeps)
     summary = kind.summary.get()(machine)
-    sinks: list[Sink[Any]] = [summary]
+    sinks: list[Sink[Any]] = [summary] if shown.summary else []
     with ExitStack() as stack:
         if traced.record is not None:
             from locality.recording.format import Meta
@@ -102,9 +104,10 @@ def measure(
         def header() -> Header:
             return header_of(source.attachment, subject.filter)
 
-        sinks.append(stack.enter_context(output(kind, machine, traced.shown, header, **options)))
+        if shown.lines:
+            sinks.append(stack.enter_context(output(kind, machine, shown, header, **options)))
         # The picture is written at the end.
-        kept = kind.keeps if traced.shown.svg is None else (*kind.keeps, *FILES)
+        kept = kind.keeps if shown.svg is None else (*kind.keeps, *FILES)
         stream(
             *(source, sinks),
             duration=traced.duration,
@@ -112,7 +115,8 @@ def measure(
             ready_file=traced.ready_file,
             settled=partial(keep_only, kept),
         )
-    end(kind.summary_lines.get()(summary), traced.shown.format)
+    if shown.summary:
+        end(kind.summary_lines.get()(summary), shown.format)
 
 
 @contextmanager

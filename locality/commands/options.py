@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -160,11 +160,15 @@ class Shown:
         format: text, classic, json or csv.
         live: Draw a dashboard instead.
         svg: Keep its last picture there.
+        lines: Print events as they come.
+        summary: Print the summary, and what is said beside the results.
     """
 
     format: str
     live: bool
     svg: Path | None
+    lines: bool = True
+    summary: bool = True
 
 
 @dataclass(frozen=True)
@@ -330,6 +334,53 @@ def tracing_options(outputs: Collection[str]) -> Callable[[C], C]:
                 "--ready-file", type=WRITABLE, help="Write this file once every probe is attached."
             ),
             duration_option,
+        )
+        return cast("C", options(call))
+
+    return add
+
+
+def less_options(what: str) -> Callable[[C], C]:
+    """To print less, for a command with `tracing_options` whose lines are one an event.
+
+    Args:
+        what: One of its events, such as ``connection``.
+    """
+
+    def add(command: C) -> C:
+        @wraps(command)
+        def call(
+            *args: Any,  # noqa: ANN401 - the command's own
+            traced: Traced,
+            only_summary: bool,
+            quiet: bool,
+            **rest: Any,  # noqa: ANN401 - the command's own
+        ) -> Any:  # noqa: ANN401 - what the command returns
+            if quiet and traced.record is None:
+                raise click.UsageError("--quiet prints nothing: give --record FILE to keep it")
+            for name, asked in (("--summary", only_summary), ("--quiet", quiet)):
+                if asked and traced.shown.live:
+                    raise click.UsageError(f"{name} and --live are two outputs: choose one")
+                if asked and traced.shown.format != "text":
+                    raise click.UsageError(
+                        f"{name} prints no lines: it does not go with --format "
+                        f"{traced.shown.format}"
+                    )
+            shown = replace(traced.shown, lines=not (only_summary or quiet), summary=not quiet)
+            return command(*args, traced=replace(traced, shown=shown), **rest)
+
+        options = _with(
+            click.option(
+                "--quiet",
+                is_flag=True,
+                help="Print nothing but errors. For --record.",
+            ),
+            click.option(
+                "--summary",
+                "only_summary",
+                is_flag=True,
+                help=f"Print no line for each {what}, only the summary at the end.",
+            ),
         )
         return cast("C", options(call))
 

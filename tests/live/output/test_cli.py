@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from locality import cbpf
+from locality import cbpf, load
 from locality.accept.source import RUNGS as ACCEPT_RUNGS
 from locality.accept.source import AcceptSource
 from locality.reuseport.group import read_group
@@ -170,6 +170,24 @@ def test_accept_classic_until_ctrl_c(tmp_path: Path, listener: Listener) -> None
     assert all(re.fullmatch(*pair) for pair in zip(expected, lines, strict=True))
     assert "\n5 accepted, " in err
     assert "loc <b>[red]" in err
+
+
+# Bugs: --summary prints lines all the same, or counts nothing; --quiet prints, or records nothing.
+def test_accept_prints_less(tmp_path: Path, listener: Listener) -> None:
+    mine = ("--pid", os.getpid(), "--port", listener.port, "--count", 5)
+    with tracing(tmp_path, "accept", *mine, "--summary") as process:
+        listener.accept(5)
+        out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err
+    assert out.startswith("5 accepted, ")
+    assert "fds" not in out
+    recording = tmp_path / "quiet.arrows"
+    with tracing(tmp_path, "accept", *mine, "--quiet", "--record", recording) as process:
+        known = listener.accept(5)
+        out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out, err) == (0, "", "")
+    accepts = load(recording).accepts
+    assert accepts.rport.tolist() == [port for _, port, _ in known]
 
 
 # Bugs: a name nobody has yet is an error, or is waited for in silence; when the reader goes,
