@@ -357,8 +357,8 @@ def less_options(what: str) -> Callable[[C], C]:
             **rest: Any,  # noqa: ANN401 - the command's own
         ) -> Any:  # noqa: ANN401 - what the command returns
             if quiet and traced.record is None:
-                raise click.UsageError("--quiet prints nothing: give --record FILE to keep it")
-            for name, asked in (("--summary", only_summary), ("--quiet", quiet)):
+                raise click.UsageError("--no-output prints nothing: give --record FILE to keep it")
+            for name, asked in (("--summary", only_summary), ("--no-output", quiet)):
                 if asked and traced.shown.live:
                     raise click.UsageError(f"{name} and --live are two outputs: choose one")
                 if asked and traced.shown.format != "text":
@@ -371,7 +371,8 @@ def less_options(what: str) -> Callable[[C], C]:
 
         options = _with(
             click.option(
-                "--quiet",
+                "--no-output",
+                "quiet",
                 is_flag=True,
                 help="Print nothing but errors. For --record.",
             ),

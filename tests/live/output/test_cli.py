@@ -172,7 +172,8 @@ def test_accept_classic_until_ctrl_c(tmp_path: Path, listener: Listener) -> None
     assert "loc <b>[red]" in err
 
 
-# Bugs: --summary prints lines all the same, or counts nothing; --quiet prints, or records nothing.
+# Bugs: --summary prints lines all the same, or counts nothing; --no-output prints, or does not
+# record.
 def test_accept_prints_less(tmp_path: Path, listener: Listener) -> None:
     mine = ("--pid", os.getpid(), "--port", listener.port, "--count", 5)
     with tracing(tmp_path, "accept", *mine, "--summary") as process:
@@ -182,7 +183,7 @@ def test_accept_prints_less(tmp_path: Path, listener: Listener) -> None:
     assert out.startswith("5 accepted, ")
     assert "fds" not in out
     recording = tmp_path / "quiet.arrows"
-    with tracing(tmp_path, "accept", *mine, "--quiet", "--record", recording) as process:
+    with tracing(tmp_path, "accept", *mine, "--no-output", "--record", recording) as process:
         known = listener.accept(5)
         out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out, err) == (0, "", "")
