@@ -101,6 +101,7 @@ class Guard:
     _recent: list[tuple[float, Array, Array]] = field(default_factory=list)
     _waits: list[Array] = field(default_factory=list)
     _inodes: list[Array] = field(default_factory=list)
+    _seen: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def begin(self, now: float, refusals: Refusals) -> None:
         """Count from now on.
@@ -113,6 +114,7 @@ class Guard:
         self._recent.clear()
         self._waits.clear()
         self._inodes.clear()
+        self._seen.clear()
 
     def write(self, now: float, accepts: Records, inodes: Array) -> None:
         """Take accepts of the server's, with their listening sockets."""
@@ -149,17 +151,35 @@ class Guard:
             counted, expected = self._counted(name), self._expected(name, now)
             if counted is not None and counted > expected + bound:
                 yield f"{counted} {words} since the trial began, and {expected:.0f} were expected"
+        for lasting in (self._long_wait(), self._uneven()):
+            if lasting is not None and self._lasts(lasting[0], now):
+                yield lasting[1]
+
+    def _lasts(self, name: str, now: float) -> bool:
+        """Whether something is so for longer than a window: what else runs may hold all up once."""
+        began, seen = self._seen.get(name, (now, now))
+        # Not seen at the last look, or at the one before: it is new.
+        began = now if now - seen > WINDOW_S / 2 else began
+        self._seen[name] = (began, now)
+        return now - began >= WINDOW_S
+
+    def _long_wait(self) -> tuple[str, str] | None:
         waits = np.concatenate([part[1] for part in self._recent] or [np.zeros(0)])
-        if len(waits) >= FEWEST:
-            now_ns, before = float(np.percentile(waits, 99)), self.before and self.before.wait_ns
-            floor, times = self.bounds.wait_s * 1e9, self.bounds.wait_times
-            if now_ns > max(floor, times * (before or floor)):
-                was = f", and {duration(before)} before the trial" if before else ""
-                yield f"1 % of the connections waited {duration(now_ns)} to be accepted{was}"
-        uneven = self._imbalance([part[2] for part in self._recent])
+        if len(waits) < FEWEST:
+            return None
+        now_ns, before = float(np.percentile(waits, 99)), self.before and self.before.wait_ns
+        floor, times = self.bounds.wait_s * 1e9, self.bounds.wait_times
+        if now_ns <= max(floor, times * (before or floor)):
+            return None
+        was = f", and {duration(before)} before the trial" if before else ""
+        return "wait", f"1 % of the connections waited {duration(now_ns)} to be accepted{was}"
+
+    def _uneven(self) -> tuple[str, str] | None:
+        times = self._imbalance([part[2] for part in self._recent])
         usual = (self.before.imbalance if self.before else None) or 0.0
-        if uneven is not None and uneven > max(self.bounds.imbalance, _MORE * usual):
-            yield f"one of {self.sockets} sockets gets {uneven:.1f} times its even share"
+        if times is None or times <= max(self.bounds.imbalance, _MORE * usual):
+            return None
+        return "share", f"one of {self.sockets} sockets gets {times:.1f} times its even share"
 
     def _imbalance(self, parts: Sequence[Array]) -> float | None:
         """How many times its even share the busiest socket gets; None of too few."""
