@@ -49,17 +49,19 @@ def count_before(
     Raises:
         LocalityError: It cannot be counted, and is needed.
     """
-    from locality.reuseport.target import identify
+    from locality.reuseport.target import bound_port
     from locality.steering.watch import watching
 
     ports: dict[str, set[int]] = defaultdict(set)
-    for target in identify(sockets, groups=False):
-        ports[target.kind].add(target.listeners.get(target.fd, 0))
+    for pid, fd in sockets:
+        kind, port = bound_port(pid, fd)
+        ports[kind].add(port)
     counted = []
     for protocol, numbers in sorted(ports.items()):
         try:
             _require_countable(protocol, numbers)
-            namespaces = {Path(f"/proc/{pid}/ns/net").stat().st_ino for pid, _ in sockets}
+            pids = {pid for pid, _ in sockets}
+            namespaces = {Path(f"/proc/{pid}/ns/net").stat().st_ino for pid in pids}
             watch = stack.enter_context(watching(machine, numbers, namespaces, protocol))
         except LocalityError:
             if needed:

@@ -18,7 +18,9 @@ def tell(line: str) -> None:
 
 
 def show(lines: Iterable[str]) -> None:
-    """Results."""
+    """Results. Of what is being done while they are made, each line appears at once."""
+    if isinstance(lines, list):
+        lines = ["\n".join(lines)] if lines else []  # there may be ten thousand
     for line in lines:
         click.echo(line)
 

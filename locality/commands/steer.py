@@ -158,7 +158,7 @@ def attach_to(
         programs = [plans[target.kind](target.group) for target in targets]
         explanations = _preflight(targets, programs, machine, request)
         if request.dry_run or request.table == AUTO:  # made here: shown before it acts
-            show(line for lines in explanations for line in lines)
+            show([line for lines in explanations for line in lines])
         if request.dry_run:
             return plans
         for target, program, lines in zip(targets, programs, explanations, strict=True):

@@ -80,13 +80,25 @@ def inspect_all(
     return [replace(target, group=group) for target, group in zip(targets, groups, strict=True)]
 
 
-def identify(
-    places: Iterable[tuple[int, int]], among: Collection[int] = (), *, groups: bool = True
-) -> list[Target]:
-    """The same without the workers of the groups; without the groups, too, if these are no use."""
+def identify(places: Iterable[tuple[int, int]], among: Collection[int] = ()) -> list[Target]:
+    """The same without the workers of the groups."""
     listening = Listening()
-    read = reader_of_borrowed() if groups else None
+    read = reader_of_borrowed()
     return [_inspect(pid, fd, listening.of(pid), among, read) for pid, fd in places]
+
+
+def bound_port(pid: int, fd: int) -> tuple[str, int]:
+    """The kind of a socket, as in `Target`, and the port that it listens on or takes datagrams on.
+
+    The port is 0 of any other socket; see `inspect_all` for errors.
+    """
+    with borrowed_socket(pid, fd) as borrowed:
+        kind = _kind(borrowed)
+        if kind == "tcp":
+            is_bound = borrowed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        else:
+            is_bound = kind == "udp" and not _connected(borrowed)
+        return kind, borrowed.getsockname()[1] if is_bound else 0
 
 
 class Listening:
@@ -127,7 +139,7 @@ def _inspect(
     fd: int,
     listeners: Mapping[int, int],
     among: Collection[int],
-    read: Callable[[socket.socket, int], Group] | None,
+    read: Callable[[socket.socket, int], Group],
 ) -> Target:
     with borrowed_socket(pid, fd, among) as borrowed:
         kind = _kind(borrowed)
@@ -139,7 +151,7 @@ def _inspect(
             reuseport=bool(borrowed.getsockopt(socket.SOL_SOCKET, _SO_REUSEPORT)),
             listening=bool(borrowed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)),
             connected=_connected(borrowed),
-            group=read(borrowed, pid) if read and kind in {"tcp", "udp"} else _NO_GROUP,
+            group=read(borrowed, pid) if kind in {"tcp", "udp"} else _NO_GROUP,
             listeners=listeners,
             inode=os.fstat(borrowed.fileno()).st_ino,
         )

@@ -82,7 +82,7 @@ class EpollSets:
 
     def of(self, pid: int, tid: int, epoll: int) -> frozenset[int]:
         """Those of the sockets that a set watches which is a descriptor of a thread."""
-        table = self._held.tables(pid).get(tid, tid)
+        table = tid if tid == pid else self._held.tables(pid).get(tid, tid)
         which = Holder(pid, table, epoll)
         if which not in self._of:
             self._of[which] = watched_by(pid, tid, epoll) & self._wanted

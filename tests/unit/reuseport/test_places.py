@@ -148,7 +148,7 @@ def test_a_namespace_is_read_once(monkeypatch: pytest.MonkeyPatch, refused: bool
         for some in (sockets[:1], sockets):
             opened.tables.clear()
             opened.counts = True
-            found = target.identify(some, groups=False)
+            found = target.identify(some)
             opened.counts = False
             read.append(len(opened.tables))
             assert [one.listeners[one.fd] > 0 for one in found] == [True] * len(some)
