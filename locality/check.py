@@ -10,6 +10,7 @@ from locality.bpf import engine
 from locality.errors import Unsupported
 from locality.kinds import KINDS
 from locality.machine.capabilities import NEEDS, PURPOSES, lacking
+from locality.spill import program
 from locality.text import printable
 
 if TYPE_CHECKING:
@@ -66,8 +67,18 @@ def engines() -> list[EngineAnswer]:
 
 
 def attempts() -> list[Attempt]:
-    """Load and attach every rung of every measurement for a moment."""
-    return [attempt for kind in KINDS.values() for attempt in _try(kind)]
+    """Load and attach every rung of every measurement for a moment, and load what spills."""
+    return [*(attempt for kind in KINDS.values() for attempt in _try(kind)), _try_to_spill()]
+
+
+def _try_to_spill() -> Attempt:
+    """Whether this kernel takes the program of attach-cbpf --spill."""
+    refusal = None
+    try:
+        program.require()
+    except Unsupported as error:
+        refusal = str(error)
+    return Attempt("spill", "sk_reuseport", refusal, refusal is None)
 
 
 def _try(kind: Kind) -> list[Attempt]:
@@ -106,11 +117,11 @@ def check_lines(
     for name, has in held.items():
         yield f"{name:<19} {'held' if has else 'missing':<8} {PURPOSES[name]}"
     yield ""
-    yield f"{'command':<12} {'needs CAP_...':<39} lacks"
+    yield f"{'command':<14} {'needs CAP_...':<39} lacks"
     for command, needs in NEEDS.items():
         lacks = lacking(command, held)
         told = "all of them" if [*needs] == lacks else _short(lacks) or "nothing"
-        yield f"{command:<12} {_short(needs):<39} {told}"
+        yield f"{command:<14} {_short(needs):<39} {told}"
 
 
 def _short(names: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ CAPABILITIES = (
     (19, "CAP_SYS_PTRACE", "reach another process's socket"),
     (2, "CAP_DAC_READ_SEARCH", "see which sockets processes of other users hold"),
     (34, "CAP_SYSLOG", "see the addresses of kernel functions (skb)"),
-    (21, "CAP_SYS_ADMIN", "namespaces (demo); unmounted tracefs; BPF before 5.8"),
+    (21, "CAP_SYS_ADMIN", "namespaces (demo); tracefs; counts of --spill; BPF before 5.8"),
     (12, "CAP_NET_ADMIN", "links and addresses (demo); XDP programs (spread)"),
     (1, "CAP_DAC_OVERRIDE", "write into directories of other users"),
 )
@@ -39,6 +39,9 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "explain": _GROUPS,
     "doctor": _GROUPS,
     "attach-cbpf": _GROUPS,
+    "attach --spill": _GROUPS,
+    # The table and the counters of a program that another process attached: BPF_PROG_GET_FD_BY_ID.
+    "see --spill": ("CAP_SYS_ADMIN", *_GROUPS[2:]),
     "spread": (*PROBES, "CAP_NET_ADMIN"),
 }
 

@@ -10,8 +10,8 @@
  * the tables hold: a socket that was closed has left the map by itself (bpf_sk_reuseport_detach()),
  * and selecting it fails.
  *
- * The length of a queue is sk_ack_backlog of the socket that was selected. It is read in the
- * kernel's own context (struct sk_reuseport_kern), which the program's context is an address of.
+ * The length of a queue is sk_ack_backlog of a socket that was selected. Which one that is stands in
+ * the kernel's own context (struct sk_reuseport_kern), which the program's context is the address of.
  *
  * With SYN cookies the kernel asks when the ACK comes, not at the SYN.
  */
@@ -27,7 +27,7 @@ enum {
 enum {
 	/* As `Distance` of locality/machine/topology.py: same CPU, core, LLC, node; other; unknown. */
 	DISTANCES = 6,
-	/* So many workers at one distance are asked for their queue; of more, those from a random one
+	/* Of so many workers at one distance the queue is looked at; of more, those from a random one
 	 * on. Thus a run has an end, however large the group is. */
 	ASKED = 4,
 };
@@ -91,6 +91,10 @@ TABLE(spill_order, struct spill_choice);
 /* The same, and then one for each CPU: what sockets got that have left and whose place is used
  * again, which user space adds up there. */
 TABLE(spill_workers, struct spill_worker);
+/* The address of the socket in each place, as far as it was selected before; 0 else. It is for a
+ * look at the queue only: reading is safe even if the socket has gone, and to be chosen, a socket
+ * is selected from its map. */
+TABLE(spill_seen, __u64);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_REUSEPORT_SOCKARRAY);
@@ -110,12 +114,15 @@ struct sk_reuseport_md;
 static long (*select_reuseport)(struct sk_reuseport_md *md, void *map, void *key, __u64 flags) =
 	(void *)82; /* BPF_FUNC_sk_select_reuseport */
 
-/* What the kernel says of the socket that was selected last: connections that wait for accept(). */
-static __always_inline __u32 queue_of_selected(struct sk_reuseport_md *md)
+static __always_inline struct sock *selected_sock(struct sk_reuseport_md *md)
 {
-	struct sock *selected = READ(md, struct sk_reuseport_kern, selected_sk);
+	return READ(md, struct sk_reuseport_kern, selected_sk);
+}
 
-	return READ(selected, struct sock___reuseport, sk_ack_backlog);
+/* How many connections wait for accept() at a listening socket. */
+static __always_inline __u32 queue_of(struct sock *sk)
+{
+	return READ(sk, struct sock___reuseport, sk_ack_backlog);
 }
 
 /* Whether chance leaves this one to the hash, which also knows sockets that came later. */
@@ -132,6 +139,32 @@ static __always_inline long select(struct sk_reuseport_md *md, __u32 place)
 {
 	/* A place without a socket, or with one of another group, is refused. */
 	return select_reuseport(md, &spill_sockets, &place, 0);
+}
+
+/* How many wait at the socket in a place; a large number if it has gone. */
+static __always_inline __u32 queue_at(struct sk_reuseport_md *md, __u32 place)
+{
+	__u64 *seen = bpf_map_lookup_elem(&spill_seen, &place);
+
+	if (!seen)
+		return ~0U;
+	if (!*seen) {
+		if (select(md, place))
+			return ~0U;
+		*seen = (__u64)selected_sock(md);
+	}
+	return queue_of((struct sock *)*seen);
+}
+
+/* Select the socket in a place that was chosen by its queue; false if it has gone. */
+static __always_inline bool take(struct sk_reuseport_md *md, __u32 place)
+{
+	__u64 *seen = bpf_map_lookup_elem(&spill_seen, &place);
+	bool taken = !select(md, place);
+
+	if (seen)
+		*seen = taken ? (__u64)selected_sock(md) : 0;
+	return taken;
 }
 
 static __always_inline void count_worker(__u32 cpu, __u32 place, bool spilled)
@@ -152,7 +185,8 @@ int locality_spill(struct sk_reuseport_md *md)
 	struct spill_route *route = bpf_map_lookup_elem(&spill_routes, &cpu);
 	struct spill_counts *counts = bpf_map_lookup_elem(&spill_counters, &cpu);
 	struct spill_choice *choice = bpf_map_lookup_elem(&spill_order, &first);
-	__u32 own, chosen, selected, shortest, distance;
+	__u32 own, chosen, shortest, distance;
+	struct sock *own_sk;
 
 	if (!route || !counts || !choice)
 		return SK_PASS;
@@ -165,17 +199,18 @@ int locality_spill(struct sk_reuseport_md *md)
 		return SK_PASS;
 	}
 	own = choice->place;
-	if (select(md, own)) {
+	if (!take(md, own)) {
 		counts->closed++;
 		return SK_PASS;
 	}
-	shortest = queue_of_selected(md);
+	own_sk = selected_sock(md);
+	shortest = queue_of(own_sk);
 	if (shortest <= route->bound) {
 		counts->kept++;
 		count_worker(cpu, own, false);
 		return SK_PASS;
 	}
-	chosen = selected = own;
+	chosen = own;
 	for (distance = 0; distance < DISTANCES && chosen == own; distance++) {
 		__u32 end = route->ends[distance], many = end - begin, from = 0, i;
 
@@ -188,25 +223,26 @@ int locality_spill(struct sk_reuseport_md *md)
 			__u32 length;
 
 			choice = bpf_map_lookup_elem(&spill_order, &key);
-			if (!choice || select(md, choice->place))
+			if (!choice)
 				continue;
-			selected = choice->place;
-			length = queue_of_selected(md);
+			length = queue_at(md, choice->place);
 			if (length < shortest) {
 				shortest = length;
-				chosen = selected;
+				chosen = choice->place;
 			}
 		}
 		begin = end;
 	}
-	/* If it was closed just now, the one that was asked last stays selected. */
-	if (selected != chosen && select(md, chosen))
-		chosen = selected;
-	if (chosen == own)
+	if (chosen == own || !take(md, chosen)) { /* it has gone just now */
+		if (selected_sock(md) != own_sk)
+			take(md, own);
 		counts->kept_long++;
-	else if (distance && distance <= DISTANCES) /* the loop has gone one further */
-		counts->spilled[distance - 1]++;
-	count_worker(cpu, chosen, chosen != own);
+		count_worker(cpu, own, false);
+	} else {
+		if (distance && distance <= DISTANCES) /* the loop has gone one further */
+			counts->spilled[distance - 1]++;
+		count_worker(cpu, chosen, true);
+	}
 	return SK_PASS;
 }
 

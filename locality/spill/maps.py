@@ -52,6 +52,8 @@ COUNTS = np.dtype(
 )
 #: `struct spill_worker`: the same for one socket.
 WORKER = np.dtype([("kept", "u8"), ("spilled", "u8")])
+#: The address of the socket in a place, or 0; the program's own.
+SEEN = np.dtype("u8")
 LAYOUTS = {
     "spill_route": ROUTE,
     "spill_choice": CHOICE,
@@ -64,6 +66,7 @@ ARRAYS = {
     "spill_counters": COUNTS,
     "spill_order": CHOICE,
     "spill_workers": WORKER,
+    "spill_seen": SEEN,
 }
 SOCKETS = "spill_sockets"
 PROGRAM = "locality_spill"
@@ -99,6 +102,7 @@ class Maps:
         workers = self._mapped("spill_workers", infos)
         self.workers = workers[: cpus * self.capacity].reshape(cpus, self.capacity)
         self.departed = workers[cpus * self.capacity :]
+        self._seen = self._mapped("spill_seen", infos)
 
     def _mapped(self, name: str, infos: Mapping[str, MapInfo]) -> Array:
         kind, count = ARRAYS[name], int(infos[name].max_entries)
@@ -168,6 +172,7 @@ class Maps:
             OSError: The kernel refused: EBUSY for a socket that is in a map of this type already,
                 EINVAL for one that is in no group.
         """
+        self._seen[place] = 0
         # What was counted there was another's.
         for name in WORKER.names or ():
             self.departed[name] += self.workers[name][:, place]
@@ -233,6 +238,7 @@ def _fit(infos: Mapping[str, MapInfo]) -> bool:
         "spill_counters": cpus,
         "spill_order": cpus * capacity,
         "spill_workers": cpus * (capacity + 1),
+        "spill_seen": capacity,
     }
     arrays = all(
         (info := infos[name]).type == _ARRAY

@@ -137,6 +137,7 @@ def _load(sockets: int) -> Object:
             "spill_counters": cpus,
             "spill_order": cpus * capacity,
             "spill_workers": cpus * (capacity + 1),
+            "spill_seen": capacity,
             SOCKETS: capacity,
         }.items():
             obj.resize(name, entries)

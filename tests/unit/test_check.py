@@ -46,9 +46,9 @@ def test_what_commands_lack_is_shown_at_once() -> None:
     def table(*names: str) -> dict[str, list[str]]:
         held = {name: name in names for _, name, _ in CAPABILITIES}
         lines = list(check_lines(ATTEMPTS, ENGINES, held))
-        begin = lines.index("command      needs CAP_...                           lacks")
+        begin = lines.index("command        needs CAP_...                           lacks")
         assert all(len(line) <= 92 for line in lines[begin:])
-        return {line[:13].strip(): line[53:].split() for line in lines[begin + 1 :]}
+        return {line[:15].strip(): line[55:].split() for line in lines[begin + 1 :]}
 
     probes = "CAP_BPF", "CAP_PERFMON"
     assert table(*probes)["accept"] == ["nothing"]

@@ -162,7 +162,9 @@ def others_server() -> Iterator[Server]:
 # Bugs: check says that a command lacks nothing, and it fails; or that it lacks what it does not
 # need. skb without CAP_SYSLOG blames kptr_restrict, which is 0.
 def test_what_check_says_is_true(others_server: Server) -> None:
-    every = tuple(dict.fromkeys(name for needs in NEEDS.values() for name in needs))
+    # CAP_SYS_ADMIN is as good as others; tests/live/steer/test_spill.py has what it is needed for.
+    needed = dict.fromkeys(name for needs in NEEDS.values() for name in needs)
+    every = tuple(name for name in needed if name != "CAP_SYS_ADMIN")
     for dropped in (None, *every):
         only = tuple(name for name in every if name != dropped)
         told = json.loads(locality("check", "--json", only=only).stdout)["commands"]
