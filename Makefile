@@ -10,6 +10,7 @@
 # make definitions   consumed, freed and the script of 2017: docs/generated/definitions.md (root)
 # make trial-statistics  judge made-up trials: docs/generated/trial-statistics.md
 # make trial         whether the map helps nginx, here and in a guest: docs/generated/trial.md (root)
+# make spill         hash, map and spill under the same load: docs/generated/spill.md (root)
 # make commands      write docs/reference/commands.md from the help texts
 # make bench         beside bcc and bpftrace, here and in QEMU: docs/generated/performance.md (root)
 
@@ -18,7 +19,7 @@ KERNEL := 6.12
 PROBES := $(wildcard locality/probes/*.[ch])
 
 .PHONY: setup demo demo-vm test test-kernel test-kernels test-packages wheel deb zipapp unit bench \
-	accuracy definitions trial-statistics trial commands lint format probes clean
+	accuracy definitions trial-statistics trial spill commands lint format probes clean
 
 demo: setup
 	.venv/bin/locality demo

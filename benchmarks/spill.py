@@ -189,7 +189,7 @@ def _syn(number: int, port: int) -> bytes:
 
 
 def _checksum(text: bytes) -> int:
-    total = sum(struct.unpack(f"!{len(text) // 2}H", text))
+    total: int = sum(struct.unpack(f"!{len(text) // 2}H", text))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

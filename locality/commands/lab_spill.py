@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from locality.commands.lines import show, tell
-from locality.commands.numbers import Number, WholeRange
+from locality.commands.numbers import WholeRange
 from locality.commands.options import OUTPUT, SECONDS, Spill, json_options
 
 if TYPE_CHECKING:
@@ -20,24 +20,27 @@ if TYPE_CHECKING:
 @click.option(
     "--load",
     "loads",
-    type=Number(1, 1000, "percent"),
+    type=WholeRange(1, 1000),
+    metavar="PERCENT",
     multiple=True,
-    default=(50.0, 70.0, 90.0),
+    default=(50, 70, 90),
     show_default=True,
     help="Send so much that the busiest worker would be busy for this share of the time if all "
     "connections were local. Above 100 it cannot take them. Repeatable.",
 )
 @click.option(
     "--skew",
-    type=Number(1, 100, "percent"),
-    default=80.0,
+    type=WholeRange(1, 100),
+    metavar="PERCENT",
+    default=80,
     show_default=True,
     help="Let the first CPU receive this share of the connections; the others share the rest.",
 )
 @click.option(
     "--work",
-    type=Number(0.1, 1000, "milliseconds"),
-    default=4.0,
+    type=WholeRange(1, 1000),
+    metavar="MILLISECONDS",
+    default=4,
     show_default=True,
     help="Let each connection take this time of its worker.",
 )
@@ -89,9 +92,9 @@ if TYPE_CHECKING:
 @json_options()
 def spill(
     *,
-    loads: tuple[float, ...],
-    skew: float,
-    work: float,
+    loads: tuple[int, ...],
+    skew: int,
+    work: int,
     bound: int | str,
     names: tuple[str, ...],
     workers: int,
@@ -124,7 +127,7 @@ def spill(
     console = Console(highlight=False, file=None if text else sys.stderr)
     wanted = [name for name in STEERINGS if name in (names or STEERINGS)]
     results: list[LoadResult] = []
-    with open_queue_lab(round(1000 * work), "tap", workers) as lab:
+    with open_queue_lab(1000 * work, "tap", workers) as lab:
         rest = (1 - skew / 100) / (len(lab.cpus) - 1)
         received = lab.learn([skew / 100, *[rest] * (len(lab.cpus) - 1)])
         lab.calibrate(received)

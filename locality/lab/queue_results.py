@@ -140,18 +140,6 @@ def conclusions(results: Sequence[LoadResult]) -> Iterator[str]:
         yield f"  spill {result.bound.connections}: {result.bound.why}"
 
 
-def markdown(results: Sequence[LoadResult]) -> Iterator[str]:
-    """The table for a page."""
-    yield (
-        "| load | could be local | steering | accept-local | p50, ms | p99, ms | min..max | "
-        "p99.9, ms | overflows | failed |"
-    )
-    yield "|---|---|---|---|---|---|---|---|---|---|"
-    for result in results:
-        for row in rows(result):
-            yield f"| {' | '.join(row)} |".replace("%", " %")
-
-
 def to_json(lab: QueueLab, skew: Skew, results: Sequence[LoadResult]) -> dict[str, Any]:
     """Everything, with its circumstances."""
     return {

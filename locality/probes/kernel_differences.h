@@ -36,6 +36,9 @@
  *   io_uring_complete's result   three arguments with a pointer to the completion on 6.18,
  *                                seven with its values on 6.1.
  *   a ring's registered files    io_file_table.files on 6.1, .data.nodes on 6.18.
+ *   sk_reuseport programs        2dbb9b9e6df6 "bpf: Introduce BPF_PROG_TYPE_SK_REUSEPORT", 4.19.
+ *                                spill.bpf.c reads the kernel's own context with
+ *                                bpf_probe_read_kernel(), which such programs have on 5.10.
  *   XDP in several buffers       3f364222d032 "net: xdp: introduce bpf_xdp_pointer utility
  *                                routine", 5.18. Before it xdp_spread.bpf.c's first program alone.
  */

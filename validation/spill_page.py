@@ -1,0 +1,179 @@
+"""Measure what a program that spills does and costs, for docs/generated/spill.md.
+
+    python -m validation.spill_page               # make spill: measure everything
+    python -m validation.spill_page --only cost   # measure one part again
+    python -m validation.spill_page --redraw      # measure nothing, read spill.json
+
+Writes spill.json with every figure, and the tables in spill.md.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from locality.text import percent, share
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+DOCS = Path(__file__).parent.parent / "docs/generated"
+BEGIN, END = "<!-- begin of what make spill wrote -->\n", "<!-- end of it -->\n"
+
+LAB = ("-m", "locality", "lab", "spill", "--seconds", "8", "--rounds", "5")
+#: Of the busiest worker; the last two are 70 and 90 % of what both workers take.
+LOADS = (50, 70, 90, 112, 144)
+UNEQUAL = tuple(f"load {load}" for load in LOADS)
+#: Each part: what measures it, and the option that names the file for its figures.
+PARTS: dict[str, tuple[tuple[str, ...], str]] = {
+    **{
+        name: ((*LAB, "--load", str(load)), "-o") for name, load in zip(UNEQUAL, LOADS, strict=True)
+    },
+    "even": ((*LAB, "--load", "20", "--skew", "50"), "-o"),
+    "cost": (("-m", "benchmarks", "spill"), "--json"),
+    "events hash": (("-m", "validation.spill_events", "--steering", "hash"), "--json"),
+    "events spill": (("-m", "validation.spill_events", "--steering", "spill"), "--json"),
+}
+STEERINGS = ("hash", "map", "spill")
+
+
+def measure(part: str) -> dict[str, Any]:
+    """Measure one part, as a program of its own.
+
+    Raises:
+        SystemExit: It failed.
+    """
+    command, option = PARTS[part]
+    with TemporaryDirectory() as directory:
+        file = Path(directory, "figures.json")
+        argv = [sys.executable, *command, option, str(file)]
+        print(" ".join(argv[1:]), file=sys.stderr, flush=True)
+        if subprocess.run(argv, check=False, stdout=sys.stderr).returncode:
+            raise SystemExit(f"{part}: not measured")
+        found: dict[str, Any] = json.loads(file.read_text())
+    return found
+
+
+def tables(found: Mapping[str, Any]) -> Iterator[str]:
+    """What goes into the page."""
+    first = found[UNEQUAL[0]]
+    yield (
+        f"Linux {first['kernel']}, {len(first['cpus'])} CPUs, a connection takes "
+        f"{first['took_ms']:.1f} ms of its worker; medians of "
+        f"{len(first['loads'][0]['steerings']['hash'])} rounds."
+    )
+    yield ""
+    yield "### 80 % of the connections on one of two CPUs"
+    yield ""
+    yield from _lab_table([found[name] for name in UNEQUAL])
+    yield ""
+    yield "### Both CPUs receive the same, light load"
+    yield ""
+    yield from _lab_table([found["even"]])
+    yield ""
+    yield "### Time of the program for each SYN"
+    yield ""
+    yield "| sockets in the group, and their queues | ns | middle half of the rounds |"
+    yield "|---|--:|--:|"
+    for figure in found["cost"]["benchmarks"]["spill"]:
+        low, high = figure["middle_half"]
+        yield f"| {figure['name']} | {figure['median']:.0f} | {low:.0f} … {high:.0f} |"
+    yield ""
+    yield "### Workers are killed, reloaded and stopped"
+    yield ""
+    yield from _events_table({name: found[f"events {name}"][name] for name in ("hash", "spill")})
+
+
+def _lab_table(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield (
+        "| load | could be local | steering | accept-local | p50 | p99 (smallest … largest) | "
+        "p99.9 | overflows | failed |"
+    )
+    yield "|--:|--:|---|--:|--:|--:|--:|--:|--:|"
+    for result in results:
+        for load in result["loads"]:
+            for number, name in enumerate(STEERINGS):
+                turns = load["steerings"][name]
+                yield _lab_row(load, name, turns, first=not number)
+
+
+def _lab_row(
+    load: Mapping[str, Any], name: str, turns: Sequence[Mapping[str, Any]], *, first: bool
+) -> str:
+    times = {which: [turn["ms"][which] for turn in turns] for which in ("p50", "p99", "p99.9")}
+    local = median(100 * turn["local"] / turn["accepted"] for turn in turns)
+    p99 = times["p99"]
+    cells = (
+        f"{100 * load['load']:.0f} %" if first else "",
+        percent(load["most_local_percent"]) if first else "",
+        f"spill, N = {load['bound']}" if name == "spill" else name,
+        percent(local),
+        f"{median(times['p50']):.1f} ms",
+        f"{median(p99):.1f} ms ({min(p99):.1f} … {max(p99):.1f})",
+        f"{median(times['p99.9']):.1f} ms",
+        str(sum(turn["overflows"] for turn in turns)),
+        str(sum(sum(turn["failed"].values()) for turn in turns)),
+    )
+    return f"| {' | '.join(cells)} |".replace("%", " %").replace("  %", " %")
+
+
+def _events_table(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    ends = list(dict.fromkeys(end for one in found.values() for end in one["ends"]))
+    ends.sort(key=lambda end: end != "answered")
+    events = {name: sum(one["events"].values()) for name, one in found.items()}
+    yield f"| | {' | '.join(found)} |"
+    yield f"|---|{'--:|' * len(found)}"
+    rows: dict[str, list[str]] = {
+        "connections": [f"{sum(one['ends'].values()):,}" for one in found.values()],
+        "events": [str(events[name]) for name in found],
+    }
+    for end in ends:
+        rows[end] = [
+            f"{count:,} ({percent(share(count, sum(one['ends'].values())), 3)})".replace("%", " %")
+            for one in found.values()
+            for count in [one["ends"].get(end, 0)]
+        ]
+    for name, title in {
+        "answers": "answers that the program counted",
+        "runs": "runs of it that the kernel counted",
+        "selected": "sockets that it selected",
+        "by_socket": "the same, added up by socket",
+    }.items():
+        rows[title] = [f"{one[name]:,}" if one.get(name) else "" for one in found.values()]
+    for title, cells in rows.items():
+        yield f"| {title} | {' | '.join(cells)} |"
+
+
+def with_tables(page: str, found: Mapping[str, Any]) -> str:
+    """A page, with these tables between its marks."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n" + "\n".join(tables(found)) + f"\n\n{END}{after}"
+
+
+@click.command()
+@click.option("--only", multiple=True, type=click.Choice(list(PARTS)), help="Measure these parts.")
+@click.option("--redraw", is_flag=True, help="Measure nothing: read spill.json.")
+def main(*, only: tuple[str, ...], redraw: bool) -> None:
+    """Write the figures and the page."""
+    data, page = DOCS / "spill.json", DOCS / "spill.md"
+    found: dict[str, Any] = json.loads(data.read_text()) if data.exists() else {}
+    for part in () if redraw else only or PARTS:
+        found[part] = measure(part)
+        # Also if the next one does not come to its end.
+        data.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    if missing := [part for part in PARTS if part not in found]:
+        print(f"the page is as it was: not measured yet: {', '.join(missing)}", file=sys.stderr)
+        return
+    page.write_text(with_tables(page.read_text(encoding="utf-8"), found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
