@@ -120,7 +120,7 @@ def table(file: Path) -> Iterator[str]:
 def main(*, runs: int, file: Path) -> None:
     """Add runs to a file, and print what all of its runs show."""
     is_new = not file.exists()
-    with open_lab(4, best_wire()) as lab, file.open("a", encoding="utf-8") as rows:
+    with open_lab(4, best_wire()) as lab, file.open("a", buffering=1, encoding="utf-8") as rows:
         writer = csv.writer(rows, lineterminator="\n")
         if is_new:
             writer.writerow(NAMES)
