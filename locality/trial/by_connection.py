@@ -111,8 +111,9 @@ class ByConnection:
     steered: Sequence[Steered]
 
     def __post_init__(self) -> None:
-        lasts = self.session.look.lifetimes.most_s
-        self._drain_s = min(max(lasts or _LONGEST_DRAIN_S, _SHORTEST_DRAIN_S), _LONGEST_DRAIN_S)
+        lifetimes = self.session.look.lifetimes
+        lasts = (lifetimes.most_s if lifetimes.known else None) or _LONGEST_DRAIN_S
+        self._drain_s = min(max(lasts, _SHORTEST_DRAIN_S), _LONGEST_DRAIN_S)
 
     def run(self) -> Trial:
         """Run it to its end.
