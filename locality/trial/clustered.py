@@ -79,7 +79,7 @@ def connections_of(units: Array, label: str, summary: str) -> Connections:
         label: The outcome's field.
         summary: Its statistic.
     """
-    known = units[np.isfinite(units[label])]
+    known = units[scales.known(units[label])]
     known = known[np.argsort(known["time"], kind="stable")]
     values = np.ascontiguousarray(known[label])
     return Connections(values, known["arm"], summary, scales.of_connections(values))

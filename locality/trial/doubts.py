@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from locality.trial import scale as scales
 from locality.trial import student
 from locality.trial.observation import A, B
-from locality.trial.scale import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +58,7 @@ def of_pairs(pairs: Pairs, design: Design) -> Iterator[str]:
     columns = np.column_stack([sign, before, np.ones(count)])
     (now, left, _), (_, carried, order) = _fit(columns, pairs.values * sign)
     if carried < RARE:
-        for_ever = shown(now - 3 * left, pairs.scale)
+        for_ever = scales.shown(now - 3 * left, pairs.scale)
         much = f"{100 * for_ever:+.0f} %" if pairs.scale == "relative" else f"{for_ever:+.3g}"
         yield (
             f"what a block leaves behind changes the next one (p = {carried:.2g}): the wash-out of "
@@ -89,7 +89,7 @@ def of_connections(units: Array, label: str, summary: str) -> Iterator[str]:
         label: The outcome's field.
         summary: Its statistic.
     """
-    known = np.isfinite(units[label])
+    known = scales.known(units[label])
     totals = [int((units["arm"] == arm).sum()) for arm in (A, B)]
     kept = [int(known[units["arm"] == arm].sum()) for arm in (A, B)]
     if min(totals) and _unlike(kept[A] / totals[A], kept[B] / totals[B], *totals):

@@ -243,7 +243,7 @@ def _of_all(
     """Doubts that do not depend on what is randomised."""
     if interval is None:
         values = trial.units[outcome.label]
-        values = values[np.isfinite(values)]
+        values = values[scales.known(values)]
         early = " after a run that ended early" if trial.ended_early else ""
         if len(values) and not values.any():
             yield f"all {len(values)} values are 0"
@@ -304,7 +304,7 @@ def _so_far(trial: Trial, outcome: Outcome) -> _Found:
 
 def _batches(units: Array, outcome: Outcome, of_each: int) -> tuple[Array, Scale]:
     """The difference of each batch of connections, in the order in which they became known."""
-    known = units[np.isfinite(units[outcome.label])]
+    known = units[scales.known(units[outcome.label])]
     scale = scales.of_connections(known[outcome.label])
     found = []
     for start in range(0, len(known) - of_each + 1, of_each):

@@ -9,6 +9,7 @@ import numpy as np
 
 from locality.reporting.figures import COLOURS, GREY, LOCAL, REMOTE, figure_of, legend, plain
 from locality.trial import clustered, paired
+from locality.trial import scale as scales
 from locality.trial.observation import A, B
 
 # isort: split
@@ -127,7 +128,7 @@ def _blocks(axis: Axes, trial: Trial, outcome: Outcome) -> Scale:
     units, label = trial.units, outcome.label
     pairs = paired.pairs_of(units, label)
     for arm, name in ((A, trial.design.arms[A]), (B, trial.design.arms[B])):
-        of_arm = units[(units["arm"] == arm) & np.isfinite(units[label])]
+        of_arm = units[(units["arm"] == arm) & scales.known(units[label])]
         axis.plot(of_arm["time"], of_arm[label], ".", color=COLOURS[arm], label=_arm(arm, name))
     for number in pairs.number:
         both = np.sort(units[units["pair"] == number], order="time")
@@ -139,7 +140,7 @@ def _connections(axis: Axes, trial: Trial, outcome: Outcome) -> Scale:
     values, arm, summary, scale = clustered.connections_of(
         trial.units, outcome.label, outcome.summary
     )
-    times = np.sort(trial.units["time"][np.isfinite(trial.units[outcome.label])])
+    times = np.sort(trial.units["time"][scales.known(trial.units[outcome.label])])
     parts = int(np.clip(len(values) // (4 * _OF_PART[summary]), 1, _PARTS))
     edges = np.arange(parts + 1) * len(values) // parts
     for side, name in ((A, trial.design.arms[A]), (B, trial.design.arms[B])):

@@ -68,7 +68,7 @@ def pairs_of(units: Array, label: str) -> Pairs:
         units: (blocks,) as of `locality.trial.observation.units_dtype`.
         label: The outcome's field.
     """
-    known = units[np.isfinite(units[label]) & (units["pair"] >= 0)]
+    known = units[scales.known(units[label]) & (units["pair"] >= 0)]
     blocks = []
     for arm in (A, B):
         of_arm = known[known["arm"] == arm]

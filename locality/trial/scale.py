@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 Scale = Literal["relative", "difference"]
 
 
+#: No value of a trial is larger; the squares of larger ones would be infinite.
+MOST = 1e100
+
+
+def known(values: Array) -> Array:
+    """Which values are known: neither NaN nor beyond all measure, as a user's command may print."""
+    return np.asarray(np.abs(values) < MOST)
+
+
 def of_blocks(values: Array) -> Scale:
     """The scale for values of blocks: relative if all of them are above zero."""
     return "relative" if len(values) and bool((values > 0).all()) else "difference"

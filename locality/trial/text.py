@@ -70,7 +70,7 @@ def plan_lines(trial: Trial) -> Iterator[str]:
     yield from wrap(a, "   ", first="A: ")
     yield from wrap(b, "   ", first="B: ")
     if design.kind == "connection":
-        yield from wrap(f"a coin for each of {design.planned} connections, seed {design.seed}")
+        yield f"a coin for each connection, about {design.planned} planned, seed {design.seed}"
         return
     yield from wrap(
         f"{design.planned // 2} pairs of blocks of {design.block_s:g} s in random order, "

@@ -75,7 +75,7 @@ def test_values_that_can_be_zero_are_compared_as_differences() -> None:
 
 
 # Bugs: a pair with one block counts; a value that is not known counts as zero; an infinite one.
-@pytest.mark.parametrize("unknown", [math.nan, math.inf])
+@pytest.mark.parametrize("unknown", [math.nan, math.inf, -1e300])
 def test_only_whole_pairs_count(unknown: float) -> None:
     whole = effect_of(trial(blocks(halved(20))))
     more = effect_of(trial(blocks([*halved(20), (unknown, 1.0), (1.0, unknown)])))
