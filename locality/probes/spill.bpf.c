@@ -161,9 +161,10 @@ static __always_inline bool take(struct sk_reuseport_md *md, __u32 place)
 {
 	__u64 *seen = bpf_map_lookup_elem(&spill_seen, &place);
 	bool taken = !select(md, place);
+	__u64 address = taken ? (__u64)selected_sock(md) : 0;
 
-	if (seen)
-		*seen = taken ? (__u64)selected_sock(md) : 0;
+	if (seen && *seen != address) /* other CPUs read this cache line */
+		*seen = address;
 	return taken;
 }
 

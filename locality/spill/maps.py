@@ -184,6 +184,10 @@ class Maps:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
 
+    def forget_addresses(self) -> None:
+        """Have the program learn the sockets' addresses anew, when it selects them next."""
+        self._seen[:] = 0
+
     def close(self) -> None:
         """Close the descriptors. Safe to call twice."""
         for fd in self._fds.values():

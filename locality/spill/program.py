@@ -260,3 +260,4 @@ def _write_table(maps: Maps, table: Table, places: Mapping[int, int]) -> None:
         route["ends"] = 1 + np.searchsorted(others, np.arange(len(route["ends"])), side="right")
     maps.order[:] = order
     maps.routes[:] = routes
+    maps.forget_addresses()
