@@ -94,11 +94,15 @@ class Server:
         return {one.inode: one.backlog or 0 for one in self.group().members}
 
     def table(self, bound: int = BOUND) -> Table:
-        """Listener i is the own one of the i-th CPU; all are said to be served there."""
+        """Listener i is said to be served on the i-th CPU; a CPU without one has the first."""
         workers = {
             inode: {CPUS[index % len(CPUS)]} for index, inode in enumerate(self.inodes) if inode
         }
-        own = {cpu: next(i for i, at in workers.items() if at == {cpu}) for cpu in CPUS}
+        first = next(iter(workers))
+        own = {
+            cpu: next((inode for inode, at in workers.items() if at == {cpu}), first)
+            for cpu in CPUS
+        }
         return make(bound, own, workers, MACHINE)
 
     def give(self, bound: int = BOUND) -> Table:
