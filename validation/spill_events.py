@@ -191,7 +191,7 @@ def measure(connections: int, *, spill: bool, log: Path) -> Outcome:
         server.start()
         if spill:
             stack.enter_context(_following(lab, log))
-            until(lambda: "attached map" in log.read_text())
+            until(lambda: "has map" in log.read_text())
         stack.enter_context(counted())
         before = _runs(lab) if spill else (None, None)
         begin = time.monotonic()
