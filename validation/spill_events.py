@@ -27,6 +27,7 @@ from collections import Counter
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -304,14 +305,14 @@ def as_object(outcome: Outcome) -> dict[str, Any]:
 @click.option("--connections", type=int, default=200_000, show_default=True)
 @click.option("--steering", type=click.Choice(["hash", "spill"]), multiple=True)
 @click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--log", type=click.Path(dir_okay=False, path_type=Path), default=os.devnull)
+@click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="Of --follow.")
 @click.option("--client", "count", type=int, hidden=True)
 @click.option("--cpu", type=int, default=0, hidden=True)
 def main(  # noqa: PLR0917 - as on the command line
     connections: int,
     steering: tuple[str, ...],
     file: Path | None,
-    log: Path,
+    log: Path | None,
     count: int | None,
     cpu: int,
 ) -> None:
@@ -321,7 +322,9 @@ def main(  # noqa: PLR0917 - as on the command line
         return
     found = {}
     for name in steering or ("hash", "spill"):
-        outcome = measure(connections, spill=name == "spill", log=log)
+        with TemporaryDirectory() as scratch:
+            file_of_log = log or Path(scratch, "log")
+            outcome = measure(connections, spill=name == "spill", log=file_of_log)
         found[name] = as_object(outcome)
         for line in lines(name, outcome):
             print(line, flush=True)

@@ -35,6 +35,7 @@ from locality.steering.follow import Follower
 from locality.steering.plan import SpillTable, fixed_bound
 from tests.live.helpers.commands import run
 from tests.live.helpers.traffic import CPUS, EMULATED, PATIENCE, pinned
+from validation import spill_events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -184,10 +185,7 @@ def test_the_kernel_answers_as_the_evaluator_says(listeners: int) -> None:
 @pytest.mark.core
 def test_from_the_command_line(server: Server) -> None:
     port = ("--port", str(server.port))
-    # All sockets are served by one process here: its CPUs say nothing.
-    refused = run("attach-cbpf", *port, "--map", "auto", "--rx-cpus", "0", "--spill", 1)
-    assert refused.returncode == 1
-    assert "no map" in refused.stderr
+    # All sockets are served by one process here, on all CPUs: only --force makes a table.
     options = ("--map", "auto", "--rx-cpus", str(CPUS[0]), "--spill", 1, "--force")
     dry = run("attach-cbpf", *port, *options, "--dry-run", "--queues", "3,1,0,1")
     assert dry.returncode == 0, dry.stderr
@@ -209,13 +207,6 @@ def test_from_the_command_line(server: Server) -> None:
     assert "answers since it was attached" in text
     assert run("attach-cbpf", *port, "--detach").returncode == 0
     assert server.group().attached is False
-
-
-def test_queues_of_another_size_are_refused(server: Server) -> None:
-    port = ("--port", str(server.port), "--map", "auto", "--rx-cpus", str(CPUS[0]))
-    wrong = run("attach-cbpf", *port, "--spill", 1, "--force", "--dry-run", "--queues", "1,2")
-    assert wrong.returncode == 2
-    assert "4 sockets" in wrong.stderr
 
 
 # Bugs: a socket that joins gets nothing until somebody repairs the table; one that leaves is
@@ -435,3 +426,21 @@ def test_with_fewer_capabilities(
     assert server.group().attached
     if status == 0 and command[0] == "attach-cbpf":
         assert server.spill().table is not None
+
+
+# Bugs: a worker that is killed, stopped or replaced costs more connections than with the hash; runs
+# of the program that are not counted, or are counted twice.
+@pytest.mark.skipif(len(CPUS) < 2, reason="limitation: one CPU")
+def test_workers_of_nginx_are_killed_reloaded_and_stopped(tmp_path: Path) -> None:
+    outcome = spill_events.measure(1000 if EMULATED else 4000, spill=True, log=tmp_path / "log")
+    answers = outcome.answers
+    assert answers is not None
+    assert answers.answers == outcome.runs
+    by_socket = sum(map(sum, answers.sockets.values())) + sum(answers.departed)
+    assert by_socket == answers.answers - answers.hashed
+    assert answers.answers >= outcome.ends["answered"]
+    # What a killed worker had accepted is reset, as with the hash; nothing else is lost.
+    assert outcome.ends.keys() <= {"answered", "ECONNRESET", "closed without an answer"}, (
+        outcome.ends
+    )
+    assert outcome.failed <= 0.1 * outcome.ends.total()
