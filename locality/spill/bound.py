@@ -33,7 +33,6 @@ MOST = 10_000
 PART_OF_LIMIT = 4
 """At most a quarter of what the accept queue holds: it must not overflow before it spills."""
 USUAL_LIMIT = 128
-SEED = 20171109
 
 
 class Bound(NamedTuple):
@@ -60,15 +59,21 @@ class Arrivals:
     rx_cpus: Array
 
     def busy(self) -> Array:
-        """How long workers took until the next accept(), ns, while others waited for them."""
-        gaps = []
+        """How long workers took until the next accept(), ns, while others waited for them.
+
+        In the order of time, for a worker that was kept from running is late several times in a
+        row.
+        """
+        gaps, ends = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         for socket in np.unique(self.sockets):
             here = self.sockets == socket
             order = np.argsort(self.accepted[here], kind="stable")
             accepted, came = self.accepted[here][order], self.came[here][order]
             waited = came[1:] < accepted[:-1]
             gaps.append(np.diff(accepted)[waited])
-        return np.concatenate(gaps) if gaps else np.zeros(0, np.int64)
+            ends.append(accepted[1:][waited])
+        busy: Array = np.concatenate(gaps)[np.argsort(np.concatenate(ends), kind="stable")]
+        return busy
 
 
 def choose(seen: Arrivals, own: Mapping[int, int], workers: int, limits: Sequence[int]) -> Bound:
@@ -96,8 +101,7 @@ def choose(seen: Arrivals, own: Mapping[int, int], workers: int, limits: Sequenc
             "chosen",
         )
     most = max(LEAST, min(limits, default=USUAL_LIMIT) // PART_OF_LIMIT)
-    draw = np.random.default_rng(SEED)
-    lasting = draw.choice(busy, len(came)).tolist()
+    lasting = busy[np.arange(len(came)) * len(busy) // len(came)].tolist()
     times, mine = came.tolist(), [own[cpu] for cpu in cpus.tolist()]
     unbounded = local_share(times, mine, lasting, workers, most)
     bound, share = LEAST, 0.0
