@@ -40,6 +40,8 @@ LEAD_S = 1.5
 """How long before it begins a sender is started: Python and numpy have to be read."""
 DRAIN_S = 4.0
 """How long to wait for answers after the last connection was due."""
+#: The last connection from this port is not over: the next one is taken.
+_BUSY_PORT = {errno.EADDRINUSE, errno.EADDRNOTAVAIL}
 _LINGER_RESET = b"\1\0\0\0\0\0\0\0"  # struct linger: on, 0 s
 
 
@@ -52,7 +54,7 @@ class Orders:
         rate: Connections a second, on average.
         seconds: For how long.
         work: Microseconds of the worker's time that each asks for.
-        ports: Source ports to use in turn; the kernel chooses if empty.
+        ports: Source ports to use in turn.
         cpu: To run on.
         begin: When to begin, CLOCK_MONOTONIC, seconds.
         seed: Of the random moments.
@@ -178,24 +180,27 @@ class _Loop:
         self.failed["TIMEOUT"] += len(self._open) + len(due)
 
     def _begin(self, due: float) -> None:
-        made = self._bound()
         self.late.append(time.monotonic() - due)
-        code = made.connect_ex((self._orders.address, PORT))
-        if code not in {0, errno.EINPROGRESS}:
-            self._fail(made, code)
-            return
-        self._open[made.fileno()] = made, due
-        self._epoll.register(made, select.EPOLLOUT)
-
-    def _bound(self) -> socket.socket:
-        """A socket bound to the next port whose last connection is over."""
-        made = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         for _ in self._orders.ports:
-            with suppress(OSError):
-                made.bind(("", next(self._ports)))
+            made = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            code = self._connect(made, next(self._ports))
+            if code in {0, errno.EINPROGRESS}:
+                self._open[made.fileno()] = made, due
+                self._epoll.register(made, select.EPOLLOUT)
+                return
+            self._close(made)
+            if code not in _BUSY_PORT:
                 break
-        return made
+        self.failed[errno.errorcode.get(code, str(code))] += 1
+
+    def _connect(self, made: socket.socket, port: int) -> int:
+        """Connect from a port; 0 or the errno."""
+        try:
+            made.bind(("", port))
+        except OSError as error:
+            return error.errno or errno.EIO
+        return made.connect_ex((self._orders.address, PORT))
 
     def _take(self, seconds: float) -> None:
         for fd, events in self._epoll.poll(max(seconds, 0)):
@@ -233,7 +238,10 @@ class _Loop:
 
     def _fail(self, made: socket.socket, code: int) -> None:
         self.failed[errno.errorcode.get(code, str(code))] += 1
-        # Its port is free at once.
+        self._close(made)
+
+    def _close(self, made: socket.socket) -> None:
+        """Close it so that its port is free at once."""
         with suppress(OSError):
             made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
         made.close()
