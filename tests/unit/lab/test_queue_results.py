@@ -1,0 +1,51 @@
+"""Figures of the experiment with unequal RX CPUs, from turns made up here."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from locality.lab.queue_experiment import HASH, SPILL, Figures
+from locality.lab.queue_load import Answers
+from locality.lab.queue_results import LoadResult, conclusions, rows
+from locality.spill.bound import Bound
+
+
+def turn(steering: str, *milliseconds: float, local: int = 1, failed: int = 0) -> Figures:
+    times = np.array(milliseconds) / 1e3
+    answers = Answers(times, np.zeros(len(times), np.int64), Counter({"TIMEOUT": failed}))
+    return Figures(steering, 2, answers, len(times), local, 0, 3, (0.5, 0.5))
+
+
+def result(load: float, *turns: Figures) -> LoadResult:
+    made = LoadResult(load, 0.8, 100.0, Bound(2, "measured"))
+    for one in turns:
+        made.turns[one.steering].append(one)
+    return made
+
+
+# Bug: a goal that cannot be reached is not seen to be one.
+@pytest.mark.parametrize(("load", "most"), [(0.5, 100.0), (1.0, 100.0), (1.6, 70.0)])
+def test_what_can_be_local(load: float, most: float) -> None:
+    assert result(load).most_local == pytest.approx(most)
+
+
+# Bugs: the mean of the rounds, in which one bad round hides four; the share of one round; failures
+# or overflows of the last round alone.
+def test_rows_have_medians_of_the_rounds() -> None:
+    turns = [
+        turn(HASH, *[ms] * 4, local=local, failed=1) for ms, local in ((5, 1), (9, 2), (90, 3))
+    ]
+    (row,) = rows(result(0.9, *turns))
+    assert row == ("90%", "100.0%", "hash", "50.0%", "9.0", "9.0", "5.0..90.0", "9.0", "9", "3")
+
+
+# Bug: rounds are compared that met other arrivals.
+def test_rounds_are_compared_in_pairs() -> None:
+    made = result(0.9, turn(HASH, 5), turn(SPILL, 4), turn(SPILL, 9), turn(HASH, 8))
+    assert made.wins(HASH) == 1
+    first, second = conclusions([made])
+    assert "of 2 rounds the p99 of spill was below hash's in 1" in first
+    assert second == "  spill 2: measured"
