@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 NAMES = ("kind", "outcome", "covers")
 #: Seconds of a block, pairs of a run by blocks, seconds of a run by connection.
-BLOCK_S, PAIRS, CONNECTION_S = 0.25, 8, 3.0
+BLOCK_S, PAIRS, CONNECTION_S = 0.2, 8, 2.0
 
 
 class NoSwitch:
