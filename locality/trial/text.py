@@ -167,13 +167,10 @@ def _how_sure(trial: Trial, found: Sequence[Effect]) -> Iterator[str]:
             f"{count} outcomes were looked at, and each interval has 95 % by itself: where nothing "
             f"differs, one outcome of twenty shows a difference by chance.{made}"
         )
-        left = [
-            one.outcome.label
-            for one, p in zip(found, holm(found), strict=True)
-            if p is not None and p < _LEVEL
-        ]
+        known = [(one, p) for one, p in zip(found, holm(found), strict=True) if p is not None]
+        left = [one.outcome.label for one, p in known if p < _LEVEL]
         yield (
-            f"After Holm's correction for {count} outcomes, "
+            f"After Holm's correction for the {len(known)} of which something is known, "
             + (f"a difference remains in: {', '.join(left)}." if left else "no difference remains.")
         )
     if trial.design.kind == "connection":
