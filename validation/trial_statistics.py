@@ -178,9 +178,9 @@ def looked_at(trials: int) -> Iterator[tuple[str, str, float]]:
 
 
 def _ever_shown(seed: int) -> bool:
-    """Whether a trial of A against A by connection is ever stopped, with a look every 100."""
+    """Whether a trial of A against A by connection is ever stopped, with a look every 200."""
     whole = by_connection(World(tail="lognormal"), THOUSANDS, seed)
-    for known in range(100, THOUSANDS + 1, 100):
+    for known in range(200, THOUSANDS + 1, 200):
         found = interval_so_far(replace(whole, units=whole.units[:known]), whole.outcomes[0])
         if found is not None and found.excludes_zero:
             return True
@@ -224,8 +224,8 @@ memory of about 20 units (*bursts*); or it is thirtyfold for a hundredth of the 
 (*stalls*). Values are exponential, lognormal with sigma 2, or Pareto with alpha 2.1, whose variance
 barely exists.
 
-[trial-statistics.csv](trial-statistics.csv) has each figure. The [guide](../guides/trial.md#method)
-has the method.
+[trial-statistics.csv](trial-statistics.csv) has each figure. [How a trial is
+judged](../reference/trial-statistics.md) has the method.
 
 ## A against A
 
@@ -251,7 +251,7 @@ LOOKS = """\
 
 A against A, 100 pairs, a look after each pair from the sixth on. The interval of a run that is
 looked at, or that ended early, is a confidence sequence; an interval for one look is wrong far more
-often. By connection the values are lognormal, with a look every 100 of 4,000 connections.
+often. By connection the values are lognormal, with a look every 200 of 4,000 connections.
 """
 
 
@@ -329,7 +329,9 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=TRIALS, metavar="N", help="of each kind")
     arguments = parser.parse_args()
     figures: list[dict[str, object]] = []
-    print("\n".join(page(arguments.trials, figures)).rstrip())
+    for line in page(arguments.trials, figures):
+        # What has been measured is kept if the rest is not.
+        print(line, flush=True)
     if arguments.csv:
         names = [*dict.fromkeys(name for figure in figures for name in figure)]
         with arguments.csv.open("w", newline="", encoding="utf-8") as file:

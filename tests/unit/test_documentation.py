@@ -17,6 +17,7 @@ from locality.connections import columns as connections
 from locality.recording.columns import Column, markdown
 from locality.skb import columns as skb
 from locality.top import columns as top
+from locality.trial import columns as trial
 from locality.udp import columns as udp
 from validation.commands_page import PAGE as COMMANDS_PAGE
 from validation.commands_page import commands
@@ -193,8 +194,9 @@ def test_pages_are_short(page: Path, most: int) -> None:
         (skb.COLUMNS, skb.TOTAL),
         ([column for column in udp.COLUMNS if column.name != "row"], ""),
         ([column for column in top.COLUMNS if column.name != "row"], ""),
+        ([column for column in trial.COLUMNS if column.name != "row"], ""),
     ],
-    ids=["accepts", "connections", "skb", "skb_totals", "udp", "top"],
+    ids=["accepts", "connections", "skb", "skb_totals", "udp", "top", "trial"],
 )
 def test_recorded_columns_are_documented(columns: list[Column], row: str) -> None:
     table = "\n".join(markdown(columns, row))
