@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.measure import Figure, ratios, take_turns
-from benchmarks.programs import attached, detach
+from benchmarks.programs import attached
 from locality.accept.source import AcceptSource, Filter
 from locality.accept.summary import AcceptSummary
 from locality.accept.text import TextAccept
@@ -58,7 +58,7 @@ def _compare(lab: Lab) -> dict[str, list[float]]:
         accepts = stack.enter_context(AcceptSource(Filter(ports=(PORT,))))
         packets = stack.enter_context(SkbSource())
         for source in (accepts, packets):
-            detach(source.attachment.obj)
+            source.attachment.obj.detach()
 
         def measured(*sources: AcceptSource | SkbSource) -> float:
             with ExitStack() as tracing:

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from benchmarks.measure import Figure, Goal, percent_more, take_turns
-from benchmarks.programs import attached, detach, open_empty
+from benchmarks.programs import attached, open_empty
 from benchmarks.traffic import ping_pong
 from locality.skb.source import SkbSource
 
@@ -37,7 +37,7 @@ def run(scratch: Path) -> Iterator[Figure]:
         source = stack.enter_context(SkbSource())
         ours, programs = source.attachment.obj, source.attachment.programs
         empty = stack.enter_context(open_empty(ours, programs, scratch))
-        detach(ours)
+        ours.detach()
         for placement in PLACEMENTS:
             with ping_pong("tcp", placement, scratch) as game:
                 found[placement] = _compare(game, ours, empty, programs)

@@ -91,14 +91,7 @@ def attached(obj: Object, programs: Collection[str]) -> Iterator[None]:
     try:
         yield
     finally:
-        detach(obj)
-
-
-def detach(obj: Object) -> None:
-    """Detach an object's programs and keep them loaded."""
-    links = obj._links  # noqa: SLF001 - nothing but a benchmark switches probes off and on
-    while links:
-        lib.bpf_link__destroy(links.popitem()[1])
+        obj.detach()
 
 
 def _clang(*arguments: str) -> None:

@@ -62,11 +62,11 @@ def _filters(game: PingPong) -> dict[str, SkbFilter]:
 def _cost(game: PingPong, wanted: SkbFilter, times: int) -> float:
     """Nanoseconds of all programs of a source, for each packet."""
     with SkbSource(wanted=wanted) as source, counted():
-        # The probe that sees threads send is attached until an interval shows it is not needed.
+        # The probe of calls that send is attached until an interval shows that it is not needed.
         game.play(SETTLE_S)
         source.read()
         obj, programs = source.attachment.obj, source.attachment.programs
         before = sum(obj.info(program).run_time_ns for program in programs)
         round_trips = game.play(TURN_S).round_trips
-        spent: int = sum(obj.info(program).run_time_ns for program in programs) - before
-    return float(spent) / (times * PACKETS * round_trips)
+        after = sum(obj.info(program).run_time_ns for program in programs)
+    return float(after - before) / (times * PACKETS * round_trips)

@@ -12,7 +12,6 @@ import sys
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from benchmarks.programs import detach
 from locality.accept.source import AcceptSource
 from locality.accept.summary import AcceptSummary
 from locality.accept.text import TextAccept
@@ -36,7 +35,7 @@ def _obey(attachment: Attachment) -> None:
         if wanted and not on:
             attachment.obj.attach(attachment.programs)
         elif on and not wanted:
-            detach(attachment.obj)
+            attachment.obj.detach()
         on = wanted
         _answer()
 
@@ -44,7 +43,7 @@ def _obey(attachment: Attachment) -> None:
 def main() -> None:
     machine = topology.read()
     source: AcceptSource | SkbSource = AcceptSource() if sys.argv[1] == "accept" else SkbSource()
-    detach(source.attachment.obj)
+    source.attachment.obj.detach()
     # Not waited for at the end: it waits for lines.
     Thread(target=_obey, args=(source.attachment,), daemon=True).start()
     _answer()

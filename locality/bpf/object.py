@@ -209,9 +209,19 @@ class Object:
                 self._attached.append(name)
             self._has_kprobes |= section.startswith(("kprobe/", "kretprobe/"))
 
-    def detach(self, name: str) -> None:
-        """Detach a program, which stays loaded and can be attached again."""
-        lib.bpf_link__destroy(self._links.pop(name))
+    @property
+    def attached(self) -> Collection[str]:
+        """The names of the programs that are attached now."""
+        return self._links.keys()
+
+    def detach(self, names: Iterable[str] | None = None) -> None:
+        """Detach programs, which stay loaded and can be attached again.
+
+        Args:
+            names: Which; all that are attached by default.
+        """
+        for name in [*self._links] if names is None else names:
+            lib.bpf_link__destroy(self._links.pop(name))
 
     def test_run(self, program: str) -> int:
         """Run a raw tracepoint program once, here and now, attached to nothing.

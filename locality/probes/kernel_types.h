@@ -60,6 +60,7 @@ enum {
 
 /* include/net/tcp_states.h */
 enum {
+	TCP_ESTABLISHED = 1,
 	TCP_CLOSE = 7,
 	TCP_FIN_WAIT1 = 4,
 	TCP_FIN_WAIT2 = 5,
@@ -178,6 +179,7 @@ struct sock_common {
 	__u16 skc_num;
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
+	unsigned char skc_ipv6only : 1;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;

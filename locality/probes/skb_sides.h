@@ -117,21 +117,31 @@ static __always_inline enum side side_of_headers(struct sk_buff *skb, enum kind 
 	return side_if(wanted_port(bpf_ntohs(kind == RX ? ports[1] : ports[0])));
 }
 
-static __always_inline bool is_of_family(struct sock *sk, bool loads)
+/* Of what a socket sends or reads; the packet in hand, or NULL. */
+static __always_inline enum side side_of_family(struct sock *sk, struct sk_buff *skb, bool loads)
 {
 	if (FIELD(sk, __sk_common.skc_family) == AF_INET)
-		return only_family == 4;
-	return ip_version(sk) == only_family;
+		return side_if(only_family == 4);
+	if (skb)
+		return side_if((FIELD(skb, protocol) == bpf_htons(ETH_P_IPV6)) == (only_family == 6));
+	/* UDP of IPv6 reads IPv4, too, unless it is connected or was told not to. */
+	if (FIELD(sk, sk_protocol) == IPPROTO_UDP &&
+	    FIELD(sk, __sk_common.skc_state) != TCP_ESTABLISHED &&
+	    !BITS(sk, __sk_common.skc_ipv6only))
+		return NOT_TOLD;
+	return side_if(ip_version(sk) == only_family);
 }
 
-/* By all that a full socket of TCP or UDP tells, but for its owner. */
-static __always_inline enum side side_of_socket(struct sock *sk, bool loads)
+/* By all that a full socket of TCP or UDP tells, but for its owner; the packet, or NULL. */
+static __always_inline enum side side_of_socket(struct sock *sk, struct sk_buff *skb, bool loads)
 {
-	if (only_netns && netns_of(sk, loads) != only_netns)
-		return OTHERS;
-	if (only_family && !is_of_family(sk, loads))
-		return OTHERS;
-	return side_if(!port_count || wanted_port(FIELD(sk, __sk_common.skc_num)));
+	enum side side = side_if(!only_netns || netns_of(sk, loads) == only_netns);
+
+	if (only_family)
+		side = both(side, side_of_family(sk, skb, loads));
+	if (port_count)
+		side = both(side, side_if(wanted_port(FIELD(sk, __sk_common.skc_num))));
+	return side;
 }
 
 /* A packet whose last user lets go of it, before anything of it is freed. */
@@ -166,7 +176,7 @@ static __always_inline enum side side_of_read(struct row *row, struct sock *sk,
 
 	if (!selects())
 		return OURS;
-	side = side_of_socket(sk, loads);
+	side = side_of_socket(sk, skb, loads);
 	if (only_ifindex)
 		side = both(side,
 			    skb ? side_of_receiver(skb, netns_of(sk, loads), loads) : NOT_TOLD);
@@ -180,7 +190,7 @@ static __always_inline enum side side_of_read(struct row *row, struct sock *sk,
 /* What a connection has sent; on which device is not told here. Only for typed programs. */
 static __always_inline enum side side_of_connection(struct row *row, struct sock *sk)
 {
-	return selects() ? both(side_of_socket(sk, true), side_of_owner(row, sk)) : OURS;
+	return selects() ? both(side_of_socket(sk, NULL, true), side_of_owner(row, sk)) : OURS;
 }
 
 /*

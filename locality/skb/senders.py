@@ -43,7 +43,7 @@ class Senders:
         if self._attached:
             sends, found = (int(grown.rows[name].sum()) for name in ("sends", "owners_found"))
             if found * FEW < sends:
-                self._obj.detach(PROGRAM)
+                self._obj.detach([PROGRAM])
                 self._attached = False
         elif figures.not_told[TX] * FEW > figures.tx.packets + figures.not_told[TX]:
             # Where it may not be attached again, what is not told apart is counted all the same.
