@@ -262,6 +262,11 @@ class Object:
             raise _failure(f"the kernel tells nothing of the program {program}")
         return info
 
+    @property
+    def attached(self) -> tuple[str, ...]:
+        """The programs that were attached, in order."""
+        return tuple(self._attached)
+
     def program_fd(self, name: str) -> int:
         """The descriptor of a loaded program."""
         fd: int = lib.bpf_program__fd(self.programs[name])

@@ -38,13 +38,16 @@ def _open() -> Object:
 class Causes:
     """What CPUs interrupt each other for, from the moment it is made.
 
+    Attributes:
+        attachment: What it attached.
+
     Raises:
         Unsupported: This kernel does not tell; says why.
     """
 
     def __init__(self) -> None:
-        self._attachment = attach_best(RUNGS, _open)
-        obj = self._attachment.obj
+        self.attachment = attach_best(RUNGS, _open)
+        obj = self.attachment.obj
         self._calls = Counters(obj, "cross_cpu_calls", CALL, (FUNCTIONS + 2,))
 
     def read(self) -> dict[str, int]:
@@ -61,7 +64,7 @@ class Causes:
 
     def close(self) -> None:
         """Detach the probes."""
-        self._attachment.obj.close()
+        self.attachment.obj.close()
 
 
 def _programs(kernel: Kernel) -> tuple[str, ...]:

@@ -55,6 +55,11 @@ def _programs(kernel: Kernel) -> tuple[str, ...]:
 RUNGS = (Rung("raw-tracepoint", _programs, note="reads by splice() are not seen"),)
 
 
+def _sees_calls() -> bool:
+    """Whether a probe can see the arguments of the call that reads (Linux 5.15)."""
+    return btf.kernel().has_function("bpf_task_pt_regs")
+
+
 class _Probe:
     """The rows of one probe, and the times beside them."""
 
@@ -104,6 +109,8 @@ class CostSource:
             stack.callback(self.attachment.obj.close)
             if self.attachment.left_out:
                 self._note(f"wake-ups are not seen: {self.attachment.left_out}")
+            if not _sees_calls():
+                self._note("a packet counts each time that it is looked at (MSG_PEEK)")
             machine = topology.read()
             self._probes = [_Probe(self.attachment, machine)]
             self._attach_udp(stack, machine)
@@ -143,7 +150,7 @@ class CostSource:
             **self._wanted.rodata(),
             **CONSTANTS,
             "can_cast": kernel.has_function("bpf_rdonly_cast"),
-            "sees_calls": kernel.has_function("bpf_task_pt_regs"),
+            "sees_calls": _sees_calls(),
             "long_queue_bytes": LONG_QUEUE_BYTES,
         }
         return sized(prepared(Object.open("cost_tcp", constants), MAX_ROWS))
@@ -201,6 +208,12 @@ class CostSource:
         )
         self._since, self._bill = now, paid
         return interval
+
+    @property
+    def attachments(self) -> list[Attachment]:
+        """What it attached: for TCP, for UDP, and for interrupts, as far as this kernel allows."""
+        probes = [probe.rows.attachment for probe in self._probes]
+        return probes if self._causes is None else [*probes, self._causes.attachment]
 
     def _readers(self) -> tuple[Array, Array]:
         """Processes that read since the last call, and their times."""

@@ -14,6 +14,7 @@ from locality.accept import columns as accept
 from locality.cli import cli
 from locality.commands.steering_request import Request
 from locality.connections import columns as connections
+from locality.cost import columns as cost
 from locality.recording.columns import Column, markdown
 from locality.skb import columns as skb
 from locality.top import columns as top
@@ -194,9 +195,10 @@ def test_pages_are_short(page: Path, most: int) -> None:
         (skb.COLUMNS, skb.TOTAL),
         ([column for column in udp.COLUMNS if column.name != "row"], ""),
         ([column for column in top.COLUMNS if column.name != "row"], ""),
+        ([column for column in cost.COLUMNS if column.name != "row"], ""),
         ([column for column in trial.COLUMNS if column.name != "row"], ""),
     ],
-    ids=["accepts", "connections", "skb", "skb_totals", "udp", "top", "trial"],
+    ids=["accepts", "connections", "skb", "skb_totals", "udp", "top", "cost", "trial"],
 )
 def test_recorded_columns_are_documented(columns: list[Column], row: str) -> None:
     table = "\n".join(markdown(columns, row))

@@ -49,7 +49,7 @@ def mask(names: tuple[str, ...]) -> int:
 @pytest.mark.parametrize(
     ("command", "kept"),
     [
-        *((command, ("CAP_BPF",)) for command in ("accept", "connections", "skb", "top")),
+        *((command, ("CAP_BPF",)) for command in ("accept", "connections", "skb", "top", "cost")),
         ("udp", NEEDS["udp"]),
     ],
 )
