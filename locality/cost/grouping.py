@@ -130,8 +130,10 @@ def rows_of(interval: CostInterval, by: str) -> list[Row]:
 
 def _rows(readers: Array, times: Array) -> Iterator[tuple[Any, Array, Array, Array]]:
     reads, timed = reads_of(readers, times), timed_of(readers, times)
+    # Cells are in the order of their readers: see `together`.
+    bounds = np.searchsorted(times["reader"], np.arange(len(readers) + 1))
     for place in range(len(readers)):
-        own = times[times["reader"] == place]
+        own = times[bounds[place] : bounds[place + 1]]
         dense = np.zeros((len(MEASURES), len(DISTANCES), BUCKETS), "i8")
         dense[own["measure"], own["distance"], own["bucket"]] = own["count"]
         yield readers[place], reads[place], timed[place], dense

@@ -124,7 +124,8 @@ class CostInterval:
 def together(readers: Array, times: Array, key: tuple[str, ...]) -> tuple[Array, Array]:
     """Readers that agree in some fields become one, with their sums, and so do their times.
 
-    What is neither in the key nor a sum is that of the one with the most reads.
+    What is neither in the key nor a sum is that of the one with the most reads. The times are in
+    the order of their readers.
 
     Args:
         readers: dtype `READER`.

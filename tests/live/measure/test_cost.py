@@ -327,7 +327,8 @@ def test_reads_that_waited_for_a_missing_segment() -> None:
         client.send(20, b"c" * 10)
         client.send(10, b"b" * 10)
         timed, out = read(20)
-        assert out == {"missing_segment": 2 - timed}
+        # What was missing came in time itself; but TCP may have merged both into one.
+        assert out == {"missing_segment": 1}
         assert timed <= 1
         # What is read while something is missing.
         client.send(40, b"e" * 10)
@@ -335,7 +336,8 @@ def test_reads_that_waited_for_a_missing_segment() -> None:
         assert read(5) == (0, {"missing_segment": 1})
         client.send(35, b"d" * 5)
         timed, out = read(15)
-        assert out["missing_segment"] >= 1
+        assert out == {"missing_segment": 1}
+        assert timed <= 1
         client.send(50, b"f" * 10)
         assert read(10) == (1, {})
 
