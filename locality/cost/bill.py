@@ -18,16 +18,15 @@ if TYPE_CHECKING:
 PROC = Path("/proc")
 _TICK_NS = 10**9 // os.sysconf("SC_CLK_TCK")
 
-#: Causes beside the names of functions: those without a name, and reschedulings.
-OTHER, RESCHEDULING = "other", "rescheduling"
-#: What causes are, in words.
+#: Functions without a name.
+OTHER = "other"
+#: What functions are called for, in words.
 WORDS = {
     "sched_ttwu_pending": "wake-ups",
     "rps_trigger_softirq": "RPS",
     "trigger_rx_softirq": "deferred frees",
     "flush_tlb_func": "TLB flushes",
     "nohz_csd_func": "load balancing",
-    RESCHEDULING: "reschedulings",
     OTHER: "others",
 }
 
@@ -54,8 +53,7 @@ class Bill:
         function_calls: Interrupts by which a CPU had another one call a function.
         tlb_flushes: Those of them that flushed address translations.
         rps: Interrupts by which RPS or RFS handed packets to another CPU.
-        causes: Calls of functions on other CPUs and reschedulings, by what is called; None before
-            Linux 6.4.
+        causes: Calls of functions on other CPUs, by function; None before Linux 6.4.
     """
 
     interrupts: int | None = None

@@ -1,7 +1,7 @@
-"""Source: what CPUs interrupt each other for.
+"""Source: what CPUs have each other call.
 
-`Causes` counts calls of functions on other CPUs by function, and reschedulings: see
-probes/cost_interrupts.bpf.c. Before Linux 6.4 there are no such tracepoints.
+`Causes` counts calls of functions on other CPUs by function: see probes/cost_interrupts.bpf.c.
+Before Linux 6.4 there is no such tracepoint.
 """
 
 from __future__ import annotations
@@ -14,29 +14,30 @@ from locality.bpf.btf import check_layout
 from locality.bpf.counters import Counters
 from locality.bpf.ladder import Rung, attach_best
 from locality.bpf.object import Object
-from locality.cost.bill import OTHER, RESCHEDULING
+from locality.cost.bill import OTHER
 from locality.errors import Unsupported
+from locality.machine import topology
 
 if TYPE_CHECKING:
     from locality.bpf.engine import Kernel
 
-#: `struct cross_cpu_call`, and its places: functions, those without a place, reschedulings.
-CALL = np.dtype([("function", "u8"), ("count", "u8"), ("name", "S48")])
+#: `struct called_function`, and the places of functions; behind them those without one.
+CALLED = np.dtype([("address", "u8"), ("name", "S56")])
 FUNCTIONS = 64
-
-PROGRAMS = ("raw_queued", "raw_sent")
-_TRACEPOINTS = ("csd_queue_cpu", "ipi_send_cpu")
+PLACES = FUNCTIONS + 1
 
 
-def _open() -> Object:
-    obj = Object.open("cost_interrupts")
-    check_layout(CALL, obj.btf.struct("cross_cpu_call"), "cross_cpu_call")
-    obj.resize("cross_cpu_calls", FUNCTIONS + 2)
-    return obj
+def _programs(kernel: Kernel) -> tuple[str, ...]:
+    if kernel.tracepoint_arguments("csd_queue_cpu") is None:
+        raise Unsupported("this kernel has no tracepoint csd_queue_cpu (6.4)")
+    return ("raw_queued",)
+
+
+RUNGS = (Rung("raw-tracepoint", _programs),)
 
 
 class Causes:
-    """What CPUs interrupt each other for, from the moment it is made.
+    """What CPUs have each other call, from the moment it is made.
 
     Attributes:
         attachment: What it attached.
@@ -46,32 +47,34 @@ class Causes:
     """
 
     def __init__(self) -> None:
-        self.attachment = attach_best(RUNGS, _open)
+        cpus = topology.possible_cpus()
+
+        def open_object() -> Object:
+            obj = Object.open("cost_interrupts")
+            check_layout(CALLED, obj.btf.struct("called_function"), "called_function")
+            obj.resize("called_functions", FUNCTIONS)
+            obj.resize("calls", cpus * PLACES)
+            return obj
+
+        self.attachment = attach_best(RUNGS, open_object)
         obj = self.attachment.obj
-        self._calls = Counters(obj, "cross_cpu_calls", CALL, (FUNCTIONS + 2,))
+        self._functions = Counters(obj, "called_functions", CALLED, (FUNCTIONS,))
+        self._calls = Counters(obj, "calls", np.dtype("u8"), (cpus, PLACES))
 
     def read(self) -> dict[str, int]:
         """Calls since the start, by function; those that never occurred are left out."""
-        calls = self._calls.read()
-        names = [name.decode(errors="backslashreplace") for name in calls["name"].tolist()]
-        names[FUNCTIONS:] = [OTHER, RESCHEDULING]
+        counts = self._calls.read().sum(axis=0).tolist()
+        names = [
+            name.decode(errors="backslashreplace")
+            for name in self._functions.read()["name"].tolist()
+        ]
         found: dict[str, int] = {}
-        for name, count in zip(names, calls["count"].tolist(), strict=True):
+        for name, count in zip([*names, OTHER], counts, strict=True):
             if count:
-                # Its name is written a moment after its first call is counted.
+                # A name is written a moment after its first call is counted.
                 found[name or OTHER] = found.get(name or OTHER, 0) + count
         return found
 
     def close(self) -> None:
-        """Detach the probes."""
+        """Detach the probe."""
         self.attachment.obj.close()
-
-
-def _programs(kernel: Kernel) -> tuple[str, ...]:
-    for name in _TRACEPOINTS:
-        if kernel.tracepoint_arguments(name) is None:
-            raise Unsupported(f"this kernel has no tracepoint {name} (6.4)")
-    return PROGRAMS
-
-
-RUNGS = (Rung("raw-tracepoint", _programs),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, TextIO
 
-from locality.cost.bill import RESCHEDULING, WORDS
+from locality.cost.bill import WORDS
 from locality.cost.grouping import CAUTION, DEFAULT, REMOTE, rows_of
 from locality.cost.interval import LEFT_OUT, WAIT, WAKE_UP, reads_of
 from locality.machine.topology import Distance
@@ -161,8 +161,7 @@ def bill_lines(interval: CostInterval) -> Iterator[str]:
 
 def causes_text(bill: Bill, seconds: float) -> str:
     """What CPUs have each other call, the most frequent first; empty if that is not known."""
-    calls = {name: count for name, count in (bill.causes or {}).items() if name != RESCHEDULING}
-    causes = sorted(calls.items(), key=lambda one: (-one[1], one[0]))
+    causes = sorted((bill.causes or {}).items(), key=lambda one: (-one[1], one[0]))
     shown = [f"{WORDS.get(name, name)} {_rate(count, seconds)}" for name, count in causes]
     more = f", {len(shown) - MOST_CAUSES} more" if len(shown) > MOST_CAUSES else ""
     return ", ".join(shown[:MOST_CAUSES]) + more

@@ -148,9 +148,12 @@ TYPED_TRACEPOINT(raw_copied, skb_copy_datagram_iovec, struct sk_buff *skb, int l
 static __always_inline struct reader_note *note_of_reader(struct task_struct *task)
 {
 	__u32 thread = READ(task, struct task_struct, pid);
-	struct reader_note *note = note_of_thread(thread);
+	struct reader_note *note;
 
-	return note && note->thread == thread && thread ? note : NULL;
+	if (!thread) /* idle */
+		return NULL;
+	note = note_of_thread(thread);
+	return note && note->thread == thread ? note : NULL;
 }
 
 TYPED_TRACEPOINT(raw_waking, sched_waking, struct task_struct *task)
@@ -168,7 +171,7 @@ TYPED_TRACEPOINT(raw_switch, sched_switch, bool preempt, struct task_struct *pre
 {
 	struct reader_note *note = note_of_reader(prev);
 
-	if (note)
+	if (note && note->waking)
 		note->waking = 0;
 	note = note_of_reader(next);
 	if (!note || !note->waking)

@@ -13,7 +13,7 @@ from locality.machine.topology import Distance
 
 BILL = Bill(
     *(1000, 1500, 900, 30_000_000, 400, 50, 20, 7),
-    causes={"sched_ttwu_pending": 30, "flush_tlb_func": 20, "rescheduling": 400},
+    causes={"sched_ttwu_pending": 30, "flush_tlb_func": 20},
 )
 
 

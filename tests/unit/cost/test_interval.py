@@ -70,7 +70,7 @@ def test_intervals_add_up() -> None:
     )
     both = first + second
     assert (both.seconds, both.lost, both.time, both.clock_steps) == (4.0, 4, 9.0, 1)
-    assert (both.bill.rps, dict(both.bill.causes or {})["rescheduling"]) == (14, 800)
+    assert (both.bill.rps, dict(both.bill.causes or {})["sched_ttwu_pending"]) == (14, 60)
     counts = {
         (int(both.readers["pid"][cell["reader"]]), int(cell["distance"])): int(cell["count"])
         for cell in both.times
