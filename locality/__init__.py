@@ -8,17 +8,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from locality.recording.frames import load
+    from locality.recording.frames import load, load_chunks
 
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "load", "load_chunks"]
 
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever it is
-    """`load` brings pandas and pyarrow, which only those who call it pay for."""
-    if name == "load":
-        from locality.recording.frames import load  # noqa: PLC0415 - see above
+    """What brings pandas and pyarrow, which only those who call it pay for."""
+    if name in {"load", "load_chunks"}:
+        from locality.recording import frames  # noqa: PLC0415 - see above
 
-        return load
+        return getattr(frames, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -75,6 +75,7 @@ class Kind:
         source: Opens the source; with a rung's name, on that rung alone. None as there.
         keeps: The capabilities that a run goes on to need when its probes are attached.
         row_is_event: Whether each row of a recording is an event, and not each batch.
+        main_row: The kind of rows that a recording has most of, where that is known.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Kind:
     # bpf(2) tells of skipped runs; before Linux 5.19 it answers nobody without CAP_BPF.
     keeps: tuple[str, ...] = ("CAP_BPF",)
     row_is_event: bool = False
+    main_row: str = ""
 
 
 ACCEPT = Kind(
@@ -139,6 +141,7 @@ SKB = Kind(
     recorder=Lazy("skb.recording:SkbRecorder"),
     require=Lazy("skb.recording:rows_by_kind"),
     stored=Lazy("skb.stored"),
+    main_row="pair",
     timed=Lazy("skb.recording:timed_intervals"),
     frames=Lazy("skb.frames:frames"),
     aggregate=Lazy("skb.aggregate:SkbAggregate"),

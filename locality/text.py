@@ -94,6 +94,14 @@ def kilo_rate(count: int, seconds: float) -> str:
     return f"{count / seconds / 1000:.1f}"
 
 
+def size(count: int) -> str:
+    """A number of bytes: ``870 kB``, ``12.3 MB``, ``4.5 GB``."""
+    for unit, power in (("GB", 9), ("MB", 6)):
+        if count >= 10**power:
+            return f"{count / 10**power:.1f} {unit}"
+    return f"{count / 1000:.0f} kB"
+
+
 def wrap(text: str, following: str = "", *, first: str = "", width: int = WIDTH) -> list[str]:
     """Printable lines of at most `width` columns, broken at blanks only.
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 def frames(batches: Sequence[pa.RecordBatch], _meta: Meta) -> dict[str, pd.DataFrame]:
-    """``accepts``: one row a connection, with `COLUMNS`."""
+    """``accepts``: one row a connection, with `COLUMNS` or those of them that were read."""
     accepts = frame_of(batches, COLUMNS)
-    accepts["comm"] = name_texts(accepts["comm"])
+    if "comm" in accepts:
+        accepts["comm"] = name_texts(accepts["comm"])
     return {"accepts": accepts}

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 def frames(batches: Sequence[pa.RecordBatch], _meta: Meta) -> dict[str, pd.DataFrame]:
-    """``connections``: one row a connection, with `COLUMNS`."""
+    """``connections``: one row a connection, with `COLUMNS` or those of them that were read."""
     connections = frame_of(batches, COLUMNS)
-    for name in ("comm", "reader_comm"):
+    for name in {"comm", "reader_comm"} & {*connections}:
         connections[name] = name_texts(connections[name])
     return {"connections": connections}

@@ -32,6 +32,22 @@ _PANDAS = {
 }
 
 
+#: Bytes of a value in pandas; an integer that may be missing has one more. Texts are categories.
+_BYTES = {
+    "time": 8,
+    "text": 4,
+    "name": 4,
+    "word": 1,
+    "bool": 1,
+    "float64": 8,
+    "uint8": 1,
+    "uint16": 2,
+    "uint32": 4,
+    "int32": 4,
+    "int64": 8,
+}
+
+
 @dataclass(frozen=True)
 class Column:
     """One column.
@@ -76,6 +92,14 @@ class Column:
 def of_row(columns: Sequence[Column], row: str) -> tuple[Column, ...]:
     """The columns that rows of one kind have."""
     return tuple(column for column in columns if not column.rows or row in column.rows)
+
+
+def frame_bytes(columns: Sequence[Column], row: str = "") -> int:
+    """Bytes of a row in a DataFrame."""
+    return sum(
+        _BYTES[column.type] + (column.may_be_null(row) and "int" in column.type)
+        for column in of_row(columns, row)
+    )
 
 
 def markdown(columns: Sequence[Column], row: str = "") -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Recordings as pandas DataFrames: `locality.load`.
+"""Recordings as pandas DataFrames: `locality.load` and `locality.load_chunks`.
 
 After ``recording = locality.load("before.arrows")`` the share of connections accepted on
 their RX CPU is ``(recording.accepts.cpu == recording.accepts.rxcpu).mean()``.
@@ -13,17 +13,20 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from locality.errors import LocalityError
 from locality.kinds import KINDS
 from locality.recording.format import FORMAT_VERSION, Meta, schema_of
 from locality.recording.reader import Reader
 from locality.recording.recording import Recording
+from locality.recording.size import require_memory
+from locality.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from locality.recording.columns import Column
 
-__all__ = ["FORMAT_VERSION", "Meta", "Recording", "load"]
+__all__ = ["FORMAT_VERSION", "Meta", "Recording", "load", "load_chunks"]
 
 #: Integers that may be missing; pandas would make floats of them.
 _NULLABLE = {
@@ -34,23 +37,91 @@ _NULLABLE = {
 }
 
 
-def load(path: str | Path, progress: Callable[[int, int], object] | None = None) -> Recording:
+def load(
+    path: str | Path,
+    progress: Callable[[int, int], object] | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+) -> Recording:
     """Read a whole recording.
 
     Args:
         path: The file. It may still be written to: what is complete is read.
         progress: Told, after each batch, how many bytes of how many are read.
+        columns: Those of the frame, of a recording whose rows are events: accepts or connections.
+            The others are not read, which takes less time and memory. None reads all.
 
     Raises:
         LocalityError: It cannot be read, is no recording, or of a newer format, or an
-            interval is not what a recorder writes.
+            interval is not what a recorder writes; or its frames do not fit into the memory that
+            is available.
     """
     batches = []
-    with Reader(Path(path)) as reader:
+    with _opened(path, columns) as reader:
+        if columns is None:
+            require_memory(Path(path), KINDS[reader.meta.kind])
         for batch in reader:
             batches.append(batch)
             if progress is not None:
                 progress(reader.read, reader.size)
+    return _recording(reader, batches)
+
+
+def load_chunks(
+    path: str | Path, *, rows: int = 1_000_000, columns: Sequence[str] | None = None
+) -> Iterator[Recording]:
+    """Read a recording piece by piece, in memory that does not grow with its length.
+
+    Args:
+        path: The file.
+        rows: A piece ends with the batch that makes it so many rows.
+        columns: As of `load`.
+
+    Yields:
+        As `load` gives it, with the rows of a piece; its `meta`, `lost`, `torn` and `note` are
+        complete in the last one. There is at least one.
+
+    Raises:
+        LocalityError: As of `load`.
+    """
+    with _opened(path, columns) as reader:
+        batches: list[pa.RecordBatch] = []
+        count = 0
+        for batch in reader:
+            # Not before another batch is there: the last piece has the end.
+            if count >= rows:
+                yield _recording(reader, batches)
+                batches, count = [], 0
+            batches.append(batch)
+            count += reader.count(batch)
+        yield _recording(reader, batches)
+
+
+def _opened(path: str | Path, columns: Sequence[str] | None) -> Reader:
+    """A reader of these columns."""
+    reader = Reader(Path(path))
+    if columns is None:
+        return reader
+    kind = KINDS[reader.meta.kind]
+    known = [column.name for column in kind.columns.get()]
+    unknown = [name for name in columns if name not in known]
+    if unknown or not columns or not kind.row_is_event:
+        reader.close()
+    if not kind.row_is_event:
+        raise LocalityError(
+            f"columns= is for recordings whose rows are events, and this one holds {kind.recorded}"
+        )
+    if unknown or not columns:
+        raise LocalityError(
+            f"a recording of {kind.name} has no column {printable(', '.join(unknown))!r}: it has "
+            f"{', '.join(known)}"
+        )
+    reader.choose(columns)
+    return reader
+
+
+def _recording(reader: Reader, batches: list[pa.RecordBatch]) -> Recording:
+    """Batches of a recording as its frames; those of the other kinds are empty."""
     frames: dict[str, Any] = {}
     for kind in KINDS.values():
         own = batches if kind.name == reader.meta.kind else []
@@ -67,13 +138,15 @@ def load(path: str | Path, progress: Callable[[int, int], object] | None = None)
 def frame_of(
     batches: Sequence[pa.RecordBatch], columns: Sequence[Column], row: str = ""
 ) -> pd.DataFrame:
-    """Batches as one DataFrame.
+    """Batches as one DataFrame, with those of the columns that they have.
 
     Args:
-        batches: They have these columns, among others.
+        batches: They have these columns, among others, or some of them.
         columns: Those of the frame.
         row: The kind of rows, where there are several.
     """
+    if batches:
+        columns = [column for column in columns if column.name in batches[0].schema.names]
     schema = schema_of(columns)
     names = [column.name for column in columns]
     table = pa.Table.from_batches([batch.select(names) for batch in batches], schema)
@@ -92,7 +165,7 @@ def name_texts(names: pd.Series[str]) -> pd.Categorical:
     """Names of threads, which are bytes, as text."""
     texts = [name.decode(errors="backslashreplace") for name in names.cat.categories]
     # Two different ones may read the same, and a category is there once.
-    distinct = list(dict.fromkeys(texts))
-    place = np.array([distinct.index(text) for text in texts], np.int32)
+    distinct = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+    place = np.array([distinct[text] for text in texts], np.int32)
     codes = place[names.cat.codes.to_numpy()] if len(names) else np.empty(0, np.int32)
-    return pd.Categorical.from_codes(codes, categories=pd.Index(distinct, dtype="str"))
+    return pd.Categorical.from_codes(codes, categories=pd.Index([*distinct], dtype="str"))

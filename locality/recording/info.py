@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from locality.kinds import KINDS
+from locality.recording.size import frames_size
 from locality.text import printable
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Info:
         count = self.rows if kind.row_is_event else reader.batches
         what = kind.recorded
         ended = "not known: the recorder was killed" if meta.ended is None else _clock(meta.ended)
+        frames = frames_size(kind, self.rows)
         facts = {
             "recording": f"{what}, format {meta.format}, by locality {meta.tool}",
             "label": meta.label,
@@ -47,6 +49,7 @@ class Info:
             "ended": ended,
             "holds": f"{count} {what}, {self.rows} rows in {reader.batches} batches, "
             f"{reader.size} bytes",
+            "memory": f"{frames}: DataFrames of locality.load()" if frames else "",
             "lost": str(reader.lost),
             "end": reader.note,
         }

@@ -11,6 +11,11 @@ from __future__ import annotations
 
 import os
 import struct
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: What LZ4 can shrink at most. Zstandard can shrink more where all is alike: that is for batches of
 #: no more than `SMALL_BATCH` bytes, and for packets between all pairs of many CPUs.
@@ -81,34 +86,77 @@ def next_batch_grows(descriptor: int, at: int) -> tuple[int, int]:
         ValueError: What begins there is no message.
     """
     stored = grown = 0
+    with _no_messages():
+        for message in _messages(descriptor, at):
+            stored += message.size
+            grown += _decompressed(descriptor, message.body, message.batch)
+            if message.kind == _RECORD_BATCH:
+                break
+    return stored, grown
+
+
+def most_rows(descriptor: int) -> int:
+    """The rows of all batches of a file; where rows have lists, the elements of these if more.
+
+    Only headers are read.
+
+    Args:
+        descriptor: The file.
+
+    Raises:
+        ValueError: It is no stream of messages.
+    """
+    rows = 0
+    with _no_messages():
+        for message in _messages(descriptor, 0):
+            if message.kind == _RECORD_BATCH:
+                # A node for each column, and for those inside: its length, and how many are null.
+                rows += max((length for length, _nulls in message.batch.pairs(1)), default=0)
+    return rows
+
+
+@contextmanager
+def _no_messages() -> Iterator[None]:
+    """What reading of other bytes than those of messages raises, as a ValueError."""
     try:
-        while True:
-            head = os.pread(descriptor, 8, at)
-            if len(head) < 8:  # noqa: PLR2004 - a marker and a length
-                return stored, grown
-            marker, length = struct.unpack("<II", head)
-            if marker != _CONTINUATION or length > _LONGEST_HEADER:
-                return stored, grown
-            header = os.pread(descriptor, length, at + 8)
-            if not length or len(header) < length:
-                return stored, grown
-            message = _Table(header, struct.unpack_from("<I", header)[0])
-            body = at + 8 + length
-            size = message.number(3, "<q")
-            kind = message.number(1, "<B")
-            batch = message.table(2)
-            if kind == _DICTIONARY_BATCH and batch is not None:
-                batch = batch.table(1)
-            if size < 0 or batch is None:
-                raise ValueError("a message without its parts")
-            if kind in {_DICTIONARY_BATCH, _RECORD_BATCH}:
-                stored += size
-                grown += _decompressed(descriptor, body, batch)
-            if kind == _RECORD_BATCH:
-                return stored, grown
-            at = body + size
+        yield
     except (struct.error, OverflowError) as error:
         raise ValueError("a message that is none") from error
+
+
+class _Message(NamedTuple):
+    """A message with data: a batch, or a dictionary of one."""
+
+    kind: int
+    body: int
+    size: int
+    batch: _Table
+
+
+def _messages(descriptor: int, at: int) -> Iterator[_Message]:
+    """The messages with data that begin here, as far as they are whole; see `_no_messages`."""
+    while True:
+        head = os.pread(descriptor, 8, at)
+        if len(head) < 8:  # noqa: PLR2004 - a marker and a length
+            return
+        marker, length = struct.unpack("<II", head)
+        if marker != _CONTINUATION or length > _LONGEST_HEADER:
+            return
+        header = os.pread(descriptor, length, at + 8)
+        if not length or len(header) < length:
+            return
+        message = _Table(header, struct.unpack_from("<I", header)[0])
+        body = at + 8 + length
+        size = message.number(3, "<q")
+        kind = message.number(1, "<B")
+        batch = message.table(2)
+        if kind == _DICTIONARY_BATCH and batch is not None:
+            batch = batch.table(1)
+        if size < 0 or batch is None:
+            raise ValueError("a message without its parts")
+        if kind in {_DICTIONARY_BATCH, _RECORD_BATCH}:
+            yield _Message(kind, body, size, batch)
+        at = body + size
 
 
 def _decompressed(descriptor: int, body: int, batch: _Table) -> int:

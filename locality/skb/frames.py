@@ -29,9 +29,11 @@ def frames(batches: Sequence[pa.RecordBatch], meta: Meta) -> dict[str, pd.DataFr
     Raises:
         LocalityError: A batch is not what a recorder writes.
     """
-    intervals = [recorded(batch, meta) for batch in batches]
-    pairs = [pair_rows(*interval, meta.possible) for interval in intervals]
-    totals = [interval.totals for interval in intervals]
+    pairs, totals = [], []
+    for batch in batches:
+        interval = recorded(batch, meta)
+        totals.append(interval.totals)
+        pairs.append(pair_rows(*interval, meta.possible))
     return {
         "skb": frame_of(pairs, of_row(COLUMNS, PAIR), PAIR),
         "skb_totals": frame_of(totals, of_row(COLUMNS, TOTAL), TOTAL),
