@@ -1,4 +1,4 @@
-"""What growth_data measures, one job a process: ``python growth_jobs.py JOB [WORD]...``.
+"""What growth_data measures, one job a process: ``python growth_data_jobs.py JOB [WORD]...``.
 
 Which checkout is measured is said by PYTHONPATH, so this file uses only what both have. It prints
 one JSON object: figures by name. CPU time is that of the process, from its start.
@@ -6,6 +6,7 @@ one JSON object: figures by name. CPU time is that of the process, from its star
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 import time
@@ -39,6 +40,8 @@ CLIENTS = 500
 BATCH = 100_000
 #: Batches of a sink's measurement have this many connections in all.
 SINK_ROWS = 200_000
+#: Pairs of CPUs with many packets, in a heat map.
+HOT = 60
 
 
 def machine(cpus: int) -> Topology:
@@ -105,7 +108,18 @@ def record_skb(path: str, cpus: str, kind: str, count: str) -> dict[str, float]:
         seconds = time.process_time() - begin
         size = Path(path).stat().st_size - head
     every = len(intervals)
-    return {"MB an hour": size / every * 3600 / 1e6, "ms an interval": 1000 * seconds / every}
+    return {
+        "MB an hour": size / every * 3600 / 1e6,
+        "least": sum(map(_entropy, intervals)) / every * 3600 / 1e6,
+        "ms an interval": 1000 * seconds / every,
+    }
+
+
+def _entropy(interval: Any) -> float:  # noqa: ANN401 - an Interval of whichever checkout
+    """Bytes that the counts of an interval need, if each is drawn by itself."""
+    counts = np.bincount(interval.matrix.ravel())
+    share = counts[counts > 0] / interval.matrix.size
+    return float(-(share * np.log2(share)).sum() * interval.matrix.size / 8)
 
 
 def accepts(count: int, cpus: int) -> NDArray[np.void]:
@@ -205,6 +219,52 @@ def sink(name: str, size: str) -> dict[str, float]:
         return {"us each": (time.process_time() - begin) / SINK_ROWS * 1e6}
 
 
+def hot_pairs(cpus: str) -> dict[str, float]:
+    """Draw a heat map with 60 hot pairs of CPUs; gives how many are to be seen, and CPU time."""
+    import io
+
+    from matplotlib.image import imread
+
+    from locality.reporting import figures
+
+    count = int(cpus)
+    hot = np.random.default_rng(2017).choice((count // 8) ** 2, HOT, replace=False)
+    matrix = np.zeros((count, count), np.int64)
+    # Not in the same cell, and not beside each other.
+    matrix[hot // (count // 8) * 8, hot % (count // 8) * 8] = 5000
+    arguments: list[Any] = [matrix, "RX CPU", "accept CPU"]
+    if "machine" in inspect.signature(figures.heat_map).parameters:
+        arguments.append(machine(count))
+    begin = time.process_time()
+    figure = figures.heat_map(*arguments)
+    figures.svg(figure)
+    seconds = time.process_time() - begin
+    left, bottom, right, top = figure.axes[0].get_position().extents
+    picture = imread(io.BytesIO(figures.png(figure)))[..., :3]
+    height, width = picture.shape[:2]
+    inside = picture[
+        int((1 - top) * height) : int((1 - bottom) * height), int(left * width) : int(right * width)
+    ]
+    # Lines are grey; what was counted has a colour.
+    coloured = inside.max(axis=2) - inside.min(axis=2) > 0.1
+    return {"pairs": float(_spots(coloured)), "s": seconds}
+
+
+def _spots(seen: NDArray[np.bool_]) -> int:
+    """How many groups of neighbouring pixels there are."""
+    left = {(int(row), int(column)) for row, column in np.argwhere(seen)}
+    spots = 0
+    while left:
+        spots += 1
+        edge = [left.pop()]
+        while edge:
+            row, column = edge.pop()
+            near = {(row + down, column + right) for down in (-1, 0, 1) for right in (-1, 0, 1)}
+            edge += near & left
+            left -= near
+    return spots
+
+
 def _peak() -> float:
     """The largest resident size so far, in MB; not that of the parent before the exec."""
     status = Path("/proc/self/status").read_text()
@@ -221,6 +281,7 @@ JOBS: dict[str, Callable[..., dict[str, float]]] = {
     "chunks": chunks,
     "export": export,
     "sink": sink,
+    "hot-pairs": hot_pairs,
 }
 
 if __name__ == "__main__":
