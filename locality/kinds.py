@@ -231,6 +231,7 @@ CONNECTIONS = Kind(
     require=Lazy("connections.recording:require"),
     timed=Lazy("connections.recording:timed_connections"),
     frames=Lazy("connections.frames:frames"),
+    aggregate=Lazy("connections.aggregate:ConnectionAggregate"),
     report=Lazy("connections.report"),
     recorded="connections that ended",
     row_is_event=True,

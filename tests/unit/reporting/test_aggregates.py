@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,11 +16,14 @@ from locality.accept import workers as accept_workers
 from locality.accept.batch import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.accept.recording import AcceptRecorder
 from locality.accept.workers import NO_MISSES, NO_RX_CPU, WorkerCounts
+from locality.connections.recording import ConnectionRecorder
 from locality.recording.recording import Recording, add_up
 from locality.reporting.over_time import EventBins, binned
 from locality.skb import numbers as skb_numbers
 from locality.skb.interval import RX, TX
-from tests.unit.recordings import CPUS, STARTED, in_first_format, meta, packets
+from tests.unit.connections.made_up import batch as ended
+from tests.unit.connections.made_up import connections
+from tests.unit.recordings import CPUS, META, STARTED, in_first_format, meta, packets
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,6 +151,35 @@ def test_a_worker_without_misses() -> None:
     found = counts.table()
     assert found.missed_from.tolist() == [NO_MISSES] * 2
     assert found.local.tolist() == found.accepts.tolist() == [2, 1]
+
+
+# Bugs: a batch is left out; a connection that was not read counts as read by another thread, or in
+# the times of first reads; ends are counted by another batch's words.
+def test_connections_add_up_to_the_frame(tmp_path: Path) -> None:
+    path = tmp_path / "c.arrows"
+    with ConnectionRecorder(path, replace(META, kind="connections")) as recorder:
+        for count in (100, 1, 37):
+            recorder.write(ended(connections(count), lost=0, unplaced=0, still_open=0))
+            recorder._flush()  # noqa: SLF001 - what a second would do
+    frame = locality.load(path).connections
+    sums = added_up(path).aggregate
+    assert sums.count == len(frame)
+    assert sums.reads == (frame.reads.sum(), frame.local_reads.sum())
+    read = frame[frame.reader_tid.notna()]
+    assert 0 < len(read) < len(frame)
+    assert sums.read == (len(read), (read.reader_tid != read.tid).sum())
+    ends = frame.end.value_counts()
+    assert sums.ends == {word: ends.get(word, 0) for word in sums.ends}
+    for name, histogram in sums.times.items():
+        known = frame[name].dropna()
+        assert histogram.total == len(known)
+        exact = np.percentile(known, 50, method="inverted_cdf")
+        assert histogram.percentile(50) == pytest.approx(exact, rel=0.002)
+    times = frame.time.to_numpy("datetime64[ns]").view(np.int64) + frame.lifetime_ns.to_numpy()
+    exact = binned(times, frame.reads.to_numpy(), frame.local_reads.to_numpy())
+    found = sums.over_time.over_time()
+    assert found.events.sum() == exact.events.sum() == frame.reads.sum()
+    assert found.seconds.tolist() == pytest.approx(exact.seconds.tolist())
 
 
 # Bugs: an interval is left out; directions are exchanged; what one interval did not see is taken
