@@ -169,7 +169,8 @@ class Reader:
                 has_it = pc.is_in(batch["row"].cast(pa.utf8()), texts(column.rows, pa.utf8()))
                 values = pc.if_else(has_it, values, pa.nulls(len(batch), field.type))
             batch = batch.add_column(place, field, values)
-        return batch
+        # Of columns that the file all lacks, Arrow reads every other one.
+        return batch if self._all else batch.select(self._form.names)
 
     def _check(self, batch: pa.RecordBatch) -> None:
         """Find values that no recorder writes, before they are used.

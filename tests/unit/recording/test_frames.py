@@ -16,7 +16,7 @@ from locality.recording.info import Info
 from locality.recording.reader import Reader
 from locality.recording.size import frames_size
 from tests.unit.recording.test_writer import accepts, record
-from tests.unit.recordings import META, packets
+from tests.unit.recordings import META, packets, without
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +33,17 @@ def test_some_columns(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(some, whole[list(some)])
     one = locality.load(path, columns=["cgroup_path"]).accepts
     pd.testing.assert_frame_equal(one, whole[["cgroup_path"]])
+
+
+# Bug: columns that an older version did not record bring all others with them.
+def test_columns_that_are_not_in_the_file(tmp_path: Path) -> None:
+    path, older = tmp_path / "a.arrows", tmp_path / "older.arrows"
+    record(path, accepts(7))
+    without(path, older, "cgroup", "cgroup_path")
+    frame = locality.load(older, columns=["cgroup_path", "cgroup"]).accepts
+    assert list(frame) == ["cgroup", "cgroup_path"]
+    assert frame.cgroup.tolist() == [0] * 7
+    assert frame.cgroup_path.isna().all()
 
 
 # Bugs: a recording of nothing has other columns; a misspelt name is left out in silence.
