@@ -17,6 +17,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -228,10 +229,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.growth_data")
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--before", type=Path, help="a checkout of the version to compare with")
+    parser.add_argument("--missing", action="store_true", help="only what is not kept yet")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin none later")
     parser.add_argument("--page", type=Path, default=AFTER / "docs/generated/growth-data.md")
     arguments = parser.parse_args()
     if {*arguments.parts} - {*PARTS}:
         parser.error(f"the parts are {', '.join(PARTS)}")
+    ends = time.monotonic() + arguments.seconds
     found: dict[str, Any] = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     if arguments.before:
         SCRATCH.mkdir(exist_ok=True)
@@ -245,6 +249,10 @@ def main() -> None:
         }
         for part in arguments.parts or PARTS:
             for case in PARTS[part]:
+                if arguments.missing and case.name in found:
+                    continue
+                if time.monotonic() > ends:
+                    sys.exit("there is more to measure: run it again with --missing")
                 found[case.name] = _measure(case, checkouts)
                 KEPT.parent.mkdir(exist_ok=True)
                 KEPT.write_text(json.dumps(found, indent=1) + "\n")
