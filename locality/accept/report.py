@@ -62,7 +62,8 @@ def blocks(prefix: str, recording: Recording) -> Iterator[Block]:
     beside = f" Not in it: {counted(without, 'connection')} without RX CPU." if without else ""
     yield picture(
         f"{prefix}matrix",
-        f"Connections by RX CPU and accept CPU; the diagonal is local.{beside}",
+        f"Connections by RX CPU and accept CPU; the diagonal is local."
+        f"{draw.marks(machine)}{beside}",
         draw.heat_map(matrix, "RX CPU", "accept CPU", machine),
     )
     yield picture(

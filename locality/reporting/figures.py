@@ -28,7 +28,7 @@ from locality.reporting.canvas import (
     png,
     svg,
 )
-from locality.reporting.matrices import halves, heat_map, per_cpu
+from locality.reporting.matrices import halves, heat_map, marks, per_cpu
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,6 +55,7 @@ __all__ = [
     "heat_map",
     "legend",
     "local_over_time",
+    "marks",
     "per_cpu",
     "percent_axis",
     "plain",

@@ -186,6 +186,13 @@ def per_cpu(matrix: Array, row: str, column: str, machine: Topology | None = Non
     return figure
 
 
+def marks(machine: Topology) -> str:
+    """What the lines of a `heat_map` are, as a further sentence of its caption; may be empty."""
+    if machine.possible <= MOST_BY_NUMBER:
+        return ""
+    return " Lines separate NUMA nodes; boxes are last-level caches."
+
+
 def halves(machine: Topology) -> tuple[str, str]:
     """Where `per_cpu` draws rows and columns of a matrix, in words."""
     return ("left", "right") if machine.possible <= MOST_BY_NUMBER else ("above", "below")

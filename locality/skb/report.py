@@ -83,7 +83,8 @@ def blocks(prefix: str, recording: Recording) -> Iterator[Block]:
             continue
         yield picture(
             f"{prefix}matrix-{name}",
-            f"Packets {word}, by alloc CPU and consume CPU; the diagonal is local.",
+            f"Packets {word}, by alloc CPU and consume CPU; the diagonal is local."
+            f"{draw.marks(machine)}",
             draw.heat_map(matrix, "alloc CPU", "consume CPU", machine),
         )
         yield picture(
