@@ -1,10 +1,12 @@
-"""Where the kernel's functions lie, from /proc/kallsyms."""
+"""Where the kernel's functions lie, from /proc/kallsyms, or sooner where BPF can ask."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from locality.errors import LocalityError
 from locality.machine.capabilities import held
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ COLUMNS = ("address", "letter", "name")
 TEXT = {b"t", b"T", b"w", b"W"}
 
 
-def function_ranges(names: Collection[str], kallsyms: Path = KALLSYMS) -> list[tuple[int, int]]:
+def function_ranges(names: Collection[str], kallsyms: Path | None = None) -> list[tuple[int, int]]:
     """The address ranges [begin, end) of some functions of the kernel proper.
 
     A function that the compiler cloned or split (``name.isra.0``, ``name.cold``) has a range
@@ -29,9 +31,15 @@ def function_ranges(names: Collection[str], kallsyms: Path = KALLSYMS) -> list[t
 
     Args:
         names: The functions.
-        kallsyms: The file to read.
+        kallsyms: The file to read. If None, the kernel is asked by BPF, and /proc/kallsyms is read
+            only where that does not tell: the kernel takes 50 ms to write it.
     """
-    symbols = _read(kallsyms)
+    if kallsyms is None:
+        with suppress(LocalityError):
+            from locality.bpf import symbols as asked  # noqa: PLC0415 - it loads libbpf
+
+            return asked.function_ranges(names)
+    symbols = _read(kallsyms or KALLSYMS)
     ranges = (_range(symbols, place) for name in names for place in _places(symbols, name))
     return sorted((begin, end) for begin, end in ranges if 0 < begin < end)
 
