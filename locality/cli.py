@@ -6,9 +6,11 @@ numpy and `attach-cbpf` does not pay for libbpf.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import click
 
@@ -16,7 +18,7 @@ from locality import __version__
 from locality.commands.completion import asked
 from locality.commands.console import CONSOLE, console_options
 from locality.commands.interrupts import raising
-from locality.commands.lazy import LazyGroup
+from locality.commands.lazy import Lazy, LazyGroup
 from locality.commands.missing import import_failed
 from locality.errors import LocalityError
 from locality.machine.limits import OURS, open_files
@@ -25,36 +27,40 @@ from locality.machine.limits import OURS, open_files
 EXIT_BROKEN_PIPE = 128 + 13
 EXIT_INTERRUPTED = 128 + 2
 
+_OBJECTS_A_COLLECTION = 20_000
 _MOUNT = {"/proc": "mount -t proc proc /proc", "/sys": "mount -t sysfs sysfs /sys"}
 
-#: Where the commands are.
+#: Where the commands are, and what --help says of them: the first sentence of their own help.
 COMMANDS = {
-    "accept": "locality.commands.accept",
-    "attach-cbpf": "locality.commands.attach",
-    "check": "locality.commands.check",
-    "connections": "locality.commands.connections",
-    "cost": "locality.commands.cost",
-    "demo": "locality.commands.demo",
-    "doctor": "locality.commands.doctor",
-    "explain": "locality.commands.explain",
-    "export": "locality.commands.recordings",
-    "groups": "locality.commands.groups",
-    "info": "locality.commands.recordings",
-    "lab": "locality.commands.lab",
-    "replay": "locality.commands.recordings",
-    "report": "locality.commands.recordings",
-    "skb": "locality.commands.skb",
-    "spread": "locality.commands.spread",
-    "top": "locality.commands.top",
-    "trial": "locality.commands.trial",
-    "udp": "locality.commands.udp",
-    "undo": "locality.commands.doctor",
+    "accept": Lazy("accept", "Show which CPU accepts and which CPU receives a connection."),
+    "attach-cbpf": Lazy("attach", "Choose the worker of a group by the CPU that receives."),
+    "check": Lazy("check", "Show which measurements and probe types this kernel allows."),
+    "connections": Lazy("connections", "Show accepted connections when they end."),
+    "cost": Lazy("cost", "Show how much later packets are read on other CPUs."),
+    "demo": Lazy("demo", "Repeat the nginx experiment of 2017 in namespaces."),
+    "doctor": Lazy("doctor", "Find settings that cost locality, and fix them."),
+    "explain": Lazy("explain", "Explain why connections or datagrams are not local."),
+    "export": Lazy("recordings", "Convert a recording to Parquet, CSV or JSON."),
+    "groups": Lazy("groups", "Show SO_REUSEPORT groups: sockets, workers and program."),
+    "info": Lazy("recordings", "Show how a recording was made, and how it ended."),
+    "lab": Lazy("lab", "Run experiments in network namespaces of their own."),
+    "replay": Lazy("recordings", "Print a recording as the measurement printed it."),
+    "report": Lazy(
+        "recordings",
+        "Write a page about recordings, or compare before and after.",
+    ),
+    "skb": Lazy("skb", "Show the share of packets consumed on the allocating CPU."),
+    "spread": Lazy("spread", "Spread one UDP flow: give datagrams random source ports."),
+    "top": Lazy("top", "Show who reads what other CPUs received, the worst first."),
+    "trial": Lazy("trial", "Try whether serving on the RX CPU helps, at random."),
+    "udp": Lazy("udp", "Show which socket, thread and CPU get the datagrams."),
+    "undo": Lazy("doctor", "Revert what doctor --fix or explain --apply changed."),
 }
 
 
 @click.group(
     cls=LazyGroup,
-    modules=COMMANDS,
+    lazy=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     invoke_without_command=True,
     params=[*console_options()],
@@ -94,10 +100,20 @@ def _what_failed(error: OSError) -> str:
     return f"cannot read {name}: {error.strerror}{hint}"
 
 
-def main() -> None:
-    """Run the command line; every error becomes one line and an exit code."""
+def _import_quickly() -> None:
+    """Leave out what no command needs of what comes with imports: a fifth of a start."""
     # numpy's linear algebra is not used; its threads, one a CPU, would start with the import.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # numpy writes its manual into its functions, which nobody reads here.
+    for name in ("numpy._core._add_newdocs", "numpy._core._add_newdocs_scalars"):
+        sys.modules.setdefault(name, ModuleType(name))
+    # What imports make stays, and there is no garbage to look for among it.
+    gc.set_threshold(_OBJECTS_A_COLLECTION)
+
+
+def main() -> None:
+    """Run the command line; every error becomes one line and an exit code."""
+    _import_quickly()
     if sys.stdout is None:  # started with standard output closed
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for the life of the process
     try:

@@ -78,6 +78,7 @@ class Btf:
 
     def __init__(self, handle: int | Callable[[], int]) -> None:
         self._given = handle
+        self._found: dict[tuple[str, Kind], int | None] = {}
 
     @cached_property
     def _handle(self) -> int:
@@ -85,8 +86,11 @@ class Btf:
 
     def find(self, name: str, kind: Kind) -> int | None:
         """The id of a named type, or None."""
-        found: int = lib.btf__find_by_name_kind(self._handle, name.encode(), kind)
-        return found if found > 0 else None
+        # libbpf looks at one type after the other: a millisecond, of which a ladder asks many.
+        if (name, kind) not in self._found:
+            found: int = lib.btf__find_by_name_kind(self._handle, name.encode(), kind)
+            self._found[name, kind] = found if found > 0 else None
+        return self._found[name, kind]
 
     def type(self, type_id: int) -> Type:
         """The type with this id."""

@@ -137,16 +137,27 @@ def _attached_with(
     open_object: Callable[[], Object], programs: tuple[str, ...], beside: tuple[str, ...]
 ) -> tuple[Object, str]:
     """An object with these programs attached, and why not with those beside them."""
+    obj = _opened_for(open_object, programs)
     if not beside:
-        return _attached(open_object, programs), ""
+        return _attached(obj, programs), ""
     try:
-        return _attached(open_object, (*programs, *beside)), ""
+        return _attached(obj, (*programs, *beside)), ""
     except Unsupported as refusal:
-        return _attached(open_object, programs), str(refusal)
+        return _attached(_opened_for(open_object, programs), programs), str(refusal)
 
 
-def _attached(open_object: Callable[[], Object], programs: tuple[str, ...]) -> Object:
+def _opened_for(open_object: Callable[[], Object], programs: tuple[str, ...]) -> Object:
+    """An object of which these programs can be had here, as far as that is known beforehand."""
     obj = open_object()
+    try:
+        obj.select(programs)
+    except BaseException:
+        obj.close()
+        raise
+    return obj
+
+
+def _attached(obj: Object, programs: tuple[str, ...]) -> Object:
     try:
         obj.select(programs)
         obj.load()

@@ -1,9 +1,10 @@
 """libbpf through ctypes.
 
 Only declarations live here, and the one piece of state that libbpf has for the
-whole process: its log. libbpf writes to stderr by default; here every line goes to
-`log`, a short ring of recent lines, from which `object.Object` quotes when
-something fails. Nothing is printed.
+whole process: its log. libbpf writes to stderr by default; here nothing is printed. Within
+`listening` every line goes to `log`, a short ring of recent lines, from which `object.Object`
+quotes when something fails. To hand over what libbpf says of each relocation takes as long as a
+tenth of a start, so it is only listened to when something is tried again to learn why it failed.
 
 Needs libbpf 1.0 or newer: failing functions return NULL or -1 and set errno.
 """
@@ -12,9 +13,14 @@ from __future__ import annotations
 
 import ctypes
 from collections import deque
+from contextlib import contextmanager
 from ctypes import CFUNCTYPE, POINTER, c_char_p, c_int, c_size_t, c_uint32, c_void_p
+from typing import TYPE_CHECKING
 
 from locality.errors import Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SONAME = "libbpf.so.1"
 
@@ -34,6 +40,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "bpf_object__next_map": (c_void_p, (c_void_p, c_void_p)),
     "bpf_program__name": (c_char_p, (c_void_p,)),
     "bpf_program__section_name": (c_char_p, (c_void_p,)),
+    "bpf_program__autoload": (ctypes.c_bool, (c_void_p,)),
     "bpf_program__set_autoload": (c_int, (c_void_p, ctypes.c_bool)),
     "bpf_program__fd": (c_int, (c_void_p,)),
     "bpf_program__attach": (c_void_p, (c_void_p,)),
@@ -108,4 +115,16 @@ def _collect(level: int, template: bytes, arguments: int) -> int:
 
 # libbpf keeps the pointer, so the object behind it must live as long as the process.
 _collector = _PRINT_FN(_collect)
-lib.libbpf_set_print(_collector)
+_nobody = _PRINT_FN()
+lib.libbpf_set_print(_nobody)
+
+
+@contextmanager
+def listening() -> Iterator[None]:
+    """Let `log` hold what libbpf says in the block."""
+    log.clear()
+    lib.libbpf_set_print(_collector)
+    try:
+        yield
+    finally:
+        lib.libbpf_set_print(_nobody)

@@ -32,7 +32,7 @@ from locality.errors import LocalityError, Unsupported
 from locality.machine.limits import raise_if_ours
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 
 #: By which libbpf attaches kprobes (CONFIG_KPROBE_EVENTS; Linux 4.17).
@@ -88,6 +88,8 @@ class Object:
         libbpf.log.clear()
         handle = lib.bpf_object__open_file(str(path).encode(), None)
         if not handle:
+            with libbpf.listening():
+                lib.bpf_object__open_file(str(path).encode(), None)
             raise LocalityError(f"the probe object {path.name} cannot be read: {_answer()}")
         obj = cls(name, handle)
         try:
@@ -114,9 +116,7 @@ class Object:
 
     def _initial_value(self, section: str) -> ctypes.Array[ctypes.c_char]:
         """The memory of a data section as it is before `load`, to read and write."""
-        size = ctypes.c_size_t()
-        address = lib.bpf_map__initial_value(self._map(section), ctypes.byref(size))
-        return (ctypes.c_char * size.value).from_address(address)
+        return _initial_value(self._map(section))
 
     @property
     def _open_handle(self) -> int:
@@ -129,10 +129,8 @@ class Object:
     def programs(self) -> dict[str, int]:
         """libbpf's handles of the object's programs, by C function name."""
         if self._open_handle and not self._programs:
-            handle = lib.bpf_object__next_program(self._open_handle, None)
-            while handle:
+            for handle in _programs(self._open_handle):
                 self._programs[lib.bpf_program__name(handle).decode()] = handle
-                handle = lib.bpf_object__next_program(self._open_handle, handle)
         return self._programs
 
     def select(self, names: Collection[str]) -> None:
@@ -185,7 +183,27 @@ class Object:
         """
         libbpf.log.clear()
         if lib.bpf_object__load(self._open_handle):
+            self._load_again()
             raise _failure(f"the kernel refused the probe {self.name}")
+
+    def _load_again(self) -> None:
+        """Load the same once more, to hear what libbpf and the verifier say; gives it back."""
+        with libbpf.listening():
+            handle = lib.bpf_object__open_file(str(object_file(self.name)).encode(), None)
+            if not handle:
+                return
+            for ours, theirs in zip(_maps(self._handle), _maps(handle), strict=True):
+                lib.bpf_map__set_max_entries(theirs, lib.bpf_map__max_entries(ours))
+                if lib.bpf_map__name(ours).endswith(b".rodata"):
+                    ctypes.memmove(
+                        _initial_value(theirs), constants := _initial_value(ours), len(constants)
+                    )
+            for ours, theirs in zip(_programs(self._handle), _programs(handle), strict=True):
+                lib.bpf_program__set_autoload(theirs, lib.bpf_program__autoload(ours))
+            lib.bpf_object__load(handle)
+            code = ctypes.get_errno()
+            lib.bpf_object__close(handle)
+            ctypes.set_errno(code)
 
     def attach(self, names: Collection[str]) -> None:
         """Attach loaded programs, each to what its section names.
@@ -196,12 +214,10 @@ class Object:
         programs = self.programs
         for name, section in self.sections(names).items():
             libbpf.log.clear()
-            if section.startswith("tp/"):
-                with tracefs.perf_event(section.removeprefix("tp/")) as event:
-                    # The link takes the descriptor over when it is made.
-                    link = lib.bpf_program__attach_perf_event(programs[name], os.dup(event))
-            else:
-                link = lib.bpf_program__attach(programs[name])
+            link = _attach(programs[name], section)
+            if not link:
+                with libbpf.listening():
+                    link = _attach(programs[name], section)
             if not link:
                 raise _failure(f"the kernel refused to attach {section}")
             self._links[name] = link
@@ -335,9 +351,8 @@ class Object:
         handle: int | None
         if name.startswith("."):
             # A data section's map carries the object's name in front: "accept_c.rodata".
-            handle = lib.bpf_object__next_map(self._open_handle, None)
-            while handle and not lib.bpf_map__name(handle).decode().endswith(name):
-                handle = lib.bpf_object__next_map(self._open_handle, handle)
+            found = _maps(self._open_handle)
+            handle = next((m for m in found if lib.bpf_map__name(m).decode().endswith(name)), None)
         else:
             handle = lib.bpf_object__find_map_by_name(self._open_handle, name.encode())
         if not handle:
@@ -360,6 +375,41 @@ class Object:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+
+def _programs(handle: int) -> Iterator[int]:
+    """libbpf's handles of an object's programs."""
+    program = lib.bpf_object__next_program(handle, None)
+    while program:
+        yield program
+        program = lib.bpf_object__next_program(handle, program)
+
+
+def _maps(handle: int) -> Iterator[int]:
+    """libbpf's handles of an object's maps."""
+    found = lib.bpf_object__next_map(handle, None)
+    while found:
+        yield found
+        found = lib.bpf_object__next_map(handle, found)
+
+
+def _initial_value(handle: int) -> ctypes.Array[ctypes.c_char]:
+    """The memory of a data section's map before its object is loaded."""
+    size = ctypes.c_size_t()
+    address = lib.bpf_map__initial_value(handle, ctypes.byref(size))
+    return (ctypes.c_char * size.value).from_address(address)
+
+
+def _attach(program: int, section: str) -> int | None:
+    """A link by which a program is attached to what its section names; None if refused."""
+    link: int | None
+    if section.startswith("tp/"):
+        with tracefs.perf_event(section.removeprefix("tp/")) as event:
+            # The link takes the descriptor over when it is made.
+            link = lib.bpf_program__attach_perf_event(program, os.dup(event))
+    else:
+        link = lib.bpf_program__attach(program)
+    return link
 
 
 def _missed(link: int) -> int:

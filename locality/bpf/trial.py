@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+from functools import cache
 
-from locality.bpf import btf, libbpf
+from locality.bpf import btf
 from locality.bpf.btf import Kind
 from locality.bpf.libbpf import lib
 from locality.errors import Unsupported
@@ -36,6 +37,7 @@ class _Options(ctypes.Structure):
     )
 
 
+@cache
 def fentry(function: str) -> None:
     """Load a program for the entry of a function, and forget it.
 
@@ -48,7 +50,6 @@ def fentry(function: str) -> None:
     options = _Options(
         sz=ctypes.sizeof(_Options), expected_attach_type=_FENTRY, attach_btf_id=type_id
     )
-    libbpf.log.clear()
     fd = lib.bpf_prog_load(_TRACING, b"trial", b"GPL", _RETURN_0, 2, ctypes.byref(options))
     if fd < 0:
         raise_if_ours(ctypes.get_errno())

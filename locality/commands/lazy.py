@@ -1,13 +1,13 @@
 """A group of commands whose modules are imported when a command is wanted.
 
-`locality accept` then does not pay for the options of the other commands; `--help`, which
-names them all, does.
+`locality accept` then does not pay for the options of the other commands, nor does `--help`, which
+names them all: what it says of each is written beside the module's name.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -17,32 +17,56 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+class Lazy(NamedTuple):
+    """A command that is not imported yet.
+
+    Attributes:
+        module: Its module below `locality.commands`. The variable there is its name, with
+            underscores.
+        help: The first sentence of its help.
+    """
+
+    module: str
+    help: str
+
+
 class LazyGroup(click.Group):
     """A group that also has commands of modules not imported yet.
 
     Args:
-        modules: By command name, the module that defines the command. Its variable there
-            is the name with underscores.
+        lazy: By command name.
         attributes: As for every `click.Group`.
     """
 
-    def __init__(self, *, modules: Mapping[str, str], **attributes: Any) -> None:  # noqa: ANN401
+    def __init__(self, *, lazy: Mapping[str, Lazy], **attributes: Any) -> None:  # noqa: ANN401
         super().__init__(**attributes)
-        self._modules = modules
+        self._lazy = lazy
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every command's name, in order."""
-        return sorted({*super().list_commands(ctx), *self._modules})
+        return sorted({*super().list_commands(ctx), *self._lazy})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """A command, imported if need be; None if there is none of this name."""
-        if cmd_name not in self._modules:
+        if cmd_name not in self._lazy:
             return super().get_command(ctx, cmd_name)
-        module = import_module(self._modules[cmd_name])
+        module = import_module(f"locality.commands.{self._lazy[cmd_name].module}")
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         take(command)
         read_environment(command, "LOCALITY", cmd_name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what `--help` says of each command, without importing any."""
+        names = self.list_commands(ctx)
+        limit = formatter.width - 6 - max(map(len, names))
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self._short_help(ctx, name, limit)) for name in names])
+
+    def _short_help(self, ctx: click.Context, name: str, limit: int) -> str:
+        lazy = self._lazy.get(name)
+        command = click.Command(name, help=lazy.help) if lazy else self.get_command(ctx, name)
+        return command.get_short_help_str(limit) if command else ""
 
 
 def read_environment(command: click.Command, *prefix: str) -> None:

@@ -9,9 +9,10 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 
-from locality.cli import main
+from locality.cli import COMMANDS, cli, main
 from locality.text import printable
 
 if TYPE_CHECKING:
@@ -410,6 +411,28 @@ print("SLOW", *{"numpy", "rich", "pandas", "pyarrow", "matplotlib"} & set(sys.mo
     assert done.stderr == ""
     assert done.stdout.count("Usage: ") == 10
     assert done.stdout.splitlines()[-1] == "SLOW"
+
+
+# Bugs: --help imports every command to name it; what it says of a command is not what that says.
+def test_the_list_of_commands_says_what_commands_say() -> None:
+    script = """
+import sys
+from locality.cli import main
+sys.argv = ["locality", "--help"]
+try:
+    main()
+except SystemExit:
+    pass
+print(*(name for name in sys.modules if name.startswith("locality.commands.")), file=sys.stderr)
+"""
+    done = run([sys.executable, "-c", script])
+    needless = {f"locality.commands.{lazy.module}" for lazy in COMMANDS.values()}
+    assert not needless & {*done.stderr.split()}
+    context = click.Context(cli)
+    for name, lazy in COMMANDS.items():
+        command = cli.get_command(context, name)
+        assert command is not None
+        assert command.get_short_help_str(limit=200) == lazy.help
 
 
 # Bugs: measuring pays for the options of every other command; numpy.ma comes with the topology.
