@@ -32,6 +32,6 @@ class Counters:
         count = int(np.prod(shape))
         self._live = np.ndarray(shape, record, buffer=obj.mmap(map_name, count * record.itemsize))
 
-    def read(self, first: int | None = None) -> np.ndarray[tuple[int, ...], np.dtype[Any]]:
-        """A copy of all values, of the shape given; or of the first ones."""
-        return self._live[:first].copy()
+    def read(self, first: int | slice | None = None) -> np.ndarray[tuple[int, ...], np.dtype[Any]]:
+        """A copy of all values, of the shape given; or of the first ones, or of some."""
+        return self._live[first if isinstance(first, slice) else slice(first)].copy()

@@ -39,6 +39,7 @@
 #define CONSTANT_ARRAY(type, name, count) extern char declared_by_user_space
 #define GLOBAL(type, name) extern char declared_by_user_space
 #define COUNTERS(name, value_type) extern char declared_by_user_space
+#define HASH_MAP(name, key_type, value_type) extern char declared_by_user_space
 #define LRU_MAP(name, key_type, value_type) extern char declared_by_user_space
 #define RING(name, bytes) extern char declared_by_user_space
 

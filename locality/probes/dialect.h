@@ -43,6 +43,15 @@
 		__type(value, value_type);           \
 	} name SEC(".maps")
 
+/* Takes no more when it is full; user space says how many it may hold. */
+#define HASH_MAP(name, key_type, value_type)         \
+	struct {                                     \
+		__uint(type, BPF_MAP_TYPE_HASH);     \
+		__uint(max_entries, 1);              \
+		__type(key, key_type);               \
+		__type(value, value_type);           \
+	} name SEC(".maps")
+
 /* Forgets the oldest; user space says how many it may hold. */
 #define LRU_MAP(name, key_type, value_type)          \
 	struct {                                     \

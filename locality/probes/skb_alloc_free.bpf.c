@@ -54,11 +54,26 @@ static __always_inline void handle(struct sk_buff *skb, __u64 why)
 	}
 }
 
+/*
+ * A packet is sent to its alloc CPU to be freed there, or is not after all (-1). Where the flush is
+ * not seen, that CPU's flush will be taken for a consumption.
+ */
+static __always_inline void deferred(struct row *row, struct packet packet, __u64 more)
+{
+	struct row *home;
+
+	row->deferred[packet.kind] += more;
+	if (flush_functions)
+		return;
+	home = bpf_map_lookup_elem(&rows, &packet.alloc_cpu);
+	if (home)
+		__sync_fetch_and_add(&home->deferred_to[packet.kind], more);
+}
+
 /* The memory of an sk_buff goes back. */
 static __always_inline void freed(struct sk_buff *skb, struct packet packet)
 {
 	struct row *row = this_row();
-	struct cell *cell;
 	__u64 why = 0;
 
 	if (!row)
@@ -76,16 +91,15 @@ static __always_inline void freed(struct sk_buff *skb, struct packet packet)
 	if (selects() && (why ? why == FLUSHED || row->told_side != OURS
 			      : !is_ours(row, packet.kind, side_at_end(row, skb, packet.kind))))
 		return;
-	cell = cell_of(packet.alloc_cpu);
-	if (!cell) {
+	if (packet.alloc_cpu >= possible_cpus) {
 		row->unknown[packet.kind]++;
 		return;
 	}
-	cell->freed[packet.kind]++;
+	row->freed_home[packet.kind] += packet.alloc_cpu == bpf_get_smp_processor_id();
 	if (!why)
-		cell->consumed[packet.kind]++;
+		consumed(row, packet.kind, packet.alloc_cpu);
 	else if (why == DEFERRED)
-		cell->deferred[packet.kind]--; /* the list was full: freed here after all */
+		deferred(row, packet, -1); /* the list was full: freed here after all */
 	else
 		row->returned[packet.kind]++;
 }
@@ -101,9 +115,8 @@ static __always_inline bool ends_in_napi_cache(struct sk_buff *skb, int budget, 
 static __always_inline void let_go(struct sk_buff *skb, struct packet packet)
 {
 	struct row *row = this_row();
-	struct cell *cell = cell_of(packet.alloc_cpu);
 
-	if (!row || !cell || packet.kind > TX)
+	if (!row || packet.alloc_cpu >= possible_cpus || packet.kind > TX)
 		return;
 	if (selects() && side_in_hand(row, skb) != OURS) {
 		row->udp = 0;
@@ -114,13 +127,13 @@ static __always_inline void let_go(struct sk_buff *skb, struct packet packet)
 		return;
 	}
 	if (packet.kind == RX && row->udp != (__u64)skb)
-		cell->delivered++;
+		delivered(row, packet.alloc_cpu);
 	row->udp = 0;
 	/* At home it is freed at once, and that is where it is counted. */
 	if (packet.alloc_cpu == bpf_get_smp_processor_id())
 		return;
-	cell->consumed[packet.kind]++;
-	cell->deferred[packet.kind]++;
+	consumed(row, packet.kind, packet.alloc_cpu);
+	deferred(row, packet, 1);
 	handle(skb, DEFERRED);
 }
 
@@ -133,13 +146,12 @@ static __always_inline void udp_let_go(struct sock *sk, struct sk_buff *skb, boo
 				       int length, struct packet packet, bool loads)
 {
 	struct row *row = this_row();
-	struct cell *cell = cell_of(packet.alloc_cpu);
 
-	if (waits || !row || !cell || packet.kind != RX)
+	if (waits || !row || packet.alloc_cpu >= possible_cpus || packet.kind != RX)
 		return;
 	tell_read(row, sk, skb, loads);
 	if (length >= 0 && (!selects() || row->told_side == OURS))
-		cell->delivered++;
+		delivered(row, packet.alloc_cpu);
 	row->udp = (__u64)skb;
 }
 

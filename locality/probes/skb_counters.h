@@ -3,25 +3,24 @@
  * Where packets are counted: nothing is streamed.
  *
  * `cells` holds one cell for each (this CPU, alloc CPU), so the whole alloc-to-consume
- * matrix is there; `rows` holds what has no alloc CPU, and one CPU's scratch. A CPU
+ * matrix is there; `rows` holds what needs no matrix, and one CPU's scratch. A CPU
  * writes only its own row and cells, with plain additions: an interrupt would have to
  * fall between the load and the store of one addition to lose a count.
  *
  * User space maps both and reads them whole. The counters only grow, except deferred
  * (taken back when the kernel had no room to defer).
+ *
+ * The matrix grows with the square of the CPUs: 16 MB of 1,024. Of more, user space wants
+ * `few_cells` instead: only the pairs that occur, for the price of a hash table's look-up.
  */
 #ifndef LOCALITY_SKB_COUNTERS_H
 #define LOCALITY_SKB_COUNTERS_H
 
 #include "skb_packet.h"
 
-/* By direction: RX, TX. One cache line. */
+/* By direction: RX, TX. */
 struct cell {
 	__u64 consumed[2];  /* the last user let go of it here */
-	__u64 freed[2];     /* its memory went back here */
-	__u64 deferred[2];  /* sent from here to the alloc CPU, to be freed there */
-	__u64 delivered;    /* received, and taken by a reader here */
-	__u64 reserved;
 };
 
 struct row {
@@ -53,9 +52,19 @@ struct row {
 	__u64 told;
 	__u64 told_side;
 	__u64 acked_side;
+	/* Functions: what its matrix would say no more of. */
+	__u64 freed_home[2];   /* its memory went back here, where it was allocated */
+	__u64 deferred[2];     /* sent from here to the alloc CPU, to be freed there */
+	__u64 deferred_to[2];  /* sent to here, where the flush is not seen; by other CPUs, too */
+	__u64 delivered;       /* received, and taken by a reader here */
+	__u64 delivered_home;  /* and allocated here */
 };
 
+CONSTANT(bool, only_few_cells);
+
 COUNTERS(cells, struct cell);
+
+HASH_MAP(few_cells, __u32, struct cell);
 
 COUNTERS(rows, struct row);
 
@@ -76,15 +85,39 @@ static __always_inline bool is_packet(struct row *row, enum kind kind)
 	return kind <= TX;
 }
 
-/* This CPU's cell for packets allocated on alloc_cpu; NULL for a CPU that cannot be. */
+/* This CPU's cell for packets allocated on a CPU; NULL if that cannot be, or there is no room. */
 static __always_inline struct cell *cell_of(__u32 alloc_cpu)
 {
+	struct cell *cell, none = {};
 	__u32 index;
 
 	if (alloc_cpu >= possible_cpus)
 		return NULL;
 	index = bpf_get_smp_processor_id() * possible_cpus + alloc_cpu;
-	return bpf_map_lookup_elem(&cells, &index);
+	if (!only_few_cells)
+		return bpf_map_lookup_elem(&cells, &index);
+	cell = bpf_map_lookup_elem(&few_cells, &index);
+	if (cell || bpf_map_update_elem(&few_cells, &index, &none, BPF_NOEXIST))
+		return cell;
+	return bpf_map_lookup_elem(&few_cells, &index);
+}
+
+/* A packet was consumed on this CPU. */
+static __always_inline void consumed(struct row *row, enum kind kind, __u32 alloc_cpu)
+{
+	struct cell *cell = cell_of(alloc_cpu);
+
+	if (cell)
+		cell->consumed[kind]++;
+	else
+		row->unknown[kind]++;
+}
+
+/* A reader on this CPU took a received packet. */
+static __always_inline void delivered(struct row *row, __u32 alloc_cpu)
+{
+	row->delivered++;
+	row->delivered_home += alloc_cpu == bpf_get_smp_processor_id();
 }
 
 #endif

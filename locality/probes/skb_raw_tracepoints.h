@@ -63,14 +63,8 @@ GLOBAL(__u64, sought);
 static __always_inline void count_packet(struct row *row, enum kind kind, __u32 alloc_cpu,
 					 enum side side)
 {
-	struct cell *cell = cell_of(alloc_cpu);
-
-	if (!is_ours(row, kind, side))
-		return;
-	if (cell)
-		cell->consumed[kind]++;
-	else
-		row->unknown[kind]++;
+	if (is_ours(row, kind, side))
+		consumed(row, kind, alloc_cpu);
 }
 
 static __always_inline void count_consumed(struct row *row, struct packet packet, enum side side)
@@ -188,7 +182,8 @@ static __always_inline bool only_looks(void)
 TYPED_TRACEPOINT(raw_copy_datagram, skb_copy_datagram_iovec, struct sk_buff *skb, int len)
 {
 	struct sock *sk = skb->sk;
-	struct cell *cell;
+	struct row *row;
+	__u32 alloc_cpu;
 
 	if (!sk || sk->sk_protocol != IPPROTO_TCP || sk->sk_type != SOCK_STREAM)
 		return 0;
@@ -202,16 +197,13 @@ TYPED_TRACEPOINT(raw_copy_datagram, skb_copy_datagram_iovec, struct sk_buff *skb
 	}
 	if (only_looks())
 		return 0;
-	if (selects()) {
-		struct row *row = this_row();
-
-		if (!row || !is_ours(row, RX, side_of_read(row, sk, skb, true)))
-			return 0;
-	}
-	cell = cell_of(alloc_cpu_of(skb));
-	if (cell) {
-		cell->consumed[RX]++;
-		cell->delivered++;
+	row = this_row();
+	if (!row || (selects() && !is_ours(row, RX, side_of_read(row, sk, skb, true))))
+		return 0;
+	alloc_cpu = alloc_cpu_of(skb);
+	if (alloc_cpu < possible_cpus) {
+		consumed(row, RX, alloc_cpu);
+		delivered(row, alloc_cpu);
 	}
 	return 0;
 }

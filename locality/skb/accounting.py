@@ -16,20 +16,11 @@ from locality.skb.interval import RX, TX, Flow
 
 if TYPE_CHECKING:
     from locality.arrays import Array
+    from locality.skb.cells import Grown
+    from locality.skb.pairs import Matrix
 
 
-#: `struct cell`: one for each (CPU, alloc CPU). Pairs are (RX, TX).
-CELL = np.dtype(
-    [
-        ("consumed", "u8", (2,)),
-        ("freed", "u8", (2,)),
-        ("deferred", "u8", (2,)),
-        ("delivered", "u8"),
-        ("reserved", "u8"),
-    ]
-)
-
-#: `struct row`: one for each CPU.
+#: `struct row`: one for each CPU. Pairs are (RX, TX).
 ROW = np.dtype(
     [
         ("unknown", "u8", (2,)),
@@ -56,6 +47,11 @@ ROW = np.dtype(
         ("told", "u8"),
         ("told_side", "u8"),
         ("acked_side", "u8"),
+        ("freed_home", "u8", (2,)),
+        ("deferred", "u8", (2,)),
+        ("deferred_to", "u8", (2,)),
+        ("delivered", "u8"),
+        ("delivered_home", "u8"),
     ]
 )
 
@@ -83,26 +79,18 @@ class Difference:
     """What the counters grew by during an interval; int64, deferred may shrink.
 
     Attributes:
-        cells: dtype like `CELL`, shape (CPUs, CPUs) by this CPU and alloc CPU.
+        consumed: Packets by this CPU and alloc CPU.
         rows: dtype like `ROW`, shape (CPUs,).
     """
 
-    cells: dict[str, Array]
+    consumed: Grown
     rows: dict[str, Array]
 
     @classmethod
-    def between(cls, new: tuple[Array, Array], old: tuple[Array, Array]) -> Difference:
-        """Field by field, as signed numbers."""
-        cells, rows = (
-            {name: (after[name] - before[name]).view(np.int64) for name in after.dtype.names or ()}
-            for after, before in zip(new, old, strict=True)
-        )
-        return cls(cells, rows)
-
-
-def _local(cells: Array) -> Array:
-    """The sum of the diagonal, by direction if there is one: (CPUs, CPUs[, 2]) to ([2])."""
-    return np.asarray(np.trace(cells))
+    def between(cls, consumed: Grown, new: Array, old: Array) -> Difference:
+        """Of the rows field by field, as signed numbers."""
+        rows = {name: (new[name] - old[name]).view(np.int64) for name in new.dtype.names or ()}
+        return cls(consumed, rows)
 
 
 @dataclass(frozen=True)
@@ -113,7 +101,7 @@ class Figures:
     tx: Flow
     delivered: int | None
     delivered_local: int | None
-    matrix: Array
+    by_pair: Matrix
     apart: tuple[int, int] = (0, 0)
     together: tuple[int, int] = (0, 0)
     not_told: tuple[int, int] = (0, 0)
@@ -141,35 +129,34 @@ class FunctionAccount:
 
     def figures(self, grown: Difference) -> Figures:
         """The figures of one interval."""
-        consumed, freed = grown.cells["consumed"].copy(), grown.cells["freed"]
-        deferred = grown.cells["deferred"]
+        consumed, rows = grown.consumed, grown.rows
         if not self._flush_is_seen:
-            home = np.arange(len(consumed))
-            consumed[home, home] = self._debt.settle(consumed[home, home], deferred.sum(axis=0))
-        unknown = grown.rows["unknown"].sum(axis=0)
-        packets = consumed.sum(axis=(0, 1)) + unknown
+            consumed.set_local(self._debt.settle(consumed.local(), rows["deferred_to"]))
+        unknown = rows["unknown"].sum(axis=0)
+        packets = consumed.sums() + unknown
         # Of packets that were consumed earlier, perhaps: no more in one interval than it has.
-        freed_local = packets - self._freed_later.settle(packets, _local(freed))
+        freed = rows["freed_home"].sum(axis=0)
+        freed_local = packets - self._freed_later.settle(packets, freed)
         # Taken back when the list was full, perhaps just after the interval began.
-        sent_home = deferred.sum(axis=(0, 1))
+        sent_home = rows["deferred"].sum(axis=0)
         sent_home = self._taken_back.settle(np.maximum(sent_home, 0), np.maximum(-sent_home, 0))
+        local = consumed.local().sum(axis=0)
         flows = [
             Flow(
                 packets=int(packets[direction]),
-                local=int(_local(consumed)[direction]),
+                local=int(local[direction]),
                 freed_local=None if self._selects else int(freed_local[direction]),
                 deferred=int(sent_home[direction]) if self._defers else None,
                 unknown=int(unknown[direction]),
             )
             for direction in (RX, TX)
         ]
-        delivered = grown.cells["delivered"]
         return Figures(
             rx=flows[RX],
             tx=flows[TX],
-            delivered=int(delivered.sum()) if self._defers else None,
-            delivered_local=int(_local(delivered)) if self._defers else None,
-            matrix=consumed.transpose(2, 1, 0),
+            delivered=int(rows["delivered"].sum()) if self._defers else None,
+            delivered_local=int(rows["delivered_home"].sum()) if self._defers else None,
+            by_pair=consumed.by_pair(),
             not_told=_not_told(grown),
         )
 
@@ -213,7 +200,7 @@ class TracepointAccount:
 
     def figures(self, grown: Difference) -> Figures:
         """The figures of one interval."""
-        consumed = grown.cells["consumed"]
+        consumed = grown.consumed
         unknown = grown.rows["unknown"].sum(axis=0)
         # Those seen at the ACK were counted there; their end comes later.
         outlived, acked = (np.asarray(grown.rows[name].sum()) for name in ("outlived", "acked"))
@@ -229,8 +216,10 @@ class TracepointAccount:
             udp_local, udp_unknown = 0, datagrams
         remote = grown.rows["udp_returned"].sum()
         udp_local = int(self._debt.settle(np.asarray(udp_local), np.asarray(remote)))
-        packets, local = consumed.sum(axis=(0, 1)), _local(consumed)
-        delivered = grown.cells["delivered"]
+        packets, local = consumed.sums(), consumed.local().sum(axis=0)
+        delivered, delivered_home = (
+            int(grown.rows[name].sum()) for name in ("delivered", "delivered_home")
+        )
         received = np.asarray(packets[RX] + unknown[RX] + datagrams)
         rx = Flow(
             packets=int(received),
@@ -256,9 +245,9 @@ class TracepointAccount:
         return Figures(
             rx=rx,
             tx=tx,
-            delivered=int(delivered.sum()) + datagrams if readers_are_seen else None,
-            delivered_local=int(_local(delivered)) + udp_local if readers_are_seen else None,
-            matrix=consumed.transpose(2, 1, 0),
+            delivered=delivered + datagrams if readers_are_seen else None,
+            delivered_local=delivered_home + udp_local if readers_are_seen else None,
+            by_pair=consumed.by_pair(),
             apart=(datagrams - udp_local - udp_unknown, int(returned[TX])),
             together=(udp_local, 0),
             not_told=(int(not_told[RX]), int(not_told[TX])),

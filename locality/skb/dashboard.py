@@ -15,6 +15,7 @@ from locality.dashboard.sparkline import Minute, sparkline
 from locality.machine.distance import distance_words
 from locality.machine.topology import Distance
 from locality.skb.interval import RX, TX, Flow, Interval, packets_by_distance
+from locality.skb.pairs import cpus_of, pairs_in
 from locality.text import kilo_rate, percent, share
 
 if TYPE_CHECKING:
@@ -47,22 +48,16 @@ class Pair:
 
 def worst_pairs(interval: Interval, most: int) -> list[Pair]:
     """The pairs of different CPUs with the most packets, of both directions."""
-    away = interval.matrix.copy()
-    for one in away:
-        np.fill_diagonal(one, 0)
-    flat = away.reshape(-1)
-    most = min(most, int(np.count_nonzero(flat > 0)))
-    if most <= 0:
-        return []
-    top = np.argpartition(flat, -most)[-most:]
-    places = np.stack(np.unravel_index(top, away.shape), axis=1).tolist()
-    pairs = [
-        Pair(direction, alloc_cpu, consume_cpu, packets)
-        for (direction, alloc_cpu, consume_cpu), packets in zip(
-            places, flat[top].tolist(), strict=True
-        )
-    ]
-    return sorted(pairs, key=lambda pair: (-pair.packets, pair.direction, pair.alloc_cpu))
+    pairs = list[Pair]()
+    for direction, (cells, packets) in enumerate(pairs_in(interval.by_pair)):
+        alloc, consume = np.divmod(cells, cpus_of(interval.by_pair))
+        away = np.flatnonzero((alloc != consume) & (packets > 0))
+        if 0 < most < len(away):
+            away = away[np.argpartition(packets[away], -most)[-most:]]
+        columns = (alloc[away].tolist(), consume[away].tolist(), packets[away].tolist())
+        pairs += [Pair(direction, *values) for values in zip(*columns, strict=True)]
+    pairs.sort(key=lambda pair: (-pair.packets, pair.direction, pair.alloc_cpu))
+    return pairs[: max(most, 0)]
 
 
 @dataclass(frozen=True)
@@ -160,9 +155,10 @@ class SkbDashboard(Dashboard[Interval]):
         left = height - len(lines)
         half = (width - 2) // 2
         partly = _not_in_matrix(view.window)
+        matrix = view.window.matrix
         maps = [
             heat_map(
-                view.window.matrix[direction],
+                matrix[direction],
                 self._machine,
                 f"{_NAMES[direction]} alloc\\consume",
                 width=half,

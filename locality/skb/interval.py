@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from locality.machine.distance import Counts, by_distance
 from locality.machine.topology import Distance
+from locality.skb.pairs import added, dense, packets_apart
 
 if TYPE_CHECKING:
     from locality.arrays import Array
+    from locality.machine.distance import Counts
     from locality.machine.topology import Topology
+    from locality.skb.pairs import Matrix
 
 
 #: Index of a direction in every array.
@@ -65,12 +67,11 @@ class Interval:
         tx: Sent packets.
         delivered: Received packets that a reader took; None where not seen.
         delivered_local: Received packets that a reader took on their alloc CPU.
-        matrix: (2, CPUs, CPUs) packets by direction, alloc CPU and consume CPU: those of
-            which both are known.
+        by_pair: Packets by direction, alloc CPU and consume CPU: those of which both are known.
         apart: Packets by direction whose two CPUs are known to differ, but not both by
-            number: in `packets`, not in the matrix.
+            number: in `packets`, not in `by_pair`.
         together: Packets by direction known to be local, but not on which CPU: in `packets`, not
-            in the matrix.
+            in `by_pair`.
         not_told: Packets by direction of which it is not known whether they are among those that
             were asked for: not in `packets`.
     """
@@ -83,10 +84,15 @@ class Interval:
     tx: Flow
     delivered: int | None
     delivered_local: int | None
-    matrix: Array
+    by_pair: Matrix
     apart: tuple[int, int] = (0, 0)
     together: tuple[int, int] = (0, 0)
     not_told: tuple[int, int] = (0, 0)
+
+    @property
+    def matrix(self) -> Array:
+        """(2, CPUs, CPUs) the same with all its zeros: of thousands of CPUs, hundreds of MB."""
+        return dense(self.by_pair)
 
     def __len__(self) -> int:
         """An interval is one event, however many packets it counted."""
@@ -108,7 +114,7 @@ class Interval:
             tx=self.tx + later.tx,
             delivered=_sum(self.delivered, later.delivered),
             delivered_local=_sum(self.delivered_local, later.delivered_local),
-            matrix=self.matrix + later.matrix,
+            by_pair=added(self.by_pair, later.by_pair),
             apart=(self.apart[RX] + later.apart[RX], self.apart[TX] + later.apart[TX]),
             together=(
                 self.together[RX] + later.together[RX],
@@ -136,7 +142,7 @@ def packets_by_distance(interval: Interval, direction: int, machine: Topology) -
     """
     if (interval.rx, interval.tx)[direction].local is None:
         return None
-    counts = by_distance(interval.matrix[direction], machine.distances)
+    counts = packets_apart(interval.by_pair, direction, machine.distances)
     counts[Distance.CPU] += interval.together[direction]
     counts[Distance.UNKNOWN] += interval.apart[direction]
     return counts

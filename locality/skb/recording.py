@@ -17,14 +17,15 @@ from locality.recording.format import damaged, require_values, seconds_of
 from locality.recording.writer import Recorder
 from locality.skb.columns import COLUMNS, PAIR, TOTAL
 from locality.skb.interval import RX, TX, Flow, Interval
-from locality.skb.stored import DIRECTIONS, PAIRS, TOTALS, Pairs, pairs_of, stored_rows
+from locality.skb.pairs import MOST_DENSE, FewPairs, Pairs, dense
+from locality.skb.stored import DIRECTIONS, PAIRS, TOTALS, pairs_of, stored_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from locality.arrays import Array
     from locality.recording.format import Meta
     from locality.recording.reader import Reader
+    from locality.skb.pairs import Matrix
 
 _TOTAL_NAMES = [column.name for column in TOTALS]
 
@@ -52,12 +53,10 @@ class Recorded(NamedTuple):
     totals: pa.RecordBatch
     pairs: tuple[Pairs, Pairs]
 
-    def matrix(self, possible: int) -> Array:
+    def by_pair(self, possible: int) -> Matrix:
         """(2, CPUs, CPUs) packets by direction, alloc CPU and consume CPU."""
-        matrix = np.zeros((2, possible**2), np.int64)
-        for direction, (cells, packets) in enumerate(self.pairs):
-            matrix[direction, cells] = packets
-        return matrix.reshape(2, possible, possible)
+        matrix = FewPairs(possible, self.pairs)
+        return matrix if possible > MOST_DENSE else dense(matrix)
 
 
 def recorded(rows: pa.RecordBatch, meta: Meta) -> Recorded:
@@ -129,7 +128,7 @@ def interval_of(rows: pa.RecordBatch, meta: Meta) -> Interval:
         rung=meta.rung,
         rx=Flow(**flows[RX]),
         tx=Flow(**flows[TX]),
-        matrix=interval.matrix(meta.possible),
+        by_pair=interval.by_pair(meta.possible),
         **figures,
     )
 

@@ -24,15 +24,16 @@ from locality.bpf.ladder import Attachment, Rung, attach_best
 from locality.errors import LocalityError, Unsupported
 from locality.machine import topology
 from locality.skb import senders
-from locality.skb.accounting import CELL, ROW, Difference, FunctionAccount, TracepointAccount
+from locality.skb.accounting import ROW, Difference, FunctionAccount, TracepointAccount
+from locality.skb.cells import CELL, cells_of, sizes
 from locality.skb.interval import Interval
+from locality.skb.pairs import MOST_DENSE
 from locality.skb.senders import Senders
 from locality.skb.wanted import SkbFilter, choosing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from locality.arrays import Array
     from locality.bpf.engine import Kernel
     from locality.bpf.object import Object
 
@@ -199,11 +200,12 @@ class SkbSource:
             rungs = tuple(choosing(one, self._wanted, flush_is_seen=seen) for one in RUNGS)
         self.attachment: Attachment = attach_best(rungs, self._open, rung, self._engine)
         obj = self.attachment.obj
-        self._cells = Counters(obj, "cells", CELL, (self.cpus, self.cpus))
+        self._cells = cells_of(obj, self.cpus)
         self._rows = Counters(obj, "rows", ROW, (self.cpus,))
         self._account = self._accounting()
         self._senders = Senders(obj) if senders.PROGRAM in self.attachment.programs else None
-        self._counted = self._read()
+        self._cells.read()
+        self._counted = self._rows.read()
         self._since = time.monotonic()
 
     def _open(self) -> Object:
@@ -211,6 +213,7 @@ class SkbSource:
         constants = {
             **self._wanted.rodata(),
             "possible_cpus": self.cpus,
+            "only_few_cells": self.cpus > MOST_DENSE,
             "owner_places": OWNERS,
             "can_cast": kernel.has_function("bpf_rdonly_cast"),
             "flush_functions": len(self._flushes),
@@ -220,7 +223,8 @@ class SkbSource:
         obj = self._engine.open("skb_alloc_free", constants)
         check_layout(CELL, obj.btf.struct("cell"), "cell")
         check_layout(ROW, obj.btf.struct("row"), "row")
-        obj.resize("cells", self.cpus**2)
+        for name, entries in sizes(self.cpus).items():
+            obj.resize(name, entries)
         obj.resize("rows", self.cpus)
         if not _remembers_alloc_cpu(kernel):
             obj.resize("alloc_cpus", REMEMBERED)
@@ -258,19 +262,16 @@ class SkbSource:
         account.udp_is_deferred = untold > told
         variables["udp_is_settled"] = told + untold >= ENOUGH_READS
 
-    def _read(self) -> tuple[Array, Array]:
-        return self._cells.read(), self._rows.read()
-
     def read(self) -> Interval:
         """The interval since the last reading; never waits."""
-        counted, now = self._read(), time.monotonic()
+        consumed, rows, now = self._cells.read(), self._rows.read(), time.monotonic()
         if isinstance(self._account, TracepointAccount):
             self._learn(self._account)
-        grown = Difference.between(counted, self._counted)
+        grown = Difference.between(consumed, rows, self._counted)
         figures = self._account.figures(grown)
         if self._senders is not None:
             self._senders.follow(grown, figures)
-        seconds, self._counted, self._since = now - self._since, counted, now
+        seconds, self._counted, self._since = now - self._since, rows, now
         return Interval(
             time=time.time(),
             seconds=seconds,

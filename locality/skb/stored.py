@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from functools import reduce
 from operator import add
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +28,7 @@ from locality.recording.columns import MOST, of_row
 from locality.recording.format import damaged, nanoseconds, schema_of
 from locality.skb.columns import COLUMNS, PAIR, TOTAL
 from locality.skb.interval import RX, TX
+from locality.skb.pairs import Pairs, pairs_in
 
 if TYPE_CHECKING:
     from locality.arrays import Array
@@ -48,25 +49,13 @@ _ROWS = schema_of(COLUMNS)
 _PAIR_ROWS = schema_of(of_row(COLUMNS, PAIR))
 
 
-class Pairs(NamedTuple):
-    """The pairs of CPUs of one direction that had packets.
-
-    Attributes:
-        cells: (pairs,) alloc CPU * possible CPUs + consume CPU, ascending.
-        packets: (pairs,) how many.
-    """
-
-    cells: Array
-    packets: Array
-
-
 def stored_rows(interval: Interval) -> pa.RecordBatch:
     """An interval as two rows of `SCHEMA`."""
     arrays = [
         _totals(column.form, column.name, interval).cast(SCHEMA.field(column.name).type)
         for column in TOTALS
     ]
-    return pa.RecordBatch.from_arrays([*arrays, _pairs(interval.matrix)], schema=SCHEMA)
+    return pa.RecordBatch.from_arrays([*arrays, _pairs(pairs_in(interval.by_pair))], schema=SCHEMA)
 
 
 def _totals(form: str, name: str, interval: Interval) -> pa.Array:
@@ -94,14 +83,13 @@ def _totals(form: str, name: str, interval: Interval) -> pa.Array:
     return numbers(np.array([value or 0 for value in values], np.int64), known)
 
 
-def _pairs(matrix: Array) -> pa.Array:
+def _pairs(both: tuple[Pairs, Pairs]) -> pa.Array:
     """The pairs of both directions: a list of `_PAIR` each."""
     lengths, steps, packets = [0], [], []
-    for counts in matrix.reshape(2, -1):
-        cells = np.flatnonzero(counts)
-        lengths.append(len(cells))
-        steps.append(np.diff(cells, prepend=-1))
-        packets.append(counts[cells])
+    for pairs in both:
+        lengths.append(len(pairs.cells))
+        steps.append(np.diff(pairs.cells, prepend=-1))
+        packets.append(pairs.packets)
     fields = [
         numbers((values >> shift).astype(dtype))
         for values, parts in (

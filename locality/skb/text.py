@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from locality.machine.distance import distance_text
 from locality.skb.interval import RX, TX, Flow, packets_by_distance
+from locality.skb.pairs import cpus_of
 from locality.stream import Output
 from locality.text import (
     PAGE,
@@ -85,12 +86,13 @@ class TextSkb(Output["Interval"]):
 
     @staticmethod
     def _matrices(batch: Interval) -> Iterator[str]:
-        if batch.matrix.shape[1] > WIDEST_MATRIX:
-            yield f"(a matrix of {batch.matrix.shape[1]} CPUs is too wide: use --format json)"
+        if (cpus := cpus_of(batch.by_pair)) > WIDEST_MATRIX:
+            yield f"(a matrix of {cpus} CPUs is too wide: use --format json)"
             return
+        matrix = batch.matrix
         for direction, name in ((RX, "received"), (TX, "sent")):
             yield f"{name}, packets:"
-            yield from matrix_lines(batch.matrix[direction], "alloc", "consume")
+            yield from matrix_lines(matrix[direction], "alloc", "consume")
             if apart := batch.apart[direction]:
                 yield f"and {apart} on two different CPUs, not known which"
             if together := batch.together[direction]:

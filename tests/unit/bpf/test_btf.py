@@ -14,7 +14,8 @@ from locality.bpf.btf import check_layout
 from locality.bpf.object import Object
 from locality.connections.batch import CONNECTION
 from locality.errors import LocalityError
-from locality.skb.accounting import CELL, ROW
+from locality.skb.accounting import ROW
+from locality.skb.cells import CELL
 
 OURS = np.dtype([("time", "u8"), ("cpu", "u4"), ("rxcpu", "i4"), ("comm", "S16")])
 

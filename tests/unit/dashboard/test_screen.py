@@ -93,7 +93,7 @@ def interval(matrix: Any, seconds: float = 1.0, **fields: Any) -> Interval:  # n
     flows = [Flow(int(one.sum()), int(np.trace(one)), int(np.trace(one)), 0, 0) for one in counts]
     ordinary = {"lost": 0, "rx": flows[RX], "tx": flows[TX], "delivered": 0, "delivered_local": 0}
     return Interval(
-        time=1e9, seconds=seconds, rung="fentry", matrix=counts, **{**ordinary, **fields}
+        time=1e9, seconds=seconds, rung="fentry", by_pair=counts, **{**ordinary, **fields}
     )
 
 

@@ -36,7 +36,7 @@ def small(tmp_path: Path) -> Topology:
 def interval(matrix: object, **changes: Any) -> Interval:  # noqa: ANN401 - any field of it
     flow = Flow(packets=100, local=0, freed_local=None, deferred=None, unknown=0)
     fields: dict[str, Any] = {"rx": flow, "tx": flow, "delivered": None, "delivered_local": None}
-    return Interval(1.0, 1.0, "fentry", 0, matrix=np.array(matrix), **{**fields, **changes})
+    return Interval(1.0, 1.0, "fentry", 0, by_pair=np.array(matrix), **{**fields, **changes})
 
 
 # Bugs: a cell counted at another cell's distance, or not at all; the column of connections without

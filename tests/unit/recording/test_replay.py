@@ -89,7 +89,7 @@ def intervals(count: int) -> list[Interval]:
             tx=Flow(200, None, 1, None, 0),
             delivered=None if number % 2 else 7,
             delivered_local=None if number % 2 else 6,
-            matrix=rng.integers(0, 2, (2, 3, 3)) * number,
+            by_pair=rng.integers(0, 2, (2, 3, 3)) * number,
             apart=(1, 2),
             together=(3, 4),
         )
@@ -121,7 +121,7 @@ def test_intervals_come_back_exactly(tmp_path: Path) -> None:
         found = list(timed_intervals(reader))
     assert len(found) == len(known)
     for (seconds, one), other in zip(found, known, strict=True):
-        assert replace(one, matrix=other.matrix) == other
+        assert replace(one, by_pair=other.by_pair) == other
         assert one.matrix.tolist() == other.matrix.tolist()
         assert seconds == pytest.approx(other.time - META.started / 10**9, abs=1e-6)
 
@@ -139,7 +139,7 @@ def test_packets_of_the_first_format(tmp_path: Path) -> None:
         assert reader.meta.distances == SKB_META.distances
         found = [one for _, one in timed_intervals(reader)]
     for one, other in zip(found, known, strict=True):
-        assert replace(one, matrix=other.matrix) == other
+        assert replace(one, by_pair=other.by_pair) == other
         assert one.matrix.tolist() == other.matrix.tolist()
     for name in ("skb", "skb_totals"):
         frames = [getattr(locality.load(file), name) for file in (path, older)]

@@ -68,7 +68,7 @@ def interval(number: int) -> Interval:
         tx=Flow(2000, None, 5, None, number),
         delivered=number or None,
         delivered_local=number or None,
-        matrix=matrix,
+        by_pair=matrix,
         apart=(1, 2),
         together=(3, number),
         not_told=(10 + number, 20),

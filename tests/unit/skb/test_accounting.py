@@ -9,14 +9,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from locality.skb.accounting import CELL, ROW, Debt, Difference, FunctionAccount, TracepointAccount
+from locality.skb.accounting import ROW, Debt, Difference, FunctionAccount, TracepointAccount
+from locality.skb.cells import GrownPairs, GrownTable
 from locality.skb.interval import RX, TX
+from locality.skb.pairs import dense
 from locality.text import share
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from locality.arrays import Array
     from locality.skb.accounting import Figures
+    from locality.skb.cells import Grown
+
+    Form = Callable[[Array], Grown]
 
 CPUS = 3
+
+
+def as_pairs(grown: Array) -> GrownPairs:
+    """The same as the counters of few pairs tell it."""
+    keys = np.flatnonzero(grown.any(axis=2))
+    return GrownPairs(CPUS, keys, grown.reshape(-1, 2)[keys])
+
+
 cpu_numbers = st.integers(0, CPUS - 1)
 
 
@@ -27,18 +43,19 @@ class Machine:
     then, and keeps the truth beside it.
     """
 
-    def __init__(self, *, flush_is_seen: bool = True) -> None:
+    def __init__(self, form: Form = GrownTable, *, flush_is_seen: bool = True) -> None:
+        self.form = form
         self._flush_is_seen = flush_is_seen
-        self.cells = np.zeros((CPUS, CPUS), CELL)  # by this CPU and alloc CPU
+        self.consumed = np.zeros((CPUS, CPUS, 2), np.int64)  # by this CPU and alloc CPU
         self.rows = np.zeros(CPUS, ROW)
         self.local = self.remote = 0
         self.on_lists: list[int] = []  # the alloc CPUs of deferred packets
-        self._before = self.cells.copy(), self.rows.copy()
+        self._before = self.consumed.copy(), self.rows.copy()
 
     def consume(self, cpu: int, alloc: int, direction: int = RX) -> None:
         """A packet is consumed where it is freed."""
-        self.cells[cpu, alloc]["consumed"][direction] += 1
-        self.cells[cpu, alloc]["freed"][direction] += 1
+        self.consumed[cpu, alloc, direction] += 1
+        self._free(cpu, alloc, direction)
         self._happened(cpu, alloc)
 
     def defer(self, cpu: int, alloc: int) -> None:
@@ -46,25 +63,25 @@ class Machine:
         if cpu == alloc:
             self.consume(cpu, alloc)
             return
-        self.cells[cpu, alloc]["consumed"][RX] += 1
-        self.cells[cpu, alloc]["deferred"][RX] += 1
+        self.consumed[cpu, alloc, RX] += 1
+        self._send_home(cpu, alloc, 1)
         self.on_lists.append(alloc)
         self._happened(cpu, alloc)
 
     def find_the_list_full(self, cpu: int, alloc: int) -> None:
         """The other way for `defer` to end: it is freed by the reader after all."""
-        self.cells[cpu, alloc]["deferred"][RX] -= 1
-        self.cells[cpu, alloc]["freed"][RX] += 1
+        self._send_home(cpu, alloc, -1)
+        self._free(cpu, alloc, RX)
         self.on_lists.remove(alloc)
 
     def flush(self, count: int) -> None:
         """The oldest deferred packets are freed by the CPUs that allocated them."""
         for alloc in self.on_lists[:count]:
-            self.cells[alloc, alloc]["freed"][RX] += 1
+            self._free(alloc, alloc, RX)
             if self._flush_is_seen:
                 self.rows[alloc]["returned"][RX] += 1
             else:
-                self.cells[alloc, alloc]["consumed"][RX] += 1
+                self.consumed[alloc, alloc, RX] += 1
         del self.on_lists[:count]
 
     def read_datagram(self, cpu: int, alloc: int) -> None:
@@ -80,22 +97,30 @@ class Machine:
             self.rows[alloc]["udp_returned"] += 1
         del self.on_lists[:count]
 
+    def _free(self, cpu: int, alloc: int, direction: int) -> None:
+        self.rows[cpu]["freed_home"][direction] += cpu == alloc
+
+    def _send_home(self, cpu: int, alloc: int, more: int) -> None:
+        for row, name in ((cpu, "deferred"), (alloc, "deferred_to")):
+            if name == "deferred" or not self._flush_is_seen:
+                self.rows[row][name].view(np.int64)[RX] += more
+
     def _happened(self, cpu: int, alloc: int) -> None:
         self.local += cpu == alloc
         self.remote += cpu != alloc
 
     def interval(self) -> Difference:
         """What the counters grew by since the last call."""
-        now = self.cells.copy(), self.rows.copy()
-        grown = Difference.between(now, self._before)
+        now = self.consumed.copy(), self.rows.copy()
+        grown, (_, before) = now[0] - self._before[0], self._before
         self._before = now
-        return grown
+        return Difference.between(self.form(grown), now[1], before)
 
 
 def consistent(figures: Figures) -> None:
     """What must be true of any figures: no count below zero, and every packet in one place."""
     for direction, flow in ((RX, figures.rx), (TX, figures.tx)):
-        matrix = figures.matrix[direction]
+        matrix = dense(figures.by_pair)[direction]
         outside = flow.unknown + figures.apart[direction] + figures.together[direction]
         assert flow.packets == matrix.sum() + outside
         assert (matrix >= 0).all()
@@ -123,8 +148,7 @@ def test_differences_are_signed() -> None:
     machine.interval()
     machine.find_the_list_full(0, 1)
     grown = machine.interval()
-    assert grown.cells["deferred"][0, 1].tolist() == [-1, 0]
-    assert grown.cells["deferred"].sum() == -1
+    assert grown.rows["deferred"].tolist() == [[-1, 0], [0, 0], [0, 0]]
     assert grown.rows["unknown"].shape == (CPUS, 2)
 
 
@@ -139,19 +163,20 @@ def test_directions_and_places(*, flush_is_seen: bool) -> None:
         machine.consume(cpu=1, alloc=1, direction=RX)
     for _ in range(2):
         machine.defer(cpu=2, alloc=1)
-    machine.cells[2, 1]["delivered"] += 2
-    machine.cells[1, 1]["delivered"] += 1
+    machine.rows[2]["delivered"] += 2
+    machine.rows[1]["delivered"] += 1
+    machine.rows[1]["delivered_home"] += 1
     machine.rows["unknown"][0] = 4, 6
     account = FunctionAccount(flush_is_seen=flush_is_seen, defers=True)
     figures = account.figures(machine.interval())
 
     if flush_is_seen:
-        assert figures.matrix[RX].tolist() == [[0, 0, 0], [0, 3, 2], [0, 0, 0]]
+        assert dense(figures.by_pair)[RX].tolist() == [[0, 0, 0], [0, 3, 2], [0, 0, 0]]
         assert (figures.rx.packets, figures.rx.local, figures.rx.unknown) == (9, 3, 4)
     else:  # borrowed from the local ones until the flush
-        assert figures.matrix[RX].tolist() == [[0, 0, 0], [0, 1, 2], [0, 0, 0]]
+        assert dense(figures.by_pair)[RX].tolist() == [[0, 0, 0], [0, 1, 2], [0, 0, 0]]
         assert (figures.rx.packets, figures.rx.local, figures.rx.unknown) == (7, 1, 4)
-    assert figures.matrix[TX].tolist() == [[0, 0, 5], [0, 0, 0], [0, 0, 0]]
+    assert dense(figures.by_pair)[TX].tolist() == [[0, 0, 5], [0, 0, 0], [0, 0, 0]]
     assert (figures.tx.packets, figures.tx.local, figures.tx.unknown) == (11, 0, 6)
     assert (figures.rx.freed_local, figures.rx.deferred) == (3, 2)
     assert (figures.tx.freed_local, figures.tx.deferred) == (0, 0)
@@ -273,12 +298,13 @@ def test_taken_back_in_a_later_interval() -> None:
 
 # Wherever the readings fall: nothing negative, never more local than there were, behind by no
 # more than what lies on the lists, and exact when they are empty.
-@given(happenings, st.booleans())
+@given(happenings, st.booleans(), st.sampled_from([GrownTable, as_pairs]))
 def test_sums_over_intervals_are_exact(
     events: list[tuple[str, int, int]],
     flush_is_seen: bool,  # noqa: FBT001
+    form: Form,
 ) -> None:
-    machine = Machine(flush_is_seen=flush_is_seen)
+    machine = Machine(form, flush_is_seen=flush_is_seen)
     account = FunctionAccount(flush_is_seen=flush_is_seen, defers=True)
     packets = local = 0
 
@@ -358,7 +384,7 @@ def test_deferred_datagrams() -> None:
     assert (figures.delivered, figures.delivered_local) == (11, 7)
     assert (figures.apart, figures.together) == ((4, 0), (7, 0))
     assert figures.rx.freed_local is figures.tx.freed_local is None
-    assert figures.matrix[RX].sum() == 1
+    assert dense(figures.by_pair)[RX].sum() == 1
 
 
 # Where datagrams are not deferred, the tracepoint tells of each: counting what was read as
@@ -371,7 +397,7 @@ def test_datagrams_that_are_not_deferred() -> None:
     figures = tracepoints(deferred=False).figures(machine.interval())
     consistent(figures)
     assert (figures.rx.packets, figures.rx.local, figures.rx.unknown) == (9, 0, 0)
-    assert figures.matrix[RX, 1, 0] == 9
+    assert dense(figures.by_pair)[RX, 1, 0] == 9
     # Nothing tells of their reader, so TCP's deliveries alone must not be given for all.
     assert (figures.delivered, figures.delivered_local) == (None, None)
 

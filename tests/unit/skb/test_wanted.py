@@ -94,7 +94,7 @@ def interval(number: int, not_told: tuple[int, int] = (0, 0)) -> Interval:
         tx=Flow(2000, 1000, None, None, number),
         delivered=500,
         delivered_local=400,
-        matrix=np.ones((2, 3, 3), np.int64),
+        by_pair=np.ones((2, 3, 3), np.int64),
         not_told=not_told,
     )
 
