@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
@@ -20,7 +21,9 @@ import numpy as np
 import pytest
 
 from locality.bpf import btf
+from locality.machine import topology
 from locality.skb.interval import RX, TX, Interval
+from locality.skb.pairs import MOST_DENSE, FewPairs
 from locality.skb.source import RUNGS, SkbSource
 from locality.text import share
 from tests.live.helpers.rungs import ASKED, check_ladder, parametrize, stand_on, to_stand_on
@@ -295,6 +298,34 @@ def test_matrix(rung: str, protocol: str, place: str) -> None:
         return
     assert abs(received[HERE, THERE] - ROUND_TRIPS) <= 0.02 * ROUND_TRIPS
     assert abs(received[THERE, HERE] - ROUND_TRIPS) <= 0.02 * ROUND_TRIPS
+
+
+# Bugs: of more CPUs than a table is made for, a pair is another pair's, is forgotten between two
+# readings, or is one of unknown CPUs.
+@pytest.mark.skb_rx
+@each_place
+def test_more_cpus_than_a_table_has(rung: str, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cpus = 2 * MOST_DENSE
+    monkeypatch.setattr(topology, "possible_cpus", lambda: cpus)
+    server_cpu, client_cpu = PLACES[place]
+    with SkbSource(rung=rung) as source:
+        measured = measure(
+            source,
+            lambda: WORKLOADS["tcp"](server_cpu, client_cpu, ROUND_TRIPS),
+            lambda measured: measured.packets(RX) >= PACKETS,
+        )
+    received: Counter[tuple[int, int]] = Counter()
+    for interval in measured.intervals:
+        assert isinstance(interval.by_pair, FewPairs)
+        pairs = interval.by_pair.both[RX]
+        places = zip(*(some.tolist() for some in np.divmod(pairs.cells, cpus)), strict=True)
+        received.update(dict(zip(places, pairs.packets.tolist(), strict=True)))
+    assert (measured.total(RX, "unknown") or 0) <= 0.02 * PACKETS
+    if place == "same":
+        assert received[HERE, HERE] >= 0.99 * PACKETS
+    else:
+        assert abs(received[HERE, THERE] - ROUND_TRIPS) <= 0.02 * ROUND_TRIPS
+        assert abs(received[THERE, HERE] - ROUND_TRIPS) <= 0.02 * ROUND_TRIPS
 
 
 # One way only, so that a transposed matrix cannot hide in symmetry: the sender's CPU allocates,
