@@ -13,7 +13,7 @@
 # make spill         hash, map and spill under the same load: docs/generated/spill.md (root)
 # make commands      write docs/reference/commands.md from the help texts
 # make bench         beside bcc and bpftrace, here and in QEMU: docs/generated/performance.md (root)
-# make growth-data  recordings and reports of large machines: docs/generated/growth-data.md; BASE=DIR
+# make growth-data   recordings and reports of large machines: docs/generated/growth-data.md; BASE=DIR
 
 PYTHON := .venv/bin/python
 KERNEL := 6.12
@@ -99,6 +99,9 @@ trial-statistics: setup
 
 trial: setup
 	$(PYTHON) -m validation.trial_page
+
+spill: setup
+	$(PYTHON) -m validation.spill_page
 
 commands: setup
 	$(PYTHON) -m validation.commands_page

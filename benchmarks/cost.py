@@ -1,11 +1,12 @@
 """What `locality cost` takes from each read, and what it takes to stamp received packets.
 
-A ping-pong over loopback is played without anything, with stamps, with stamps and programs that do
-nothing on the same hooks, and with stamps and the probes. Two packets are received and read in a
-round trip. What is compared is the CPU time of both ends, of which a busy machine takes less than
-of the time that a round trip takes. Turns are short and many: what else the machine does is then
-the same for all four. The kernel's own measure of the programs stands beside that: it holds what
-it takes to fetch the packet, which the read then finds in its cache.
+The probes are those of one protocol (`--proto`). A ping-pong over loopback is played without
+anything, with stamps, with stamps and programs that do nothing on the same hooks, and with stamps
+and the probes. Two packets are received and read in a round trip. What is compared is the CPU time
+of both ends, of which a busy machine takes less than of the time that a round trip takes. Turns are
+short and many: what else the machine does is then the same for all four. The kernel's own measure
+of the programs stands beside that: it holds what it takes to fetch the packet, which the read then
+finds in its cache.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.measure import Figure, Goal, take_turns
 from benchmarks.program_stats import counted
-from benchmarks.programs import attached, detach, open_empty
+from benchmarks.programs import attached, open_empty
 from benchmarks.traffic import PACKETS, ping_pong
 from locality.cost.source import CostSource
 from locality.cost.stamping import Stamping
@@ -34,7 +35,7 @@ ROUNDS = 101
 TURN_S = 0.02
 #: For each protocol and placement.
 SECONDS = 12.0
-TRAFFIC = [(protocol, place) for protocol in ("tcp", "udp") for place in ("same CPU", "cross CPU")]
+PLACEMENTS = ("same CPU", "cross CPU")
 #: The kernel switches stamping on and off in a work queue.
 SETTLE_S = 0.005
 STATS_ROUNDS = 15
@@ -43,8 +44,13 @@ GOAL = Goal(high=250)
 
 
 def run(scratch: Path) -> Iterator[Figure]:
+    for protocol in ("tcp", "udp"):
+        yield from _with_probes_of(protocol, scratch)
+
+
+def _with_probes_of(protocol: str, scratch: Path) -> Iterator[Figure]:
     with ExitStack() as stack:
-        source = stack.enter_context(CostSource())
+        source = stack.enter_context(CostSource(protocol=protocol))
         source.stamping.close()
         ours = [(one.obj, one.obj.attached) for one in source.attachments]
         empty = [
@@ -52,8 +58,8 @@ def run(scratch: Path) -> Iterator[Figure]:
             for obj, programs in ours
         ]
         for obj, _ in ours:
-            detach(obj)
-        for protocol, placement in TRAFFIC:
+            obj.detach()
+        for placement in PLACEMENTS:
             where = f"{protocol.upper()} {placement}"
             with ping_pong(protocol, placement, scratch) as game:
                 yield from _slow_down(where, game, ours, empty)

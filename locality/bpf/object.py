@@ -226,9 +226,9 @@ class Object:
             self._has_kprobes |= section.startswith(("kprobe/", "kretprobe/"))
 
     @property
-    def attached(self) -> Collection[str]:
-        """The names of the programs that are attached now."""
-        return self._links.keys()
+    def attached(self) -> tuple[str, ...]:
+        """The programs that are attached now, in order."""
+        return tuple(self._links)
 
     def detach(self, names: Iterable[str] | None = None) -> None:
         """Detach programs, which stay loaded and can be attached again.
@@ -277,11 +277,6 @@ class Object:
         if info is None:
             raise _failure(f"the kernel tells nothing of the program {program}")
         return info
-
-    @property
-    def attached(self) -> tuple[str, ...]:
-        """The programs that were attached, in order."""
-        return tuple(self._attached)
 
     def program_fd(self, name: str) -> int:
         """The descriptor of a loaded program."""

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     help="Choose what a row is.",
 )
 @ports_option(help="Show only reads on this local port. Repeatable.")
+@click.option(
+    "--proto",
+    type=click.Choice(["tcp", "udp"]),
+    help="Show only reads of this protocol: the probes then cost less.  [default: both]",
+)
 @pids_option(help="Show only reads by this process. Repeatable.")
 @comm_option(help="Show only reads by threads of this name, or of a process of this name.")
 @netns_option("Show only sockets")
@@ -41,6 +46,7 @@ def cost(
     *,
     by: str,
     ports: tuple[int, ...],
+    proto: str | None,
     pids: tuple[int, ...],
     comm: str | None,
     netns: str | None,
@@ -66,8 +72,9 @@ def cost(
     machine = topology.read()
     check_who(pids, comm)
     wanted = Wanted(comm, pids, ports, **places(netns, cgroup))
-    with CostSource(wanted, interval, traced.rung) as source:
+    filtered = ", ".join([*([] if proto is None else [proto]), *wanted.words()]) or str(wanted)
+    with CostSource(wanted, interval, traced.rung, proto) as source:
         for note in notes():
             tell(note)
-        subject = Subject(f"times of reads of {wanted}", f"{wanted}", comm, pids, interval)
+        subject = Subject(f"times of reads of {filtered}", filtered, comm, pids, interval)
         measure(COST, source, machine, subject, traced, count=count, by=by)

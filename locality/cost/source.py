@@ -53,6 +53,8 @@ def _programs(kernel: Kernel) -> tuple[str, ...]:
 
 
 RUNGS = (Rung("raw-tracepoint", _programs, note="reads by splice() are not seen"),)
+#: Where no reads of TCP are wanted, only what wakes readers is seen by that probe.
+_NO_TCP = (Rung("raw-tracepoint", lambda _kernel: _WAKE_UPS),)
 
 
 def _sees_calls() -> bool:
@@ -85,6 +87,7 @@ class CostSource:
         wanted: Whose reads, on which ports.
         period: Seconds between readings.
         rung: Stand on this rung or fail; None takes the best.
+        protocol: tcp or udp: only its reads; None for both.
 
     Attributes:
         stamping: Has packets stamped.
@@ -97,7 +100,11 @@ class CostSource:
     fd: int | None = None
 
     def __init__(
-        self, wanted: Wanted | None = None, period: float = 1.0, rung: str | None = None
+        self,
+        wanted: Wanted | None = None,
+        period: float = 1.0,
+        rung: str | None = None,
+        protocol: str | None = None,
     ) -> None:
         self.period = period
         self._wanted = wanted or Wanted()
@@ -105,15 +112,12 @@ class CostSource:
             self.stamping = Stamping()
             stack.callback(self.stamping.close)
             self._causes = self._open_causes(stack)
-            self.attachment = attach_best(RUNGS, self._open_tcp, rung, beside=_WAKE_UPS)
+            self._attach_tcp(rung, wanted=protocol != "udp")
             stack.callback(self.attachment.obj.close)
-            if self.attachment.left_out:
-                self._note(f"wake-ups are not seen: {self.attachment.left_out}")
-            if not _sees_calls():
-                self._note("a packet counts each time that it is looked at (MSG_PEEK)")
             machine = topology.read()
             self._probes = [_Probe(self.attachment, machine)]
-            self._attach_udp(stack, machine)
+            if protocol != "tcp":
+                self._attach_udp(stack, machine)
             self._clock = clock.measure()
             self._set_clock(first_stamp=0)
             self._discard = False
@@ -131,6 +135,16 @@ class CostSource:
             return None
         stack.callback(causes.close)
         return causes
+
+    def _attach_tcp(self, rung: str | None, *, wanted: bool) -> None:
+        if not wanted:
+            self.attachment = attach_best(_NO_TCP, self._open_tcp, rung)
+            return
+        self.attachment = attach_best(RUNGS, self._open_tcp, rung, beside=_WAKE_UPS)
+        if self.attachment.left_out:
+            self._note(f"wake-ups are not seen: {self.attachment.left_out}")
+        if not _sees_calls():
+            self._note("a packet counts each time that it is looked at (MSG_PEEK)")
 
     def _attach_udp(self, stack: ExitStack, machine: Topology) -> None:
         try:

@@ -87,8 +87,11 @@ class ByteLines:
 
     def _numbers(self, values: Array) -> None:
         if values.dtype.kind == "i" and int(values.min()) < 0:
-            self.fields((values < 0).astype(np.uint8) * np.uint8(ord("-")))
-            values = np.abs(values)
+            negative = values < 0
+            self.fields(negative.astype(np.uint8) * np.uint8(ord("-")))
+            # The lowest number of a signed type has no positive one there.
+            magnitudes = values.astype(f"u{values.dtype.itemsize}")
+            values = np.where(negative, -magnitudes, magnitudes)
         highest = int(values.max())
         none, some, full, _ = _digits()
         if highest < _GROUP:

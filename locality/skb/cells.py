@@ -106,7 +106,18 @@ class GrownPairs:
 
     def set_local(self, packets: Array) -> None:
         """See `Grown`."""
-        self._packets[self._same] = packets[self._alloc[self._same]]
+        had = self._alloc[self._same]
+        self._packets[self._same] = packets[had]
+        # What was taken back too early comes back, perhaps to a CPU that had nothing else now.
+        rest = packets.copy()
+        rest[had] = 0
+        new = np.flatnonzero(rest.any(axis=1))
+        if len(new):
+            self._consume, self._alloc = (
+                np.concatenate([cpus, new]) for cpus in (self._consume, self._alloc)
+            )
+            self._packets = np.concatenate([self._packets, rest[new]])
+            self._same = self._consume == self._alloc
 
     def by_pair(self) -> Matrix:
         """See `Grown`."""

@@ -16,7 +16,7 @@ import sys
 import termios
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +38,7 @@ from locality.machine.topology import Distance, format_cpu_mask
 from tests.live.helpers.commands import run, tracing
 from tests.live.helpers.handmade_tcp import handmade_connection
 from tests.live.helpers.networks import veth
+from tests.live.helpers.reads import READS, connection, datagrams, read_from
 from tests.live.helpers.rungs import ASKED
 from tests.live.helpers.traffic import (
     EMULATED,
@@ -48,10 +49,9 @@ from tests.live.helpers.traffic import (
     pinned,
     tcp_ping_pong,
 )
-from tests.live.measure.test_top import READS, connection, read_from
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from locality.arrays import Array
     from locality.cost.grouping import Row
@@ -122,21 +122,6 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never came"
         time.sleep(0.001)
-
-
-@contextmanager
-def datagrams() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """The client's end and the server's, which has a port that was asked for."""
-    with (
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
-    ):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        server.bind(("127.0.0.1", port))
-        client.connect(("127.0.0.1", port))
-        yield client, server
 
 
 def cost_of(*ports: int) -> CostSource:
@@ -410,6 +395,20 @@ def test_packets_and_not_calls_are_counted() -> None:
                 assert len(server.recv(size)) == size
         row = row_of(source.read(), server.getsockname()[1])
     assert (row.reads.sum(), row.timed.sum()) == (10, 10)
+
+
+# Bugs: the probes of a protocol that is not wanted run; or those of the other one are gone.
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_one_protocol(protocol: str) -> None:
+    with connection() as stream, datagrams() as single:
+        ports = {"tcp": stream[1].getsockname()[1], "udp": single[1].getsockname()[1]}
+        with CostSource(Wanted(ports=(*ports.values(),)), protocol=protocol) as source:
+            if protocol == "udp":
+                skip_unless_datagrams(source)
+            for client, server in (stream, single):
+                read_from(client, server, sender=HERE, reader=THERE)
+            rows = rows_of(source.read(), "port")
+    assert [(row.reader["port"], row.reads.sum()) for row in rows] == [(ports[protocol], READS)]
 
 
 # Bugs: packets without a stamp are forgotten, or have waited since 1970.

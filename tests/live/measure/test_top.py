@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,11 +16,12 @@ import pytest
 from locality.filter import Wanted
 from locality.top.interval import known
 from locality.top.source import TopSource
+from tests.live.helpers.reads import READS, connection, datagrams, read_from
 from tests.live.helpers.rungs import ASKED
 from tests.live.helpers.traffic import HERE, THERE, pinned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     import numpy as np
 
@@ -32,8 +33,6 @@ pytestmark = [
     pytest.mark.skipif(HERE == THERE, reason="limitation: one CPU"),
     pytest.mark.skipif(ASKED is not None, reason="limitation: no rung of its own"),
 ]
-
-READS = 200
 
 
 def on(cpu: int, work: Callable[[], None], name: str = "") -> int:
@@ -52,43 +51,6 @@ def on(cpu: int, work: Callable[[], None], name: str = "") -> int:
     thread.start()
     thread.join()
     return numbers[0]
-
-
-@contextmanager
-def connection(port: int = 0) -> Iterator[tuple[socket.socket, socket.socket]]:
-    """The client's end and the server's."""
-    with socket.create_server(("127.0.0.1", port)) as listener:
-        client = socket.create_connection(listener.getsockname())
-        with client, listener.accept()[0] as server:
-            yield client, server
-
-
-def read_from(client: socket.socket, server: socket.socket, *, sender: int, reader: int) -> int:
-    """READS reads of 10 bytes on one CPU, each sent on another; the reader's number."""
-    numbers = set()
-    turn = threading.Barrier(2)
-
-    def send() -> None:
-        with pinned(sender):
-            for _ in range(READS):
-                client.sendall(b"0123456789")
-                turn.wait()
-                turn.wait()
-
-    def receive() -> None:
-        numbers.add(threading.get_native_id())
-        with pinned(reader):
-            for _ in range(READS):
-                turn.wait()
-                server.recv(100)
-                turn.wait()
-
-    threads = [threading.Thread(target=work, daemon=True) for work in (send, receive)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return numbers.pop()
 
 
 def row_of(rows: Array, tid: int, port: int) -> np.void:
@@ -158,15 +120,8 @@ def test_what_was_opened_here_counts_by_the_port_of_the_peer() -> None:
 
 # Bugs: datagrams are not seen, or by the CPU of the sender where that did not process them.
 def test_datagrams() -> None:
-    with (
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
-    ):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        server.bind(("127.0.0.1", port))  # a port that was asked for: a server's
-        client.connect(("127.0.0.1", port))
+    with datagrams() as (client, server):
+        port = server.getsockname()[1]
         with TopSource(Wanted(ports=(port,))) as source:
             if "datagrams" in source.attachment.rung.note:
                 pytest.skip(f"limitation: {source.attachment.rung.note}")

@@ -231,7 +231,7 @@ def interval(**changes: Any) -> Interval:  # noqa: ANN401 - any field of it
         "tx": Flow(packets=200, local=None, freed_local=None, deferred=None, unknown=2),
         "delivered": 50,
         "delivered_local": None,
-        "matrix": np.arange(8, dtype=np.int64).reshape(2, 2, 2),
+        "by_pair": np.arange(8, dtype=np.int64).reshape(2, 2, 2),
         "apart": (5, 0),
     }
     return Interval(**{**fields, **changes})

@@ -296,7 +296,7 @@ def interval(cpus: int = 2, **changes: Any) -> Interval:  # noqa: ANN401 - any f
         "tx": Flow(packets=8_000, local=None, freed_local=None, deferred=None, unknown=0),
         "delivered": 4_000,
         "delivered_local": 1_000,
-        "matrix": np.zeros((2, cpus, cpus), np.int64),
+        "by_pair": np.zeros((2, cpus, cpus), np.int64),
     }
     return Interval(**{**fields, **changes})
 
@@ -362,7 +362,7 @@ def test_skb_lines_fit_80_columns() -> None:
 # Bugs: alloc and consume CPU exchanged; RX printed for TX; packets outside the matrix unsaid.
 def test_the_matrix() -> None:
     matrix = np.array([[[1, 2], [3, 4]], [[5, 6], [7, 8]]])
-    lines = skb_text(interval(matrix=matrix, apart=(11, 0), together=(0, 12)), matrix=True)
+    lines = skb_text(interval(by_pair=matrix, apart=(11, 0), together=(0, 12)), matrix=True)
     assert [line.split() for line in lines[3:]] == [
         ["received,", "packets:"],
         ["alloc\\consume", "#0", "#1"],
@@ -382,14 +382,14 @@ def test_wide_matrices() -> None:
     too_wide = skb_text(interval(WIDEST_MATRIX + 1), matrix=True)
     assert len(too_wide) == 4
     assert "--format json" in too_wide[3]
-    widest = interval(matrix=np.full((2, WIDEST_MATRIX, WIDEST_MATRIX), 99_999))
+    widest = interval(by_pair=np.full((2, WIDEST_MATRIX, WIDEST_MATRIX), 99_999))
     assert max(map(len, skb_text(widest, matrix=True))) <= WIDTH
 
 
 # Bugs: averages of percentages instead of sums; what is not known unsaid.
 def test_a_known_skb_summary() -> None:
     summary = Summary[Interval](machine(2))
-    summary.write(interval(matrix=np.array([[[2_500, 7_500], [0, 0]]] * 2)))
+    summary.write(interval(by_pair=np.array([[[2_500, 7_500], [0, 0]]] * 2)))
     one_more = Flow(packets=10_000, local=10_000, freed_local=10_000, deferred=0, unknown=0)
     other = Flow(packets=0, local=None, freed_local=None, deferred=None, unknown=0)
     diagonal = np.array([[[4_000, 0], [0, 6_000]]] * 2)
@@ -400,7 +400,7 @@ def test_a_known_skb_summary() -> None:
             delivered=1000,
             delivered_local=1000,
             lost=2,
-            matrix=diagonal,
+            by_pair=diagonal,
         )
     )
     words = " ".join(" ".join(skb_summary_lines(summary)).split())

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from locality.errors import Unsupported
-from locality.skb.accounting import CELL, ROW, Difference, Figures
+from locality.skb.accounting import ROW, Difference, Figures
+from locality.skb.cells import GrownTable
 from locality.skb.interval import Flow
 from locality.skb.senders import Senders
 
@@ -35,12 +36,13 @@ class Probe:
 
 def shown(senders: Senders, sends: int = 0, found: int = 0, told: int = 0, untold: int = 0) -> None:
     """An interval with so many calls, and sent packets."""
-    none, rows = np.zeros((2, 2), CELL), np.zeros(2, ROW)
+    rows = np.zeros(2, ROW)
     grown = rows.copy()
     grown["sends"][1], grown["owners_found"][0] = sends, found
+    none = np.zeros((2, 2, 2), np.int64)
     flow = Flow(told, told, None, None, 0)
-    figures = Figures(flow, flow, None, None, np.zeros((2, 2, 2)), not_told=(0, untold))
-    senders.follow(Difference.between((none, grown), (none, rows)), figures)
+    figures = Figures(flow, flow, None, None, none, not_told=(0, untold))
+    senders.follow(Difference.between(GrownTable(none), grown, rows), figures)
 
 
 def watched(probe: Probe) -> Senders:
