@@ -27,9 +27,10 @@ _COUNT = WholeRange(0, 1 << 40)
 @netns_option("Try it on the listeners")
 @click.option(
     "--switch",
-    metavar="attach|rps:DEV|COMMAND-A",
-    help="Switch in blocks of time: the map to the nearest worker, the RPS of a device, or two "
-    "commands, of which the second is the argument.  [default: a coin for each connection]",
+    metavar="attach|spill[:N]|rps:DEV|COMMAND-A",
+    help="Switch in blocks of time: the map to the nearest worker, the program of attach-cbpf "
+    "--spill, the RPS of a device, or two commands, of which the second is the argument.  "
+    "[default: a coin for each connection]",
 )
 @click.argument("command_b", metavar="[COMMAND-B]", required=False)
 @click.option(

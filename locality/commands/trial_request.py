@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from locality.trial.observation import Trial
     from locality.trial.run import Switched
 
-ATTACH, RPS = "attach", "rps:"
+ATTACH, SPILL, RPS = "attach", "spill", "rps:"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,8 @@ class Request:
     @property
     def is_setting(self) -> bool:
         """Whether --switch names something that locality itself switches."""
-        return self.switch == ATTACH or (self.switch or "").startswith(RPS)
+        switch = self.switch or ""
+        return switch in {ATTACH, SPILL} or switch.startswith((RPS, f"{SPILL}:"))
 
     @cached_property
     def switched(self) -> Switched | None:
@@ -73,6 +74,15 @@ class Request:
 
         if self.switch is None:
             return None
+        what, colon, bound = self.switch.partition(":")
+        if self.is_setting and what == SPILL:
+            from locality.commands.options import Spill
+
+            try:
+                chosen = Spill().convert(bound if colon else "auto", None, None)
+            except click.BadParameter as wrong:
+                raise click.UsageError(f"--switch {self.switch}: {wrong.message}") from None
+            return Switched(SPILL, chosen if isinstance(chosen, int) else None)
         if self.is_setting or self.command_b is None:
             return Switched(self.switch)
         return Switched(commands=(Command.parse(self.switch), Command.parse(self.command_b)))
@@ -116,7 +126,7 @@ MISTAKES: Mapping[str, Callable[[Request], bool]] = {
     "--switch with a command needs a second one: --switch 'COMMAND-A' 'COMMAND-B'": lambda asked: (
         asked.switch is not None and not asked.is_setting and asked.command_b is None
     ),
-    "--switch attach and --switch rps:DEV take no second command": lambda asked: (
+    "--switch attach, spill:N and rps:DEV take no second command": lambda asked: (
         asked.is_setting and asked.command_b is not None
     ),
     "a command goes with --switch: --switch 'COMMAND-A' 'COMMAND-B'": lambda asked: (

@@ -51,8 +51,7 @@ def plan_lines(steered: Sequence[Steered], asked: Asked) -> list[str]:
     """What the trial would do, for a dry run."""
     lines = [f"arm B: the nearest worker; arm A: another one; for {asked.duration_s:g} s"]
     for one in steered:
-        before = one.group.group.program
-        what = "no program" if before is None else describe(before)
+        what = "no program" if one.before is None else one.describe(one.before)
         lines.append(f"{one.group}: {describe(one.coin)}; at the end {what} again")
     return lines
 

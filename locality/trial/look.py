@@ -22,6 +22,7 @@ from locality.trial.schedule import CARRIED, Lifetimes
 if TYPE_CHECKING:
     from locality.arrays import Array
     from locality.machine.topology import Topology
+    from locality.steering.waits import Waits
     from locality.trial.safety import Safety
     from locality.trial.targets import Target
     from locality.trial.traffic import Taken, Traffic
@@ -43,6 +44,7 @@ class Look:
         lifetimes: How long its connections last.
         accepted: How many were accepted.
         seconds: How long it was.
+        waits: How long connections waited for accept().
     """
 
     target: Target
@@ -51,6 +53,7 @@ class Look:
     lifetimes: Lifetimes
     accepted: int
     seconds: float
+    waits: Waits
 
 
 @dataclass
@@ -104,4 +107,5 @@ def look_at(traffic: Traffic, target: Target, machine: Topology, safety: Safety)
         lifetimes=Lifetimes(looks * SECONDS, ended, max(0, accepted - ended), most),
         accepted=accepted,
         seconds=looks * SECONDS,
+        waits=sums.counted.waits,
     )

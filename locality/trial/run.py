@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from locality import __version__
-from locality.cbpf.describe import describe
 from locality.changes.system import this_system
 from locality.changes.undo import apply
 from locality.errors import LocalityError
 from locality.machine import topology
 from locality.machine.topology import format_cpu_list
+from locality.spill.bound import choose
+from locality.steering.plan import SpillTable, fixed_bound
 from locality.stream import interruptible
 from locality.text import printable
 from locality.trial.by_blocks import ByBlocks
@@ -24,7 +25,7 @@ from locality.trial.guard import Guard
 from locality.trial.look import look_at
 from locality.trial.safety import Safety
 from locality.trial.session import Session
-from locality.trial.switches import ATTACH, RPS, AttachSwitch, CommandSwitch, rps_of
+from locality.trial.switches import ATTACH, RPS, SPILL, AttachSwitch, CommandSwitch, rps_of
 from locality.trial.targets import find_target, steer
 from locality.trial.traffic import watching
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from locality.changes.protocol import Change
+    from locality.reuseport.group import Group
+    from locality.steering.plan import Plan
     from locality.trial.asked import Asked, Reporter
     from locality.trial.observation import Trial
     from locality.trial.programs import Command
@@ -39,16 +42,21 @@ if TYPE_CHECKING:
     from locality.trial.targets import Steered
 
 
+_NAMES = {ATTACH: "nearest worker", SPILL: "nearest worker, spilling above a bound"}
+
+
 @dataclass(frozen=True)
 class Switched:
     """What a trial by blocks switches, as it was asked for.
 
     Attributes:
-        what: ``attach``, ``rps:DEV``, or empty for commands.
+        what: ``attach``, ``spill``, ``rps:DEV``, or empty for commands.
+        bound: For ``spill``: so many connections may wait for a worker; None to measure it.
         commands: Of A and B, for commands.
     """
 
     what: str = ""
+    bound: int | None = None
     commands: tuple[Command, Command] | None = None
 
 
@@ -77,8 +85,9 @@ def run(asked: Asked, switched: Switched | None, reporter: Reporter, *, dry: boo
         look = look_at(traffic, target, machine, safety)
         session = Session(traffic, look, machine, asked, reporter, safety)
         steered: Sequence[Steered] = []
-        if switched is None or switched.what == ATTACH:
-            steered = steer(look.target, machine, look.receiving)
+        if switched is None or switched.what in {ATTACH, SPILL}:
+            plan_ = _spilling(session, switched) if switched and switched.what == SPILL else None
+            steered = steer(look.target, machine, look.receiving, plan_)
         trying: ByConnection | ByBlocks
         if switched is None:
             trying = ByConnection(session, steered)
@@ -103,11 +112,32 @@ def run(asked: Asked, switched: Switched | None, reporter: Reporter, *, dry: boo
 
 
 def _switch(switched: Switched, steered: Sequence[Steered]) -> Switch:
-    if switched.what == ATTACH:
-        return AttachSwitch(steered)
+    if switched.what in {ATTACH, SPILL}:
+        return AttachSwitch(steered, name=_NAMES[switched.what])
     if switched.commands:
         return CommandSwitch(*switched.commands)
     return rps_of(switched.what.removeprefix(RPS))
+
+
+def _spilling(session: Session, switched: Switched) -> Plan:
+    """The plan of a program that spills; says which bound was chosen, where none was given.
+
+    Raises:
+        Unsupported: This kernel does not take the program, or this process may not load it.
+    """
+    from locality.spill import program  # noqa: PLC0415 - loads libbpf
+
+    program.require()
+    look = session.look
+
+    def measured(own: Mapping[int, int], group: Group) -> int:
+        limits = [one.backlog_limit for one in group.members if one.backlog_limit is not None]
+        found = choose(look.waits.arrivals, own, len(group.members), limits)
+        session.reporter.say(f"spill {found.connections}: {found.why}")
+        return found.connections
+
+    bound = measured if switched.bound is None else fixed_bound(switched.bound)
+    return SpillTable(session.machine, look.receiving, bound)
 
 
 def _common_lines(session: Session) -> list[str]:
@@ -140,9 +170,8 @@ def _facts(session: Session, steered: Sequence[Steered]) -> Mapping[str, str]:
         "load average": " ".join(f"{load:.2f}" for load in os.getloadavg()),
     }
     for one in steered:
-        before = one.group.group.program
-        facts[f"map of {one.group}"] = describe(one.nearest)
-        facts[f"program of {one.group} before"] = describe(before) if before else "none"
+        facts[f"map of {one.group}"] = one.describe(one.tried)
+        facts[f"program of {one.group} before"] = one.describe(one.before)
     if asked.metrics:
         facts |= {f"metric {metric.name}": metric.command.text for metric in asked.metrics}
     return facts

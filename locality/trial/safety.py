@@ -10,13 +10,16 @@ import numpy as np
 
 from locality.errors import LocalityError
 from locality.reuseport.group import read_sockets
+from locality.steering import attachment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from locality.arrays import Array
     from locality.cbpf import Program
+    from locality.reuseport.group import Group
     from locality.reuseport.survey import FoundGroup
+    from locality.spill.table import Table
     from locality.trial.counters import Counters
     from locality.trial.guard import Guard
     from locality.trial.targets import Target
@@ -42,7 +45,7 @@ class Safety:
     guard: Guard
     counters: Counters
     target: Target
-    expected: Callable[[], Sequence[tuple[FoundGroup, Program | None]]] = tuple
+    expected: Callable[[], Sequence[tuple[FoundGroup, Program | Table | None]]] = tuple
     _due: float = 0.0
     _programs_due: float = 0.0
     _strangers: int = 0
@@ -91,7 +94,7 @@ class Safety:
                 present = read_sockets(*group.holder, group.inodes)
             except LocalityError:  # a process that has ended: the sockets will tell
                 continue
-            if present.attached is not None and present.program != program:
+            if present.attached is not None and not _has(present, program):
                 return (
                     f"another program was attached to {group} meanwhile: is locality attach-cbpf "
                     "--follow running?"
@@ -109,3 +112,8 @@ class Safety:
         return (
             f"the listening sockets of {self.target} changed: its server was reloaded or restarted"
         )
+
+
+def _has(group: Group, program: Program | Table | None) -> bool:
+    """Whether a group has this program and no other."""
+    return attachment.present(group) == program and not group.is_opaque

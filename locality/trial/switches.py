@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from locality.cbpf import Program
     from locality.changes.protocol import Change
     from locality.reuseport.survey import FoundGroup
+    from locality.spill.table import Table
     from locality.trial.programs import Command
     from locality.trial.targets import Steered
 
 RPS = "rps:"
 ATTACH = "attach"
+SPILL = "spill"
 
 
 class Switch(Protocol):
@@ -50,7 +52,7 @@ class Switch(Protocol):
             LocalityError: It was refused.
         """
 
-    def programs(self) -> Sequence[tuple[FoundGroup, Program | None]]:
+    def programs(self) -> Sequence[tuple[FoundGroup, Program | Table | None]]:
         """The program that each group has now, where it is this that is switched."""
 
     def lines(self) -> Sequence[str]:
@@ -62,7 +64,7 @@ class AttachSwitch:
 
     Args:
         steered: The groups.
-        programs: Arm B's, for each group; the map to the nearest worker if not given.
+        programs: Arm B's, for each group; what is tried on it if not given.
         name: What that is, in words.
     """
 
@@ -75,8 +77,8 @@ class AttachSwitch:
         name: str = "nearest worker",
     ) -> None:
         self._steered, self._name = steered, name
-        self._tried = programs or [one.nearest for one in steered]
-        self._present: list[Program | None] = [one.group.group.program for one in steered]
+        self._tried: Sequence[Program | Table] = programs or [one.tried for one in steered]
+        self._present: list[Program | Table | None] = [one.before for one in steered]
 
     @property
     def arms(self) -> tuple[str, str]:
@@ -92,12 +94,12 @@ class AttachSwitch:
     def to(self, arm: int) -> None:
         """Attach the program, or what was there."""
         for place, (one, tried) in enumerate(zip(self._steered, self._tried, strict=True)):
-            wanted = tried if arm == B else one.group.group.program
+            wanted = tried if arm == B else one.before
             if self._present[place] != wanted:
                 one.attach(wanted)
                 self._present[place] = wanted
 
-    def programs(self) -> list[tuple[FoundGroup, Program | None]]:
+    def programs(self) -> list[tuple[FoundGroup, Program | Table | None]]:
         """What was attached last."""
         groups = [one.group for one in self._steered]
         return list(zip(groups, self._present, strict=True))
@@ -161,7 +163,7 @@ class RpsSwitch:
             except OSError as error:
                 raise LocalityError(f"{path}: {error.strerror}") from None
 
-    def programs(self) -> list[tuple[FoundGroup, Program | None]]:
+    def programs(self) -> list[tuple[FoundGroup, Program | Table | None]]:
         """Programs are left alone."""
         return []
 
@@ -192,7 +194,7 @@ class CommandSwitch:
         """Run the arm's command."""
         self._commands[arm].run()
 
-    def programs(self) -> list[tuple[FoundGroup, Program | None]]:
+    def programs(self) -> list[tuple[FoundGroup, Program | Table | None]]:
         """Programs are left alone."""
         return []
 

@@ -16,6 +16,8 @@ from locality.errors import LocalityError
 from locality.machine.processes import threads
 from locality.reuseport.servers import server_of
 from locality.reuseport.survey import find, of_one_namespace
+from locality.spill.table import Table
+from locality.steering import attachment
 from locality.steering.plan import AutoMap
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from locality.machine.topology import Topology
     from locality.reuseport.evidence import Seen
     from locality.reuseport.survey import FoundGroup
+    from locality.steering.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -105,15 +108,27 @@ def find_target(port: int, netns: int | None, known: Seen | None = None, look: f
 
 @dataclass(frozen=True)
 class Steered:
-    """A group, and the map that is tried on it.
+    """A group, and what is tried on it.
 
     Attributes:
         group: As it was found, with the program that it has.
         indexes: The map: index by CPU.
+        table: Of a program that spills, if that is tried: it equals the map while queues are short.
     """
 
     group: FoundGroup
     indexes: Mapping[int, int]
+    table: Table | None = None
+
+    @property
+    def before(self) -> Program | Table | None:
+        """The program that it has; None for none."""
+        return attachment.present(self.group.group)
+
+    @property
+    def tried(self) -> Program | Table:
+        """The program that is tried."""
+        return self.nearest if self.table is None else self.table
 
     @property
     def nearest(self) -> Program:
@@ -125,11 +140,15 @@ class Steered:
         """The program that flips a coin for each connection."""
         return cbpf.toss(self.indexes, len(self.group.group.members))
 
-    def change_to(self, program: Program) -> ProgramChange:
+    def change_to(self, program: Program | Table) -> ProgramChange:
         """The change that gives the group a program; what is saved for it is what it has now."""
-        return ProgramChange(GroupPlace.of(self.group), self.group.group.program, program)
+        return ProgramChange(GroupPlace.of(self.group), self.before, program)
 
-    def attach(self, program: Program | None) -> None:
+    def describe(self, program: Program | Table | None) -> str:
+        """A program of this group in a few words."""
+        return "none" if program is None else attachment.describe(program, self.group.group)
+
+    def attach(self, program: Program | Table | None) -> None:
         """Give the group a program; None takes away the one that it has.
 
         Raises:
@@ -142,20 +161,23 @@ class Steered:
             self._attach(GroupPlace.of(self.group).find(), program)
 
     @staticmethod
-    def _attach(group: FoundGroup, program: Program | None) -> None:
-        if program is not None:
-            attach_cbpf.attach(*group.holder, program, group.inodes)
-        else:
+    def _attach(group: FoundGroup, program: Program | Table | None) -> None:
+        if program is None:
             attach_cbpf.detach(*group.holder, group.inodes)
+        elif left_out := attachment.attach(*group.holder, program, group.inodes):
+            raise LocalityError(f"{group}: {next(iter(left_out.values()))}")
 
 
-def steer(target: Target, machine: Topology, receiving: frozenset[int]) -> list[Steered]:
-    """The map for each group of a target, as attach-cbpf makes it.
+def steer(
+    target: Target, machine: Topology, receiving: frozenset[int], plan: Plan | None = None
+) -> list[Steered]:
+    """The program for each group of a target, as attach-cbpf makes it.
 
     Args:
         target: What was found.
         machine: The CPUs.
         receiving: The CPUs that receive.
+        plan: What each group shall have; the map to the nearest worker if not given.
 
     Raises:
         LocalityError: A listener is alone, a group's program could not be put back, or no map
@@ -174,15 +196,24 @@ def steer(target: Target, machine: Topology, receiving: frozenset[int]) -> list[
                 f"{group}: its program is not known, so it could not be put back "
                 f"({group.group.how})"
             )
-        if group.group.attached and group.group.program is None:
+        if group.group.is_opaque:
             raise LocalityError(
-                f"{group}: it has an eBPF program, which could not be put back: detach it first"
+                f"{group}: it has {attachment.describe_present(group.group)}, which could not be "
+                "put back: detach it first"
             )
         try:
-            program = AutoMap(machine, receiving)(group.group)
+            program = (plan or AutoMap(machine, receiving))(group.group)
         except LocalityError as error:
             why = str(error).replace("; --force attaches it anyway", "")
             raise LocalityError(f"{group}: {why}") from error
-        answers = {cpu: cbpf.evaluate(program, cbpf.Packet(cpu=cpu)) for cpu in machine.online}
-        steered.append(Steered(group, {cpu: at for cpu, at in answers.items() if at != cbpf.HASH}))
+        steered.append(_steered(group, program, machine))
     return steered
+
+
+def _steered(group: FoundGroup, program: Program | Table, machine: Topology) -> Steered:
+    usual = attachment.by_cpu(program, group.group)
+    if usual is None:
+        raise LocalityError(f"{group}: none of its sockets is there any more")
+    answers = {cpu: cbpf.evaluate(usual, cbpf.Packet(cpu=cpu)) for cpu in machine.online}
+    indexes = {cpu: at for cpu, at in answers.items() if at != cbpf.HASH}
+    return Steered(group, indexes, program if isinstance(program, Table) else None)

@@ -26,6 +26,7 @@ from locality.lab.namespaces import Namespace, namespace
 from locality.lab.programs import children
 from locality.machine import topology
 from locality.reuseport.survey import FoundGroup, find
+from locality.steering.attachment import present
 from locality.trial.arms import Arms, Sockets
 from locality.trial.observation import A, B
 from locality.trial.targets import Steered
@@ -326,6 +327,31 @@ def test_blocks_switch_rps_and_the_program_and_put_them_back(tmp_path: Path) -> 
             assert server.rps() == mask
             assert server.group().group.attached is False
             assert document["restored"] is True
+
+
+# Bugs: a group with a program that spills cannot be tried on; it has a map afterwards, or a table
+# for other sockets; --switch spill attaches a map alone; the guard takes our own table for that of
+# somebody else.
+@pytest.mark.parametrize(("before", "switch"), [(None, "spill"), (3, "attach"), (3, "spill:1")])
+def test_a_program_that_spills_is_tried_and_put_back(
+    tmp_path: Path, before: int | None, switch: str
+) -> None:
+    with served(tmp_path) as server, load(server):
+        if before is not None:
+            options = ("--map", "auto", "--rx-cpus", f"{HERE},{THERE}", "--spill", before)
+            command = server.command("attach-cbpf", "--port", server.port, *options)
+            subprocess.run(command, check=True, capture_output=True)
+        was = present(server.group().group)
+        assert (was is None) == (before is None)
+        asked = ("--switch", switch, "--block", 1, "--washout", 0.1, "--pairs", 2)
+        with running(server.trial(*asked, "--aa", 0, "--max-imbalance", 9)) as process:
+            document, told = end_of(process)
+        assert process.returncode == 0, told
+        assert document["restored"] is True
+        assert present(server.group().group) == was
+        facts = " ".join(document["facts"].values())
+        assert ("spilling above 1" in facts) == switch.startswith("spill")
+        assert ("spilling above 3" in facts) == (before is not None)
 
 
 # Bugs: a command goes through a shell, or runs where an attacker put files; its order is not that
