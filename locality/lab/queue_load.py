@@ -203,7 +203,9 @@ class _Loop:
         return made.connect_ex((self._orders.address, PORT))
 
     def _take(self, seconds: float) -> None:
-        for fd, events in self._epoll.poll(max(seconds, 0)):
+        # epoll waits for whole milliseconds, and the next connection is due between two of them.
+        select.select([self._epoll], (), (), max(seconds, 0))
+        for fd, events in self._epoll.poll(0):
             made, due = self._open[fd]
             code = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if code:
