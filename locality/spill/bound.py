@@ -162,9 +162,9 @@ def choose(seen: Arrivals, own: Mapping[int, int], workers: int, limits: Sequenc
         bound,
         f"the least that keeps {percent(100 * kept, 0)} of the locality, because with a map alone "
         f"connections would wait {longer:.1f} times as long as with the hash; "
-        f"{percent(100 * found)} of {len(came)} connections seen would be local with {bound}, at most "
-        f"{percent(100 * unbounded)} can be (a worker was busy for {typical:.2g} ms between two "
-        "accepts)",
+        f"{percent(100 * found)} of {len(came)} connections seen would be local with {bound}, and "
+        f"{percent(100 * unbounded)} can be at most (a worker was busy for {typical:.2g} ms "
+        "between two accepts)",
     )
 
 
