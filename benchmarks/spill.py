@@ -99,7 +99,7 @@ class _Group:
         self._address = address
         self._raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
         stack.enter_context(self._raw)
-        self._packets = [_syn(number, address[1]) for number in range(SYNS)]
+        self._packets = [syn(number, address[1]) for number in range(SYNS)]
 
     @property
     def _fd(self) -> int:
@@ -175,9 +175,15 @@ def _load_empty() -> int:
     return fd
 
 
-def _syn(number: int, port: int) -> bytes:
-    """An IPv4 packet with a SYN from an address and port that nobody has."""
-    source = struct.pack("!BBH", 127, 77, number % 50_000 + 1)
+def syn(number: int, port: int, network: tuple[int, int] = (127, 77)) -> bytes:
+    """An IPv4 packet with a SYN to 127.0.0.1 from an address that nobody has.
+
+    Args:
+        number: Another one for another connection.
+        port: The listener's.
+        network: The first two bytes of the source address.
+    """
+    source = struct.pack("!BBH", *network, number % 50_000 + 1)
     target = socket.inet_aton("127.0.0.1")
     tcp = struct.pack("!HHIIBBHHH", 10_000 + number, port, number, 0, 5 << 4, _SYN, 64_000, 0, 0)
     pseudo = source + target + struct.pack("!BBH", 0, socket.IPPROTO_TCP, len(tcp))

@@ -176,7 +176,7 @@ MISTAKES: Mapping[str, Callable[[Request], bool]] = {
         and {asked.payload_offset, asked.mask, asked.value, asked.others} != {None}
     ),
     "--rx-cpus goes with --map auto": lambda asked: (
-        asked.rx_cpus is not None and asked.map_ != AUTO
+        asked.rx_cpus is not None and asked.table != AUTO
     ),
     "give the size of the group (--group N) or a table (--map)": lambda asked: (
         asked.port is None and (asked.group, asked.map_) == (None, None) and not asked.detach

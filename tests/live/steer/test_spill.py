@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.spill import syn
 from locality.attach_cbpf import attach, detach
 from locality.changes import undo_file
 from locality.changes.server import GroupPlace, ProgramChange
@@ -48,6 +49,7 @@ pytestmark = [pytest.mark.live, pytest.mark.attach]
 MACHINE = topology.read()
 BOUND = 2
 ROUNDS = 60 if EMULATED else 120
+FLOOD = 400
 
 
 @dataclass
@@ -320,6 +322,31 @@ def test_syn_cookies() -> None:
             connect(server, CPUS[turn % len(CPUS)])
         assert sum(server.queues().values()) == 20
         assert server.counted().answers >= 20
+
+
+# Bugs: connections that will never be complete make a queue look long, so that what is real is
+# spilled; a flood keeps real connections from being answered.
+def test_a_syn_flood() -> None:
+    with namespace() as alone, alone.joined(), serving(4, backlog=16) as server:
+        # The SYN-ACKs vanish there, and nobody resets what they are for.
+        alone.run("ip", "route", "add", "10.9.0.0/16", "dev", "lo")
+        server.give(bound=1)
+        own = server.table().row(CPUS[0])[0][0]
+        raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        with raw, pinned(CPUS[0]):
+            for number in range(FLOOD):
+                raw.sendto(syn(number, server.port, (10, 9)), ("127.0.0.1", 0))
+        half_open = alone.run("ss", "-Hnt", "state", "syn-recv").splitlines()
+        assert len(half_open) > 4
+        assert not any(server.queues().values())
+        flooded = server.counted()
+        assert flooded.total("kept") == flooded.answers >= len(half_open)
+        connect(server, CPUS[0], 2)
+        assert server.queues()[own] == 2
+        assert not sum(server.counted().spilled.values())
+        connect(server, CPUS[0], 2)
+        assert sum(server.counted().spilled.values()) == 2
+        assert sum(server.queues().values()) == 4
 
 
 # Bugs: a listener that closes while it is chosen takes a connection with it that the hash would not
