@@ -3,10 +3,10 @@
     python -m validation.spill_events [--connections 200000]
 
 A lab's nginx is asked by many clients at once, one request a connection. About once a second
-something happens to it: a worker is killed, stopped for a moment, or the configuration is read
-again, with as many workers as before, more, or fewer. The same things happen in the same order
-with the hash and with `attach-cbpf --spill --follow`. Each connection is answered, or ends with an
-error.
+something happens to it: a worker is killed, stopped for a moment, the configuration is read again,
+with as many workers as before, more, or fewer, or a new binary takes over. The same things happen
+in the same order with the hash and with `attach-cbpf --spill --follow`. Each connection is
+answered, or ends with an error.
 Then the program's counters are added up, beside how often the kernel says that it ran.
 """
 
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 CLIENTS, AT_ONCE = 2, 24
 """Client processes, and connections of each that are open at once."""
 PATIENCE_S = 10.0
+EVENTS = ("kill", "stop", "reload", "reload to 4", "reload to 2", "upgrade")
 EVENT_S = 1.0
 STOPPED_S = 0.3
 SEED = 20171109
@@ -145,7 +146,7 @@ class Troubles:
         draw = random.Random(SEED)  # noqa: S311 - no secret
         two, four = self.lab.cpus[:2], (*self.lab.cpus[:2], *self.lab.cpus[:2])
         while not self._stop.wait(EVENT_S):
-            name = draw.choice(("kill", "stop", "reload", "reload to 4", "reload to 2"))
+            name = draw.choice(EVENTS)
             with suppress(LocalityError, OSError, IndexError):
                 self._do(name, draw, two if name.endswith("2") else four)
                 self.events[name] += 1
@@ -161,6 +162,8 @@ class Troubles:
             os.kill(worker, signal.SIGCONT)
         elif name == "reload":
             os.kill(self.server.master, signal.SIGHUP)
+        elif name == "upgrade":
+            self.server.upgrade()
         else:
             self.server.reload(cpus)
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 SHOWN_CPUS = 16
 """Of more CPUs with different workers only the first are shown; JSON has them all."""
 
+SHOWN_INDEXES = 16
+"""Of more indexes in no row, or of more lengths, only the first are shown."""
+
 #: Why something was left to the hash, by the name of its count.
 HASHED = {
     "no_worker": "CPU without a worker",
@@ -77,7 +80,7 @@ def _order(table: Table, inodes: Sequence[int], cpu: int) -> str:
         return "hash"
     (own, near), others = row[0], row[1:]
     further = [
-        f"{format_cpu_list(number for number, _ in here)} ({distance.word})"
+        f"{_indexes([number for number, _ in here])} ({distance.word})"
         for distance, here in groupby(others, lambda choice: choice[1])
     ]
     text = f"index {own} ({near.word})"
@@ -179,7 +182,7 @@ def answer_lines(
         cpus: The CPUs to tell.
         queues: How many connections wait for each socket, in the same order.
     """
-    yield f"with {','.join(map(str, queues))} waiting:"
+    yield f"with {_lengths(queues)} waiting:"
     waiting = dict(zip(inodes, queues, strict=True))
     index = {inode: number for number, inode in enumerate(inodes)}
     by_text: dict[str, list[int]] = {}
@@ -197,6 +200,24 @@ def _answers(answers: Sequence[Answer], index: Mapping[int, int]) -> str:
             parts.append("hash")
             continue
         indexes = sorted(index[one.socket] for one in alike if one.socket is not None)
-        which = f"index {format_cpu_list(indexes)}" + (", by chance" if len(indexes) > 1 else "")
+        which = f"index {_indexes(indexes)}" + (", by chance" if len(indexes) > 1 else "")
         parts.append(f"{which} ({distance.word}, {kind.value})")
     return " or ".join(parts)
+
+
+def _indexes(numbers: Collection[int]) -> str:
+    """Indexes as ranges: ``0-3,7``; of many that make no range, the first."""
+    whole = format_cpu_list(numbers)
+    if whole.count(",") < SHOWN_INDEXES:
+        return whole
+    return f"{','.join(whole.split(',')[:SHOWN_INDEXES])},... ({len(numbers)} indexes)"
+
+
+def _lengths(queues: Sequence[int]) -> str:
+    """The length at each index; in a large group at those where any connection waits."""
+    if len(queues) <= SHOWN_INDEXES:
+        return ",".join(map(str, queues))
+    waiting = [(index, length) for index, length in enumerate(queues) if length]
+    first = ", ".join(f"{length} at index {index}" for index, length in waiting[:SHOWN_INDEXES])
+    more = len(waiting) - SHOWN_INDEXES
+    return (first or "none") + f" and some at {more} more" * (more > 0)

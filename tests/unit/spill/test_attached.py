@@ -141,6 +141,21 @@ def test_a_table_in_words() -> None:
     ]
 
 
+# Bug: a group of a thousand is told in lines of thousands of characters, which nobody reads.
+def test_a_large_group_in_words() -> None:
+    workers = [number % 2 for number in range(1000)]
+    large = table(*workers, own={0: 0, 1: 1})
+    inodes = [FIRST + index for index in range(1000)]
+    (line, _) = text.order_lines(large, inodes, [0, 1])
+    assert line.startswith("CPU 0 -> index 0 (cpu), then 2,4,6,8,10,")
+    assert line.endswith(",31,... (500 indexes) (core)")
+    lines = list(text.answer_lines(large, inodes, [0], [3, 0, 3] + [0] * 997))
+    assert lines[0] == "with 3 at index 0, 3 at index 2 waiting:"
+    assert "(498 indexes), by chance (cpu, spilled)" in lines[1]
+    assert max(map(len, [line, *lines])) < 250
+    assert next(text.answer_lines(large, inodes, [0], [0] * 1000)) == "with none waiting:"
+
+
 # Bug: a field is added to the program's structs, and Python reads the one before it.
 def test_layouts_fill_whole_words() -> None:
     assert (ROUTE.itemsize, CHOICE.itemsize, WORKER.itemsize) == (24, 8, 16)
