@@ -4,15 +4,21 @@ The guest has a root file system of its own, which `arm64_image.py` makes. From 
 checkout and the unpacked kernel, at the same places and read-only, and /run/share. They come by 9p,
 or on disks where its kernel has no 9p (`arm64-disks.sh`); then what it left in /run/share is seen
 here when it has ended.
+
+Its Python is not this machine's, and unpacking a package compiles no module. To compile them all
+takes an emulated CPU longer than most tests do. So the guest leaves what it compiled in one
+archive, and the next guest starts with that. A guest that did not end by itself leaves none.
 """
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 from typing import TYPE_CHECKING
 
 from tests.vm.arm64_image import ENVIRONMENT, has_module, initramfs, root_image
-from tests.vm.kernel_images import CHECKOUT, require_programs
+from tests.vm.kernel_images import CHECKOUT, cache_directory, require_programs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,10 +35,18 @@ PROGRAMS = {
 #: It runs 32-bit programs, has pages of 4 and 16 KiB, and is emulated faster than later ones.
 CPU = "cortex-a76"
 
+#: The modules that Python compiled, from one guest to the next.
+BYTECODE = "bytecode.tar"
+
 BOOT = """\
 #!/bin/busybox sh
 # Written by tests/vm/arm64_guest.py: the first program on the guest's root file system.
+mkdir /run/bytecode
+[ ! -e /run/share/{bytecode} ] || busybox tar -C /run/bytecode -xf /run/share/{bytecode}
+rm -f /run/share/{bytecode}
 {start}
+busybox tar -C /run/bytecode -cf /run/share/{bytecode}.part . &&
+    mv /run/share/{bytecode}.part /run/share/{bytecode}
 poweroff -f
 """
 
@@ -59,7 +73,10 @@ def command(image: KernelImage, share: Path, *, cpus: int | str, memory: str) ->
     """
     require_programs(PROGRAMS)
     start = ["busybox", "sh", "/run/share/start.sh", image.tree, CHECKOUT, ENVIRONMENT]
-    (share / "boot").write_text(BOOT.format(start=shlex.join(map(str, start))))
+    boot = BOOT.format(start=shlex.join(map(str, start)), bytecode=BYTECODE)
+    (share / "boot").write_text(boot)
+    if (kept := _kept_bytecode()).exists():
+        shutil.copy(kept, share / BYTECODE)
     options = {
         "machine": "virt,gic-version=3",
         "cpu": CPU,
@@ -87,3 +104,20 @@ def command(image: KernelImage, share: Path, *, cpus: int | str, memory: str) ->
             f"virtio-9p-pci,fsdev={tag},mount_tag={tag}",
         ]
     return ["setpriv", "--pdeathsig", "KILL", *qemu]
+
+
+def keep_bytecode(share: Path) -> None:
+    """Keep for the next guest what this one compiled, if it came to its end.
+
+    Args:
+        share: What the guest had as /run/share.
+    """
+    if (left := share / BYTECODE).exists():
+        part = _kept_bytecode().with_suffix(f".{os.getpid()}")
+        shutil.copy(left, part)
+        part.replace(_kept_bytecode())
+        left.unlink()
+
+
+def _kept_bytecode() -> Path:
+    return cache_directory() / "arm64" / BYTECODE

@@ -143,6 +143,8 @@ def run(
         ended = _boot(argv, share, timeout, follow=follow)
         if ended.status is not None or not any(mark in ended.console for mark in HALF_PATCHED):
             break
+    if image.architecture == "arm64":
+        arm64_guest.keep_bytecode(share)
     return ended
 
 

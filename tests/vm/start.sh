@@ -40,7 +40,11 @@ echo 5 >/proc/sys/kernel/printk # warnings and worse go to the console, which th
 
 export PATH="$environment/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 export HOME=/tmp
-export PYTHONDONTWRITEBYTECODE=1
+if [ -d /run/bytecode ]; then # arm64_guest.py
+    export PYTHONPYCACHEPREFIX=/run/bytecode
+else
+    export PYTHONDONTWRITEBYTECODE=1
+fi
 export HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis
 export LOCALITY_REQUIRE_LIVE=1
 export LOCALITY_EMULATED=1
