@@ -6,7 +6,7 @@ import csv
 import json
 import os
 import stat
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -281,10 +281,10 @@ def _with_metadata(path: Path, said: bytes | None) -> Path:
         (b"[]", "damaged"),
         (b"\xff", "damaged"),
         (json.dumps({"format": FORMAT_VERSION}).encode(), "damaged"),
-        (json.dumps(vars(META) | {"kind": "xyz"}).encode(), "damaged"),
-        (json.dumps(vars(META) | {"possible": 10**12}).encode(), "damaged"),
-        (json.dumps(vars(META) | {"distances": [[9] * 4] * 4}).encode(), "damaged"),
-        (json.dumps(vars(META) | {"kind": "skb"}).encode(), "columns"),
+        (json.dumps(asdict(META) | {"kind": "xyz"}).encode(), "damaged"),
+        (json.dumps(asdict(META) | {"possible": 10**12}).encode(), "damaged"),
+        (json.dumps(asdict(META) | {"distances": [[9] * 4] * 4}).encode(), "damaged"),
+        (json.dumps(asdict(META) | {"kind": "skb"}).encode(), "columns"),
     ],
 )
 def test_what_is_no_recording_for_us(tmp_path: Path, said: bytes | None, named: str) -> None:
