@@ -4,7 +4,7 @@
 
 Both arms are the same program, so an interval should hold zero in 95 of 100 runs. Load, server and
 machine are real; what is left to chance is the order of the blocks, or the coin of each connection.
-More runs are added to the file. `validation.trial_page --redraw` makes the table of it.
+Runs are added to the file, each when it is over; Ctrl-C ends it. `validation.trial_page --redraw` makes the table of it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,11 +84,16 @@ def run(lab: LocalLab, runs: int) -> Iterator[tuple[str, str, bool]]:
 def _by_blocks(session: Session, lab: LocalLab) -> Iterator[tuple[str, str, bool]]:
     wire = lab.wire.process
     figures = [RequestFigures(lab.nginx, wire.pid if wire else None)]
-    yield from _covered("blocks", ByBlocks(session, NoSwitch(), figures).run())
+    trial = ByBlocks(session, NoSwitch(), figures).run()
+    if trial.ended_early:
+        raise KeyboardInterrupt
+    yield from _covered("blocks", trial)
 
 
 def _by_connection(session: Session) -> Iterator[tuple[str, str, bool]]:
-    units, _ = ByConnection(session, []).before()
+    units, ending = ByConnection(session, []).before()
+    if ending.early:
+        raise KeyboardInterrupt
     design = Design("connection", ARMS, len(units), session.asked.seed)
     yield from _covered("connection", Trial(design, OUTCOMES, units, units[:0]))
 
@@ -124,8 +130,9 @@ def main(*, runs: int, file: Path) -> None:
         writer = csv.writer(rows, lineterminator="\n")
         if is_new:
             writer.writerow(NAMES)
-        for found in run(lab, runs):
-            writer.writerow(found)
+        with suppress(KeyboardInterrupt):  # what is over counts
+            for found in run(lab, runs):
+                writer.writerow(found)
     print("\n".join(table(file)))
 
 

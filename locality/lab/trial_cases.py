@@ -60,12 +60,14 @@ class Shown:
         comparison: What was compared.
         local: The accept-local share of A and of B, in words; empty for A/A.
         effect: What it showed.
+        missing: Where it is not known: why.
     """
 
     scenario: str
     comparison: str
     local: str
     effect: Effect
+    missing: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """For programs; intervals of a relative effect are shares of A's value."""
@@ -85,6 +87,7 @@ class Shown:
             "smallest": effect.smallest,
             "units": effect.units,
             "verdict": effect.verdict.value,
+            "missing": self.missing,
         }
 
 
@@ -92,20 +95,23 @@ class RequestFigures:
     """CPU time for each request, and requests a second.
 
     What comes in over taps is received by the wire's threads: they do what softirqs do for a
-    card, so their CPU time is counted with nginx's.
+    card, so their CPU time is counted with nginx's, and nginx's alone is shown beside it. Where
+    the kernel carries the packets, nginx's is all that is counted.
 
     Args:
         nginx: The server.
         wire: The wire's process; None where the kernel carries the packets.
+
+    Attributes:
+        outcomes: What is compared.
     """
 
-    outcomes = (
-        Outcome("cpu_per_request", "us"),
-        Outcome("nginx_per_request", "us"),
-        Outcome("requests", "1/s", "higher"),
-    )
-
     def __init__(self, nginx: Nginx, wire: int | None) -> None:
+        self.outcomes: tuple[Outcome, ...] = (
+            Outcome("cpu_per_request", "us"),
+            *(() if wire is None else (Outcome("nginx_per_request", "us"),)),
+            Outcome("requests", "1/s", "higher"),
+        )
         self._nginx = nginx
         self._wire = () if wire is None else (wire,)
         self._first, self._before = 0, 0.0

@@ -30,6 +30,7 @@ from locality.lab.trial_cases import (
 )
 from locality.machine import topology
 from locality.stream import interruptible
+from locality.trial import paired
 from locality.trial.asked import Asked
 from locality.trial.by_blocks import ByBlocks
 from locality.trial.by_connection import ByConnection
@@ -46,6 +47,7 @@ from locality.trial.traffic import watching
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from locality.arrays import Array
     from locality.lab.experiment import LocalLab
     from locality.trial.observation import Trial
     from locality.trial.targets import Steered
@@ -131,10 +133,22 @@ def _compare(
             _require_whole(trial)
             found = {effect.outcome.label: effect for effect in effects(trial)}
             local = trial.facts["accept-local in A and B"]
-            for label in _LOOKED_AT if comparison == MAP else ():
-                yield Shown(scenario.name, AA, "", _of_aa(found[label]))
-            for label in _LOOKED_AT:
-                yield Shown(scenario.name, comparison, local, found[label])
+            labels = [label for label in _LOOKED_AT if label in found]
+            for label in labels if comparison == MAP else ():
+                missing = _missing(trial.aa_units, label)
+                yield Shown(scenario.name, AA, "", _of_aa(found[label]), missing)
+            for label in labels:
+                missing = _missing(trial.units, label)
+                yield Shown(scenario.name, comparison, local, found[label], missing)
+
+
+def _missing(units: Array, label: str) -> str:
+    """Why nothing is known of an outcome, in words; empty if something is."""
+    pairs = paired.pairs_of(units, label)
+    count, fewest = len(pairs.values), paired.FEWEST_PAIRS
+    if count >= fewest:
+        return ""
+    return f"{count} of {len(units) // 2} pairs have a value, and {fewest} are needed"
 
 
 def _of_aa(effect: Effect) -> Effect:

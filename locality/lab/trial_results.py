@@ -146,10 +146,12 @@ def markdown(document: dict[str, Any]) -> Iterator[str]:
         if row["estimate"] is not None:
             bounds = (row["estimate"], row["low"], row["high"])
             effect = amounts(bounds, row["unit"], relative=row["scale"] == "relative")
+        # Earlier files do not say why.
+        why = f": {row['missing']}" if row.get("missing") else ""
         yield (
             f"| {row['scenario']} | {row['comparison']} | {row['local']} | "
             f"{_WORDS[row['outcome']]} | {value_text(row['a'], row['unit'])} | {effect} | "
-            f"{row['verdict']} |"
+            f"{row['verdict']}{why} |"
         )
 
 
