@@ -4,7 +4,8 @@
 
 Both arms are the same program, so an interval should hold zero in 95 of 100 runs. Load, server and
 machine are real; what is left to chance is the order of the blocks, or the coin of each connection.
-Runs are added to the file, each when it is over; Ctrl-C ends it. `validation.trial_page --redraw` makes the table of it.
+Runs are added to the file, each when it is over, until Ctrl-C. `validation.trial_page --redraw`
+makes the table of it.
 """
 
 from __future__ import annotations

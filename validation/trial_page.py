@@ -62,10 +62,11 @@ def measure_in_guest(file: Path) -> None:
     """
     with TemporaryDirectory() as share:
         # With taps each CPU has a queue of its own.
-        command = f"modprobe tun; python -m locality lab trial -o /run/share/{file.name} {' '.join(GUEST_OPTIONS)}"
+        options = " ".join(GUEST_OPTIONS)
+        lab = f"python -m locality lab trial -o /run/share/{file.name} {options}"
         ended = run(
             kernel_image(KERNEL),
-            command,
+            f"modprobe tun; {lab}",
             share=Path(share),
             timeout=TIMEOUT_S,
             cpus=CPUS,
