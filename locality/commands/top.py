@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="Choose what a row is.",
 )
+@click.option(
+    "--cost",
+    is_flag=True,
+    help="Show how long packets waited for their readers, too: the median of local and of remote "
+    "reads. The kernel then stamps every received packet, as for locality cost.",
+)
 @ports_option(help="Show only reads on this local port. Repeatable.")
 @pids_option(help="Show only reads by this process. Repeatable.")
 @comm_option(help="Show only reads by threads of this name, or of a process of this name.")
@@ -40,6 +46,7 @@ if TYPE_CHECKING:
 def top(
     *,
     by: str,
+    cost: bool,
     ports: tuple[int, ...],
     pids: tuple[int, ...],
     comm: str | None,
@@ -54,16 +61,40 @@ def top(
     Counts the reads of TCP connections, also of those that were made long ago. A read is local if
     the thread reads on the CPU that received last. Ctrl-C ends it.
     """
-    from locality.commands.lines import check_who
+    from locality.commands.lines import check_who, tell
     from locality.commands.measure import Subject, check_shown, measure
+    from locality.cost.notes import STAMPING
     from locality.filter import Wanted
     from locality.machine import topology
     from locality.top.source import TopSource
 
     check_shown(TOP.outputs, traced.shown)
+    if cost:
+        _check_cost(by, traced)
     machine = topology.read()
     check_who(pids, comm)
     wanted = Wanted(comm, pids, ports, **places(netns, cgroup))
-    with TopSource(wanted, interval, traced.rung) as source:
+    with TopSource(wanted, interval, traced.rung, timed=cost) as source:
+        if cost:
+            tell(STAMPING)
         subject = Subject(f"reads of {wanted}", f"{wanted}", comm, pids, interval)
         measure(TOP, source, machine, subject, traced, count=count, by=by)
+
+
+def _check_cost(by: str, traced: Traced) -> None:
+    """Refuse what goes without times.
+
+    Raises:
+        click.UsageError: There are no times of such rows, or in such a recording.
+    """
+    from locality.top.waits import BY
+
+    if by not in BY:
+        *most, last = BY
+        raise click.UsageError(
+            f"--cost has no times for --by {by}: choose --by {', '.join(most)} or {last}"
+        )
+    if traced.record is not None:
+        raise click.UsageError(
+            "--record keeps no times of --cost: locality cost --record makes a recording of them"
+        )

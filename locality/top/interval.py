@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from locality.arrays import Array
+    from locality.cost.interval import CostInterval
 
 #: Sums of a reader. Those by distance are of reads of which the CPU that received is known.
 DISTANCES = tuple(distance.word for distance in Distance if distance is not Distance.UNKNOWN)
@@ -57,6 +58,7 @@ class TopInterval:
         bytes_seen: Whether this kernel tells how much a read took.
         readers: dtype `READER`; no row of who read nothing.
         cgroups: Paths of the readers' cgroups, by id; of those that could be told.
+        cost: How long packets waited for the same readers; None if that was not measured.
     """
 
     time: float
@@ -66,6 +68,7 @@ class TopInterval:
     bytes_seen: bool
     readers: Array
     cgroups: Mapping[int, str] = field(default_factory=dict)
+    cost: CostInterval | None = None
 
     def __len__(self) -> int:
         """An interval is one event, however many reads it counted."""
@@ -78,6 +81,7 @@ class TopInterval:
 
     def __add__(self, later: TopInterval) -> TopInterval:
         """This interval and the one after it, as one."""
+        cost = None if self.cost is None or later.cost is None else self.cost + later.cost
         return TopInterval(
             time=later.time,
             seconds=self.seconds + later.seconds,
@@ -86,6 +90,7 @@ class TopInterval:
             bytes_seen=self.bytes_seen and later.bytes_seen,
             readers=together(np.concatenate([self.readers, later.readers]), KEY),
             cgroups={**self.cgroups, **later.cgroups},
+            cost=cost,
         )
 
 

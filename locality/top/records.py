@@ -10,16 +10,20 @@ from locality.stream import Output
 from locality.text import spreadsheet_text
 from locality.top.grouping import DEFAULT, GROUPINGS, PROTOCOLS, ranked
 from locality.top.interval import DISTANCES, known
+from locality.top.waits import waits_of
 
 if TYPE_CHECKING:
     from locality.machine.topology import Topology
     from locality.top.interval import TopInterval
+    from locality.top.waits import Waits
 
 #: Of a reader, what a row of each grouping has: what is the same in all its readers.
 _FIELDS = ("netns", "port", "protocol", "outgoing", "pid", "tid", "cgroup")
 _OF_INTERVAL = ("time", "interval_s", "rung", "lost", "lost_in_interval", "by")
 _COUNTS = ("reads", "bytes", *(f"reads_{name}" for name in DISTANCES), "reads_unknown")
-NAMES = (*_OF_INTERVAL, "name", *_FIELDS, "cgroup_path", *_COUNTS, "from_cpu", "next")
+#: Of the times of `--cost`; None without it.
+_TIMES = ("waited_local_p50_ns", "waited_remote_p50_ns", "reads_timed")
+NAMES = (*_OF_INTERVAL, "name", *_FIELDS, "cgroup_path", *_COUNTS, "from_cpu", "next", *_TIMES)
 
 
 class JsonTop(Output["TopInterval"]):
@@ -78,6 +82,8 @@ def top_record(interval: TopInterval, by: str, lost_before: int) -> dict[str, An
         by: A key of `GROUPINGS`.
         lost_before: What the interval before had as ``lost``, which counts since the start.
     """
+    waits = waits_of(interval, by)
+    rows = ranked(interval, by)
     return {
         "time": interval.time,
         "interval_s": interval.seconds,
@@ -85,8 +91,13 @@ def top_record(interval: TopInterval, by: str, lost_before: int) -> dict[str, An
         "lost": interval.lost,
         "lost_in_interval": interval.lost - lost_before,
         "by": by,
-        "rows": [_row(row, interval, by) for row in ranked(interval, by)],
+        "rows": [_row(row, interval, by) | _times(interval, waits(row)) for row in rows],
     }
+
+
+def _times(interval: TopInterval, waits: Waits) -> dict[str, float | None]:
+    timed = None if interval.cost is None else waits.timed
+    return dict(zip(_TIMES, (waits.local, waits.remote, timed), strict=True))
 
 
 def _row(row: Any, interval: TopInterval, by: str) -> dict[str, Any]:  # noqa: ANN401 - numpy.void

@@ -26,6 +26,8 @@ from locality.udp.reads import RUNGS as UDP_RUNGS
 
 if TYPE_CHECKING:
     from locality.arrays import Array
+    from locality.cost.source import CostSource
+    from locality.machine.topology import Topology
 
 __all__ = ["RUNGS", "TopSource"]
 
@@ -37,6 +39,7 @@ class TopSource:
         wanted: Whose reads, on which ports.
         period: Seconds between readings.
         rung: Stand on this rung or fail; None takes the best.
+        timed: Measure beside it how long packets wait, as `locality cost` does.
 
     Raises:
         Unsupported: No rung is allowed here; says what the kernel answered.
@@ -45,25 +48,39 @@ class TopSource:
     fd: int | None = None
 
     def __init__(
-        self, wanted: Wanted | None = None, period: float = 1.0, rung: str | None = None
+        self,
+        wanted: Wanted | None = None,
+        period: float = 1.0,
+        rung: str | None = None,
+        *,
+        timed: bool = False,
     ) -> None:
         self.period = period
         self._wanted = wanted or Wanted()
         machine = topology.read()
         self.attachment = attach_reads(self._open_tcp, rung)
         self._probes = [Rows(self.attachment, machine)]
+        self._cost: CostSource | None = None
         try:
-            self._probes.append(Rows(attach_best(UDP_RUNGS, self._open_udp), machine))
-        except Unsupported as refusal:
-            unseen = f"reads of datagrams are not seen: {refusal}"
-            noted = self.attachment.rung.noting(unseen)
-            self.attachment = replace(self.attachment, rung=noted)
+            self._attach_udp(machine)
+            if timed:
+                from locality.cost.source import CostSource  # noqa: PLC0415 - if it is wanted
+
+                self._cost = CostSource(self._wanted, period)
         except BaseException:
             self.close()
             raise
         self.bytes_seen = "raw_received" in self.attachment.programs
         self._paths = CgroupPaths()
         self._since = time.monotonic()
+
+    def _attach_udp(self, machine: Topology) -> None:
+        try:
+            self._probes.append(Rows(attach_best(UDP_RUNGS, self._open_udp), machine))
+        except Unsupported as refusal:
+            unseen = f"reads of datagrams are not seen: {refusal}"
+            noted = self.attachment.rung.noting(unseen)
+            self.attachment = replace(self.attachment, rung=noted)
 
     def _open_tcp(self) -> Object:
         return prepared(Object.open("tcp_reads", self._constants() | {"counts_rows": True}))
@@ -79,15 +96,17 @@ class TopSource:
     def read(self) -> TopInterval:
         """The interval since the last reading; never waits."""
         readers = np.concatenate([grown(*probe.read()) for probe in self._probes])
+        cost = None if self._cost is None else self._cost.read()
         now = time.monotonic()
         interval = TopInterval(
             time=time.time(),
             seconds=now - self._since,
             rung=self.attachment.name,
-            lost=sum(probe.lost for probe in self._probes),
+            lost=sum(probe.lost for probe in self._probes) + (cost.lost if cost else 0),
             bytes_seen=self.bytes_seen,
             readers=readers,
             cgroups=self._paths.of(readers["cgroup"], readers["pid"]),
+            cost=cost,
         )
         self._since = now
         return interval
@@ -96,6 +115,8 @@ class TopSource:
         """Detach the probes."""
         for probe in self._probes:
             probe.close()
+        if self._cost is not None:
+            self._cost.close()
 
     def __enter__(self) -> Self:
         return self

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 from locality.machine.distance import distance_text
 from locality.machine.topology import Distance
 from locality.stream import Output
-from locality.text import percent, share
+from locality.text import duration, percent, share
 from locality.top.grouping import DEFAULT, GROUPINGS, ranked
 from locality.top.interval import DISTANCES, known, remote
+from locality.top.waits import waits_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,12 +20,18 @@ if TYPE_CHECKING:
     from locality.machine.topology import Topology
     from locality.summary import Summary
     from locality.top.interval import TopInterval
+    from locality.top.waits import Waits
 
 #: So many rows are shown; JSON and CSV have all.
 MOST_ROWS = 20
 NAME_WIDTH = 36
 
-HEADING = f"  {'remote/s':>9} {'reads/s':>9} {'local':>6} {'MB/s':>7}  {'from':<8} "
+#: The same beside two columns of times.
+NAME_WIDTH_TIMED = 17
+
+HEADING = f"  {'remote/s':>9} {'reads/s':>9} {'local':>6} {'MB/s':>7} "
+#: Of the times of `--cost`: p50 of local and of remote reads.
+TIMES_HEADING = f"{'waited':>7} {'remote':>7} "
 
 
 class TextTop(Output["TopInterval"]):
@@ -69,25 +76,36 @@ def sums_line(interval: TopInterval) -> str:
 def table_lines(interval: TopInterval, by: str) -> Iterator[str]:
     """The rows with the most remote reads."""
     rows = ranked(interval, by)
-    yield f"{HEADING}{by}"
+    waits = waits_of(interval, by)
+    timed = "" if interval.cost is None else TIMES_HEADING
+    yield f"{HEADING}{timed} {'from':<8} {by}"
     for row in rows[:MOST_ROWS]:
-        yield _line(row, interval, by)
+        yield _line(row, interval, by, waits(row))
     if len(rows) > MOST_ROWS:
         yield f"  … and {len(rows) - MOST_ROWS} more: use --port or --pid, or --format json"
 
 
-def _line(row: Any, interval: TopInterval, by: str) -> str:  # noqa: ANN401 - numpy.void
+def _line(
+    row: Any,  # noqa: ANN401 - numpy.void
+    interval: TopInterval,
+    by: str,
+    waits: Waits,
+) -> str:
     seconds = interval.seconds
     told = sum(int(row[name]) for name in DISTANCES)
     away = told - int(row["cpu"])
     source = f"CPU {row['sources'][0]}" if row["sources"][0] >= 0 else "-"
     size = f"{int(row['bytes']) / seconds / 1e6:.1f}" if interval.bytes_seen else "?"
     name = GROUPINGS[by].name(row, interval.cgroups)
-    name = name if len(name) <= NAME_WIDTH else name[: NAME_WIDTH - 1] + "…"
+    width, times = NAME_WIDTH, ""
+    if interval.cost is not None:
+        width = NAME_WIDTH_TIMED
+        times = f"{duration(waits.local):>7} {duration(waits.remote):>7} "
+    name = name if len(name) <= width else name[: width - 1] + "…"
     local = percent(share(int(row["cpu"]), told))
     return (
         f"  {_rate(away, seconds):>9} {_rate(int(row['reads']), seconds):>9} {local:>6} "
-        f"{size:>7}  {source:<8} {name}"
+        f"{size:>7} {times} {source:<8} {name}"
     )
 
 

@@ -14,12 +14,16 @@ import pytest
 import locality
 from locality.errors import LocalityError
 from locality.machine.cgroups import name_of, path_of
+from locality.machine.topology import Distance
 from locality.recording.reader import Reader
 from locality.report import write_report
 from locality.summary import Summary
 from locality.top.recording import TopRecorder, rows_by_kind, rows_of, timed_intervals
 from locality.top.records import CsvTop, JsonTop
 from locality.top.text import TextTop, summary_lines
+from locality.top.waits import waits_of
+from tests.unit.cost import made_up as made_up_cost
+from tests.unit.cost.made_up import Times
 from tests.unit.recordings import META, meta
 from tests.unit.top.made_up import interval, reader
 
@@ -166,3 +170,26 @@ def test_the_cgroup_of_a_process(tmp_path: Path) -> None:
     (tmp_path / "7/cgroup").write_text("12:cpu:/v1\n0::/v2:with:colons\n")
     assert path_of(7, tmp_path) == "/v2:with:colons"
     assert path_of(8, tmp_path) is None
+
+
+# Bugs: the times of a row are those of another one; a row without a time has one of 0; the columns
+# make a line wider than a terminal; without --cost there are columns of question marks.
+def test_the_times_of_cost() -> None:
+    local, remote = Times(10_000, 300), Times(40_000, 200, Distance.LLC)
+    cost = made_up_cost.interval((made_up_cost.reader(2, 8080), [local, remote]))
+    timed = replace(SEEN, cost=cost)
+    lines = text(TextTop, "port", timed).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[1].split()[4:6] == ["waited", "remote"]
+    assert lines[2].split()[4:6] == ["9.7us", "39.9us"]
+    assert lines[3].split()[4:6] == ["?", "?"]
+    assert "waited" not in text(TextTop, "port", SEEN)
+    rows = json.loads(text(JsonTop, "port", timed))["rows"]
+    assert [row["reads_timed"] for row in rows] == [500, 0, 0]
+    assert rows[0]["waited_remote_p50_ns"] == pytest.approx(40_000, rel=0.07)
+    assert rows[1]["waited_local_p50_ns"] is None
+    assert json.loads(text(JsonTop, "port", SEEN))["rows"][0]["reads_timed"] is None
+    both = timed + timed
+    assert both.cost is not None
+    assert waits_of(both, "port")(both.readers[0]).timed == 1000
+    assert (timed + SEEN).cost is None
