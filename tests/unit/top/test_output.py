@@ -181,7 +181,7 @@ def test_the_times_of_cost() -> None:
     lines = text(TextTop, "port", timed).splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[1].split()[4:6] == ["waited", "remote"]
-    assert lines[2].split()[4:6] == ["9.7us", "39.9us"]
+    assert lines[2].split()[4:6] == ["9.7us", "38.9us"]
     assert lines[3].split()[4:6] == ["?", "?"]
     assert "waited" not in text(TextTop, "port", SEEN)
     rows = json.loads(text(JsonTop, "port", timed))["rows"]
