@@ -96,6 +96,19 @@ def tracepoint_id(name: str) -> int:
         ) from None
 
 
+def perf_event_open(attributes: bytes, cpu: int) -> int:
+    """Open a perf event of one CPU, for every process; the descriptor.
+
+    Args:
+        attributes: A struct perf_event_attr.
+        cpu: Must be online.
+
+    Raises:
+        OSError: The kernel refused it.
+    """
+    return _syscall("perf_event_open", attributes, -1, cpu, -1, _PERF_FLAG_FD_CLOEXEC)
+
+
 @contextmanager
 def perf_event(name: str) -> Iterator[int]:
     """A perf event on a tracepoint, for a BPF program to be attached to.
@@ -113,7 +126,7 @@ def perf_event(name: str) -> Iterator[int]:
     try:
         # pid -1 and a CPU: every process. Any online CPU will do; CPU 0 may be offline.
         cpu = min(os.sched_getaffinity(0))
-        fd = _syscall("perf_event_open", attributes, -1, cpu, -1, _PERF_FLAG_FD_CLOEXEC)
+        fd = perf_event_open(attributes, cpu)
     except OSError as error:
         raise_if_ours(error.errno)
         hint = " (CAP_PERFMON is needed)" if error.errno in {errno.EACCES, errno.EPERM} else ""

@@ -74,7 +74,7 @@ def cost(
     wanted = Wanted(comm, pids, ports, **places(netns, cgroup))
     filtered = ", ".join([*([] if proto is None else [proto]), *wanted.words()]) or str(wanted)
     with CostSource(wanted, interval, traced.rung, proto) as source:
-        for note in notes():
+        for note in notes(source):
             tell(note)
         subject = Subject(f"times of reads of {filtered}", filtered, comm, pids, interval)
         measure(COST, source, machine, subject, traced, count=count, by=by)

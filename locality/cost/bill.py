@@ -2,7 +2,8 @@
 
 RPS and RFS buy locality with interrupts between CPUs: a figure of locality without them misleads.
 Sources: /proc/interrupts, /proc/stat and /proc/net/softnet_stat, which count since the start of the
-machine. None is a figure that this machine does not tell.
+machine, and the counters of the CPUs (`locality.cost.pmu`). None is a figure that this machine does
+not tell.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class Bill:
         function_calls: Interrupts by which a CPU had another one call a function.
         tlb_flushes: Those of them that flushed address translations.
         rps: Interrupts by which RPS or RFS handed packets to another CPU.
+        cycles: Clock cycles of all CPUs; None without a PMU.
+        cache_misses: What the last-level cache did not have; None without a PMU.
         causes: Calls of functions on other CPUs, by function; None before Linux 6.4.
     """
 
@@ -64,6 +67,8 @@ class Bill:
     function_calls: int | None = None
     tlb_flushes: int | None = None
     rps: int | None = None
+    cycles: int | None = None
+    cache_misses: int | None = None
     causes: Mapping[str, int] | None = field(default=None)
 
     def _with(self, other: Bill, of: Callable[[int, int], int]) -> Self:
@@ -91,14 +96,19 @@ class Bill:
 COUNTS = tuple(one.name for one in fields(Bill) if one.name != "causes")
 
 
-def read(causes: Mapping[str, int] | None, proc: Path = PROC) -> Bill:
+def read(
+    causes: Mapping[str, int] | None,
+    counted: Mapping[str, int | None] | None = None,
+    proc: Path = PROC,
+) -> Bill:
     """What the machine has counted since its start.
 
     Args:
         causes: As of `locality.cost.interrupts.Causes.read`; None if not known.
+        counted: Cycles and cache misses, as of `locality.cost.pmu.Pmu.read`.
         proc: Where to look.
     """
-    counts: dict[str, int | None] = {}
+    counts: dict[str, int | None] = {**(counted or {})}
     for name, parse in (
         ("interrupts", parse_interrupts),
         ("stat", parse_stat),

@@ -21,6 +21,8 @@ _BILL = {
     "function_calls": "interrupts between CPUs that called a function",
     "tlb_flushes": "those of them that flushed address translations",
     "rps": "interrupts between CPUs by which RPS or RFS handed packets over",
+    "cycles": "clock cycles of the CPUs of the machine",
+    "cache_misses": "misses of the last-level caches of the machine",
 }
 
 

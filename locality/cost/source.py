@@ -20,6 +20,7 @@ from locality.bpf.object import Object
 from locality.cost import bill, clock
 from locality.cost.interrupts import Causes
 from locality.cost.interval import KEY, READER, TIME, CostInterval, together
+from locality.cost.pmu import Pmu
 from locality.cost.stamping import Stamping
 from locality.cost.times import CONSTANTS, MAX_ROWS, Times, sized, some, without_times
 from locality.errors import Unsupported
@@ -91,6 +92,7 @@ class CostSource:
 
     Attributes:
         stamping: Has packets stamped.
+        no_pmu: Why cycles and cache misses are not counted; empty if they are.
 
     Raises:
         Unsupported: No rung is allowed here, or packets cannot be stamped; says what the kernel
@@ -112,6 +114,8 @@ class CostSource:
             self.stamping = Stamping()
             stack.callback(self.stamping.close)
             self._causes = self._open_causes(stack)
+            self.no_pmu = ""
+            self._pmu = self._open_pmu(stack)
             self._attach_tcp(rung, wanted=protocol != "udp")
             stack.callback(self.attachment.obj.close)
             machine = topology.read()
@@ -135,6 +139,15 @@ class CostSource:
             return None
         stack.callback(causes.close)
         return causes
+
+    def _open_pmu(self, stack: ExitStack) -> Pmu | None:
+        try:
+            pmu = Pmu()
+        except Unsupported as refusal:
+            self.no_pmu = f"{refusal}"
+            return None
+        stack.callback(pmu.close)
+        return pmu
 
     def _attach_tcp(self, rung: str | None, *, wanted: bool) -> None:
         if not wanted:
@@ -197,7 +210,8 @@ class CostSource:
         return True
 
     def _read_bill(self) -> bill.Bill:
-        return bill.read(None if self._causes is None else self._causes.read())
+        causes = None if self._causes is None else self._causes.read()
+        return bill.read(causes, {} if self._pmu is None else self._pmu.read())
 
     def read(self) -> CostInterval:
         """The interval since the last reading; never waits."""

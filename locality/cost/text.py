@@ -153,10 +153,23 @@ def bill_lines(interval: CostInterval) -> Iterator[str]:
         f"machine: interrupts between CPUs a second: {_told(bill.reschedulings, seconds)} "
         f"reschedulings, {calls}, {_told(bill.rps, seconds)} by RPS; {ratio} softirqs an "
         f"interrupt; softirqs take {percent(cpu)} of a CPU"
+        f"{_pmu_text(interval)}"
     )
     yield from wrap(said, "    ", first="  ")
     if causes := causes_text(bill, seconds):
         yield from wrap(f"functions called a second: {causes}", "    ", first="  ")
+
+
+def _pmu_text(interval: CostInterval) -> str:
+    """Cycles and cache misses of the machine, as far as they were counted."""
+    bill, seconds = interval.bill, interval.seconds
+    reads = int(reads_of(interval.readers, interval.times).sum())
+    text = ""
+    for count, words in ((bill.cycles, "cycles"), (bill.cache_misses, "LLC misses")):
+        if count is not None:
+            each = f" ({_rate(count, reads)} a read)" if reads else ""
+            text += f"; {_rate(count, seconds)} {words} a second{each}"
+    return text
 
 
 def causes_text(bill: Bill, seconds: float) -> str:

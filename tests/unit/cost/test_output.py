@@ -15,10 +15,10 @@ import locality
 from locality.cost.bill import Bill
 from locality.cost.dashboard import CostDashboard
 from locality.cost.grouping import CAUTION
-from locality.cost.interval import KEY, WAKE_UP, together
+from locality.cost.interval import KEY, WAKE_UP, reads_of, together
 from locality.cost.recording import CostRecorder, rows_by_kind, rows_of, timed_intervals
 from locality.cost.records import CsvCost, JsonCost
-from locality.cost.text import TextCost, summary_lines
+from locality.cost.text import TextCost, bill_lines, summary_lines
 from locality.dashboard.screen import Header
 from locality.errors import LocalityError
 from locality.machine.topology import Distance
@@ -100,6 +100,21 @@ def test_the_summary_says_what_it_means() -> None:
     assert "(TLB flushes 10), 3.5 by RPS" in whole
     assert "1.50 softirqs an interrupt; softirqs take 1.5% of a CPU" in whole
     assert "functions called a second: wake-ups 15, TLB flushes 10" in whole
+
+
+# Bugs: cycles of the interval pass for those of a second; without a read they are divided by 0.
+def test_cycles_and_cache_misses() -> None:
+    def told(shown: CostInterval) -> str:
+        return " ".join(line.strip() for line in bill_lines(shown))
+
+    bill = replace(BILL, cycles=7_000_000, cache_misses=7_000)
+    reads = int(reads_of(SEEN.readers, SEEN.times).sum())
+    seen = told(replace(SEEN, bill=bill))
+    assert f"; 3,500,000 cycles a second ({7_000_000 / reads:,.0f} a read)" in seen
+    assert "; 3,500 LLC misses a second (" in seen
+    nothing = told(replace(interval(), bill=bill))
+    assert "; 3,500,000 cycles a second; 3,500 LLC misses a second" in nothing
+    assert "cycles" not in told(SEEN)
 
 
 # Bug: a machine of which nothing is known ends the run.
