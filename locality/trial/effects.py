@@ -82,8 +82,9 @@ class Effect:
 
     Attributes:
         outcome: Which.
-        a: Arm A's value, in the outcome's unit; None if there is none. By blocks it is the mean
-            of blocks, the geometric mean where the scale is relative.
+        a: Arm A's value, in the outcome's unit; None if there is none. By blocks, and of a trial
+            by connection that ended early by batches of connections, it is the mean of these, the
+            geometric mean where the scale is relative.
         b: Arm B's.
         difference: b - a.
         relative: The effect as a share of A's value; None where A's is zero or not known.
@@ -206,16 +207,18 @@ def _effect(trial: Trial, outcome: Outcome) -> Effect:
     interval = used.interval()
     least = shown(used.estimate.smallest, used.scale) if used.estimate else None
     aa = _found(trial.aa_units, outcome).interval()
-    difference = None if found.a is None or found.b is None else found.b - found.a
+    # What the interval is of: of a trial that ended early, of its batches.
+    a, b = (used.a, used.b) if used.estimate else (found.a, found.b)
+    difference = None if a is None or b is None else b - a
     relative = None
     if interval is not None and interval.scale == "relative":
         relative = interval.estimate
-    elif difference is not None and found.a:
-        relative = difference / abs(found.a)
+    elif difference is not None and a:
+        relative = difference / abs(a)
     return Effect(
         outcome,
-        found.a,
-        found.b,
+        a,
+        b,
         difference,
         relative,
         interval,
@@ -247,6 +250,8 @@ def _of_all(
         early = " after a run that ended early" if trial.ended_early else ""
         if len(values) and not values.any():
             yield f"all {len(values)} values are 0"
+        elif trial.design.kind == "connection" and len(trial.units) and not len(values):
+            yield f"no connection has a value{early}"
         elif trial.design.kind == "blocks":
             yield f"{len(values) // 2} pairs of blocks are too few{early}"
         else:
@@ -285,12 +290,13 @@ def _so_far(trial: Trial, outcome: Outcome) -> _Found:
     if trial.design.kind == "blocks":
         pairs = paired.pairs_of(trial.units, label)
         values, scale, planned, of_each = pairs.values, pairs.scale, max(1, planned // 2), 2
-        what = "pairs"
+        arms, what = (pairs.a, pairs.b), "pairs"
     else:
         of_each = max(_OF_BATCH[outcome.summary], planned // _BATCHES)
-        values, scale = _batches(trial.units, outcome, of_each)
+        values, arms, scale = _batches(trial.units, outcome, of_each)
         planned, what = max(1, planned // of_each), "batches of consecutive connections"
-    values = values[np.isfinite(values)]
+    finite = np.isfinite(values)
+    values = values[finite]
     count = len(values)
     ends = anytime.interval(values, planned)
     if ends is None:
@@ -299,19 +305,27 @@ def _so_far(trial: Trial, outcome: Outcome) -> _Found:
     method = f"confidence sequence over {count} {what}"
     p = anytime.p_value(values, planned)
     estimate = Estimate(float(values.mean()), *ends, error, count - 1, p, method)
-    return _Found(estimate, scale, count * of_each, anytime=True)
+    a, b = (paired.level(of_arm[finite], scale) for of_arm in arms)
+    return _Found(estimate, scale, count * of_each, anytime=True, a=a, b=b)
 
 
-def _batches(units: Array, outcome: Outcome, of_each: int) -> tuple[Array, Scale]:
-    """The difference of each batch of connections, in the order in which they became known."""
+def _batches(
+    units: Array, outcome: Outcome, of_each: int
+) -> tuple[Array, tuple[Array, Array], Scale]:
+    """Of each batch of connections, in the order in which they became known.
+
+    Returns:
+        (batches,) the difference of the arms; the values of A and B; and the scale.
+    """
     known = units[scales.known(units[outcome.label])]
     scale = scales.of_connections(known[outcome.label])
-    found = []
+    found: list[tuple[float, float]] = []
     for start in range(0, len(known) - of_each + 1, of_each):
         batch = known[start : start + of_each]
         arms = [batch[outcome.label][batch["arm"] == arm] for arm in (A, B)]
         if not all(len(arm) for arm in arms):
             continue
         one, other = (clustered.statistic(arm, outcome.summary) for arm in arms)
-        found.append(float(scales.contrast(one, other, scale)))
-    return np.array(found), scale
+        found.append((one, other))
+    a, b = np.array(found, np.float64).reshape(-1, 2).T
+    return np.asarray(scales.contrast(a, b, scale)), (a, b), scale

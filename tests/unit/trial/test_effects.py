@@ -167,6 +167,17 @@ def test_a_trial_that_ended_early_has_wider_intervals() -> None:
     assert "confidence sequence" in early.method
 
 
+# Bug: of a run that ended early the interval is of batches, and the values beside it of all
+# connections: half of them were slow once, so B is larger than A, and the effect says less.
+def test_the_values_of_a_trial_that_ended_early_fit_the_effect() -> None:
+    a = np.concatenate([10 + NOISE[:2000] % 1, np.full(400, 300.0)])
+    b = np.concatenate([9 + NOISE[:2000] % 1, np.full(400, 400.0)])
+    effect = effect_of(trial(connections(list(a), list(b)), ended_early=True))
+    assert effect.a is not None
+    assert effect.interval is not None
+    assert effect.b == pytest.approx(effect.a * (1 + effect.interval.estimate))
+
+
 # Bug: an A/A part that shows a difference is passed over.
 def test_a_against_a_that_differs_is_said() -> None:
     effect = effect_of(trial(blocks(halved()), aa_units=blocks(halved())))
