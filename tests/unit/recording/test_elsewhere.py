@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from locality.kinds import KINDS
+from locality.trial.recording import record
 from tests.unit.connections.made_up import batch, connections
 from tests.unit.cost.test_output import SEEN as COST
 from tests.unit.recordings import meta
 from tests.unit.top.test_output import SEEN as TOP
-from tests.unit.trial.test_recording import record, whole
+from tests.unit.trial.test_recording import whole
 from tests.unit.udp.test_recording import made_up
 
 CHECKOUT = Path(__file__).parents[3]
