@@ -207,7 +207,7 @@ class BccObject(Object):
                 except Exception as error:  # noqa: BLE001 - bcc raises nothing narrower
                     reason = _last(said) or str(error)
                     raise Unsupported(f"the kernel refused {section} (bcc): {reason}") from None
-            self._attached.append(name)
+            self._links.attached_otherwise(name)
 
     def _attach(self, kind: str, target: str, function: bytes) -> None:
         where = target.encode()
@@ -221,7 +221,8 @@ class BccObject(Object):
             case _:
                 self._module.attach_tracepoint(tp=where.replace(b"/", b":"), fn_name=function)
 
-    def _program_fd(self, name: str) -> int:
+    def program_fd(self, name: str) -> int:
+        """The descriptor of a loaded program."""
         fd: int = self._module.funcs[f"{PREFIX}{name}".encode()].fd
         return fd
 

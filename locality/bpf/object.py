@@ -12,24 +12,18 @@ import mmap
 import os
 import platform
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from locality.bpf import libbpf, run, tracefs, trial
-from locality.bpf.abi import (
-    LINK_TYPE_PERF_EVENT,
-    PERF_EVENT_KPROBES,
-    LinkInfo,
-    ProgramInfo,
-    info_of,
-)
+from locality.bpf import libbpf, run, trial
+from locality.bpf.abi import ProgramInfo, info_of
 from locality.bpf.btf import Btf
 from locality.bpf.libbpf import lib
+from locality.bpf.links import Links
+from locality.bpf.refusal import answer, failure
 from locality.errors import LocalityError, Unsupported
-from locality.machine.limits import raise_if_ours
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -67,9 +61,7 @@ class Object:
         self.name = name
         self._handle = handle
         self._programs: dict[str, int] = {}
-        self._attached: list[str] = []
-        self._links: dict[str, int] = {}
-        self._has_kprobes = False
+        self._links = Links()
         self._mmaps: list[mmap.mmap] = []
         self.btf = Btf(lib.bpf_object__btf(handle))
 
@@ -90,7 +82,7 @@ class Object:
         if not handle:
             with libbpf.listening():
                 lib.bpf_object__open_file(str(path).encode(), None)
-            raise LocalityError(f"the probe object {path.name} cannot be read: {_answer()}")
+            raise LocalityError(f"the probe object {path.name} cannot be read: {answer()}")
         obj = cls(name, handle)
         try:
             obj._set_rodata(rodata or {})
@@ -163,7 +155,7 @@ class Object:
     def resize(self, map_name: str, max_entries: int) -> None:
         """Set the number of entries (of a ring: bytes) of a map before `load`."""
         if lib.bpf_map__set_max_entries(self._map(map_name), max_entries):
-            raise _failure(f"cannot give the map {map_name} {max_entries} entries")
+            raise failure(f"cannot give the map {map_name} {max_entries} entries")
 
     def share(self, map_name: str, other: Object) -> None:
         """Take another object's map of this name in place of an own one, before `load`.
@@ -173,7 +165,7 @@ class Object:
             other: Loaded.
         """
         if lib.bpf_map__reuse_fd(self._map(map_name), other.map_fd(map_name)):
-            raise _failure(f"cannot share the map {map_name}")
+            raise failure(f"cannot share the map {map_name}")
 
     def load(self) -> None:
         """Hand maps and programs to the kernel.
@@ -184,7 +176,7 @@ class Object:
         libbpf.log.clear()
         if lib.bpf_object__load(self._open_handle):
             self._load_again()
-            raise _failure(f"the kernel refused the probe {self.name}")
+            raise failure(f"the kernel refused the probe {self.name}")
 
     def _load_again(self) -> None:
         """Load the same once more, to hear what libbpf and the verifier say; gives it back."""
@@ -211,24 +203,13 @@ class Object:
         Raises:
             Unsupported: The kernel refused one; those attached before stay until `close`.
         """
-        programs = self.programs
         for name, section in self.sections(names).items():
-            libbpf.log.clear()
-            link = _attach(programs[name], section)
-            if not link:
-                with libbpf.listening():
-                    link = _attach(programs[name], section)
-            if not link:
-                raise _failure(f"the kernel refused to attach {section}")
-            self._links[name] = link
-            if name not in self._attached:
-                self._attached.append(name)
-            self._has_kprobes |= section.startswith(("kprobe/", "kretprobe/"))
+            self._links.attach(name, self.programs[name], section)
 
     @property
     def attached(self) -> tuple[str, ...]:
         """The programs that are attached now, in order."""
-        return tuple(self._links)
+        return self._links.names
 
     def detach(self, names: Iterable[str] | None = None) -> None:
         """Detach programs, which stay loaded and can be attached again.
@@ -236,8 +217,7 @@ class Object:
         Args:
             names: Which; all that are attached by default.
         """
-        for name in [*self._links] if names is None else names:
-            lib.bpf_link__destroy(self._links.pop(name))
+        self._links.detach(self._links.names if names is None else names)
 
     def test_run(self, program: str) -> int:
         """Run a raw tracepoint program once, here and now, attached to nothing.
@@ -251,7 +231,7 @@ class Object:
         options = run.Options(sz=ctypes.sizeof(run.Options))
         fd = lib.bpf_program__fd(self.programs[program])
         if lib.bpf_prog_test_run_opts(fd, ctypes.byref(options)) < 0:
-            raise _failure(f"the kernel refused to run {program}")
+            raise failure(f"the kernel refused to run {program}")
         return int(options.retval)
 
     def iterate(self, program: str) -> bytes:
@@ -264,10 +244,9 @@ class Object:
             Unsupported: The kernel refused.
             OSError: It ended the iteration.
         """
-        link = self._links[program]
-        fd = lib.bpf_iter_create(lib.bpf_link__fd(link))
+        fd = lib.bpf_iter_create(lib.bpf_link__fd(self._links.of(program)))
         if fd < 0:
-            raise _failure(f"the kernel refused to start the iterator {program}")
+            raise failure(f"the kernel refused to start the iterator {program}")
         with os.fdopen(fd, "rb", buffering=0) as iterator:
             return iterator.read()
 
@@ -275,7 +254,7 @@ class Object:
         """What the kernel counts of a loaded program."""
         info = info_of(self.program_fd(program), ProgramInfo)
         if info is None:
-            raise _failure(f"the kernel tells nothing of the program {program}")
+            raise failure(f"the kernel tells nothing of the program {program}")
         return info
 
     def program_fd(self, name: str) -> int:
@@ -294,10 +273,8 @@ class Object:
         A kprobe that is hit while this CPU is busy with another never gets to its program;
         the kernel tells of those since 6.7.
         """
-        by_programs: int = sum(self.info(program).recursion_misses for program in self._attached)
-        if not self._has_kprobes:
-            return by_programs
-        return by_programs + sum(map(_missed, self._links.values()))
+        by_programs: int = sum(self.info(program).recursion_misses for program in self._links.ever)
+        return by_programs + self._links.missed()
 
     def map_fd(self, name: str) -> int:
         """The descriptor of a loaded map."""
@@ -319,7 +296,7 @@ class Object:
         """
         key, value = ctypes.c_uint32(0), ctypes.c_uint32(self.map_fd(inner))
         if lib.bpf_map_update_elem(self.map_fd(outer), ctypes.byref(key), ctypes.byref(value), 0):
-            raise _failure(f"the kernel refused to update the map {outer}")
+            raise failure(f"the kernel refused to update the map {outer}")
 
     def map_entries(self, name: str) -> int:
         """The number of entries of a map (of a ring: bytes)."""
@@ -356,10 +333,7 @@ class Object:
 
     def close(self) -> None:
         """Detach every probe and give everything back. Safe to call twice."""
-        for link in reversed(self._links.values()):
-            lib.bpf_link__destroy(link)
-        self._links.clear()
-        self._attached.clear()
+        self._links.close()
         self._mmaps.clear()
         if self._handle:
             lib.bpf_object__close(self._handle)
@@ -393,53 +367,3 @@ def _initial_value(handle: int) -> ctypes.Array[ctypes.c_char]:
     size = ctypes.c_size_t()
     address = lib.bpf_map__initial_value(handle, ctypes.byref(size))
     return (ctypes.c_char * size.value).from_address(address)
-
-
-def _attach(program: int, section: str) -> int | None:
-    """A link by which a program is attached to what its section names; None if refused."""
-    link: int | None
-    if section.startswith("tp/"):
-        with tracefs.perf_event(section.removeprefix("tp/")) as event:
-            # The link takes the descriptor over when it is made.
-            link = lib.bpf_program__attach_perf_event(program, os.dup(event))
-    else:
-        link = lib.bpf_program__attach(program)
-    return link
-
-
-def _missed(link: int) -> int:
-    """How many hits of a kprobe's link never got to its program; 0 for others, or if not told."""
-    info = info_of(lib.bpf_link__fd(link), LinkInfo)
-    if info is None:
-        return 0  # before 5.15 a kprobe has no link
-    if info.type != LINK_TYPE_PERF_EVENT or info.perf_event.type not in PERF_EVENT_KPROBES:
-        return 0
-    return int(info.perf_event.missed)
-
-
-def _failure(refused: str) -> Unsupported:
-    """An error from errno and the last thing libbpf said, in one line."""
-    code = ctypes.get_errno()
-    raise_if_ours(code)
-    answer = os.strerror(code) if code else None
-    return Unsupported(f"{refused}: {_answer()}", answer=answer)
-
-
-def _answer() -> str:
-    """What errno and libbpf's log say."""
-    code = ctypes.get_errno()
-    reason = os.strerror(code) if code else "no reason given"
-    cause = _cause(list(libbpf.log))
-    return f"{reason} ({cause})" if cause else reason
-
-
-def _cause(said: list[str]) -> str:
-    """The one line of libbpf's log that tells most.
-
-    A refusal by the verifier stands in front of its statistics ("processed 9 insns");
-    otherwise the first complaint is the cause and the rest follows from it.
-    """
-    for before, line in pairwise(said):
-        if line.startswith("processed "):
-            return before.strip()
-    return said[0].strip() if said else ""
