@@ -8,8 +8,9 @@ import click
 
 from locality.commands.filters import namespace, netns_option
 from locality.commands.numbers import WHOLE
-from locality.commands.options import CPU_LIST, NAME, PORT, SECONDS, Lengths, Spill, payload_options
+from locality.commands.options import payload_options
 from locality.commands.steering_request import CBPF, INCOMING_CPU, PAYLOAD, Request
+from locality.commands.values import CPU_LIST, NAME, PORT, SECONDS, Lengths, Spill
 
 
 @click.command("attach-cbpf")

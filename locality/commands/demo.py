@@ -10,7 +10,8 @@ import click
 
 from locality.commands.lines import show, tell
 from locality.commands.numbers import WholeRange
-from locality.commands.options import OUTPUT, SECONDS, WRITABLE, force_option
+from locality.commands.options import force_option
+from locality.commands.values import OUTPUT, SECONDS, WRITABLE
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:

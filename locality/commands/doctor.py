@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from locality.commands.lines import show, tell
-from locality.commands.options import DEVICE, OUTPUT, READABLE, json_options, ports_option
+from locality.commands.options import json_options, ports_option
+from locality.commands.values import DEVICE, OUTPUT, READABLE
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from locality.commands.before_after import EXIT_NO_BETTER
 from locality.commands.doctor import put_back_from
 from locality.commands.filters import namespace, netns_option
 from locality.commands.lines import show, tell
-from locality.commands.options import OUTPUT, PORT, SECONDS, json_options
+from locality.commands.options import json_options
+from locality.commands.values import OUTPUT, PORT, SECONDS
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from locality.commands.demo import demo
 from locality.commands.lab_spill import spill
 from locality.commands.lines import show, tell
 from locality.commands.numbers import WholeRange
-from locality.commands.options import OUTPUT, SECONDS, json_options
+from locality.commands.options import json_options
+from locality.commands.values import OUTPUT, SECONDS
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import click
 
 from locality.commands.lines import show, tell
 from locality.commands.numbers import WholeRange
-from locality.commands.options import OUTPUT, SECONDS, Spill, json_options
+from locality.commands.options import json_options
+from locality.commands.values import OUTPUT, SECONDS, Spill
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,134 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial, wraps
-from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from locality.commands.completion import Device, Port, RungName
-from locality.commands.numbers import Number, WholeRange
-from locality.commands.param_type import ParamType
-from locality.machine.digits import with_base
+from locality.commands.completion import RungName
+from locality.commands.numbers import WholeRange
+from locality.commands.values import AT_LEAST_ONE, BYTE, NAME, OUTPUT, PORT, SECONDS, WRITABLE
 
-#: Of a thread's name as it can be given: 15 bytes, each of them escaped, and more as ps shows it.
-LONGEST_NAME = 255
-
-#: What listen() takes is cut to the sysctl net.core.somaxconn, which is a signed number.
-MOST_QUEUED = 2**31 - 1
+if TYPE_CHECKING:
+    from pathlib import Path
 
 C = TypeVar("C", bound=Callable[..., Any])
-
-
-class CpuList(ParamType[frozenset[int]]):
-    """CPUs as the kernel writes them: ``0-3,8``."""
-
-    name = "list"
-
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401 - as in click
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> frozenset[int]:
-        """Read a list; an empty one is no answer."""
-        from locality.machine.topology import parse_cpu_list
-
-        why = ""
-        try:
-            cpus = frozenset(parse_cpu_list(str(value)))
-        except ValueError as error:
-            cpus, why = frozenset(), f" ({error})"
-        if not cpus:
-            self.fail(f"{value!r} is no list of CPUs such as 0-3,8{why}", param, ctx)
-        return cpus
-
-
-class Spill(ParamType[int | str]):
-    """A number of connections, or ``auto``."""
-
-    name = "n|auto"
-
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401 - as in click
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> int | str:
-        """Read it."""
-        return "auto" if value == "auto" else WholeRange(0, MOST_QUEUED).convert(value, param, ctx)
-
-
-class Lengths(ParamType[tuple[int, ...]]):
-    """Lengths of queues: ``3,0,1``."""
-
-    name = "list"
-
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401 - as in click
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> tuple[int, ...]:
-        """Read them."""
-        if isinstance(value, tuple):
-            return value
-        length = WholeRange(0, MOST_QUEUED)
-        return tuple(length.convert(one, param, ctx) for one in str(value).split(","))
-
-
-class Name(ParamType[str]):
-    """The name of a thread: the kernel keeps 15 bytes of it, ps shows more of some."""
-
-    name = "name"
-
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401 - as in click
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> str:
-        """Refuse what no thread is called."""
-        name = str(value)
-        if not 0 < len(name) <= LONGEST_NAME:
-            self.fail(f"a name has 1 to {LONGEST_NAME} characters, not {len(name)}", param, ctx)
-        return name
-
-
-class Byte(ParamType[int]):
-    """A byte: ``128``, ``0x80`` or ``0b10000000``."""
-
-    name = "byte"
-
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401 - as in click
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> int:
-        """Read a number in one of the three ways."""
-        try:
-            number = with_base(str(value))
-        except ValueError:
-            number = -1
-        if not 0 <= number <= 0xFF:  # noqa: PLR2004 - a byte
-            self.fail(f"{value!r} is no byte: 0 to 255, or 0x0 to 0xff", param, ctx)
-        return number
-
-
-#: A time one can wait for: not zero, not negative, not infinite.
-SECONDS = Number(min=0.01, max=1e9, unit="seconds")
-SPEED = Number(min=0, max=1e6, unit="factor")
-AT_LEAST_ONE = WholeRange(min=1)
-PORT = Port()
-DEVICE = Device()
-CPU_LIST = CpuList()
-BYTE = Byte()
-NAME = Name()
-WRITABLE = click.Path(dir_okay=False, writable=True, path_type=Path)
-#: Whether it can be read or written is found out by doing it.
-READABLE = click.Path(path_type=Path)
-OUTPUT = click.Path(path_type=Path)
 
 
 def _with(*options: Callable[[C], C]) -> Callable[[C], C]:

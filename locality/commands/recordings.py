@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from locality.commands.lines import end, show, tell
-from locality.commands.options import OUTPUT, READABLE, SPEED, force_option, shown_options
+from locality.commands.options import force_option, shown_options
+from locality.commands.values import OUTPUT, READABLE, SPEED
 from locality.kinds import KINDS, SKB
 from locality.text import printable
 

@@ -8,7 +8,6 @@ import click
 
 from locality.commands.filters import cgroup_option, netns_option, places
 from locality.commands.options import (
-    DEVICE,
     comm_option,
     count_option,
     engine_option,
@@ -17,6 +16,7 @@ from locality.commands.options import (
     ports_option,
     tracing_options,
 )
+from locality.commands.values import DEVICE
 from locality.kinds import SKB
 
 if TYPE_CHECKING:

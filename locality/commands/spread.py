@@ -9,13 +9,8 @@ import click
 
 from locality.commands.lines import end, tell
 from locality.commands.numbers import WholeRange
-from locality.commands.options import (
-    DEVICE,
-    WRITABLE,
-    duration_option,
-    interval_option,
-    json_options,
-)
+from locality.commands.options import duration_option, interval_option, json_options
+from locality.commands.values import DEVICE, WRITABLE
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:

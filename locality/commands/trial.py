@@ -8,7 +8,8 @@ import click
 
 from locality.commands.filters import netns_option
 from locality.commands.numbers import Number, WholeRange
-from locality.commands.options import OUTPUT, PORT, SECONDS, force_option, json_options
+from locality.commands.options import force_option, json_options
+from locality.commands.values import OUTPUT, PORT, SECONDS
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:

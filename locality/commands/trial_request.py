@@ -76,7 +76,7 @@ class Request:
             return None
         what, colon, bound = self.switch.partition(":")
         if self.is_setting and what == SPILL:
-            from locality.commands.options import Spill
+            from locality.commands.values import Spill
 
             try:
                 chosen = Spill().convert(bound if colon else "auto", None, None)
