@@ -70,9 +70,10 @@ COMMANDS = {
 def cli(context: click.Context) -> None:
     """Does Linux handle a packet on the CPU that received it?
 
-    Start with top: it shows who reads far from where packets arrive, and names the next command.
-    explain says why, attach-cbpf and doctor change it, and report compares before and after
-    (--record). accept, skb, udp and connections measure one thing each. Try it out with demo.
+    Start with top: it shows who reads far from where packets arrive, and names the next command
+    of each row. Then explain says why, attach-cbpf and doctor change it, trial shows whether that
+    helps, and report compares before and after (--record). accept, skb, udp, cost and connections
+    measure one thing each. Try it out with demo.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from locality.stream import Output
 from locality.text import spreadsheet_text
-from locality.top.grouping import DEFAULT, GROUPINGS, PROTOCOLS, ranked
+from locality.top.grouping import DEFAULT, GROUPINGS, PROTOCOLS, commands, ranked
 from locality.top.interval import DISTANCES, known
 from locality.top.waits import waits_of
 
@@ -84,6 +84,7 @@ def top_record(interval: TopInterval, by: str, lost_before: int) -> dict[str, An
     """
     waits = waits_of(interval, by)
     rows = ranked(interval, by)
+    nexts = commands(rows, by, interval.cgroups)
     return {
         "time": interval.time,
         "interval_s": interval.seconds,
@@ -91,7 +92,10 @@ def top_record(interval: TopInterval, by: str, lost_before: int) -> dict[str, An
         "lost": interval.lost,
         "lost_in_interval": interval.lost - lost_before,
         "by": by,
-        "rows": [_row(row, interval, by) | _times(interval, waits(row)) for row in rows],
+        "rows": [
+            _row(row, interval, by) | _times(interval, waits(row)) | {"next": command or None}
+            for row, command in zip(rows, nexts, strict=True)
+        ],
     }
 
 
@@ -119,5 +123,4 @@ def _row(row: Any, interval: TopInterval, by: str) -> dict[str, Any]:  # noqa: A
         **{f"reads_{name}": int(row[name]) for name in DISTANCES},
         "reads_unknown": reads - told,
         "from_cpu": int(row["sources"][0]) if row["sources"][0] >= 0 else None,
-        "next": grouping.command(row) or None,
     }

@@ -9,7 +9,7 @@ from locality.machine.distance import distance_text
 from locality.machine.topology import Distance
 from locality.stream import Output
 from locality.text import duration, percent, share
-from locality.top.grouping import DEFAULT, GROUPINGS, ranked
+from locality.top.grouping import DEFAULT, GROUPINGS, commands, ranked
 from locality.top.interval import DISTANCES, known, remote
 from locality.top.waits import waits_of
 
@@ -24,14 +24,15 @@ if TYPE_CHECKING:
 
 #: So many rows are shown; JSON and CSV have all.
 MOST_ROWS = 20
-NAME_WIDTH = 36
+WIDTH = 80
 
-#: The same beside two columns of times.
-NAME_WIDTH_TIMED = 17
-
-HEADING = f"  {'remote/s':>9} {'reads/s':>9} {'local':>6} {'MB/s':>7} "
+COUNTS = f"{'remote/s':>9} {'reads/s':>9} {'local':>6} {'MB/s':>6} "
 #: Of the times of `--cost`: p50 of local and of remote reads.
-TIMES_HEADING = f"{'waited':>7} {'remote':>7} "
+TIMES = f"{'waited':>7} {'remote':>7} "
+FROM = f" {'from':<6} "
+#: Of what a row is called: with more, what comes next goes to a line of its own.
+FEW_NAME = 17
+OURS = "locality "
 
 
 class TextTop(Output["TopInterval"]):
@@ -77,10 +78,17 @@ def table_lines(interval: TopInterval, by: str) -> Iterator[str]:
     """The rows with the most remote reads."""
     rows = ranked(interval, by)
     waits = waits_of(interval, by)
-    timed = "" if interval.cost is None else TIMES_HEADING
-    yield f"{HEADING}{timed} {'from':<8} {by}"
-    for row in rows[:MOST_ROWS]:
-        yield _line(row, interval, by, waits(row))
+    heading = COUNTS + (TIMES if interval.cost is not None else "") + FROM
+    yield f"{heading}{by:<{FEW_NAME}} next"
+    for row, command in zip(rows[:MOST_ROWS], commands(rows, by, interval.cgroups), strict=False):
+        # Of a longer name the rest is cut.
+        start = _line(row, interval, by, waits(row), WIDTH - len(heading))
+        then = command.removeprefix(OURS)
+        if len(start) + 1 + len(then) <= WIDTH:
+            yield f"{start} {then}".rstrip()
+            continue
+        yield start.rstrip()
+        yield f"{then:>{WIDTH}}"
     if len(rows) > MOST_ROWS:
         yield f"  … and {len(rows) - MOST_ROWS} more: use --port or --pid, or --format json"
 
@@ -90,6 +98,7 @@ def _line(
     interval: TopInterval,
     by: str,
     waits: Waits,
+    longest: int,
 ) -> str:
     seconds = interval.seconds
     told = sum(int(row[name]) for name in DISTANCES)
@@ -97,15 +106,14 @@ def _line(
     source = f"CPU {row['sources'][0]}" if row["sources"][0] >= 0 else "-"
     size = f"{int(row['bytes']) / seconds / 1e6:.1f}" if interval.bytes_seen else "?"
     name = GROUPINGS[by].name(row, interval.cgroups)
-    width, times = NAME_WIDTH, ""
+    times = ""
     if interval.cost is not None:
-        width = NAME_WIDTH_TIMED
         times = f"{duration(waits.local):>7} {duration(waits.remote):>7} "
-    name = name if len(name) <= width else name[: width - 1] + "…"
+    name = name if len(name) <= longest else name[: longest - 1] + "…"
     local = percent(share(int(row["cpu"]), told))
     return (
-        f"  {_rate(away, seconds):>9} {_rate(int(row['reads']), seconds):>9} {local:>6} "
-        f"{size:>7} {times} {source:<8} {name}"
+        f"{_rate(away, seconds):>9} {_rate(int(row['reads']), seconds):>9} {local:>6} "
+        f"{size:>6} {times} {source:<6} {name:<{FEW_NAME}}"
     )
 
 
@@ -135,8 +143,10 @@ def summary_lines(summary: Summary[TopInterval]) -> Iterator[str]:
         return
     yield f"  {distance_text(distances_of(total), summary.machine)}"
     yield from table_lines(total, DEFAULT)
-    for row, away in zip(rows, remote(rows).tolist(), strict=True):
-        command = GROUPINGS[DEFAULT].command(row)
-        if away and command:
-            yield f"next: {command}"
-            return
+    nexts = [*commands(rows, DEFAULT, total.cgroups)]
+    # A service before a client: of both ends of a connection, only the service can be steered.
+    for outgoing in (0, 1):
+        for row, away, command in zip(rows, remote(rows).tolist(), nexts, strict=True):
+            if away and row["outgoing"] == outgoing:
+                yield f"next: {command}"
+                return

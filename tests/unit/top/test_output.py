@@ -58,18 +58,20 @@ def test_the_table() -> None:
     lines = text(TextTop, "port", SEEN, interval(lost=3)).splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0].endswith(" 1,008 reads/s, 30.3% local, 700 remote/s")
-    assert [line.split()[-2:] for line in lines[2:5]] == [
-        ["8080", "nginx"],
-        ["53", "worker"],
-        ["443", "\\x1b[31m=x"],
+    # What is too long for the line of its row is on the next one.
+    assert [" ".join(line.split()[4:]) for line in (*lines[2:4], lines[5])] == [
+        "- tcp 8080 nginx explain --port 8080",
+        "CPU 2 udp 53 worker",
+        "- tcp to 443 \\x1b[31m=x doctor",
     ]
-    assert "CPU 2" in lines[3]
-    assert "tcp to 443" in lines[4]
-    assert lines[5].endswith("no reads, 3 lost")
+    assert lines[4].strip() == "explain --port 53 --proto udp"
+    assert lines[6].endswith("no reads, 3 lost")
     unseen = text(TextTop, "port", interval(reader(1, cpu=1), bytes_seen=False))
     assert unseen.splitlines()[2].split()[3] == "?"
 
 
+# Bugs: the command is of a client, whose reader nothing can choose; two containers serve one port,
+# and the command that comes next does not say of which it is.
 def test_the_summary_says_what_comes_next() -> None:
     summary = Summary["TopInterval"](MACHINE)
     assert [*summary_lines(summary)] == ["no interval was over"]
@@ -78,6 +80,29 @@ def test_the_summary_says_what_comes_next() -> None:
     lines = [line for line in lines if "same CPU" not in line]  # as wide as there are distances
     assert lines[-1] == "next: locality explain --port 8080"
     assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize(
+    ("by", "commands"),
+    [
+        ("port", ["explain --port 80 --netns 2", "explain --port 80 --netns 1", "doctor"]),
+        ("process", ["top --pid 2", "top --pid 3", "top --pid 4"]),
+        ("cgroup", [None, "top --cgroup '/a b'"]),
+        ("netns", ["top --netns 2", "top --netns 1"]),
+    ],
+)
+def test_each_row_says_what_comes_next(by: str, commands: list[str | None]) -> None:
+    seen = interval(
+        reader(11, 80, llc=9, netns=2, cgroup=7),
+        reader(22, 80, llc=5, netns=1, cgroup=8),
+        reader(33, 80, cpu=1, netns=1, outgoing=1, cgroup=8),
+        cgroups={8: "/a b", 7: "/a\nb"},
+    )
+    (record,) = text(JsonTop, by, seen).splitlines()
+    found = [row["next"] for row in json.loads(record)["rows"]]
+    assert found == [command and f"locality {command}" for command in commands]
+    table = text(TextTop, by, seen).splitlines()[2:]
+    assert all(any(command in line for line in table) for command in commands if command)
 
 
 # Bugs: fields that differ within a row have the value of one reader; a formula in a thread's name
@@ -92,7 +117,7 @@ def test_records() -> None:
     )
     assert (second["reads"], second["reads_unknown"], second["from_cpu"]) == (5, 3, 2)
     assert second["next"] == "locality explain --port 53 --proto udp"
-    assert third["next"] is None
+    assert third["next"] == "locality doctor"
     (by_cgroup, *_) = json.loads(text(JsonTop, "cgroup", SEEN))["rows"]
     assert by_cgroup["name"] == "nginx.service"
     assert by_cgroup["cgroup_path"] == "/system.slice/nginx.service"
@@ -181,8 +206,8 @@ def test_the_times_of_cost() -> None:
     lines = text(TextTop, "port", timed).splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[1].split()[4:6] == ["waited", "remote"]
-    assert lines[2].split()[4:6] == ["9.7us", "38.9us"]
-    assert lines[3].split()[4:6] == ["?", "?"]
+    timed_rows = [line.split()[4:6] for line in lines[2:] if line[:9].strip()]
+    assert timed_rows[:2] == [["9.7us", "38.9us"], ["?", "?"]]
     assert "waited" not in text(TextTop, "port", SEEN)
     rows = json.loads(text(JsonTop, "port", timed))["rows"]
     assert [row["reads_timed"] for row in rows] == [500, 0, 0]
