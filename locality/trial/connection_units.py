@@ -26,7 +26,7 @@ OUTCOMES = (
     Outcome("receipt_to_read", "us", summary="p99"),
     Outcome("queue_wait", "us", summary="p50"),
     Outcome("queue_wait", "us", summary="p99"),
-    Outcome("rtt", "us"),
+    Outcome("rtt", "us", summary="p50"),
     Outcome("lifetime", "us", summary="p50"),
     Outcome("retransmits", "count"),
     Outcome("worker_cpu", "us"),

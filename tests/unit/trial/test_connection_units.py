@@ -51,8 +51,8 @@ def test_units_have_the_values_of_their_records() -> None:
     first, second = units
     assert first["receipt_to_read p50"] == first["receipt_to_read p99"] == 2000
     assert np.isnan(second["receipt_to_read p50"])
-    assert np.isnan(second["rtt"])
-    assert (first["queue_wait p99"], first["rtt"]) == (10_000, 250)
+    assert np.isnan(second["rtt p50"])
+    assert (first["queue_wait p99"], first["rtt p50"]) == (10_000, 250)
     assert (first["lifetime p50"], first["retransmits"]) == (20_000, 2)
     assert np.isnan(first["worker_cpu"])
 
