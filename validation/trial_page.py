@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from locality.errors import LocalityError
-from locality.lab.trial_results import markdown
+from locality.lab.trial_results import markdown, remarks
 from tests.vm.guest import run
 from tests.vm.kernel_images import CannotBoot, kernel_image
 from validation.trial_aa import table as aa_table
@@ -97,6 +97,8 @@ def _part(place: str) -> Iterator[str]:
         yield f"- {name}: {value}"
     yield f"\n{document['note']}\n"
     yield from markdown(document)
+    for remark in remarks(document):
+        yield f"\n{remark}"
     yield ""
 
 

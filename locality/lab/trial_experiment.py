@@ -136,7 +136,8 @@ def _compare(
             labels = [label for label in _LOOKED_AT if label in found]
             for label in labels if comparison == MAP else ():
                 missing = _missing(trial.aa_units, label)
-                yield Shown(scenario.name, AA, "", _of_aa(found[label]), missing)
+                shown = _of_aa(found[label], trial.aa_units)
+                yield Shown(scenario.name, AA, "", shown, missing)
             for label in labels:
                 missing = _missing(trial.units, label)
                 yield Shown(scenario.name, comparison, local, found[label], missing)
@@ -151,16 +152,30 @@ def _missing(units: Array, label: str) -> str:
     return f"{count} of {len(units) // 2} pairs have a value, and {fewest} are needed"
 
 
-def _of_aa(effect: Effect) -> Effect:
-    """What the A/A part before a trial showed of an outcome."""
+def _of_aa(effect: Effect, units: Array) -> Effect:
+    """What the A/A part before a trial showed of an outcome.
+
+    Args:
+        effect: What the trial showed.
+        units: Of the A/A part.
+    """
     interval = effect.aa
+    pairs = paired.pairs_of(units, effect.outcome.label)
     verdict = Verdict.NOT_KNOWN
     if interval is not None:
         lower = (interval.high < 0) == (effect.outcome.better == "lower")
         verdict = Verdict.BETTER if lower else Verdict.WORSE
         if not interval.excludes_zero:
             verdict = Verdict.NO_DIFFERENCE
-    return replace(effect, interval=interval, verdict=verdict, b=None, difference=None)
+    return replace(
+        effect,
+        a=paired.level(pairs.a, pairs.scale),
+        b=paired.level(pairs.b, pairs.scale),
+        difference=None,
+        interval=interval,
+        verdict=verdict,
+        units=2 * len(pairs.values),
+    )
 
 
 def _reversed(steered: Steered) -> cbpf.Program:

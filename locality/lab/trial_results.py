@@ -26,6 +26,10 @@ SAYS_NOTHING = (
     "These figures are of this machine, this load and this wire. They say nothing of any other: "
     "measure yours with locality trial."
 )
+REVERSED_IS_BETTER = (
+    "A reversed map that is better than the hash shows that the gain of a map is not locality "
+    "alone: with any map each worker is woken by one CPU."
+)
 _WORDS = {
     "cpu_per_request": "CPU a request",
     "nginx_per_request": "of that nginx",
@@ -155,6 +159,28 @@ def markdown(document: dict[str, Any]) -> Iterator[str]:
         )
 
 
+def remarks(document: dict[str, Any]) -> Iterator[str]:
+    """What a reader of the whole table must know, from what `to_json` gave."""
+    known = [row for row in document["shown"] if row["estimate"] is not None]
+    verdicts = {verdict.value for verdict in _SHOWN}
+    counts = []
+    for comparisons in ((MAP, REVERSED), (AA,)):
+        rows = [row["verdict"] in verdicts for row in known if row["comparison"] in comparisons]
+        counts += [sum(rows), len(rows)]
+    differ, compared, of_nothing, aa = counts
+    yield (
+        f"{differ} of {compared} comparisons of a map with the hash show a difference, and "
+        f"{of_nothing} of {aa} of the hash with itself. Each interval has 95 % by itself: where "
+        "nothing differs, one of 20 shows a difference by chance."
+    )
+    if any(
+        (row["comparison"], row["outcome"], row["verdict"])
+        == (REVERSED, "cpu_per_request", Verdict.BETTER.value)
+        for row in known
+    ):
+        yield REVERSED_IS_BETTER
+
+
 def closing(found: Sequence[Shown]) -> Iterator[str]:
     """What it comes to."""
     aa = [one.effect for one in found if one.comparison == AA and one.effect.interval]
@@ -168,10 +194,7 @@ def closing(found: Sequence[Shown]) -> Iterator[str]:
             f"{counts[1]}"
         )
     if any(one.comparison == REVERSED and _is_better(one) for one in found):
-        yield (
-            "A reversed map that is better than the hash shows that the gain of a map is not "
-            "locality alone: with any map each worker is woken by one CPU."
-        )
+        yield REVERSED_IS_BETTER
     yield from injected_lines(found)
 
 

@@ -19,6 +19,7 @@ from locality.lab.trial_results import (
     injected_is_found,
     line,
     markdown,
+    remarks,
     tables,
 )
 from locality.trial.counters import Reading
@@ -90,6 +91,21 @@ def test_the_last_lines_say_what_a_reversed_map_means() -> None:
     assert "not locality alone" in said
     assert "comes 65.0 us later" in said
     assert "not locality alone" not in "\n".join(closing([cpu(REVERSED, 0.1, 0.2)]))
+
+
+# Bugs: A/A is counted among what was compared; what is not known counts as no difference.
+def test_the_remarks_below_a_table() -> None:
+    unknown = replace(cpu(MAP, 0, 0).effect, interval=None, verdict=Verdict.NOT_KNOWN)
+    shown = [
+        *(cpu(AA, -0.1, 0.1), cpu(MAP, -0.2, -0.1), cpu(REVERSED, -0.1, 0.1)),
+        Shown(LOAD, MAP, "", unknown),
+    ]
+    said = "\n".join(remarks({"shown": [one.as_dict() for one in shown]}))
+    assert said.startswith("1 of 2 comparisons")
+    assert "0 of 1 of the hash with itself" in said
+    assert "not locality alone" not in said
+    better = remarks({"shown": [cpu(REVERSED, -0.2, -0.1).as_dict()]})
+    assert "not locality alone" in "\n".join(better)
 
 
 # Bugs: a column is cut off on a terminal of 80 columns; an outcome has no word.
