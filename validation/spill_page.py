@@ -4,7 +4,8 @@
     python -m validation.spill_page --only cost   # measure one part again
     python -m validation.spill_page --redraw      # measure nothing, read spill.json
 
-Writes spill.json with every figure, and the tables in spill.md.
+Writes docs/generated/spill.json with every figure, the tables in spill.md beside it, and the one in
+docs/guides/attach.md.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ import click
 from locality.text import percent, share
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-DOCS = Path(__file__).parent.parent / "docs/generated"
+DOCS = Path(__file__).parent.parent / "docs"
 BEGIN, END = "<!-- begin of what make spill wrote -->\n", "<!-- end of it -->\n"
 
 LAB = ("-m", "locality", "lab", "spill", "--seconds", "8", "--rounds", "5")
@@ -62,33 +63,51 @@ def measure(part: str) -> dict[str, Any]:
 
 
 def tables(found: Mapping[str, Any]) -> Iterator[str]:
-    """What goes into the page."""
-    first = found[UNEQUAL[0]]
-    yield (
-        f"Linux {first['kernel']}, {len(first['cpus'])} CPUs, a connection takes "
-        f"{first['took_ms']:.1f} ms of its worker; medians of "
-        f"{len(first['loads'][0]['steerings']['hash'])} rounds."
-    )
-    yield ""
-    yield "### 80 % of the connections on one of two CPUs"
-    yield ""
-    yield from _lab_table([found[name] for name in UNEQUAL])
-    yield ""
-    yield "### Both CPUs receive the same, light load"
-    yield ""
-    yield from _lab_table([found["even"]])
-    yield ""
-    yield "### Time of the program for each SYN"
-    yield ""
-    yield "| sockets in the group, and their queues | ns | middle half of the rounds |"
-    yield "|---|--:|--:|"
-    for figure in found["cost"]["benchmarks"]["spill"]:
-        low, high = figure["middle_half"]
-        yield f"| {figure['name']} | {figure['median']:.0f} | {low:.0f} … {high:.0f} |"
-    yield ""
-    yield "### Workers are killed, reloaded and stopped"
-    yield ""
-    yield from _events_table({name: found[f"events {name}"][name] for name in ("hash", "spill")})
+    """What goes into the page, of the parts that were measured."""
+    unequal = [found[name] for name in UNEQUAL if name in found]
+    for result in unequal[:1]:
+        yield (
+            f"Linux {result['kernel']}, {len(result['cpus'])} CPUs, a connection takes "
+            f"{result['took_ms']:.1f} ms of its worker; medians of "
+            f"{len(result['loads'][0]['steerings']['hash'])} rounds."
+        )
+        yield from ("", "### 80 % of the connections on one of two CPUs", "")
+        yield from _lab_table(unequal)
+    if "even" in found:
+        yield from ("", "### Both CPUs receive the same, light load", "")
+        yield from _lab_table([found["even"]])
+    if "cost" in found:
+        yield from ("", "### Time of the program for each SYN", "")
+        yield "| sockets in the group, and their queues | ns | middle half of the rounds |"
+        yield "|---|--:|--:|"
+        for figure in found["cost"]["benchmarks"]["spill"]:
+            low, high = figure["middle_half"]
+            yield f"| {figure['name']} | {figure['median']:.0f} | {low:.0f} … {high:.0f} |"
+    events = {
+        name: found[part][name] for name in ("hash", "spill") if (part := f"events {name}") in found
+    }
+    if events:
+        yield from ("", "### Workers are killed, reloaded and stopped", "")
+        yield from _events_table(events)
+
+
+def short_table(found: Mapping[str, Any]) -> Iterator[str]:
+    """What goes into the guide."""
+    yield "| load | could be local | hash: local, p99 | map: local, p99 | spill: local, p99 |"
+    yield "|--:|--:|---|---|---|"
+    for name in UNEQUAL:
+        for load in found[name]["loads"] if name in found else ():
+            cells = [f"{100 * load['load']:.0f}%", percent(load["most_local_percent"])]
+            for steering in STEERINGS:
+                turns = load["steerings"][steering]
+                bound = f"N = {load['bound']}: " if steering == "spill" else ""
+                p99 = median(turn["ms"]["p99"] for turn in turns)
+                cells.append(f"{bound}{percent(_local(turns))}, {p99:.1f} ms")
+            yield f"| {' | '.join(cells)} |".replace("%", " %")
+
+
+def _local(turns: Sequence[Mapping[str, Any]]) -> float:
+    return float(median(100 * turn["local"] / turn["accepted"] for turn in turns))
 
 
 def _lab_table(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -108,13 +127,12 @@ def _lab_row(
     load: Mapping[str, Any], name: str, turns: Sequence[Mapping[str, Any]], *, first: bool
 ) -> str:
     times = {which: [turn["ms"][which] for turn in turns] for which in ("p50", "p99", "p99.9")}
-    local = median(100 * turn["local"] / turn["accepted"] for turn in turns)
     p99 = times["p99"]
     cells = (
         f"{100 * load['load']:.0f} %" if first else "",
         percent(load["most_local_percent"]) if first else "",
         f"spill, N = {load['bound']}" if name == "spill" else name,
-        percent(local),
+        percent(_local(turns)),
         f"{median(times['p50']):.1f} ms",
         f"{median(p99):.1f} ms ({min(p99):.1f} … {max(p99):.1f})",
         f"{median(times['p99.9']):.1f} ms",
@@ -151,11 +169,15 @@ def _events_table(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         yield f"| {title} | {' | '.join(cells)} |"
 
 
-def with_tables(page: str, found: Mapping[str, Any]) -> str:
-    """A page, with these tables between its marks."""
+def between_marks(page: str, lines: Iterable[str]) -> str:
+    """A page, with these lines between its marks."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n" + "\n".join(tables(found)) + f"\n\n{END}{after}"
+    return f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n\n{END}{after}"
+
+
+#: The pages, and what goes into each.
+PAGES = {"generated/spill.md": tables, "guides/attach.md": short_table}
 
 
 @click.command()
@@ -163,16 +185,17 @@ def with_tables(page: str, found: Mapping[str, Any]) -> str:
 @click.option("--redraw", is_flag=True, help="Measure nothing: read spill.json.")
 def main(*, only: tuple[str, ...], redraw: bool) -> None:
     """Write the figures and the page."""
-    data, page = DOCS / "spill.json", DOCS / "spill.md"
+    data = DOCS / "generated/spill.json"
     found: dict[str, Any] = json.loads(data.read_text()) if data.exists() else {}
     for part in () if redraw else only or PARTS:
         found[part] = measure(part)
         # Also if the next one does not come to its end.
         data.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    for name, lines in PAGES.items():
+        page = DOCS / name
+        page.write_text(between_marks(page.read_text("utf-8"), lines(found)), encoding="utf-8")
     if missing := [part for part in PARTS if part not in found]:
-        print(f"the page is as it was: not measured yet: {', '.join(missing)}", file=sys.stderr)
-        return
-    page.write_text(with_tables(page.read_text(encoding="utf-8"), found), encoding="utf-8")
+        print(f"not measured yet: {', '.join(missing)}", file=sys.stderr)
 
 
 if __name__ == "__main__":
