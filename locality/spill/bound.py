@@ -205,15 +205,20 @@ def course(  # noqa: PLR0917 - what decides it
             queue.popleft()
         return len(queue)
 
+    def shortest(mine: int, queued: int, now: int) -> int:
+        best, least = mine, queued
+        for step in range(1, workers):
+            if not least:
+                break
+            index = (mine + step) % workers
+            if (found := length(index, now)) < least:
+                best, least = index, found
+        return best
+
     kept = waited = 0
     for time, mine, long in zip(came, own, lasting, strict=True):
-        chosen, queued = mine, length(mine, time)
-        if queued > bound:
-            shortest, least = min(
-                ((index, length(index, time)) for index in range(workers)), key=lambda one: one[1]
-            )
-            if least < queued:
-                chosen = shortest
+        queued = length(mine, time)
+        chosen = shortest(mine, queued, time) if queued > bound else mine
         kept += chosen == mine
         accepted = max(free[chosen], time + on_the_way)
         waited += accepted - time
