@@ -41,6 +41,7 @@ MOST = 10_000
 PART_OF_LIMIT = 4
 """At most a quarter of what the accept queue holds: it must not overflow before it spills."""
 USUAL_LIMIT = 128
+MANY_TIMES = 100
 _HASHED_SO_OFTEN = 5
 """One draw of the hash may be lucky."""
 
@@ -158,10 +159,11 @@ def choose(seen: Arrivals, own: Mapping[int, int], workers: int, limits: Sequenc
         bound += 1
         found = with_bound(bound).local
     typical = float(np.median(busy)) / 1e6
+    times_longer = f"{longer:.1f} times" if longer < MANY_TIMES else f"over {MANY_TIMES} times"
     return Bound(
         bound,
         f"the least that keeps {percent(100 * kept, 0)} of the locality, because with a map alone "
-        f"connections would wait {longer:.1f} times as long as with the hash; "
+        f"connections would wait {times_longer} as long as with the hash; "
         f"{percent(100 * found)} of {len(came)} connections seen would be local with {bound}, and "
         f"{percent(100 * unbounded)} can be at most (a worker was busy for {typical:.2g} ms "
         "between two accepts)",
