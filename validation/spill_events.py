@@ -2,7 +2,7 @@
 
     python -m validation.spill_events [--connections 200000]
 
-A lab's nginx is asked by many clients at once, one request a connection. About once a second
+A lab's nginx is asked by many clients at once, one request a connection. Some times a second
 something happens to it: a worker is killed, stopped for a moment, the configuration is read again,
 with as many workers as before, more, or fewer, or a new binary takes over. The same things happen
 in the same order with the hash and with `attach-cbpf --spill --follow`. Each connection is
@@ -54,7 +54,7 @@ CLIENTS, AT_ONCE = 2, 24
 """Client processes, and connections of each that are open at once."""
 PATIENCE_S = 10.0
 EVENTS = ("kill", "stop", "reload", "reload to 4", "reload to 2", "upgrade")
-EVENT_S = 1.0
+EVENT_S = 0.3
 STOPPED_S = 0.3
 SEED = 20171109
 REQUEST = b"GET / HTTP/1.0\r\n\r\n"
