@@ -1,7 +1,8 @@
 """What a run of `locality accept` adds up to: totals, workers, matrix, queue wait.
 
 The summary is a sink like the others: it takes batches and keeps sums, in memory that
-grows with the number of workers and CPUs, not with the number of connections.
+grows with the number of CPUs, not with the number of connections. Of workers it keeps those that
+accepted last, for a server may fork one for each connection.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import numpy as np
 
 from locality.accept.batch import WAIT_KNOWN
 from locality.accept.histogram import LogHistogram
+from locality.summary import take_oldest
 
 if TYPE_CHECKING:
     from locality.accept.batch import AcceptBatch, Records
     from locality.machine.topology import Topology
 
 
-@dataclass
+@dataclass(slots=True)
 class Worker:
     """One thread that accepted on one CPU.
 
@@ -45,7 +47,8 @@ class AcceptSummary:
         total: Accepted connections.
         local: Those accepted on their RX CPU.
         lost: Records the ring had no room for, and runs of the probes that the kernel skipped.
-        workers: By (tid, CPU).
+        workers: By (tid, CPU), the one that accepted last at the end.
+        earlier, earlier_local: Accepts of workers that are not kept any more, and the local ones.
         matrix: (CPUs, CPUs + 1) connections by accept CPU and RX CPU; the last column
             counts connections without one.
         waits: Times in the accept queue, ns.
@@ -57,6 +60,8 @@ class AcceptSummary:
     local: int = 0
     lost: int = 0
     workers: dict[tuple[int, int], Worker] = field(default_factory=dict)
+    earlier: int = 0
+    earlier_local: int = 0
     waits: LogHistogram = field(default_factory=LogHistogram)
     cgroups: dict[int, str] = field(default_factory=dict)
 
@@ -92,6 +97,12 @@ class AcceptSummary:
         ):
             key = int(tid), int(record["cpu"])
             new = Worker(int(record["pid"]), *key, bytes(record["comm"]), int(record["cgroup"]))
-            worker = self.workers.setdefault(key, new)
+            worker = self.workers.pop(key, new)
             worker.accepts += int(accepted)
             worker.local += int(accepted_locally)
+            self.workers[key] = worker
+        if oldest := take_oldest(self.workers):
+            self.earlier += sum(worker.accepts for worker in oldest)
+            self.earlier_local += sum(worker.local for worker in oldest)
+            kept = {worker.cgroup for worker in self.workers.values()}
+            self.cgroups = {number: self.cgroups[number] for number in kept & self.cgroups.keys()}

@@ -48,6 +48,11 @@ class TextAccept(Output["AcceptBatch"]):
 
     def write(self, batch: AcceptBatch) -> None:
         """Write a batch."""
+        for piece in pieces(batch):
+            self._write(piece)
+        self._out.flush()
+
+    def _write(self, batch: AcceptBatch) -> None:
         values = columns(batch, self._machine, [name for name in self.NAMES if name != "task"])
         ids = zip(*columns(batch, self._machine, ["pid", "tid"]).values(), strict=True)
         values = {name: values.get(name, []) for name in self.NAMES}
@@ -68,7 +73,6 @@ class TextAccept(Output["AcceptBatch"]):
         values["wait_ns"] = [duration(wait) for wait in values["wait_ns"]]
         rows = zip(*values.values(), strict=True)
         self._out.write("".join([self.LINE % row for row in rows]))
-        self._out.flush()
 
 
 def task(pid: int, tid: int | None) -> str:
@@ -104,6 +108,10 @@ def summary_lines(summary: AcceptSummary) -> Iterator[str]:
         yield line.rstrip()
     if len(workers) > MOST_WORKERS:
         yield f"… and {len(workers) - MOST_WORKERS} more"
+    if summary.earlier:
+        part = percent(share(summary.earlier_local, summary.earlier))
+        words = f"{summary.earlier} accepts, {part} local"
+        yield f"others, that accepted nothing for longest: {words}"
     if summary.machine.possible <= WIDEST_MATRIX:
         yield ""
         yield from matrix_lines(summary.matrix, "accept", "RX")

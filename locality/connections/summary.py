@@ -9,6 +9,7 @@ import numpy as np
 
 from locality.accept.histogram import LogHistogram
 from locality.connections.columns import ENDS, after_accept, lifetimes, since_packet, was_read
+from locality.summary import take_oldest
 
 if TYPE_CHECKING:
     from locality.accept.batch import Records
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 SUMS = ("reads", "local_reads", "received", "sent", "read", "retransmits")
 
 
-@dataclass
+@dataclass(slots=True)
 class Reader:
     """One thread that was the first to read some connections.
 
@@ -50,7 +51,8 @@ class ConnectionSummary:
         handed_off: Those of them whose first read was by another thread than the accept.
         ends: (3,) connections by how they ended, in the order of `ENDS`.
         sums: By the names in `SUMS`.
-        readers: By the tid of the first read.
+        readers: By the tid of the first read, the one that was first last at the end.
+        earlier: Connections of readers that are not kept any more.
         lifetimes: ns.
         after_accept: ns from the accept to the first read.
         waits: ns from the last packet to the first read.
@@ -65,6 +67,7 @@ class ConnectionSummary:
     handed_off: int = 0
     sums: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SUMS, 0))
     readers: dict[int, Reader] = field(default_factory=dict)
+    earlier: int = 0
     lifetimes: LogHistogram = field(default_factory=LogHistogram)
     after_accept: LogHistogram = field(default_factory=LogHistogram)
     waits: LogHistogram = field(default_factory=LogHistogram)
@@ -98,7 +101,9 @@ class ConnectionSummary:
         for record, *counts in zip(read[first], connections, reads, local, strict=True):
             tid = int(record["reader_tid"])
             new = Reader(int(record["reader_pid"]), tid, bytes(record["reader_comm"]))
-            reader = self.readers.setdefault(tid, new)
+            reader = self.readers.pop(tid, new)
             reader.connections += int(counts[0])
             reader.reads += int(counts[1])
             reader.local_reads += int(counts[2])
+            self.readers[tid] = reader
+        self.earlier += sum(reader.connections for reader in take_oldest(self.readers))

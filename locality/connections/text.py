@@ -111,6 +111,8 @@ def summary_lines(summary: ConnectionSummary) -> Iterator[str]:
         )
     if len(readers) > MOST_READERS:
         yield f"… and {len(readers) - MOST_READERS} more"
+    if summary.earlier:
+        yield f"others, that were not the first reader for longest: {summary.earlier} connections"
 
 
 def _median(times: LogHistogram) -> str:

@@ -25,6 +25,9 @@ PROC = Path("/proc")
 _SCOPE = re.compile(r"^(?:([a-z-]+)-)?([0-9a-f]{64})(?:\.scope)?$")
 _SHOWN_OF_ID = 12
 
+#: Paths that are kept: cgroups come and go with their containers.
+_MOST_KNOWN = 4096
+
 
 class Cgroup(NamedTuple):
     """A cgroup of the unified hierarchy.
@@ -108,7 +111,10 @@ def processes_in(cgroup: Cgroup) -> set[int]:
 
 
 class CgroupPaths:
-    """Paths of cgroups by their ids: each is asked for once, of a process that is in it."""
+    """Paths of cgroups by their ids: each is asked for once, of a process that is in it.
+
+    Of very many, only those are kept that were asked for last.
+    """
 
     def __init__(self) -> None:
         self._known: dict[int, str] = {}
@@ -129,6 +135,8 @@ class CgroupPaths:
                 self._known[number] = path
             if number in self._known:
                 paths[number] = self._known[number]
+        if len(self._known) > _MOST_KNOWN:
+            self._known = dict(paths)
         return paths
 
 

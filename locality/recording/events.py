@@ -86,6 +86,8 @@ class EventRecorder(Recorder):
         self._kept.clear()
         self._rows = 0
         self._append(self._rows_of(records))
+        # Each batch tells those of its own records.
+        self._cgroups.clear()
         self._count += len(records)
 
     def close(self) -> None:

@@ -112,6 +112,45 @@ class Survey(NamedTuple):
     unasked: int
 
 
+class Alone:
+    """Where a look found only sockets that are in no group, so that the next passes them over.
+
+    A socket of no group can come into one only with another socket on its address.
+    """
+
+    def __init__(self) -> None:
+        self._inodes: dict[tuple[str, str, int], frozenset[int]] = {}
+
+    def others(
+        self, found_at: Mapping[Place, list[BoundSocket]]
+    ) -> dict[Place, list[BoundSocket]]:
+        """The places where there may be a group."""
+        return {
+            place: sockets
+            for place, sockets in found_at.items()
+            if self._inodes.get(_key(place)) != _inodes(sockets)
+        }
+
+    def note(self, found_at: Mapping[Place, list[BoundSocket]], alone: Collection[Place]) -> None:
+        """Take note of a look.
+
+        Args:
+            found_at: All places there are; others are forgotten.
+            alone: Those of them where the look found no group.
+        """
+        found = {_key(place): _inodes(sockets) for place, sockets in found_at.items()}
+        self._inodes = {key: known for key, known in self._inodes.items() if found.get(key) == known}
+        self._inodes |= {_key(place): _inodes(found_at[place]) for place in alone}
+
+
+def _key(place: Place) -> tuple[str, str, int]:
+    return place.table, place.local, place.uid
+
+
+def _inodes(sockets: Iterable[BoundSocket]) -> frozenset[int]:
+    return frozenset(one.inode for one in sockets)
+
+
 class _Asked(NamedTuple):
     """A socket that was looked at."""
 

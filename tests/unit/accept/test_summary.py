@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,10 +12,13 @@ from hypothesis import strategies as st
 
 from locality.accept.batch import ACCEPT, WAIT_KNOWN, AcceptBatch
 from locality.accept.summary import AcceptSummary
+from locality.accept.text import summary_lines
 from locality.machine.topology import Distance, Topology
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import pytest
 
 CPUS = 4
 MACHINE = Topology(
@@ -114,3 +118,22 @@ def test_only_known_waits_count() -> None:
     summary.write(connections)
     assert summary.waits.total == 2
     assert round(summary.waits.percentile(50) or 0, -2) == 1000
+
+
+# Bugs: a server that forks for each connection fills the memory within days; a worker that has
+# accepted all along is forgotten because it came first; accepts of the forgotten ones are lost.
+def test_workers_that_accepted_long_ago_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("locality.summary.MOST_KEPT", 4)
+    summary = AcceptSummary(MACHINE)
+    for pid in range(100, 200):
+        forked = batch([(1, 0, 0), (pid, 1, 1), (pid, 1, 2)])
+        forked.records["cgroup"] = pid
+        summary.write(replace(forked, cgroups={pid: f"/{pid}"}))
+    assert len(summary.workers) <= 8
+    assert summary.cgroups.keys() <= {worker.cgroup for worker in summary.workers.values()}
+    assert summary.workers[1, 0].accepts == 100
+    kept = summary.workers.values()
+    assert summary.earlier + sum(worker.accepts for worker in kept) == summary.total == 300
+    assert summary.earlier_local + sum(worker.local for worker in kept) == summary.local == 200
+    others = f"{summary.earlier} accepts, 50.0% local"
+    assert f"others, that accepted nothing for longest: {others}" in [*summary_lines(summary)]

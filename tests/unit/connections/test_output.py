@@ -28,6 +28,8 @@ from tests.unit.recordings import META, OFFSET
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
+
     from locality.accept.batch import Records
 
 MACHINE = replace(META).machine
@@ -153,6 +155,22 @@ def test_many_readers() -> None:
     summary.write(batch(records))
     lines = [*summary_lines(summary)]
     assert lines[-1] == f"… and {len(summary.readers) - MOST_READERS} more"
+
+
+# Bugs: a server with a thread a connection fills the memory; what is not kept any more is lost.
+def test_readers_of_long_ago_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("locality.summary.MOST_KEPT", 4)
+    records = connections(60)
+    records["reader_tid"] = np.arange(1, 61) * (records["reads"] > 0)
+    summary = ConnectionSummary(MACHINE)
+    for first in range(0, 60, 3):
+        summary.write(batch(records[first : first + 3]))
+    assert len(summary.readers) <= 8
+    kept = sum(reader.connections for reader in summary.readers.values())
+    assert summary.earlier + kept == summary.read == 40
+    assert [*summary_lines(summary)][-1] == (
+        f"others, that were not the first reader for longest: {summary.earlier} connections"
+    )
 
 
 # Bugs: the dashboard shows nothing, or goes on drawing what has not changed.

@@ -111,3 +111,21 @@ def test_paths_are_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert paths.of(ids, pids) == {10: "/a"}
     assert paths.of(ids, pids) == {10: "/a"}
     assert asked == [1, 2, 2]
+
+
+# Bugs: containers that have gone stay in memory for days; paths of those that run are forgotten.
+def test_paths_of_very_many_cgroups_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def path_of(pid: int) -> str:
+        asked.append(pid)
+        return "/a"
+
+    monkeypatch.setattr("locality.machine.cgroups.path_of", path_of)
+    monkeypatch.setattr("locality.machine.cgroups._MOST_KNOWN", 3)
+    paths = CgroupPaths()
+    for number in range(10, 30):
+        assert paths.of(np.array([1, number]), np.array([1, number])) == {1: "/a", number: "/a"}
+    assert asked == [1, *range(10, 30)]
+    assert paths.of(np.array([10]), np.array([31])) == {10: "/a"}
+    assert asked[-1] == 31
