@@ -40,6 +40,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "doctor": _GROUPS,
     "attach-cbpf": _GROUPS,
     "attach --spill": _GROUPS,
+    "trial": _GROUPS,
     # The table and the counters of a program that another process attached: BPF_PROG_GET_FD_BY_ID.
     "see --spill": ("CAP_SYS_ADMIN", *_GROUPS[2:]),
     "spread": (*PROBES, "CAP_NET_ADMIN"),
