@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from locality import cbpf, load
+from locality import cbpf
 from locality.accept.source import RUNGS as ACCEPT_RUNGS
 from locality.accept.source import AcceptSource
+from locality.recording.reader import Reader
 from locality.reuseport.group import read_group
 from locality.skb.source import RUNGS as SKB_RUNGS
 from locality.skb.source import SkbSource
@@ -187,8 +188,9 @@ def test_accept_prints_less(tmp_path: Path, listener: Listener) -> None:
         known = listener.accept(5)
         out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out, err) == (0, "", "")
-    accepts = load(recording).accepts
-    assert accepts.rport.tolist() == [port for _, port, _ in known]
+    with Reader(recording) as reader:  # a frame would need pandas, which no guest of arm64 has
+        ports = [port for rows in reader.rows() for port in rows["rport"].to_pylist()]
+    assert ports == [port for _, port, _ in known]
 
 
 # Bugs: a name nobody has yet is an error, or is waited for in silence; when the reader goes,
