@@ -18,7 +18,7 @@ from locality import __version__
 from locality.commands.completion import asked
 from locality.commands.console import CONSOLE, console_options
 from locality.commands.interrupts import raising
-from locality.commands.lazy import Lazy, LazyGroup
+from locality.commands.lazy import Lazy, LazyGroup, read_environment
 from locality.commands.missing import import_failed
 from locality.errors import LocalityError
 from locality.machine.limits import OURS, open_files
@@ -77,6 +77,9 @@ def cli(context: click.Context) -> None:
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
+
+
+read_environment(cli, "LOCALITY")
 
 
 def _give_up_stdout() -> None:

@@ -75,6 +75,12 @@ def _utc(value: Any) -> None:  # noqa: ANN401 - of the option
         time.tzset()
 
 
+def zone() -> str:
+    """What to say of the clock of readable lines: nothing where local time is UTC."""
+    now = time.localtime()
+    return time.strftime("; times are %Z (UTC%z)", now) if now.tm_gmtoff else ""
+
+
 def _output(value: Any) -> None:  # noqa: ANN401 - of the option
     from locality.files import create
 

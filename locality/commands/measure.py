@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
+from locality.commands.console import zone
 from locality.commands.lines import end, tell
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def tell_attachment(attachment: Attachment, what: str) -> None:
     """
     engine = f" by engine {attachment.engine} ({attachment.why})" if attachment.why else ""
     why = "".join(f"; {refusal.rung}: {refusal.answer}" for refusal in attachment.refused)
-    tell(f"{what}, on rung {attachment.rung.name}{engine}{why}")
+    tell(f"{what}, on rung {attachment.rung.name}{engine}{why}{zone()}")
     if attachment.rung.note:
         tell(attachment.rung.note)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from locality.commands.console import zone
 from locality.commands.lines import end, show, tell
 from locality.commands.options import force_option, shown_options
 from locality.commands.values import OUTPUT, READABLE, SPEED
@@ -109,7 +110,7 @@ def replay(*, recording: Path, speed: float, matrix: bool, shown: Shown) -> None
                 f"{', '.join(kind.outputs)}"
             )
         what = f"a recording of {meta.host}, kernel {meta.kernel}, rung {meta.rung}: {meta.filter}"
-        tell(printable(what))
+        tell(printable(what) + zone())
 
         def header() -> Header:
             note = f"recording {recording}"

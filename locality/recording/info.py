@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from locality.kinds import KINDS
@@ -72,6 +72,6 @@ class Info:
 
 def _clock(ns: int) -> str:
     try:
-        return datetime.fromtimestamp(ns / 10**9, UTC).isoformat(" ", "milliseconds")
+        return datetime.fromtimestamp(ns / 10**9).astimezone().isoformat(" ", "milliseconds")
     except (ValueError, OverflowError, OSError):
         return f"{ns} ns"

@@ -61,6 +61,15 @@ def test_messages_as_json(arguments: tuple[str, ...]) -> None:
     assert done.returncode
 
 
+# Bugs: a service can set for one command only how it logs; a variable wins over the command line.
+def test_the_environment_sets_what_all_commands_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCALITY_LOG_FORMAT", "json")
+    assert json.loads(locality("info", "/nowhere").stderr)["level"] == "error"
+    assert locality("--log-format", "text", "info", "/nowhere").stderr.startswith("locality: ")
+    monkeypatch.setenv("LOCALITY_QUIET", "1")
+    assert locality("replay", "--speed", "0", RECORDED).stderr == ""
+
+
 # Bug: the clock of the machine's zone beside the word UTC.
 def test_utc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "XYZ-5")
@@ -68,3 +77,6 @@ def test_utc(monkeypatch: pytest.MonkeyPatch) -> None:
     local, utc = locality(*first), locality(*first, "--utc")
     hours = [int(done.stdout.splitlines()[1][:2]) for done in (local, utc)]
     assert (hours[0] - hours[1]) % 24 == 5
+    assert "times are XYZ (UTC+0500)" in local.stderr
+    assert "times are" not in utc.stderr
+    assert "+05:00\nended" in locality("info", RECORDED).stdout
