@@ -41,6 +41,7 @@ COMMANDS = {
     "doctor": Lazy("doctor", "Find settings that cost locality, and fix them."),
     "explain": Lazy("explain", "Explain why connections or datagrams are not local."),
     "export": Lazy("recordings", "Convert a recording to Parquet, CSV or JSON."),
+    "exporter": Lazy("exporter", "Export metrics for Prometheus."),
     "groups": Lazy("groups", "Show SO_REUSEPORT groups: sockets, workers and program."),
     "info": Lazy("recordings", "Show how a recording was made, and how it ended."),
     "lab": Lazy("lab", "Run experiments in network namespaces of their own."),

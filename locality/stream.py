@@ -153,7 +153,7 @@ def interruptible(fd: int | None = None) -> Iterator[Callable[[float], Awakened]
         yield wait
 
 
-def _announce(ready_file: Path, wait: Callable[[float], Awakened]) -> None:
+def announce(ready_file: Path, wait: Callable[[float], Awakened]) -> None:
     """Tell whoever waits that every probe is attached; the file is whole once it is there.
 
     A FIFO that is full is waited for with `wait`, until a signal asks to end.
@@ -232,7 +232,7 @@ def stream(
     left = count
     with interruptible(source.fd) as wait:
         if ready_file is not None:
-            _announce(ready_file, wait)
+            announce(ready_file, wait)
         if settled is not None:
             settled()
         ended = False

@@ -14,12 +14,9 @@
 #ifndef LOCALITY_READ_COUNTERS_H
 #define LOCALITY_READ_COUNTERS_H
 
+#include "distance.h"
 #include "filter.h"
 
-/* locality/machine/topology.py: Distance; the last one is for what is not known. */
-#define DISTANCES 6
-#define OTHER_NODE 4
-#define NOT_KNOWN 5
 /* The CPUs that most of a reader's remote reads were received on. */
 #define READ_SOURCES 4
 /* Readings for which a thread must have been idle to lose its row. */
@@ -57,19 +54,9 @@ struct read_key {
 	__u8 outgoing;
 };
 
-/* What a CPU shares with others: the lowest number of those that it shares it with. */
-struct cpu_place {
-	__u32 core;
-	__u32 llc;
-	__u32 node;
-	__u32 known;
-};
-
 LAYOUT(read_row);
-LAYOUT(cpu_place);
 
 COUNTERS(read_rows, struct read_row);
-COUNTERS(cpu_places, struct cpu_place);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -161,27 +148,6 @@ static __always_inline void note_source(struct read_row *row, __u32 cpu)
 	}
 	rarest->cpu = cpu;
 	rarest->count++;
-}
-
-/* How far it is from the CPU that received to the one that reads; a negative one is not known. */
-static __always_inline __u32 distance_of(__u32 cpu, __s32 rx_cpu)
-{
-	struct cpu_place *here, *there;
-	__u32 from = rx_cpu;
-
-	if (rx_cpu < 0)
-		return NOT_KNOWN;
-	if (from == cpu)
-		return 0;
-	here = bpf_map_lookup_elem(&cpu_places, &cpu);
-	there = bpf_map_lookup_elem(&cpu_places, &from);
-	if (!here || !there || !here->known || !there->known)
-		return NOT_KNOWN;
-	if (here->core == there->core)
-		return 1;
-	if (here->llc == there->llc)
-		return 2;
-	return here->node == there->node ? 3 : OTHER_NODE;
 }
 
 /* The thread of a row has read so many bytes on one CPU, which had been received on another. */

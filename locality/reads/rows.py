@@ -59,12 +59,7 @@ class Rows:
     def __init__(self, attachment: Attachment, machine: Topology, size: int = MAX_READERS) -> None:
         self.attachment = attachment
         obj = attachment.obj
-        places = np.ndarray(
-            machine.possible,
-            CPU_PLACE,
-            buffer=obj.mmap("cpu_places", machine.possible * CPU_PLACE.itemsize),
-        )
-        places[:] = cpu_places(machine)
+        write_places(obj, machine)
         self._variables = obj.bss
         self._size = size
         self._rows = Counters(obj, "read_rows", READ_ROW, (size,))
@@ -111,6 +106,16 @@ def prepared(obj: Object, size: int = MAX_READERS) -> Object:
     obj.resize("read_row_of", size)
     obj.resize("cpu_places", topology.possible_cpus())
     return obj
+
+
+def write_places(obj: Object, machine: Topology) -> None:
+    """Tell a loaded object how far CPUs are apart (probes/distance.h)."""
+    places = np.ndarray(
+        machine.possible,
+        CPU_PLACE,
+        buffer=obj.mmap("cpu_places", machine.possible * CPU_PLACE.itemsize),
+    )
+    places[:] = cpu_places(machine)
 
 
 def cpu_places(machine: Topology) -> Array:

@@ -1,0 +1,130 @@
+"""`locality exporter`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from locality.commands.address import ADDRESS
+from locality.commands.numbers import WholeRange
+from locality.commands.options import (
+    OUTPUT,
+    READABLE,
+    SECONDS,
+    WRITABLE,
+    duration_option,
+    ports_option,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: Where to answer unless something else is asked for: on this machine alone.
+DEFAULT = ("127.0.0.1", 9817)
+#: Of `locality.exporter.collect.MEASURES`, which is not imported for `--help`.
+MEASURES = ("accepts", "packets")
+
+
+@click.command()
+@click.option(
+    "--listen",
+    type=ADDRESS,
+    metavar="ADDR:PORT",
+    help="Answer HTTP requests for metrics here.  [default: 127.0.0.1:9817, without --textfile]",
+)
+@click.option(
+    "--textfile",
+    type=OUTPUT,
+    metavar="FILE",
+    help="Write the metrics to this file again and again, for the textfile collector of "
+    "node_exporter. Its name ends in .prom; a file of that name is replaced.",
+)
+@click.option(
+    "--interval",
+    type=SECONDS,
+    default=15.0,
+    show_default=True,
+    help="With --textfile: set the time between two writings.",
+)
+@click.option(
+    "--measure",
+    "measures",
+    type=click.Choice(MEASURES),
+    multiple=True,
+    help="Measure only this. Repeatable.  [default: all]",
+)
+@ports_option(
+    help="Measure only connections to this port, and give it series of its own. Repeatable."
+)
+@click.option(
+    "--max-series",
+    type=WholeRange(50, 100_000),
+    metavar="N",
+    default=300,
+    show_default=True,
+    help="Give out no more than N series. Ports that have none of their own are counted together.",
+)
+@click.option("--tls-cert", type=READABLE, metavar="FILE", help="Speak TLS, with this certificate.")
+@click.option(
+    "--tls-key", type=READABLE, metavar="FILE", help="With --tls-cert: the certificate's key."
+)
+@click.option(
+    "--tls-client-ca",
+    type=READABLE,
+    metavar="FILE",
+    help="With --tls-cert: answer only clients whose certificate was issued by one of these.",
+)
+@click.option(
+    "--basic-auth",
+    type=READABLE,
+    metavar="FILE",
+    help="Answer only clients that give the USER:PASSWORD of this file, which only its owner may "
+    "read.",
+)
+@click.option("--ready-file", type=WRITABLE, help="Write this file once every probe is attached.")
+@duration_option
+def exporter(
+    *,
+    listen: tuple[str, int] | None,
+    textfile: Path | None,
+    interval: float,
+    measures: tuple[str, ...],
+    ports: tuple[int, ...],
+    max_series: int,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    tls_client_ca: Path | None,
+    basic_auth: Path | None,
+    ready_file: Path | None,
+    duration: float | None,
+) -> None:
+    """Export metrics for Prometheus.
+
+    Counts in the kernel, and reads the counters when Prometheus asks: by HTTP on --listen, or by a
+    file for node_exporter. Ctrl-C ends it.
+    """
+    if tls_cert is None and (tls_key or tls_client_ca):
+        raise click.UsageError("--tls-key and --tls-client-ca go with --tls-cert")
+    if textfile is not None and textfile.suffix != ".prom":
+        raise click.UsageError("--textfile FILE: node_exporter reads only names that end in .prom")
+    if textfile is None or tls_cert or basic_auth:
+        listen = listen or DEFAULT
+
+    from locality.commands.lines import tell
+    from locality.exporter.run import Request, run
+    from locality.exporter.server import Security, read_credentials
+
+    credentials = None if basic_auth is None else read_credentials(basic_auth)
+    request = Request(
+        listen=listen,
+        textfile=textfile,
+        interval=interval,
+        security=Security(tls_cert, tls_key, tls_client_ca, credentials),
+        measures=measures or MEASURES,
+        ports=ports,
+        most_series=max_series,
+        duration=duration,
+        ready_file=ready_file,
+    )
+    run(request, tell)

@@ -1,0 +1,1 @@
+"""Metrics for Prometheus, read from the kernel's counters when they are asked for."""

@@ -1,0 +1,150 @@
+"""The collector: reads the kernel's counters when metrics are asked for."""
+
+from __future__ import annotations
+
+import platform
+import threading
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Protocol
+
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from locality import __version__
+from locality.errors import Unsupported
+from locality.exporter import metrics
+from locality.exporter.measures import Accepts, Packets
+from locality.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+
+    from prometheus_client import Metric
+
+    from locality.exporter.measures import Measure
+    from locality.machine.topology import Topology
+
+#: Of a kernel's release, which whoever builds it chooses.
+_LONGEST_RELEASE = 64
+
+
+class Part(Protocol):
+    """Something beside the measurements that has metrics."""
+
+    def families(self, ports: metrics.PortLabels) -> Iterable[Metric]:
+        """Its metrics."""
+        ...
+
+
+def open_measures(
+    machine: Topology,
+    names: Collection[str],
+    ports: Collection[int],
+    tell: Callable[[str], None],
+) -> list[Measure]:
+    """Attach the probes of measurements; what this kernel does not allow is told and left out.
+
+    Args:
+        machine: This machine's CPUs.
+        names: Of `MEASURES`.
+        ports: Only what came to these; all if empty.
+        tell: Takes a line.
+
+    Raises:
+        Unsupported: None of them is allowed here.
+    """
+    found: list[Measure] = []
+    refused: list[str] = []
+    with ExitStack() as stack:
+        for name in names:
+            try:
+                measure = MEASURES[name](machine, ports)
+            except Unsupported as refusal:
+                refused.append(f"{name} are not measured: {refusal}")
+                continue
+            stack.callback(measure.close)
+            found.append(measure)
+        if not found:
+            raise Unsupported("; ".join(refused))
+        stack.pop_all()
+    for line in refused:
+        tell(line)
+    return found
+
+
+def _packets(machine: Topology, ports: Collection[int]) -> Measure:
+    del ports  # a packet is of many connections' ports, and choosing them costs more than counting
+    return Packets(machine)
+
+
+#: By name: attaches the probes.
+MEASURES: dict[str, Callable[[Topology, Collection[int]], Measure]] = {
+    "accepts": Accepts,
+    "packets": _packets,
+}
+
+
+class Exporter(Collector):
+    """All metrics of this machine.
+
+    Args:
+        measures: Their probes are attached.
+        ports: Which have series of their own.
+        most_series: No more are given out.
+        parts: What has more metrics.
+    """
+
+    def __init__(
+        self,
+        measures: Sequence[Measure],
+        ports: metrics.PortLabels,
+        most_series: int = metrics.MOST_SERIES,
+        parts: Sequence[Part] = (),
+    ) -> None:
+        self.measures = measures
+        self.lock = threading.Lock()
+        self._ports = ports
+        self._most = most_series
+        self._parts = parts
+        self._process = ProcessCollector(registry=None)
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """A registry with this collector alone."""
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(self)
+        return registry
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is read to find out the names."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics now; one request at a time."""
+        with self.lock:
+            for measure in self.measures:
+                measure.read()
+            yield from [*metrics.bounded(self._families(), self._most)]
+
+    def _families(self) -> Iterator[Metric]:
+        """What matters most comes first: it is left out last."""
+        info = metrics.INFO.info()
+        info.add_metric([], self._info())
+        yield info
+        lost = metrics.LOST.counter()
+        for measure in self.measures:
+            lost.add_metric([measure.name], measure.lost)
+        yield lost
+        for measure in self.measures:
+            yield from measure.families(self._ports)
+        left_out = metrics.PORTS_LEFT_OUT.gauge()
+        left_out.add_metric([], self._ports.left_out)
+        yield left_out
+        for part in self._parts:
+            yield from part.families(self._ports)
+        yield from self._process.collect()
+
+    def _info(self) -> dict[str, str]:
+        rungs = {measure.name: measure.attachments[0].name for measure in self.measures}
+        release = printable(platform.release())[:_LONGEST_RELEASE]
+        return {"version": __version__, "kernel": release, **rungs}

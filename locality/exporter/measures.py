@@ -1,0 +1,209 @@
+"""What is measured: each measurement turns what its probes count in the kernel into metrics."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar, TypeVar
+
+import numpy as np
+
+from locality.accept.counts import WAIT_ENDS, AcceptCounts
+from locality.accept.source import Filter
+from locality.exporter import metrics
+from locality.machine.topology import Distance
+from locality.skb.interval import RX, TX, packets_by_distance
+from locality.skb.source import SkbSource
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from prometheus_client import Metric
+
+    from locality.accept.counts import Accepted
+    from locality.arrays import Array
+    from locality.bpf.ladder import Attachment
+    from locality.exporter.metrics import PortLabels
+    from locality.machine.topology import Topology
+    from locality.skb.interval import Interval
+
+#: The bounds of a histogram's buckets, s: every second power of two from 1 us to 16 s.
+BOUNDS = 2.0 ** np.arange(-20, 5, 2)
+
+S = TypeVar("S", int, "Array")
+
+Share = tuple[int, int]
+"""What was local, and of how many."""
+
+
+class Measure(ABC):
+    """One measurement, whose probes are attached."""
+
+    name: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def attachments(self) -> Sequence[Attachment]:
+        """What it attached."""
+
+    @abstractmethod
+    def read(self) -> None:
+        """Read the kernel's counters."""
+
+    @abstractmethod
+    def families(self, ports: PortLabels) -> Iterator[Metric]:
+        """The metrics of what was read."""
+
+    @abstractmethod
+    def shares(self) -> Mapping[str, Share]:
+        """What was local of what was read, since the start, by name."""
+
+    @property
+    @abstractmethod
+    def lost(self) -> int:
+        """Events that may have been missed, since the start."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Detach the probes."""
+
+
+class Accepts(Measure):
+    """Accepted connections; see `AcceptCounts`."""
+
+    name = "accepts"
+
+    def __init__(self, machine: Topology, ports: Collection[int] = ()) -> None:
+        self._machine = machine
+        self._source = AcceptCounts(machine, Filter(ports=tuple(ports)))
+        self.counted: Accepted = self._source.read()
+
+    @property
+    def attachments(self) -> Sequence[Attachment]:
+        """See `Measure`."""
+        return [self._source.attachment]
+
+    def read(self) -> None:
+        """See `Measure`."""
+        self.counted = self._source.read()
+
+    def families(self, ports: PortLabels) -> Iterator[Metric]:
+        """See `Measure`."""
+        counted = self.counted
+        ports.see(counted.ports, counted.distances.sum(axis=1))
+        accepts = metrics.ACCEPTS.counter()
+        by_label = metrics.summed(ports, counted.ports, counted.distances, counted.others)
+        for label, counts in sorted(by_label.items()):
+            metrics.add_distances(accepts, [label], counts.tolist(), self._machine)
+        yield accepts
+        waits = metrics.ACCEPT_WAIT.histogram()
+        waits.add_metric([], buckets(counted.waits), counted.wait_seconds)
+        yield waits
+
+    def shares(self) -> Mapping[str, Share]:
+        """See `Measure`."""
+        counts = self.counted.distances.sum(axis=0) + self.counted.others
+        return {self.name: (int(counts[Distance.CPU]), int(counts.sum()))}
+
+    @property
+    def lost(self) -> int:
+        """See `Measure`."""
+        return self.counted.lost
+
+    def close(self) -> None:
+        """See `Measure`."""
+        self._source.close()
+
+
+def buckets(counts: Array) -> list[tuple[str, float]]:
+    """The buckets of a histogram as Prometheus wants them: by their ends, cumulated.
+
+    Args:
+        counts: (buckets,) by doublings; see `locality.accept.counts.WAIT_ENDS`.
+    """
+    cumulated = counts.cumsum()
+    places = np.searchsorted(WAIT_ENDS, BOUNDS)
+    ends = zip(BOUNDS.tolist(), cumulated[places].tolist(), strict=True)
+    found = [(repr(end), float(count)) for end, count in ends]
+    return [*found, ("+Inf", float(cumulated[-1]))]
+
+
+class Packets(Measure):
+    """Received and sent packets; see `SkbSource`."""
+
+    name = "packets"
+
+    def __init__(self, machine: Topology) -> None:
+        self._machine = machine
+        self._source = SkbSource()
+        first = self._source.read()
+        self._lost = first.lost
+        self._flows = {"rx": first.rx, "tx": first.tx}
+        self._delivered = first.delivered, first.delivered_local
+        self._distances = self._by_distance(first)
+
+    def _by_distance(self, interval: Interval) -> dict[str, Array | None]:
+        found: dict[str, Array | None] = {}
+        for name, direction in (("rx", RX), ("tx", TX)):
+            counts = packets_by_distance(interval, direction, self._machine)
+            found[name] = None if counts is None else np.array([counts[one] for one in Distance])
+        return found
+
+    @property
+    def attachments(self) -> Sequence[Attachment]:
+        """See `Measure`."""
+        return [self._source.attachment]
+
+    def read(self) -> None:
+        """See `Measure`."""
+        now = self._source.read()
+        self._lost = now.lost
+        self._flows = {"rx": self._flows["rx"] + now.rx, "tx": self._flows["tx"] + now.tx}
+        delivered, local = self._delivered
+        self._delivered = _sum(delivered, now.delivered), _sum(local, now.delivered_local)
+        more = self._by_distance(now)
+        self._distances = {name: _sum(some, more[name]) for name, some in self._distances.items()}
+
+    def families(self, ports: PortLabels) -> Iterator[Metric]:
+        """See `Measure`."""
+        del ports
+        packets, deferred = metrics.PACKETS.counter(), metrics.DEFERRED.counter()
+        local, away = Distance.CPU.word, Distance.UNKNOWN.word
+        for direction, flow in self._flows.items():
+            distances = self._distances[direction]
+            if distances is not None:
+                labels = [direction, "consumed"]
+                metrics.add_distances(packets, labels, distances.tolist(), self._machine)
+            packets.add_metric([direction, "unseen", away], flow.unknown)
+            if flow.freed_local is not None:
+                packets.add_metric([direction, "freed", local], flow.freed_local)
+                packets.add_metric([direction, "freed", away], flow.packets - flow.freed_local)
+            if flow.deferred is not None:
+                deferred.add_metric([direction], flow.deferred)
+        delivered, delivered_local = self._delivered
+        if delivered is not None and delivered_local is not None:
+            packets.add_metric(["rx", "delivered", local], delivered_local)
+            packets.add_metric(["rx", "delivered", away], delivered - delivered_local)
+        yield packets
+        yield deferred
+
+    def shares(self) -> Mapping[str, Share]:
+        """See `Measure`."""
+        return {
+            f"packets_{direction}": (flow.local, flow.known)
+            for direction, flow in self._flows.items()
+            if flow.local is not None
+        }
+
+    @property
+    def lost(self) -> int:
+        """See `Measure`."""
+        return self._lost
+
+    def close(self) -> None:
+        """See `Measure`."""
+        self._source.close()
+
+
+def _sum(one: S | None, other: S | None) -> S | None:
+    """Both together; what one of them did not see, the sum has not seen."""
+    return None if one is None or other is None else one + other

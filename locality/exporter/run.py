@@ -1,0 +1,111 @@
+"""One run of the exporter: attach, give up privileges, answer until a signal asks to end."""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from locality.exporter import textfile
+from locality.exporter.collect import Exporter, open_measures
+from locality.exporter.metrics import MOST_SERIES, PortLabels, ports_for
+from locality.exporter.server import Security, listen, where
+from locality.machine import topology
+from locality.machine.privileges import FILES, keep_only
+from locality.stream import LONGEST_SLEEP, announce, interruptible
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from prometheus_client import CollectorRegistry
+
+_LOOPBACK = ("127.", "::1")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asked for.
+
+    Attributes:
+        listen: Where to answer: a numeric address and a port; None for nowhere.
+        textfile: Write the metrics to this file.
+        interval: Seconds between two writings.
+        security: Who may ask.
+        measures: Names of `locality.exporter.collect.MEASURES`.
+        ports: Measure only connections to these, and give them series of their own.
+        most_series: Give out no more.
+        duration: End after so many seconds.
+        ready_file: Written once every probe is attached and the server listens.
+    """
+
+    listen: tuple[str, int] | None
+    textfile: Path | None = None
+    interval: float = 15.0
+    security: Security = field(default_factory=Security)
+    measures: tuple[str, ...] = ("accepts", "packets")
+    ports: tuple[int, ...] = ()
+    most_series: int = MOST_SERIES
+    duration: float | None = None
+    ready_file: Path | None = None
+
+
+def run(request: Request, tell: Callable[[str], None]) -> None:
+    """Export until the time is over, or a signal asks to end.
+
+    Args:
+        request: What to export, and where.
+        tell: Takes a line for the user.
+
+    Raises:
+        LocalityError: It cannot begin: no probe is allowed, the address is in use.
+    """
+    machine = topology.read()
+    with ExitStack() as stack:
+        measures = open_measures(machine, request.measures, request.ports, tell)
+        for measure in measures:
+            stack.callback(measure.close)
+            for attachment in measure.attachments:
+                tell(f"{measure.name}: {attachment.name}")
+        ports = PortLabels(ports_for(request.most_series), request.ports)
+        exporter = Exporter(measures, ports, request.most_series)
+        if request.listen is not None:
+            _warn(request.listen, request.security, tell)
+            server = listen(exporter.registry, request.listen, request.security)
+            stack.callback(server.stop)
+            server.start(partial(keep_only, KEPT))
+            tell(f"listening on {where(server.server_address)}")
+        _until_asked(request, exporter.registry)
+
+
+#: What it takes to go on: the kernel tells of runs that it skipped.
+KEPT = ("CAP_BPF",)
+
+
+def _warn(listen: tuple[str, int], security: Security, tell: Callable[[str], None]) -> None:
+    closed = security.credentials is not None or security.client_ca is not None
+    if not listen[0].startswith(_LOOPBACK) and not closed:
+        tell(
+            f"everybody who reaches {where(listen)} can read the metrics: --basic-auth or "
+            "--tls-client-ca asks who it is"
+        )
+
+
+def _until_asked(request: Request, registry: CollectorRegistry) -> None:
+    """Write the file at each interval, until the time is over or a signal asks to end."""
+    end = math.inf if request.duration is None else time.monotonic() + request.duration
+    keep_only([*KEPT, *FILES])
+    with interruptible() as wait:
+        if request.ready_file is not None:
+            announce(request.ready_file, wait)
+        if request.textfile is None:
+            keep_only(KEPT)
+        stopped = False
+        while not stopped and (left := end - time.monotonic()) > 0:
+            if request.textfile is not None:
+                textfile.write(registry, request.textfile)
+            pause = LONGEST_SLEEP if request.textfile is None else request.interval
+            stopped = wait(min(pause, left)).stop

@@ -1,0 +1,116 @@
+"""Labels and bounds of the exporter's metrics."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from locality.accept.counts import WAIT_BUCKETS, WAIT_ENDS
+from locality.exporter import metrics
+from locality.exporter.measures import BOUNDS, buckets
+from locality.exporter.metrics import OTHER, PortLabels, bounded, ports_for, summed
+from locality.machine.topology import Distance, Topology
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client import Metric
+
+
+def accepts(ports: PortLabels, seen: dict[int, int]) -> dict[str, int]:
+    """Accepts by label of the port, where each port has so many."""
+    numbers = np.array(list(seen), "u4")
+    counts = np.array([[count, 0] for count in seen.values()], "u8").reshape(-1, 2)
+    ports.see(numbers, counts.sum(axis=1))
+    return {label: int(row.sum()) for label, row in summed(ports, numbers, counts).items()}
+
+
+# Bug: a busier port takes the label of another one, whose counter goes back to what others have.
+def test_no_counter_ever_goes_back() -> None:
+    ports = PortLabels(2)
+    readings = [
+        accepts(ports, seen)
+        for seen in (
+            {80: 5, 443: 9, 22: 1},
+            {80: 5, 443: 9, 22: 1000, 8080: 2000},
+            {80: 6, 443: 9, 22: 1000, 8080: 2000, 25: 7},
+        )
+    ]
+    assert readings[0] == {"443": 9, "80": 5, OTHER: 1}
+    for before, after in pairwise(readings):
+        assert all(after[label] >= count for label, count in before.items())
+    assert ports.left_out == 3
+
+
+# Bug: what no row of the kernel's table was left for is in no sum.
+def test_the_rest_of_the_kernels_table_is_added_to_the_others() -> None:
+    ports = PortLabels(1)
+    one = np.array([80], "u4")
+    ports.see(one, np.array([3]))
+    sums = summed(ports, one, np.array([[3]]), np.array([4]))
+    assert {label: row.tolist() for label, row in sums.items()} == {"80": [3], OTHER: [4]}
+
+
+# Bug: a port that was asked for has no series, for others were seen before it.
+def test_a_port_that_was_asked_for_has_a_label() -> None:
+    ports = PortLabels(1, first=[9000])
+    assert accepts(ports, {1: 5, 9000: 1}) == {OTHER: 5, "9000": 1}
+
+
+# Bug: the bound is passed by one, or a histogram is cut in the middle.
+@pytest.mark.parametrize("most", [1, 5, 6, 7, 20])
+def test_there_are_no_more_series_than_the_bound(most: int) -> None:
+    def families() -> Iterator[Metric]:
+        for place in range(3):
+            family = metrics.ACCEPTS.counter()
+            for distance in Distance:
+                family.add_metric([str(place), distance.word], 1)
+            yield family
+
+    given = list(bounded(families(), most))
+    assert sum(len(family.samples) for family in given) <= most
+    (left_out,) = given[-1].samples
+    whole = len(given) - 1
+    assert (left_out.name, left_out.value) == ("locality_series_left_out", 6 * (3 - whole))
+
+
+# Bug: on a machine with all distances, and many ports, there are more series than are announced.
+def test_the_number_of_ports_leaves_room_for_the_rest() -> None:
+    assert ports_for(metrics.MOST_SERIES) >= 8
+    assert ports_for(50) == 1
+
+
+# Bug: distances that this machine does not have take series, or one that was counted is missing.
+def test_series_of_distances_that_there_are() -> None:
+    llc = np.full((3, 3), Distance.UNKNOWN, np.uint8)
+    llc[:2, :2] = [[Distance.CPU, Distance.LLC], [Distance.LLC, Distance.CPU]]
+    machine = Topology(2, (0, 1), llc)
+    family = metrics.ACCEPTS.counter()
+    metrics.add_distances(family, ["80"], [7, 0, 0, 0, 2, 0], machine)
+    assert {sample.labels["distance"]: sample.value for sample in family.samples} == {
+        "cpu": 7,
+        "llc": 0,
+        "remote": 2,
+        "unknown": 0,
+    }
+
+
+# Bug: a bucket has the times of the next one, too, or the last one lacks the longest.
+def test_buckets_are_cumulated_by_their_ends() -> None:
+    counts = np.zeros(WAIT_BUCKETS, "u8")
+    below_a_quarter = int(np.searchsorted(WAIT_ENDS, 0.25))
+    counts[below_a_quarter] = 3
+    counts[below_a_quarter + 1] = 4
+    counts[-1] = 5
+    found = {float(end): count for end, count in buckets(counts)}
+    assert [*found] == [*BOUNDS.tolist(), float("inf")]
+    assert (found[2.0**-4], found[0.25], found[1.0], found[16.0], found[float("inf")]) == (
+        0,
+        3,
+        7,
+        7,
+        12,
+    )
