@@ -8,14 +8,8 @@ import click
 
 from locality.commands.address import ADDRESS
 from locality.commands.numbers import WholeRange
-from locality.commands.options import (
-    OUTPUT,
-    READABLE,
-    SECONDS,
-    WRITABLE,
-    duration_option,
-    ports_option,
-)
+from locality.commands.options import duration_option, ports_option
+from locality.commands.values import OUTPUT, READABLE, SECONDS, WRITABLE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -34,7 +34,7 @@ from locality.reuseport.group import (
 from locality.reuseport.places import open_now, places
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable, Mapping
 
     from locality.reuseport.descriptors import Descriptors
     from locality.reuseport.evidence import Seen
@@ -121,9 +121,7 @@ class Alone:
     def __init__(self) -> None:
         self._inodes: dict[tuple[str, str, int], frozenset[int]] = {}
 
-    def others(
-        self, found_at: Mapping[Place, list[BoundSocket]]
-    ) -> dict[Place, list[BoundSocket]]:
+    def others(self, found_at: Mapping[Place, list[BoundSocket]]) -> dict[Place, list[BoundSocket]]:
         """The places where there may be a group."""
         return {
             place: sockets
@@ -139,7 +137,9 @@ class Alone:
             alone: Those of them where the look found no group.
         """
         found = {_key(place): _inodes(sockets) for place, sockets in found_at.items()}
-        self._inodes = {key: known for key, known in self._inodes.items() if found.get(key) == known}
+        self._inodes = {
+            key: known for key, known in self._inodes.items() if found.get(key) == known
+        }
         self._inodes |= {_key(place): _inodes(found_at[place]) for place in alone}
 
 
