@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from locality.cost.bill import COUNTS, Bill
 from locality.cost.columns import (
@@ -21,9 +19,8 @@ from locality.cost.columns import (
 )
 from locality.cost.histogram import EDGES, bucket_of
 from locality.cost.interval import DISTANCES, LEFT_OUT, MEASURES, READER, TIME, CostInterval
-from locality.recording.columns import of_row
-from locality.recording.format import damaged, nanoseconds, require_values, schema_of, seconds_of
-from locality.recording.writer import Recorder
+from locality.recording.format import damaged, nanoseconds, schema_of, seconds_of
+from locality.recording.intervals import IntervalRecorder, require_interval, split
 from locality.top.grouping import PROTOCOLS
 
 if TYPE_CHECKING:
@@ -44,16 +41,11 @@ _WORDS = {
 }
 
 
-class CostRecorder(Recorder):
+class CostRecorder(IntervalRecorder):
     """A sink that records intervals, each on the disk before the next."""
 
-    def write(self, batch: CostInterval) -> None:
-        """Take an interval."""
-        if not self._open:
-            return
-        self._lost = batch.lost
-        self._append(rows_of(batch))
-        self._count += 1
+    def _rows_of(self, interval: CostInterval) -> pa.RecordBatch:
+        return rows_of(interval)
 
 
 def rows_of(interval: CostInterval) -> pa.RecordBatch:
@@ -145,20 +137,8 @@ def rows_by_kind(rows: pa.RecordBatch) -> dict[str, pa.RecordBatch]:
         LocalityError: There is not one row of the interval, or a value is missing, or is none that
             a recorder writes.
     """
-    kinds = rows["row"].cast(pa.utf8())
-    parts = {}
-    for row in ROWS:
-        names = [column.name for column in of_row(COLUMNS, row) if column.name != "row"]
-        parts[row] = rows.select(names).filter(pc.equal(kinds, row))
-        require_values(parts[row], COLUMNS, row)
-        for name in names:
-            if name in _WORDS and not {*parts[row][name].to_pylist()} <= {*_WORDS[name]}:
-                raise damaged(f"a {name} is none")
-    lengths = parts[INTERVAL]["seconds"].to_pylist()
-    if len(lengths) != 1 or not 0 < lengths[0] < math.inf:
-        raise damaged("an interval has no totals")
-    if not {*rows["row"].dictionary.to_pylist()} <= {*ROWS}:
-        raise damaged("a row is of no kind")
+    parts = split(rows, COLUMNS, ROWS, _WORDS)
+    require_interval(parts[INTERVAL])
     readers = len(parts[READER_ROW])
     if parts[READER_ROW]["reader"].to_pylist() != [*range(readers)]:
         raise damaged("its readers are not in order")

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from locality.recording.arrow import values_of
 from locality.recording.format import damaged, require_values, seconds_of
-from locality.recording.writer import Recorder
+from locality.recording.intervals import IntervalRecorder
 from locality.skb.columns import COLUMNS, PAIR, TOTAL
 from locality.skb.interval import RX, TX, Flow, Interval
 from locality.skb.pairs import MOST_DENSE, FewPairs, Pairs, dense
@@ -30,16 +30,11 @@ if TYPE_CHECKING:
 _TOTAL_NAMES = [column.name for column in TOTALS]
 
 
-class SkbRecorder(Recorder):
+class SkbRecorder(IntervalRecorder):
     """A sink that records intervals, each with its whole matrix."""
 
-    def write(self, batch: Interval) -> None:
-        """Take an interval."""
-        if not self._open:
-            return
-        self._lost = batch.lost
-        self._append(stored_rows(batch))
-        self._count += 1
+    def _rows_of(self, interval: Interval) -> pa.RecordBatch:
+        return stored_rows(interval)
 
 
 class Recorded(NamedTuple):

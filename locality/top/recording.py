@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from locality.reads.batch import SOURCES
 from locality.recording.columns import of_row
-from locality.recording.format import damaged, nanoseconds, require_values, schema_of, seconds_of
-from locality.recording.writer import Recorder
+from locality.recording.format import nanoseconds, schema_of, seconds_of
+from locality.recording.intervals import IntervalRecorder, require_interval, split
 from locality.top.columns import COLUMNS, INTERVAL, READER_ROW, ROWS
 from locality.top.grouping import PROTOCOLS
 from locality.top.interval import READER, TopInterval
@@ -31,16 +29,11 @@ _OF_INTERVAL = tuple(one.name for one in of_row(COLUMNS, INTERVAL) if one.name n
 _NUMBERS = {name: number for number, name in PROTOCOLS.items()}
 
 
-class TopRecorder(Recorder):
+class TopRecorder(IntervalRecorder):
     """A sink that records intervals, each on the disk before the next."""
 
-    def write(self, batch: TopInterval) -> None:
-        """Take an interval."""
-        if not self._open:
-            return
-        self._lost = batch.lost
-        self._append(rows_of(batch))
-        self._count += 1
+    def _rows_of(self, interval: TopInterval) -> pa.RecordBatch:
+        return rows_of(interval)
 
 
 def rows_of(interval: TopInterval) -> pa.RecordBatch:
@@ -71,19 +64,8 @@ def rows_by_kind(rows: pa.RecordBatch) -> dict[str, pa.RecordBatch]:
     Raises:
         LocalityError: There is not one row of the interval, or a value is missing or none.
     """
-    kinds = rows["row"].cast(pa.utf8())
-    parts = {}
-    for row in ROWS:
-        names = [column.name for column in of_row(COLUMNS, row) if column.name != "row"]
-        parts[row] = rows.select(names).filter(pc.equal(kinds, row))
-        require_values(parts[row], COLUMNS, row)
-    lengths = parts[INTERVAL]["seconds"].to_pylist()
-    if len(lengths) != 1 or not 0 < lengths[0] < math.inf:
-        raise damaged("an interval has no totals")
-    if not {*rows["row"].dictionary.to_pylist()} <= {*ROWS}:
-        raise damaged("a row is of no kind")
-    if not {*parts[READER_ROW]["protocol"].to_pylist()} <= {*_NUMBERS}:
-        raise damaged("a protocol is none")
+    parts = split(rows, COLUMNS, ROWS, {"protocol": _NUMBERS})
+    require_interval(parts[INTERVAL])
     return parts
 
 

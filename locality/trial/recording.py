@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from locality.machine import topology
-from locality.recording.columns import of_row
-from locality.recording.format import Meta, damaged, require_values, schema_of
+from locality.recording.format import Meta, damaged, schema_of
+from locality.recording.intervals import split
 from locality.recording.writer import Recorder
 from locality.trial.batch import TrialBatch
 from locality.trial.columns import (
@@ -191,17 +191,7 @@ def rows_by_kind(rows: pa.RecordBatch) -> dict[str, pa.RecordBatch]:
     Raises:
         LocalityError: It is not what a recorder writes.
     """
-    if not {*rows["row"].dictionary.to_pylist()} <= {*ROWS}:
-        raise damaged("a row is of no kind")
-    kinds = rows["row"].cast(pa.utf8())
-    parts = {}
-    for row in ROWS:
-        names = [column.name for column in of_row(COLUMNS, row) if column.name != "row"]
-        parts[row] = rows.select(names).filter(pc.equal(kinds, row))
-        require_values(parts[row], COLUMNS, row)
-        for name in {*names} & {*_WORDS}:
-            if not {*parts[row][name].unique().to_pylist()} <= _WORDS[name]:
-                raise damaged(f"a word is none: {name}")
+    parts = split(rows, COLUMNS, ROWS, _WORDS)
     if len(parts[TRIAL]) != 1 or not len(parts[OUTCOME]):
         raise damaged("a trial has no plan")
     labels = [one.label for one in _outcomes(parts)]

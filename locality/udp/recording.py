@@ -6,17 +6,15 @@ sockets that got nothing, the sampled flows, and the pairs of CPUs.
 
 from __future__ import annotations
 
-import math
 import socket
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from locality.recording.columns import of_row
-from locality.recording.format import damaged, nanoseconds, require_values, schema_of, seconds_of
-from locality.recording.writer import Recorder
+from locality.recording.format import damaged, nanoseconds, schema_of, seconds_of
+from locality.recording.intervals import IntervalRecorder, require_interval, split
 from locality.udp.columns import COLUMNS, ROWS, field_of
 from locality.udp.interval import FLOW, READER, SOCKET, UdpGroup, UdpInterval
 
@@ -40,16 +38,11 @@ _OF_ROW = {
 }
 
 
-class UdpRecorder(Recorder):
+class UdpRecorder(IntervalRecorder):
     """A sink that records intervals, each on the disk before the next."""
 
-    def write(self, batch: UdpInterval) -> None:
-        """Take an interval."""
-        if not self._open:
-            return
-        self._lost = batch.lost
-        self._append(udp_rows(batch))
-        self._count += 1
+    def _rows_of(self, interval: UdpInterval) -> pa.RecordBatch:
+        return udp_rows(interval)
 
 
 def udp_rows(interval: UdpInterval) -> pa.RecordBatch:
@@ -94,17 +87,8 @@ def rows_by_kind(rows: pa.RecordBatch) -> dict[str, pa.RecordBatch]:
     Raises:
         LocalityError: There is not one row of the interval, or a value is missing.
     """
-    kinds = rows["row"].cast(pa.utf8())
-    parts = {}
-    for row in ROWS:
-        names = [column.name for column in of_row(COLUMNS, row) if column.name != "row"]
-        parts[row] = rows.select(names).filter(pc.equal(kinds, row))
-        require_values(parts[row], COLUMNS, row)
-    lengths = parts["interval"]["seconds"].to_pylist()
-    if len(lengths) != 1 or not 0 < lengths[0] < math.inf:
-        raise damaged("an interval has no totals")
-    if not {*rows["row"].dictionary.to_pylist()} <= {*ROWS}:
-        raise damaged("a row is of no kind")
+    parts = split(rows, COLUMNS, ROWS, {})
+    require_interval(parts["interval"])
     return parts
 
 

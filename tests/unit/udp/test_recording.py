@@ -291,7 +291,7 @@ def test_exports_and_info(tmp_path: Path) -> None:
     [
         ("row", 0, "socket", "lacks a value"),
         ("row", 3, "interval", "lacks a value"),
-        ("row", 0, "nonsense", "no totals"),
+        ("row", 0, "nonsense", "of no kind"),
         ("seconds", 0, 0.0, "out of range: seconds"),
         ("seconds", 0, float("nan"), "not a finite number: seconds"),
         ("seconds", 0, float("inf"), "not a finite number: seconds"),
