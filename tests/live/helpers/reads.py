@@ -45,14 +45,16 @@ def datagrams() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield client, server
 
 
-def read_from(client: socket.socket, server: socket.socket, *, sender: int, reader: int) -> int:
-    """READS reads of 10 bytes on one CPU, each sent on another; the reader's number."""
+def read_from(
+    client: socket.socket, server: socket.socket, *, sender: int, reader: int, reads: int = READS
+) -> int:
+    """So many reads of 10 bytes on one CPU, each sent on another; the reader's number."""
     numbers = set()
     turn = threading.Barrier(2)
 
     def send() -> None:
         with pinned(sender):
-            for _ in range(READS):
+            for _ in range(reads):
                 client.sendall(b"0123456789")
                 turn.wait()
                 turn.wait()
@@ -60,7 +62,7 @@ def read_from(client: socket.socket, server: socket.socket, *, sender: int, read
     def receive() -> None:
         numbers.add(threading.get_native_id())
         with pinned(reader):
-            for _ in range(READS):
+            for _ in range(reads):
                 turn.wait()
                 server.recv(100)
                 turn.wait()
