@@ -240,6 +240,7 @@ def lab_trial(*, block: float, pairs: int, workers: int, output: Path | None, fo
         closing,
         injected_is_found,
         line,
+        machine_facts,
         opening,
         tables,
         to_json,
@@ -250,13 +251,14 @@ def lab_trial(*, block: float, pairs: int, workers: int, output: Path | None, fo
     console = Console(highlight=False, file=None if format_ == "text" else sys.stderr)
     found = []
     with open_lab(workers, best_wire()) as opened:
-        for text in opening(opened):
+        machine = machine_facts(opened)
+        for text in opening(machine):
             console.print(text)
         for shown in run(opened, Length(block, pairs), tell):
             found.append(shown)
             if text := line(shown):
                 console.print(text, markup=False)
-        document = to_json(opened, found)
+    document = to_json(machine, found)
     for table in tables(found):
         console.print()
         console.print(table)

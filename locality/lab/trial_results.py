@@ -16,7 +16,7 @@ from locality.text import printable
 from locality.trial.effects import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from locality.lab.experiment import LocalLab
     from locality.lab.trial_cases import Shown
@@ -42,14 +42,14 @@ _SHOWN = (Verdict.BETTER, Verdict.WORSE)
 
 
 def machine_facts(lab: LocalLab) -> dict[str, str]:
-    """The machine that the figures are of."""
+    """The machine that the figures are of; before the lab has loaded it."""
     return {
         "kernel": platform.release(),
         "processor": processor(),
         "online CPUs": str(os.cpu_count()),
         "CPUs of the lab": format_cpu_list(lab.cpus),
         "wire": lab.wire.lines()[0].removeprefix("wire: "),
-        "load average": " ".join(f"{load:.2f}" for load in os.getloadavg()),
+        "load average before": " ".join(f"{load:.2f}" for load in os.getloadavg()),
     }
 
 
@@ -62,9 +62,13 @@ def processor() -> str:
     return printable(fields.get("model name", platform.machine())) + virtual
 
 
-def opening(lab: LocalLab) -> Iterator[str]:
-    """What is about to be measured, and where."""
-    for name, value in machine_facts(lab).items():
+def opening(machine: Mapping[str, str]) -> Iterator[str]:
+    """What is about to be measured, and where.
+
+    Args:
+        machine: As `machine_facts` told it.
+    """
+    for name, value in machine.items():
         yield f"{name}: {value}"
     for name, meaning in COMPARISONS.items():
         yield f"{name}: {meaning}"
@@ -221,10 +225,10 @@ def injected_is_found(found: Sequence[Shown]) -> bool:
     )
 
 
-def to_json(lab: LocalLab, found: Sequence[Shown]) -> dict[str, Any]:
-    """All of it, for programs."""
+def to_json(machine: Mapping[str, str], found: Sequence[Shown]) -> dict[str, Any]:
+    """All of it, for programs; the machine as `machine_facts` told it."""
     return {
-        "machine": machine_facts(lab),
+        "machine": dict(machine),
         "note": SAYS_NOTHING,
         "shown": [one.as_dict() for one in found],
     }
