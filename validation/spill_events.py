@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchmarks.follow import Server, until
+from benchmarks.follow import Server
 from benchmarks.program_stats import counted, programs
 from locality.errors import LocalityError
 from locality.lab.experiment import open_lab
@@ -56,6 +56,8 @@ PATIENCE_S = 10.0
 EVENTS = ("kill", "stop", "reload", "reload to 4", "reload to 2", "upgrade")
 EVENT_S = 0.3
 STOPPED_S = 0.3
+FOLLOWING_S = 90.0
+"""An emulated machine takes long to load probes."""
 SEED = 20171109
 REQUEST = b"GET / HTTP/1.0\r\n\r\n"
 BOUND = 2
@@ -195,7 +197,7 @@ def measure(connections: int, *, spill: bool, log: Path) -> Outcome:
         server.start()
         if spill:
             stack.enter_context(_following(lab, log))
-            until(lambda: "has map" in log.read_text())
+            _until_following(log)
         stack.enter_context(counted())
         before = _runs(lab) if spill else (None, None)
         begin = time.monotonic()
@@ -244,6 +246,19 @@ def _following(lab: LocalLab, log: Path) -> Iterator[None]:
             yield
         finally:
             process.terminate()
+
+
+def _until_following(log: Path) -> None:
+    """Wait until --follow has said that the group has its program.
+
+    Raises:
+        LocalityError: It does not; with what it said.
+    """
+    deadline = time.monotonic() + FOLLOWING_S
+    while "has map" not in (said := log.read_text()):
+        if time.monotonic() > deadline:
+            raise LocalityError(f"--follow has not attached in {FOLLOWING_S:g} s: {said[-300:]}")
+        time.sleep(0.05)
 
 
 def _runs(lab: LocalLab) -> tuple[int, int]:
