@@ -71,7 +71,7 @@ class Changes:
     def __init__(self, ports: Collection[int], netns: int) -> None:
         self._ports = frozenset(ports)
         self._netns = netns
-        self._groups = _Groups()
+        self._groups = GroupStates()
         self._threads = _Threads()
         self._namespace = self._ours()
         self._bound: frozenset[int] | None = None
@@ -132,8 +132,12 @@ class Changes:
         return Namespace(self._netns, (os.getpid(),)) if ours == self._netns else None
 
 
-class _Groups:
-    """Members of groups, and whether they are what they were."""
+class GroupStates:
+    """Members of groups, and whether they are what they were: sockets, order, program.
+
+    Raises:
+        LocalityError: This kernel does not let us ask.
+    """
 
     def __init__(self) -> None:
         self._probe = kernel_probe()

@@ -34,7 +34,7 @@ from locality.reuseport.group import (
 from locality.reuseport.places import open_now, places
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Mapping
 
     from locality.reuseport.descriptors import Descriptors
     from locality.reuseport.evidence import Seen
@@ -113,41 +113,26 @@ class Survey(NamedTuple):
 
 
 class Alone:
-    """Where a look found only sockets that are in no group, so that the next passes them over.
+    """The sockets that looks found in no group, so that the next one passes them over.
 
-    A socket of no group can come into one only with another socket on its address.
+    Such a socket can come into a group only with another one on its address.
     """
 
     def __init__(self) -> None:
-        self._inodes: dict[tuple[str, str, int], frozenset[int]] = {}
+        self._known = frozenset[frozenset[int]]()
 
     def others(self, found_at: Mapping[Place, list[BoundSocket]]) -> dict[Place, list[BoundSocket]]:
-        """The places where there may be a group."""
-        return {
-            place: sockets
-            for place, sockets in found_at.items()
-            if self._inodes.get(_key(place)) != _inodes(sockets)
-        }
+        """The places where there may be a group; what has gone is forgotten."""
+        found = {place: _inodes(sockets) for place, sockets in found_at.items()}
+        self._known &= frozenset(found.values())
+        return {place: found_at[place] for place, here in found.items() if here not in self._known}
 
-    def note(self, found_at: Mapping[Place, list[BoundSocket]], alone: Collection[Place]) -> None:
-        """Take note of a look.
-
-        Args:
-            found_at: All places there are; others are forgotten.
-            alone: Those of them where the look found no group.
-        """
-        found = {_key(place): _inodes(sockets) for place, sockets in found_at.items()}
-        self._inodes = {
-            key: known for key, known in self._inodes.items() if found.get(key) == known
-        }
-        self._inodes |= {_key(place): _inodes(found_at[place]) for place in alone}
+    def note(self, sockets: list[BoundSocket]) -> None:
+        """Note that those of a place are in no group."""
+        self._known |= {_inodes(sockets)}
 
 
-def _key(place: Place) -> tuple[str, str, int]:
-    return place.table, place.local, place.uid
-
-
-def _inodes(sockets: Iterable[BoundSocket]) -> frozenset[int]:
+def _inodes(sockets: list[BoundSocket]) -> frozenset[int]:
     return frozenset(one.inode for one in sockets)
 
 
@@ -172,6 +157,7 @@ def find(
     alone: bool = False,
     netns: int | None = None,
     served: bool = True,
+    lone: Alone | None = None,
 ) -> list[FoundGroup]:
     """The groups of this machine, sorted by namespace, protocol, port and address.
 
@@ -186,6 +172,7 @@ def find(
         alone: Also sockets without SO_REUSEPORT, each as a group of one that takes no program.
         netns: Only in the network namespace of this inode; in all if None.
         served: Look who serves the sockets; else no member has a worker.
+        lone: Sockets that an earlier look found in no group; it is added to.
 
     Raises:
         LocalityError: /proc is that of another pid namespace.
@@ -199,6 +186,7 @@ def find(
         alone=alone,
         netns=netns,
         served=served,
+        lone=lone,
     )
     return asked.groups
 
@@ -213,10 +201,13 @@ def survey(
     alone: bool = False,
     netns: int | None = None,
     served: bool = True,
+    lone: Alone | None = None,
 ) -> Survey:
     """What `find` finds, with a count of the sockets that could not be asked."""
     require_own_proc()
     found_at = places(ports, netns)
+    if lone is not None:
+        found_at = lone.others(found_at)
     wanted = {one.inode for sockets in found_at.values() for one in sockets}
     if not wanted:
         return Survey([], 0)
@@ -235,6 +226,8 @@ def survey(
     search = _Search(held, frozenset(pids), alone=alone)
     for place, sockets in candidates.items():
         here, not_asked = search.groups_at(place, sockets)
+        if lone is not None and not here and not not_asked:
+            lone.note(sockets)
         found += (one for one in here if wanted & {m.inode for m in one.group.members})
         unasked += not_asked
     same: dict[frozenset[int], frozenset[int]] = {}  # the processes of a server hold all of it

@@ -45,9 +45,9 @@ def concentration(one: Balance) -> str | None:
 
 def meaning(one: Balance) -> str | None:
     """What the single flow means for this group; None where there is none, or no group."""
-    effective = one.effective
     if one.group is None or one.group.size < 2 or concentration(one) is None:  # noqa: PLR2004
         return None
+    effective = one.effective
     if effective is None:
         return None
     if is_spread(one):

@@ -6,7 +6,8 @@ import ipaddress
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -43,6 +44,8 @@ def effective_sockets(counts: Array) -> float | None:
     total = int(counts.sum())
     if not total:
         return None
+    if len(counts) == 1:
+        return 1.0
     shares = counts[counts > 0] / total
     return math.exp(-float((shares * np.log(shares)).sum()))
 
@@ -109,31 +112,69 @@ class Balance:
 
 def balances(interval: UdpInterval) -> list[Balance]:
     """Each group of the interval, and each socket of no group, by port."""
-    found = []
     sockets, readers = interval.sockets, interval.readers
-    alone = sockets["group"] < 0
-    names = [(True, int(group)) for group in dict.fromkeys(sockets["group"][~alone].tolist())]
-    names += [(False, int(inode)) for inode in sockets["inode"][alone].tolist()]
-    told = _told_by(sockets[alone], interval.peers)
-    for is_group, number in names:
-        column = "group" if is_group else "inode"
-        mine = sockets[sockets[column] == number]
+    flows = _FlowsByPort(interval.flows)
+    meant = arrivals(sockets)
+    rows = _by_owner(sockets)
+    read_by = _by_owner(readers)
+    told = _told_by(sockets[sockets["group"] < 0], interval.peers)
+    found = []
+    # Groups come before sockets of none, each in the order of the rows.
+    for owner in sorted(rows, key=lambda owner: not owner.is_group):
+        mine = sockets[rows[owner]]
         found.append(
             Balance(
-                group=interval.groups[number] if is_group else None,
+                group=interval.groups[owner.number] if owner.is_group else None,
                 sockets=mine,
-                readers=readers[readers[column] == number],
-                counts=arrivals(mine),
-                top_flow=_top_flow(interval.flows, mine[0]),
-                told_by="" if is_group else told.get(number, ""),
+                readers=readers[read_by.get(owner, [])],
+                counts=meant[rows[owner]],
+                top_flow=_top_flow(flows.to(mine[0]), mine[0]),
+                told_by="" if owner.is_group else told.get(owner.number, ""),
             )
         )
     return sorted(found, key=lambda one: int(one.sockets["port"][0]))
 
 
+class _Owner(NamedTuple):
+    """A group by its key, or a socket of no group by its inode."""
+
+    is_group: bool
+    number: int
+
+
+def _by_owner(rows: Array) -> dict[_Owner, list[int]]:
+    """Which sockets or readers belong to each, in their order."""
+    found: dict[_Owner, list[int]] = {}
+    pairs = zip(rows["group"].tolist(), rows["inode"].tolist(), strict=True)
+    for row, (group, inode) in enumerate(pairs):
+        owner = _Owner(group >= 0, group if group >= 0 else inode)
+        found.setdefault(owner, []).append(row)
+    return found
+
+
+class _FlowsByPort:
+    """Flows by their target's port and network namespace: sockets are many."""
+
+    def __init__(self, flows: Array) -> None:
+        self._flows = flows
+        self._rows: dict[tuple[int, int], list[int]] = {}
+        pairs = zip(flows["port"].tolist(), flows["netns"].tolist(), strict=True)
+        for row, pair in enumerate(pairs):
+            self._rows.setdefault(pair, []).append(row)
+
+    def to(self, socket: Any) -> Array | None:  # noqa: ANN401 - numpy.void
+        """Those to the port of a socket; None without any."""
+        rows = self._rows.get((int(socket["port"]), int(socket["netns"])))
+        return None if rows is None else self._flows[rows]
+
+
 def _told_by(alone: Array, peers: Mapping[int, str]) -> dict[int, str]:
     """By inode, what tells a socket of no group from others: its peer, or else its inode."""
-    ends = {int(row["inode"]): endpoint(row) for row in alone}
+    fields = (alone[name].tolist() for name in ("inode", "family", "port", "address"))
+    ends = {
+        inode: (family, port, *address)
+        for inode, family, port, address in zip(*fields, strict=True)
+    }
     many = Counter(ends.values())
     return {
         inode: f"peer {peers[inode]}" if inode in peers else f"socket {inode}"
@@ -142,9 +183,11 @@ def _told_by(alone: Array, peers: Mapping[int, str]) -> dict[int, str]:
     }
 
 
-def _top_flow(flows: Array, socket: Any) -> TopFlow | None:  # noqa: ANN401 - numpy.void
-    """Among the flows that a group with this socket takes."""
-    mine = flows[(flows["port"] == socket["port"]) & (flows["netns"] == socket["netns"])]
+def _top_flow(flows: Array | None, socket: Any) -> TopFlow | None:  # noqa: ANN401 - numpy.void
+    """Among the flows to its port, those that a group with this socket takes."""
+    if flows is None:
+        return None
+    mine = flows
     if socket["family"] == _IPV4:
         mine = mine[mine["family"] == _IPV4]
     # A socket that is bound to an address takes what is sent there; IPv4 packets come to an
@@ -178,8 +221,19 @@ def endpoint(row: Any) -> str:  # noqa: ANN401 - numpy.void
     return _host(row["address"], row["family"], row["port"])
 
 
+def endpoints(rows: Array) -> list[str]:
+    """The same of many sockets."""
+    raw = np.ascontiguousarray(rows["address"]).view("V16").reshape(-1).tolist()
+    ends = zip(raw, rows["family"].tolist(), rows["port"].tolist(), strict=True)
+    return [f"{_address(address, family)}:{port}" for address, family, port in ends]
+
+
 def _host(address: Array, family: int, port: int) -> str:
-    raw = address.tobytes()
+    return f"{_address(address.tobytes(), int(family))}:{port}"
+
+
+@lru_cache(maxsize=1 << 12)
+def _address(raw: bytes, family: int) -> str:
     if family == _IPV4:
-        return f"{ipaddress.IPv4Address(raw[:4])}:{port}"
-    return f"[{ipaddress.IPv6Address(raw)}]:{port}"
+        return f"{ipaddress.IPv4Address(raw[:4])}"
+    return f"[{ipaddress.IPv6Address(raw)}]"

@@ -2,7 +2,8 @@
 
 The kernel side counts sockets by their inode. Their groups, with the order that a program's
 answers select from, are found by `locality.reuseport.survey`; that reads every process's
-descriptors, so it is asked no more often than leaves most of the time to others.
+descriptors, so it is asked no more often than leaves most of the time to others. In between, the
+kernel is asked each time whether the groups are what they were.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from __future__ import annotations
 import ipaddress
 import socket
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from locality.cbpf.describe import describe
+from locality.errors import LocalityError
 from locality.machine.cgroups import processes_in
 from locality.machine.processes import pids_with_thread_named
 from locality.reuseport import survey as groups
+from locality.reuseport.changes import GroupStates
 from locality.reuseport.descriptors import descriptors
 from locality.udp.interval import UdpGroup
 
@@ -25,10 +29,12 @@ if TYPE_CHECKING:
     from locality.filter import Wanted
     from locality.reuseport.survey import FoundGroup
 
-#: At most this share of the time goes into looking for groups; more if there are sockets that
-#: were never looked for.
-SHARE_OF_TIME = 0.05
-SHARE_FOR_STRANGERS = 0.5
+#: At most this share of the time goes into looking for groups; more if a group has changed, or if
+#: there are sockets that were never looked for.
+SHARE_OF_TIME = 0.01
+SHARE_FOR_CHANGES = 0.05
+#: Of so many sockets it is known that they were looked for.
+MOST_LOOKED_FOR = 1 << 16
 
 
 class Place(NamedTuple):
@@ -41,6 +47,10 @@ class Place(NamedTuple):
 
     group: int
     position: int
+
+
+#: That of a socket of no group.
+NOWHERE = Place(-1, -1)
 
 
 class Membership:
@@ -57,6 +67,10 @@ class Membership:
         self._numbers: dict[int, int] = {}
         self._ended = self._taken = 0.0
         self._looked_for: frozenset[int] = frozenset()
+        self._lone = groups.Alone()
+        self._states: GroupStates | None = None
+        with suppress(LocalityError):
+            self._states = GroupStates()
         self.groups: dict[int, UdpGroup] = {}
         self.places: dict[int, Place] = {}
         self.held: frozenset[int] | None = None
@@ -70,21 +84,34 @@ class Membership:
         """
         begun, spent = time.monotonic(), time.process_time()
         asked = frozenset(inodes)
-        part = SHARE_OF_TIME if asked <= self._looked_for else SHARE_FOR_STRANGERS
-        if self._ended and begun < self._ended + self._taken / part:
+        since = begun - self._ended
+        if self._ended and since < self._taken / SHARE_FOR_CHANGES:
+            return
+        quiet = asked <= self._looked_for and not (self._states and self._states.changed())
+        if self._ended and quiet and since < self._taken / SHARE_OF_TIME:
             return
         wanted = self._wanted
         pids = _processes(wanted)
         # No pids at all would be taken for all processes.
         nobody = wanted.cgroup is not None and not pids
-        found = [] if nobody else groups.find(ports=wanted.ports, pids=pids, comm=wanted.comm)
+        found: list[FoundGroup] = []
+        if not nobody:
+            found = groups.find(
+                ports=wanted.ports, pids=pids, comm=wanted.comm, served=False, lone=self._lone
+            )
         if wanted.names_tasks:
             self.held = frozenset() if nobody else frozenset(_held(pids, wanted.comm))
         self.places = {}
+        found = [
+            one for one in found if one.protocol == "udp" and wanted.netns in {None, one.netns}
+        ]
         for one in found:
-            if one.protocol == "udp" and wanted.netns in {None, one.netns}:
-                self._note(one)
-        self._looked_for = asked | self.places.keys()
+            self._note(one)
+        if self._states:
+            self._states.expect(b"".join(one.group.state for one in found))
+        if len(self._looked_for) > MOST_LOOKED_FOR:
+            self._looked_for = frozenset()
+        self._looked_for |= asked | self.places.keys()
         self._ended = time.monotonic()
         # Of the CPU: on a machine that is busy with other things a look is not worth less.
         self._taken = time.process_time() - spent

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 from locality.stream import Output
 from locality.text import spreadsheet_text
 from locality.udp.advice import concentration, cures
-from locality.udp.balance import balances, endpoint
+from locality.udp.balance import balances, endpoints
 from locality.udp.interval import READER_SUMS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from locality.arrays import Array
     from locality.machine.topology import Topology
     from locality.udp.balance import Balance
     from locality.udp.interval import UdpInterval
@@ -46,6 +47,7 @@ def udp_record(interval: UdpInterval, lost_before: int) -> dict[str, Any]:
         interval: What it showed.
         lost_before: What the interval before had as ``lost``, which counts since the start.
     """
+    sockets = _sockets(interval)
     return {
         "time": interval.time,
         "interval_s": interval.seconds,
@@ -56,12 +58,12 @@ def udp_record(interval: UdpInterval, lost_before: int) -> dict[str, Any]:
         "sampled": int(interval.sockets["sampled"].sum()),
         "samples_lost": interval.flows_lost,
         "matrix": interval.matrix.tolist(),
-        "groups": [_group(one, interval) for one in balances(interval)],
+        "groups": [_group(one, sockets) for one in balances(interval)],
     }
 
 
-def _group(one: Balance, interval: UdpInterval) -> dict[str, Any]:
-    top = one.top_flow
+def _group(one: Balance, sockets: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
+    top, total = one.top_flow, int(one.counts.sum())
     first = one.sockets[0]
     return {
         "name": one.name,
@@ -82,39 +84,55 @@ def _group(one: Balance, interval: UdpInterval) -> dict[str, Any]:
         },
         "single_flow": concentration(one),
         "cures": [{"command": cure.command, "cost": cure.cost} for cure in cures(one)],
-        "sockets": [_socket(one, row, interval) for row in range(len(one.sockets))],
-    }
-
-
-def _counts(row: Any, interval: UdpInterval) -> dict[str, Any]:  # noqa: ANN401 - numpy.void
-    counts: dict[str, Any] = {name: int(row[name]) for name in READER_SUMS}
-    if not interval.batches_seen:
-        counts["batches"] = counts["batched"] = None
-    return counts
-
-
-def _socket(one: Balance, number: int, interval: UdpInterval) -> dict[str, Any]:
-    row = one.sockets[number]
-    total = int(one.counts.sum())
-    return {
-        "index": int(row["index"]) if row["index"] >= 0 else None,
-        "inode": int(row["inode"]),
-        "address": endpoint(row),
-        **_counts(row, interval),
-        **{name: int(row[name]) for name in _OF_SOCKET},
-        "share": int(one.counts[number]) / total if total else None,
-        "readers": [
-            {
-                "pid": int(reader["pid"]),
-                "tid": int(reader["tid"]),
-                "comm": reader["comm"].decode(errors="backslashreplace"),
-                **_counts(reader, interval),
-                "cgroup": int(reader["cgroup"]),
-                "cgroup_path": interval.cgroups.get(int(reader["cgroup"])),
-            }
-            for reader in one.readers[one.readers["inode"] == row["inode"]]
+        "sockets": [
+            {**sockets[inode], "share": meant / total if total else None}
+            for inode, meant in zip(one.sockets["inode"].tolist(), one.counts.tolist(), strict=True)
         ],
     }
+
+
+def _sockets(interval: UdpInterval) -> dict[int, dict[str, Any]]:
+    """Each socket with its readers, by inode; what its share is, its group knows.
+
+    Of thousands of sockets, a value that is taken out of an array on its own is what takes time.
+    """
+    unseen = {} if interval.batches_seen else {"batches": None, "batched": None}
+    readers: dict[int, list[dict[str, Any]]] = {}
+    for inode, pid, tid, comm, cgroup, *counts in _values(
+        interval.readers, ("inode", "pid", "tid", "comm", "cgroup", *READER_SUMS)
+    ):
+        readers.setdefault(inode, []).append(
+            {
+                "pid": pid,
+                "tid": tid,
+                "comm": comm.decode(errors="backslashreplace"),
+                **dict(zip(READER_SUMS, counts, strict=True)),
+                **unseen,
+                "cgroup": cgroup,
+                "cgroup_path": interval.cgroups.get(cgroup),
+            }
+        )
+    names = (*READER_SUMS, *_OF_SOCKET)
+    values = _values(interval.sockets, ("index", "inode", *names))
+    return {
+        inode: {
+            "index": index if index >= 0 else None,
+            "inode": inode,
+            "address": address,
+            **dict(zip(names, counts, strict=True)),
+            **unseen,
+            "share": None,
+            "readers": readers.get(inode, []),
+        }
+        for address, (index, inode, *counts) in zip(
+            endpoints(interval.sockets), values, strict=True
+        )
+    }
+
+
+def _values(rows: Array, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """Some fields of each row."""
+    return zip(*(rows[name].tolist() for name in names), strict=True)
 
 
 class CsvUdp(Output["UdpInterval"]):

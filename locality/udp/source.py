@@ -20,7 +20,7 @@ from locality.bpf.ladder import Attachment, Rung, attach_best
 from locality.filter import Wanted
 from locality.machine import topology
 from locality.machine.cgroups import CgroupPaths
-from locality.udp.groups import Membership
+from locality.udp.groups import NOWHERE, Membership
 from locality.udp.interval import (
     FLOW,
     FLOW_KEY,
@@ -227,11 +227,11 @@ class UdpSource:
         for name in (*_IDENTITY, *SOCKET_OWN):
             found[name] = sockets[name]
         found = np.concatenate([found, self._idle_members(found)])
-        found["group"] = found["index"] = -1
-        for row, inode in enumerate(found["inode"].tolist()):
-            if (place := self._membership.places.get(inode)) is not None:
-                found["group"][row], found["index"][row] = place
-        at = {inode: row for row, inode in enumerate(found["inode"].tolist())}
+        inodes = found["inode"].tolist()
+        places = [self._membership.places.get(inode, NOWHERE) for inode in inodes]
+        found["group"] = [place.group for place in places]
+        found["index"] = [place.position for place in places]
+        at = {inode: row for row, inode in enumerate(inodes)}
         rows = np.array([at.get(inode, -1) for inode in readers["inode"].tolist()], "i8")
         threads = np.zeros(len(readers), READER)
         for name in ("inode", "pid", "tid", "comm", "cgroup", *READER_SUMS):
@@ -295,7 +295,7 @@ class UdpSource:
 
 
 def _grown(now: Array, before: Array, key: tuple[str, ...], half: int) -> Array:
-    """The rows as they are now, with what their counts grew by; a new owner's began at 0.
+    """The rows in use as they are now, with what their counts grew by; a new owner's began at 0.
 
     Args:
         now: With ``counts`` of both halves.
@@ -303,6 +303,8 @@ def _grown(now: Array, before: Array, key: tuple[str, ...], half: int) -> Array:
         key: What tells an owner from the next one.
         half: Whose counts, which take the place of ``counts``.
     """
+    used = np.flatnonzero(now["inode"])
+    now, before = now[used], before[used]
     same = np.logical_and.reduce([now[name] == before[name] for name in key])
     counts, earlier = now["counts"][:, half], before["counts"][:, half]
     names = [name for name in now.dtype.names or () if name not in {"counts", "epoch"}]

@@ -7,7 +7,7 @@ import os
 import socket
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,9 +15,10 @@ from locality import cbpf
 from locality.reuseport import descriptors
 from locality.reuseport import group as reuseport
 from locality.reuseport import survey as groups
+from locality.reuseport.borrow import borrowed_socket
 from locality.reuseport.evidence import Worker
 from locality.reuseport.group import Group, Member
-from locality.reuseport.survey import FoundGroup, Survey
+from locality.reuseport.survey import Alone, FoundGroup, Survey
 from locality.reuseport.text import answers, json_lines, notes, table_lines
 from locality.text import WIDTH
 
@@ -300,3 +301,28 @@ def test_json() -> None:
         "cpus": [2, 9],
         "evidence": "waits",
     }
+
+
+# Bugs: a socket that was alone is passed over after others have come to its address; a group is
+# passed over; sockets that were looked at are looked at again each time.
+def test_sockets_that_were_alone_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[int] = []
+
+    def borrow(pid: int, fd: int) -> Any:  # noqa: ANN401 - a context
+        looked_at.append(fd)
+        return borrowed_socket(pid, fd)
+
+    monkeypatch.setattr("locality.reuseport.survey.borrowed_socket", borrow)
+    lone = Alone()
+    # SO_REUSEPORT that is set too late makes no group, until another socket comes.
+    with listener("127.0.0.1", 0, shared=False) as first, group_of(2) as opened:
+        first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        ports = {one.getsockname()[1] for one in (first, *opened)}
+        for look in range(2):
+            found = groups.find(ports=ports, pids={OURSELVES}, lone=lone)
+            assert [len(one.group.members) for one in found] == [2]
+            assert (first.fileno() in looked_at) == (look == 0)
+            looked_at.clear()
+        with listener("127.0.0.1", first.getsockname()[1]):
+            found = groups.find(ports=ports, pids={OURSELVES}, lone=lone)
+            assert [len(one.group.members) for one in found] == [2, 2]
