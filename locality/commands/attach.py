@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from locality.commands.completion import words
 from locality.commands.filters import namespace, netns_option
 from locality.commands.numbers import WHOLE
 from locality.commands.options import payload_options
@@ -57,6 +58,7 @@ from locality.commands.values import CPU_LIST, NAME, PORT, SECONDS, Lengths, Spi
     "--map",
     "map_",
     metavar="auto|CPU:INDEX,...",
+    shell_complete=words("auto"),
     help="Attach a table from CPU to index. auto makes one that leads to the nearest worker.  "
     "[default with --port: auto]",
 )
@@ -69,6 +71,7 @@ from locality.commands.values import CPU_LIST, NAME, PORT, SECONDS, Lengths, Spi
     "--spill",
     type=Spill(),
     metavar="N|auto",
+    shell_complete=words("auto"),
     help="With --map auto, for TCP: attach an eBPF program that does the same, but if more than N "
     "connections wait for a worker, gives the next ones to the nearest worker for which fewer "
     "wait. auto chooses N from what is measured.",

@@ -15,7 +15,7 @@ from locality.commands.numbers import WholeRange
 from locality.commands.param_type import ParamType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     import click
     from click.shell_completion import CompletionItem
@@ -38,6 +38,32 @@ def _beginning(words: Iterable[str], incomplete: str) -> list[CompletionItem]:
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(word) for word in words if word.startswith(incomplete)]
+
+
+def _devices() -> list[str]:
+    """The network devices of our network namespace."""
+    with suppress(OSError):
+        return sorted(name for _, name in socket.if_nameindex())
+    return []
+
+
+def words(
+    *known: str, device: str = ""
+) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """What offers words of an option that also takes others.
+
+    Args:
+        known: The words.
+        device: What comes before the name of a network device; empty if no device can come.
+    """
+
+    def offered(
+        _context: click.Context, _param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        named = [f"{device}{name}" for name in _devices()] if device else []
+        return _beginning([*known, *named], incomplete)
+
+    return offered
 
 
 class Port(WholeRange):
@@ -81,9 +107,7 @@ class Device(ParamType[str]):
         incomplete: str,
     ) -> list[CompletionItem]:
         """The devices of our network namespace."""
-        with suppress(OSError):
-            return _beginning(sorted(name for _, name in socket.if_nameindex()), incomplete)
-        return []
+        return _beginning(_devices(), incomplete)
 
 
 class RungName(ParamType[str]):

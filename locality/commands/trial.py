@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from locality.commands.completion import words
 from locality.commands.filters import netns_option
 from locality.commands.numbers import Number, WholeRange
 from locality.commands.options import force_option, json_options
@@ -29,6 +30,7 @@ _COUNT = WholeRange(0, 1 << 40)
 @click.option(
     "--switch",
     metavar="attach|spill[:N]|rps:DEV|COMMAND-A",
+    shell_complete=words("attach", "spill", device="rps:"),
     help="Switch in blocks of time: the map to the nearest worker, the program of attach-cbpf "
     "--spill, the RPS of a device, or two commands, of which the second is the argument.  "
     "[default: a coin for each connection]",

@@ -40,9 +40,10 @@ def test_commands_and_options() -> None:
 def test_names_of_this_machine() -> None:
     assert offered("locality accept --rung k") == ["kprobe"]
     assert "raw-tracepoint" in offered("locality skb --rung ")
-    assert offered("locality skb --dev l") == [
-        name for _, name in socket.if_nameindex() if name.startswith("l")
-    ]
+    devices = [name for _, name in socket.if_nameindex() if name.startswith("l")]
+    assert offered("locality skb --dev l") == devices
+    assert offered("locality trial --switch rps:l") == [f"rps:{name}" for name in devices]
+    assert offered("locality attach-cbpf --spill ") == ["auto"]
 
 
 # Bugs: ports of clients are offered; only TCP's are.
