@@ -26,6 +26,8 @@ ROOT = Path(__file__).parents[2]
 KNOWN_ANSWER = Path(__file__).with_name("known_answer.py")
 #: Everything that wheels need in any of these ways, and what makes one file of them.
 WHEELS = ("click", "numpy", "rich", "pyroute2", "pandas", "matplotlib", "pyarrow", "shiv", "pip")
+#: What measures without an end of its own, for one second.
+FOR_A_SECOND = tuple((kind, "--count", "1") for kind in ("top", "cost", "skb", "udp"))
 LEAN = ("click", "numpy", "rich", "pyroute2")
 MOST_LEAN_MB = 110
 
@@ -150,6 +152,8 @@ def test_the_debian_package(system: Chroot, deb: Path, page: Page) -> None:
     assert "locality-accept" in system.must("ls", "/usr/share/man/man1")
     for command in ("check", "groups", "doctor"):
         assert "Traceback" not in system.run("locality", command).stderr
+    for measuring in FOR_A_SECOND:
+        system.must("locality", *measuring)
     said = system.run("locality", "accept", "--record", "/x.arrows", "--duration", "0.1").stderr
     assert "pyarrow" in said
     system.must("dpkg", "-r", "locality")
@@ -163,8 +167,9 @@ def test_the_whole_wheel(system: Chroot, wheel: Path, page: Page) -> None:
     page.rows.append(
         (system.name, "wheel, whole", packages_of(system, "/whole"), installing, started)
     )
-    system.must("/whole/bin/locality", "skb", "--count", "1", "--record", "/skb.arrows")
-    system.must("/whole/bin/locality", "report", "/skb.arrows", "-o", "/report.html")
+    for kind, *rest in FOR_A_SECOND:
+        system.must("/whole/bin/locality", kind, *rest, "--record", f"/{kind}.arrows")
+        system.must("/whole/bin/locality", "report", f"/{kind}.arrows", "-o", f"/{kind}.html")
 
 
 # Bug: what only measures asks for what draws and records.
@@ -172,7 +177,7 @@ def test_the_lean_wheel(system: Chroot, wheel: Path, page: Page) -> None:
     installing = install(system, "/lean", *LEAN)
     system.must("/lean/bin/pip", "install", "-q", "--no-index", "--no-deps", f"/{wheel.name}")
     started = measures(system, "/lean/bin/locality")
-    for command in (["skb", "--count", "1"], ["udp", "--count", "1"], ["groups"], ["check"]):
+    for command in (*FOR_A_SECOND, ("connections", "--duration", "0.5"), ("groups",), ("check",)):
         system.must("/lean/bin/locality", *command)
     size = packages_of(system, "/lean")
     page.rows.append((system.name, "wheel, lean", size, installing, started))
