@@ -33,7 +33,11 @@ DEFAULT_RING = 4 << 20
 RUNGS = (
     Rung("kprobe", lambda _kernel: ("kprobe_fd_install",)),
     Rung("fentry", lambda _kernel: ("fentry_fd_install",)),
-    Rung("tracepoint", lambda _kernel: ("tracepoint_accept", "tracepoint_accept4")),
+    Rung(
+        "tracepoint",
+        lambda _kernel: ("tracepoint_accept", "tracepoint_accept4"),
+        "not seen: accepts by 32-bit programs",
+    ),
     Rung("raw-tracepoint", lambda _kernel: ("raw_sys_exit",)),
 )
 
