@@ -1,7 +1,8 @@
 # make demo          repeat the 2017 experiment on this machine (root)
 # make demo-vm       the same in a guest whose network card has queues (root); KERNEL=6.1
 # make test          lint, types and tests: unit, live on this kernel, their core in QEMU (root)
-# make test-kernel   all live tests in QEMU on one kernel (root); KERNEL=6.1, KERNEL=arm64
+# make test-kernel   all live tests in QEMU on one kernel: its column of docs/generated/compatibility.md
+#                    (root); KERNEL=6.1, KERNEL=arm64
 # make test-kernels  all live tests in QEMU on all kernels: docs/generated/compatibility.md (root)
 # make test-packages install it on bare Debian 12, 13 and sid, and measure there (root)
 # make wheel         what pip installs; also make deb, and make zipapp: one file. All go to dist/
@@ -34,7 +35,8 @@ test: setup
 
 # Kernels of another architecture need more packages.
 test-kernel: setup $(if $(filter arm64%,$(KERNEL)),.venv/.arm64-ready)
-	LOCALITY_REQUIRE_LIVE=1 $(PYTHON) -m pytest tests/vm --kernels $(KERNEL)
+	LOCALITY_REQUIRE_LIVE=1 $(PYTHON) -m pytest tests/vm --kernels $(KERNEL) \
+		--table docs/generated/compatibility.md
 
 test-kernels: setup .venv/.arm64-ready
 	LOCALITY_REQUIRE_LIVE=1 $(PYTHON) -m pytest tests/vm --kernels all \

@@ -1,12 +1,13 @@
 """The table of kernels: what came of the live tests, as markdown.
 
-Pure: results in, text out. A cell is one subject (accept, received packets, ...) on one rung of
-one kernel: a measured pass, a limitation with the reason that was given for it, or a failure.
-What was not measured is a failure.
+Pure: results in, text out, and text of an earlier page, whose columns of other kernels stay. A
+cell is one subject (accept, received packets, ...) on one rung of one kernel: a measured pass, a
+limitation with the reason that was given for it, or a failure. What was not measured is a failure.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from locality.accept import source as accept
 from locality.skb import source as skb
 from locality.text import printable
 from locality.udp import source as udp
+from tests.vm.kernel_images import SOURCES
 from tests.vm.results import FAILED, NOT_RUN, PASSED
 
 if TYPE_CHECKING:
@@ -55,7 +57,8 @@ TITLES = {
 HEAD = """\
 # Which measurement works on which kernel
 
-`make test-kernels` wrote this page and overwrites it. Debian's kernels run under QEMU with
+`make test-kernels` wrote this page and overwrites it. `make test-kernel KERNEL=6.1` replaces one
+column, so columns can be of different versions of the tests. Debian's kernels run under QEMU with
 4 CPUs. Names that end in amd64 are kernels of x86-64. Those that end in arm64 (pages of 4 KiB) and
 arm64-16k are kernels of arm64, with programs of arm64. The column marked "not in QEMU" is the
 kernel of the machine that ran the tests.
@@ -68,6 +71,7 @@ LEGEND = """
   connections and packets over loopback and compare the counts with what the programs sent.
   A test of both directions counts in both rows. A note names what the tests could not check
   on this kernel.
+- **not measured**: this row is newer than the last run on this kernel.
 - **limitation**: the measurement cannot use this probe type on this kernel. The note says what
   the kernel or the tool answered.
 - **FAIL**: the note names the tests, or says why there is no result. A test that fails is run
@@ -114,6 +118,30 @@ class Column:
 
     title: str
     cells: Mapping[tuple[str, str], Cell]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One kernel as it stands in the page.
+
+    Attributes:
+        title: As of `Column`, in markdown.
+        cells: By (title of the subject, rung): the words, and the notes, in markdown.
+    """
+
+    title: str
+    cells: Mapping[tuple[str, str], tuple[str, tuple[str, ...]]]
+
+    @property
+    def kernel(self) -> str:
+        """Its name, a key of `SOURCES`; empty for the kernel of the machine that ran the tests."""
+        names = [
+            name
+            for name, source in SOURCES.items()
+            if self.title.startswith(f"{source.release}.")
+            and self.title.endswith(f"-{source.flavour}")
+        ]
+        return max(names, key=lambda name: len(SOURCES[name].flavour), default="")
 
 
 @dataclass
@@ -166,20 +194,27 @@ def _cell(results: Sequence[Result], otherwise: str) -> Cell:
     return Cell(passed, tuple(failed), tuple(dict.fromkeys(limits)))
 
 
-def table(columns: Sequence[Column]) -> str:
-    """The table and its notes."""
+def table(columns: Sequence[Column], earlier: str = "") -> str:
+    """The table and its notes.
+
+    Args:
+        columns: What was measured.
+        earlier: A page: its columns of other kernels stay.
+    """
     notes = _Notes()
+    shown = {column.kernel: column for column in _columns_of(earlier)}
+    shown |= {column.kernel: column for column in map(_shown_column, columns)}
+    order = [name for name in (*SOURCES, "") if name in shown]
     lines = [
-        _line(["", "probe type", *(_escape(column.title) for column in columns)]),
-        _line(["---"] * (2 + len(columns))),
+        _line(["", "probe type", *(shown[name].title for name in order)]),
+        _line(["---"] * (2 + len(order))),
     ]
-    lines += [
-        _line(
-            [TITLES[subject], rung]
-            + [_shown(column.cells[subject, rung], notes) for column in columns]
-        )
-        for subject, rung in ROWS
-    ]
+    for subject, rung in ROWS:
+        row = [TITLES[subject], rung]
+        for name in order:
+            words, marks = shown[name].cells.get((row[0], rung), ("not measured", ()))
+            row.append(words + "".join(map(notes.mark, marks)))
+        lines.append(_line(row))
     lines.append("")
     lines += [f"[^{number}]: {text}" for number, text in enumerate(notes.texts, start=1)]
     return "\n".join(lines) + "\n"
@@ -189,11 +224,35 @@ def _line(words: Iterable[str]) -> str:
     return f"| {' | '.join(words)} |"
 
 
-def _shown(cell: Cell, notes: _Notes) -> str:
+def _shown_column(column: Column) -> Shown:
+    found = {
+        (TITLES[subject], rung): _shown(cell) for (subject, rung), cell in column.cells.items()
+    }
+    return Shown(_escape(column.title), found)
+
+
+def _shown(cell: Cell) -> tuple[str, tuple[str, ...]]:
+    """The words of a cell, and its notes."""
     if cell.verdict == "FAIL":
-        return "**FAIL**" + notes.mark("; ".join(_escape(name) for name in cell.failed))
-    marks = "".join(notes.mark(_escape(reason)) for reason in cell.limits)
-    return (f"pass ({cell.passed})" if cell.verdict == "pass" else "limitation") + marks
+        return "**FAIL**", ("; ".join(_escape(name) for name in cell.failed),)
+    words = f"pass ({cell.passed})" if cell.verdict == "pass" else "limitation"
+    return words, tuple(_escape(reason) for reason in cell.limits)
+
+
+def _columns_of(page: str) -> list[Shown]:
+    """The columns of a page that this module wrote."""
+    texts = dict(re.findall(r"^\[\^(\d+)\]: (.*)$", page, re.MULTILINE))
+    lines = [line for line in page.splitlines() if line.startswith("| ")]
+    rows = [re.split(r" (?<!\\)\| ", line[2:-2]) for line in lines]
+    if not rows:
+        return []
+    (_, _, *titles), _, *rows = rows
+    found: list[dict[tuple[str, str], tuple[str, tuple[str, ...]]]] = [{} for _ in titles]
+    for subject, rung, *words in rows:
+        for column, cell in zip(found, words, strict=True):
+            marks = tuple(texts[number] for number in re.findall(r"\[\^(\d+)\]", cell))
+            column[subject, rung] = cell.partition("[^")[0], marks
+    return [Shown(*column) for column in zip(titles, found, strict=True)]
 
 
 def _escape(text: str) -> str:
@@ -203,9 +262,9 @@ def _escape(text: str) -> str:
     )
 
 
-def page(columns: Sequence[Column]) -> str:
-    """The whole of docs/generated/compatibility.md."""
-    return HEAD + table(columns) + LEGEND + "".join(_rung_notes())
+def page(columns: Sequence[Column], earlier: str = "") -> str:
+    """The whole of docs/generated/compatibility.md; the arguments are those of `table`."""
+    return HEAD + table(columns, earlier) + LEGEND + "".join(_rung_notes())
 
 
 def _rung_notes() -> Iterator[str]:

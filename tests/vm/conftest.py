@@ -107,7 +107,8 @@ def pytest_terminal_summary(
         terminalreporter.write_line(f"{one.release}: {one.ended.seconds:.0f} s")
     if file := config.getoption("table"):
         if set(kernels.ran) == set(kernels.asked):
-            Path(file).write_text(page(columns))
+            earlier = Path(file).read_text() if Path(file).exists() else ""
+            Path(file).write_text(page(columns, earlier))
             terminalreporter.write_line(f"written to {file}")
         else:
             terminalreporter.write_line(f"{file} not written: not every kernel ran")
