@@ -21,6 +21,7 @@ class Links:
         self._links: dict[str, int] = {}
         self._ever: dict[str, None] = {}
         self._has_kprobes = False
+        self._missed_before = 0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -61,15 +62,23 @@ class Links:
     def detach(self, names: Iterable[str]) -> None:
         """Detach programs, which stay loaded."""
         for name in names:
-            lib.bpf_link__destroy(self._links.pop(name))
+            link = self._links.pop(name)
+            if self._has_kprobes:  # the link takes its count with it
+                self._missed_before += _missed(link)
+            lib.bpf_link__destroy(link)
 
     def of(self, name: str) -> int:
         """libbpf's handle of the link of an attached program."""
         return self._links[name]
 
     def missed(self) -> int:
-        """How many hits of kprobes never got to their programs; the kernel tells since 6.7."""
-        return sum(map(_missed, self._links.values())) if self._has_kprobes else 0
+        """How many hits of kprobes never got to their programs so far, detached ones with them.
+
+        The kernel tells since 6.7.
+        """
+        if not self._has_kprobes:
+            return 0
+        return self._missed_before + sum(map(_missed, self._links.values()))
 
     def close(self) -> None:
         """Detach all of them, the last one first."""

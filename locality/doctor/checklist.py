@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from locality.doctor import check_groups, check_queues, check_stack, check_steering, check_xps
@@ -33,6 +33,9 @@ _OF_THE_MACHINE = (
     check_stack.deferred_freeing,
     check_stack.listen_queues,
 )
+_GROUPS, _DEVICES = "groups", "devices"
+#: What findings are named by, for programs: the names of the checks.
+CODES = (*(check.__name__ for check in (*_OF_A_DEVICE, *_OF_THE_MACHINE)), _GROUPS, _DEVICES)
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def diagnose(machine: Machine, groups: Iterable[FoundGroup] = ()) -> Diagnosis:
         groups: Its reuseport groups; see `locality.reuseport.survey`. Only those of this network
             namespace: what is known of the devices does not hold for others.
     """
-    answers = [*_answers(machine), *check_groups.groups(machine, groups)]
+    answers = [*_answers(machine), *_coded(_GROUPS, check_groups.groups(machine, groups))]
     return Diagnosis(
         tuple(answer for answer in answers if isinstance(answer, Finding)),
         (*machine.unread, *(answer for answer in answers if isinstance(answer, Unread))),
@@ -74,12 +77,19 @@ def _answers(machine: Machine) -> Iterator[Finding | Unread]:
     looked_at = [device for device in machine.devices if _worth_a_look(device, machine)]
     for device in looked_at:
         for check in _OF_A_DEVICE:
-            yield from check(machine, device)
+            yield from _coded(check.__name__, check(machine, device))
     if not any(device.real for device in looked_at):
         what = ", ".join(device.name for device in looked_at) or "none"
-        yield Finding(Level.OK, "devices", f"no network card here, only: {what}")
+        no_card = Finding(Level.OK, "devices", f"no network card here, only: {what}")
+        yield from _coded(_DEVICES, [no_card])
     for check_all in _OF_THE_MACHINE:
-        yield from check_all(machine)
+        yield from _coded(check_all.__name__, check_all(machine))
+
+
+def _coded(code: str, answers: Iterable[Finding | Unread]) -> Iterator[Finding | Unread]:
+    """The same, each finding with the name of its check."""
+    for answer in answers:
+        yield replace(answer, code=code) if isinstance(answer, Finding) else answer
 
 
 def _worth_a_look(device: Device, machine: Machine) -> bool:

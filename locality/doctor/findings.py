@@ -37,6 +37,7 @@ class Finding:
         by_hand: Commands that fix it and that `--fix` does not run.
         by_hand_undo: The commands that undo those.
         not_applied: Why `--fix` leaves `by_hand` to the user.
+        code: Which check it is the answer of: one of `locality.doctor.checklist.CODES`.
     """
 
     level: Level
@@ -48,6 +49,7 @@ class Finding:
     by_hand: tuple[str, ...] = ()
     by_hand_undo: tuple[str, ...] = ()
     not_applied: str = ""
+    code: str = ""
 
     @property
     def fix(self) -> tuple[str, ...]:

@@ -18,10 +18,28 @@ if TYPE_CHECKING:
 
     from locality.changes.protocol import Change
     from locality.changes.system import KernelFiles
+    from locality.doctor.facts import Machine
+    from locality.reuseport.survey import FoundGroup
 
 
 def diagnosis_of_this_machine(device: str | None, ports: Collection[int]) -> Diagnosis:
     """Read this network namespace and go through the checklist.
+
+    Args:
+        device: Only this one; all that matter if None.
+        ports: Only groups on these; all if empty.
+
+    Raises:
+        LocalityError: There is no such device, or the kernel refuses netlink.
+    """
+    machine, found = look_at_this_machine(device, ports)
+    return diagnosis_of(machine, found)
+
+
+def look_at_this_machine(
+    device: str | None = None, ports: Collection[int] = ()
+) -> tuple[Machine, list[FoundGroup]]:
+    """What the checklist is about: this network namespace, and the groups of all.
 
     Args:
         device: Only this one; all that matter if None.
@@ -35,8 +53,12 @@ def diagnosis_of_this_machine(device: str | None, ports: Collection[int]) -> Dia
     except OSError as error:
         raise LocalityError(f"netlink, to list the devices: {error.strerror}") from error
     machine = read(Path("/"), links, device)
+    return machine, survey(ports=ports, alone=True).groups
+
+
+def diagnosis_of(machine: Machine, found: Iterable[FoundGroup]) -> Diagnosis:
+    """Go through the checklist with the groups of this network namespace."""
     here = Path("/proc/self/ns/net").stat().st_ino
-    found = survey(ports=ports, alone=True).groups
     return diagnose(machine, [one for one in found if one.netns == here])
 
 

@@ -26,6 +26,7 @@ from locality.udp.reads import RUNGS as UDP_RUNGS
 
 if TYPE_CHECKING:
     from locality.arrays import Array
+    from locality.bpf.ladder import Attachment
     from locality.cost.source import CostSource
     from locality.machine.topology import Topology
 
@@ -110,6 +111,11 @@ class TopSource:
         )
         self._since = now
         return interval
+
+    @property
+    def attachments(self) -> list[Attachment]:
+        """What it attached: for TCP, and for UDP where this kernel allows it."""
+        return [self.attachment, *(probe.attachment for probe in self._probes[1:])]
 
     def close(self) -> None:
         """Detach the probes."""
