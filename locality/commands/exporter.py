@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Where to answer unless something else is asked for: on this machine alone.
 DEFAULT = ("127.0.0.1", 9817)
 #: Of `locality.exporter.collect.MEASURES`, which is not imported for `--help`.
-MEASURES = ("accepts", "packets")
+MEASURES = ("accepts", "packets", "reads")
 
 
 @click.command()
@@ -59,6 +59,12 @@ MEASURES = ("accepts", "packets")
     show_default=True,
     help="Give out no more than N series. Ports that have none of their own are counted together.",
 )
+@click.option(
+    "--findings/--no-findings",
+    default=True,
+    show_default=True,
+    help="Read settings and groups each minute: findings of doctor, and what was changed.",
+)
 @click.option("--tls-cert", type=READABLE, metavar="FILE", help="Speak TLS, with this certificate.")
 @click.option(
     "--tls-key", type=READABLE, metavar="FILE", help="With --tls-cert: the certificate's key."
@@ -86,6 +92,7 @@ def exporter(
     measures: tuple[str, ...],
     ports: tuple[int, ...],
     max_series: int,
+    findings: bool,
     tls_cert: Path | None,
     tls_key: Path | None,
     tls_client_ca: Path | None,
@@ -116,6 +123,7 @@ def exporter(
         interval=interval,
         security=Security(tls_cert, tls_key, tls_client_ca, credentials),
         measures=measures or MEASURES,
+        findings=findings,
         ports=ports,
         most_series=max_series,
         duration=duration,

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from locality import __version__
 from locality.errors import Unsupported
 from locality.exporter import metrics
-from locality.exporter.measures import Accepts, Packets
+from locality.exporter.measures import Accepts, Packets, Reads
 from locality.text import printable
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def _packets(machine: Topology, ports: Collection[int]) -> Measure:
 MEASURES: dict[str, Callable[[Topology, Collection[int]], Measure]] = {
     "accepts": Accepts,
     "packets": _packets,
+    "reads": Reads,
 }
 
 
@@ -92,6 +93,7 @@ class Exporter(Collector):
         ports: Which have series of their own.
         most_series: No more are given out.
         parts: What has more metrics.
+        lock: Held by who reads the counters.
     """
 
     def __init__(
@@ -100,9 +102,10 @@ class Exporter(Collector):
         ports: metrics.PortLabels,
         most_series: int = metrics.MOST_SERIES,
         parts: Sequence[Part] = (),
+        lock: threading.Lock | None = None,
     ) -> None:
         self.measures = measures
-        self.lock = threading.Lock()
+        self.lock = lock or threading.Lock()
         self._ports = ports
         self._most = most_series
         self._parts = parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import numpy as np
@@ -10,9 +11,12 @@ import numpy as np
 from locality.accept.counts import WAIT_ENDS, AcceptCounts
 from locality.accept.source import Filter
 from locality.exporter import metrics
+from locality.filter import Wanted
 from locality.machine.topology import Distance
 from locality.skb.interval import RX, TX, packets_by_distance
 from locality.skb.source import SkbSource
+from locality.top.interval import DISTANCES
+from locality.top.source import TopSource
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -193,6 +197,73 @@ class Packets(Measure):
             for direction, flow in self._flows.items()
             if flow.local is not None
         }
+
+    @property
+    def lost(self) -> int:
+        """See `Measure`."""
+        return self._lost
+
+    def close(self) -> None:
+        """See `Measure`."""
+        self._source.close()
+
+
+class Reads(Measure):
+    """Reads of TCP and UDP sockets; see `TopSource`."""
+
+    name = "reads"
+
+    def __init__(self, machine: Topology, ports: Collection[int] = ()) -> None:
+        self._machine = machine
+        self._source = TopSource(Wanted(ports=tuple(ports)))
+        self._lost = 0
+        self._sums: dict[str | int, Array] = {}
+        self._by_thread: dict[int, Counter[int]] = {}
+        self.read()
+
+    @property
+    def attachments(self) -> Sequence[Attachment]:
+        """See `Measure`."""
+        return self._source.attachments
+
+    def read(self) -> None:
+        """See `Measure`."""
+        interval = self._source.read()
+        self._lost = interval.lost
+        readers = interval.readers
+        known = np.stack([readers[name] for name in DISTANCES], axis=1)
+        counts = np.column_stack([known, readers["reads"] - known.sum(axis=1)])
+        for reader, row in zip(readers, counts, strict=True):
+            port = metrics.OUTGOING if reader["outgoing"] else int(reader["port"])
+            self._sums[port] = self._sums[port] + row if port in self._sums else row
+            if isinstance(port, int):
+                threads = self._by_thread.setdefault(port, Counter())
+                threads[int(reader["tid"])] += int(reader["reads"])
+
+    def threads(self) -> dict[int, Counter[int]]:
+        """Reads by port and thread since this was called last."""
+        by_thread, self._by_thread = self._by_thread, {}
+        return by_thread
+
+    def families(self, ports: PortLabels) -> Iterator[Metric]:
+        """See `Measure`."""
+        reads = metrics.READS.counter()
+        served = {port: row for port, row in self._sums.items() if isinstance(port, int)}
+        numbers = np.array([*served], "u4")
+        counts = np.array([*served.values()], "u8").reshape(-1, len(Distance))
+        ports.see(numbers, counts.sum(axis=1))
+        sums = metrics.summed(ports, numbers, counts)
+        if metrics.OUTGOING in self._sums:
+            sums[metrics.OUTGOING] = self._sums[metrics.OUTGOING]
+        for label, row in sorted(sums.items()):
+            metrics.add_distances(reads, [label], row.tolist(), self._machine)
+        yield reads
+
+    def shares(self) -> Mapping[str, Share]:
+        """See `Measure`."""
+        counts = sum(self._sums.values(), np.zeros(len(Distance), "u8"))
+        local, known = counts[Distance.CPU], counts.sum() - counts[Distance.UNKNOWN]
+        return {self.name: (int(local), int(known))}
 
     @property
     def lost(self) -> int:

@@ -91,6 +91,47 @@ DEFERRED = Definition(
     "Packets that were sent back to the CPU that allocated them, to be freed there.",
     ("direction",),
 )
+READS = Definition(
+    "locality_reads_total",
+    "counter",
+    "Reads of TCP and UDP sockets by port and by the distance of reading CPU and RX CPU.",
+    ("port", "distance"),
+)
+SOCKETS = Definition(
+    "locality_reuseport_sockets",
+    "gauge",
+    "Sockets of the SO_REUSEPORT groups on a port.",
+    ("port",),
+)
+EFFECTIVE = Definition(
+    "locality_reuseport_effective_sockets",
+    "gauge",
+    "How many threads share the reads of a SO_REUSEPORT group, as if evenly.",
+    ("port",),
+)
+ATTAINABLE = Definition(
+    "locality_attainable_ratio",
+    "gauge",
+    "Share of accepts that would be local if each CPU's connections went to the nearest worker.",
+    ("port",),
+)
+FINDINGS = Definition(
+    "locality_findings",
+    "gauge",
+    "Findings of locality doctor, by check and by how bad they are.",
+    ("code", "severity"),
+)
+LOOKED = Definition(
+    "locality_findings_timestamp_seconds",
+    "gauge",
+    "When settings and groups were read last, in seconds since the epoch.",
+)
+CHANGES = Definition(
+    "locality_changes_total",
+    "counter",
+    "Changes of settings and groups that were seen, by who probably made them.",
+    ("kind", "cause"),
+)
 LOST = Definition(
     "locality_events_lost_total",
     "counter",

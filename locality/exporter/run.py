@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from locality.commands.missing import import_failed
 from locality.exporter import textfile
-from locality.exporter.collect import Exporter, open_measures
+from locality.exporter.collect import MEASURES, Exporter, Part, open_measures
+from locality.exporter.measures import Accepts, Measure, Reads
 from locality.exporter.metrics import MOST_SERIES, PortLabels, ports_for
 from locality.exporter.server import Security, listen, where
 from locality.machine import topology
+from locality.machine.capabilities import NEEDS
 from locality.machine.privileges import FILES, keep_only
 from locality.stream import LONGEST_SLEEP, announce, interruptible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from prometheus_client import CollectorRegistry
+
+M = TypeVar("M", bound=Measure)
 
 _LOOPBACK = ("127.", "::1")
 
@@ -36,6 +42,7 @@ class Request:
         interval: Seconds between two writings.
         security: Who may ask.
         measures: Names of `locality.exporter.collect.MEASURES`.
+        findings: Read settings and groups each minute.
         ports: Measure only connections to these, and give them series of their own.
         most_series: Give out no more.
         duration: End after so many seconds.
@@ -46,7 +53,8 @@ class Request:
     textfile: Path | None = None
     interval: float = 15.0
     security: Security = field(default_factory=Security)
-    measures: tuple[str, ...] = ("accepts", "packets")
+    measures: tuple[str, ...] = tuple(MEASURES)
+    findings: bool = True
     ports: tuple[int, ...] = ()
     most_series: int = MOST_SERIES
     duration: float | None = None
@@ -68,10 +76,14 @@ def run(request: Request, tell: Callable[[str], None]) -> None:
         measures = open_measures(machine, request.measures, request.ports, tell)
         for measure in measures:
             stack.callback(measure.close)
-            for attachment in measure.attachments:
-                tell(f"{measure.name}: {attachment.name}")
+            tell(f"{measure.name}: {measure.attachments[0].name}")
         ports = PortLabels(ports_for(request.most_series), request.ports)
-        exporter = Exporter(measures, ports, request.most_series)
+        lock, ended = threading.Lock(), threading.Event()
+        stack.callback(ended.set)
+        parts: list[Part] = []
+        if request.findings:
+            parts += _state(measures, lock, ended, tell)
+        exporter = Exporter(measures, ports, request.most_series, parts, lock)
         if request.listen is not None:
             _warn(request.listen, request.security, tell)
             server = listen(exporter.registry, request.listen, request.security)
@@ -83,6 +95,28 @@ def run(request: Request, tell: Callable[[str], None]) -> None:
 
 #: What it takes to go on: the kernel tells of runs that it skipped.
 KEPT = ("CAP_BPF",)
+
+
+def _state(
+    measures: Sequence[Measure],
+    lock: threading.Lock,
+    ended: threading.Event,
+    tell: Callable[[str], None],
+) -> list[Part]:
+    """Settings and groups, if the package is there that reads them."""
+    try:
+        from locality.exporter.state import MachineState  # noqa: PLC0415 - takes 15 MB
+    except ImportError as error:
+        tell(f"settings are not read: {import_failed(error)}")
+        return []
+    state = MachineState(lock, of_kind(Accepts, measures), of_kind(Reads, measures), tell)
+    state.watch(partial(keep_only, NEEDS["doctor"]), ended)
+    return [state]
+
+
+def of_kind(kind: type[M], measures: Iterable[Measure]) -> M | None:
+    """The measurement of a kind, if it is made."""
+    return next((measure for measure in measures if isinstance(measure, kind)), None)
 
 
 def _warn(listen: tuple[str, int], security: Security, tell: Callable[[str], None]) -> None:
