@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import os
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from locality.bpf.abi import ProgramInfo, info_of
 from locality.bpf.libbpf import lib
-from locality.errors import Unsupported
+from locality.bpf.run_times import counted
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-_BPF_STATS_RUN_TIME = 0
+__all__ = ["Runs", "counted", "programs"]
 
 
 @dataclass(frozen=True)
@@ -50,21 +45,3 @@ def programs() -> dict[int, Runs]:
                 info.name.decode(), info.type, info.run_time_ns, info.run_cnt
             )
     return found
-
-
-@contextmanager
-def counted() -> Iterator[None]:
-    """Have the kernel measure every BPF program's run time while the block runs.
-
-    Closing the descriptor ends it, so a crash does too.
-
-    Raises:
-        Unsupported: The kernel cannot.
-    """
-    fd = lib.bpf_enable_stats(_BPF_STATS_RUN_TIME)
-    if fd < 0:
-        raise Unsupported("the kernel does not measure BPF programs: Linux 5.8 does, for root")
-    try:
-        yield
-    finally:
-        os.close(fd)

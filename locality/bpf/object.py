@@ -267,6 +267,12 @@ class Object:
         programs = self.programs
         return {name: lib.bpf_program__section_name(programs[name]).decode() for name in names}
 
+    def run_times(self) -> tuple[float, int]:
+        """Seconds in its programs, and their runs, while that was measured (`bpf.run_times`)."""
+        infos = [self.info(program) for program in self._attached]
+        seconds = sum(info.run_time_ns for info in infos) / 1e9
+        return seconds, sum(info.run_cnt for info in infos)
+
     def skipped_runs(self) -> int:
         """How many runs of the programs the kernel skipped while they were attached, so far.
 

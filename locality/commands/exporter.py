@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from locality.commands.address import ADDRESS
-from locality.commands.numbers import WholeRange
+from locality.commands.numbers import Percent, WholeRange
 from locality.commands.options import duration_option, ports_option
 from locality.commands.values import OUTPUT, READABLE, SECONDS, WRITABLE
 
@@ -60,6 +60,27 @@ MEASURES = ("accepts", "packets", "reads")
     help="Give out no more than N series. Ports that have none of their own are counted together.",
 )
 @click.option(
+    "--duty",
+    type=Percent(),
+    metavar="PERCENT",
+    default="100%",
+    show_default=True,
+    help="Have the probes attached for this share of the time only, in random windows.",
+)
+@click.option(
+    "--window",
+    type=SECONDS,
+    default=1.0,
+    show_default=True,
+    help="With --duty: set the length of a window.",
+)
+@click.option(
+    "--program-times",
+    is_flag=True,
+    help="Export the CPU time of the probes. Every BPF program of the machine then runs some ten "
+    "nanoseconds longer. Needs CAP_SYS_ADMIN.",
+)
+@click.option(
     "--findings/--no-findings",
     default=True,
     show_default=True,
@@ -92,6 +113,9 @@ def exporter(
     measures: tuple[str, ...],
     ports: tuple[int, ...],
     max_series: int,
+    duty: float,
+    window: float,
+    program_times: bool,
     findings: bool,
     tls_cert: Path | None,
     tls_key: Path | None,
@@ -124,6 +148,9 @@ def exporter(
         security=Security(tls_cert, tls_key, tls_client_ca, credentials),
         measures=measures or MEASURES,
         findings=findings,
+        duty=duty,
+        window=window,
+        program_times=program_times,
         ports=ports,
         most_series=max_series,
         duration=duration,

@@ -82,6 +82,27 @@ class Number(click.FloatRange):
         return float(super().convert(number, param, ctx))
 
 
+class Percent(ParamType[float]):
+    """A share above 0 %, as ``10%`` or ``10``; its value is from 0 to 1."""
+
+    name = "percent"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - as in click
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> float:
+        """Read it."""
+        try:
+            share = decimal(str(value).removesuffix("%")) / 100
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if not 0.0001 <= share <= 1:  # noqa: PLR2004 - what makes sense
+            self.fail(f"{value} is no share of the time: 0.01% to 100%", param, ctx)
+        return share
+
+
 def _in_words(low: float | None, high: float | None) -> str:
     if high is None:
         return f"{low:.10g} or more"

@@ -94,16 +94,20 @@ class Exporter(Collector):
         most_series: No more are given out.
         parts: What has more metrics.
         lock: Held by who reads the counters.
+        run_times: Whether the kernel measures how long programs run.
     """
 
     def __init__(
         self,
         measures: Sequence[Measure],
         ports: metrics.PortLabels,
+        *,
         most_series: int = metrics.MOST_SERIES,
         parts: Sequence[Part] = (),
         lock: threading.Lock | None = None,
+        run_times: bool = False,
     ) -> None:
+        self._run_times = run_times
         self.measures = measures
         self.lock = lock or threading.Lock()
         self._ports = ports
@@ -145,7 +149,18 @@ class Exporter(Collector):
         yield left_out
         for part in self._parts:
             yield from part.families(self._ports)
+        if self._run_times:
+            yield from self._times()
         yield from self._process.collect()
+
+    def _times(self) -> Iterator[Metric]:
+        seconds, runs = metrics.PROBE_SECONDS.counter(), metrics.PROBE_RUNS.counter()
+        for measure in self.measures:
+            spent, count = measure.run_times()
+            seconds.add_metric([measure.name], spent)
+            runs.add_metric([measure.name], count)
+        yield seconds
+        yield runs
 
     def _info(self) -> dict[str, str]:
         rungs = {measure.name: measure.attachments[0].name for measure in self.measures}

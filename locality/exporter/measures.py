@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from locality.accept.counts import Accepted
     from locality.arrays import Array
     from locality.bpf.ladder import Attachment
+    from locality.bpf.object import Object
     from locality.exporter.metrics import PortLabels
     from locality.machine.topology import Topology
     from locality.skb.interval import Interval
@@ -43,6 +44,7 @@ class Measure(ABC):
     """One measurement, whose probes are attached."""
 
     name: ClassVar[str]
+    _detached: Sequence[tuple[Object, tuple[str, ...]]] = ()
 
     @property
     @abstractmethod
@@ -65,6 +67,30 @@ class Measure(ABC):
     @abstractmethod
     def lost(self) -> int:
         """Events that may have been missed, since the start."""
+
+    def detach(self) -> None:
+        """Detach the probes; they stay loaded, and what they counted stays."""
+        self._detached = self._detached or [(one.obj, one.obj.attached) for one in self.attachments]
+        for obj, _ in self._detached:
+            obj.detach()
+
+    def attach(self) -> None:
+        """Attach again what was detached.
+
+        Raises:
+            Unsupported: The kernel refuses it; none is attached then.
+        """
+        try:
+            for obj, programs in self._detached:
+                obj.attach(programs)
+        except BaseException:
+            self.detach()
+            raise
+
+    def run_times(self) -> tuple[float, int]:
+        """See `locality.bpf.object.Object.run_times`; of all its objects."""
+        times = [one.obj.run_times() for one in self.attachments]
+        return sum(seconds for seconds, _ in times), sum(runs for _, runs in times)
 
     @abstractmethod
     def close(self) -> None:

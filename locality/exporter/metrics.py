@@ -132,6 +132,34 @@ CHANGES = Definition(
     "Changes of settings and groups that were seen, by who probably made them.",
     ("kind", "cause"),
 )
+LOCAL = Definition(
+    "locality_local_ratio",
+    "gauge",
+    "Share that is local in the last windows, and the ends of its 95 % interval.",
+    ("measure", "bound"),
+)
+WINDOWS = Definition(
+    "locality_windows_total",
+    "counter",
+    "Windows in which the probes were attached.",
+)
+ATTACHED = Definition(
+    "locality_attached_seconds_total",
+    "counter",
+    "Time that the probes were attached.",
+)
+PROBE_SECONDS = Definition(
+    "locality_probe_seconds_total",
+    "counter",
+    "CPU time in the probes' programs.",
+    ("probe",),
+)
+PROBE_RUNS = Definition(
+    "locality_probe_runs_total",
+    "counter",
+    "Runs of the probes' programs.",
+    ("probe",),
+)
 LOST = Definition(
     "locality_events_lost_total",
     "counter",

@@ -10,14 +10,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from locality.bpf.run_times import counted
 from locality.commands.missing import import_failed
 from locality.exporter import textfile
 from locality.exporter.collect import MEASURES, Exporter, Part, open_measures
 from locality.exporter.measures import Accepts, Measure, Reads
 from locality.exporter.metrics import MOST_SERIES, PortLabels, ports_for
 from locality.exporter.server import Security, listen, where
+from locality.exporter.windows import Windows
 from locality.machine import topology
-from locality.machine.capabilities import NEEDS
+from locality.machine.capabilities import NEEDS, PROBES
 from locality.machine.privileges import FILES, keep_only
 from locality.stream import LONGEST_SLEEP, announce, interruptible
 
@@ -45,6 +47,9 @@ class Request:
         findings: Read settings and groups each minute.
         ports: Measure only connections to these, and give them series of their own.
         most_series: Give out no more.
+        duty: Have the probes attached for this share of the time; always if 1.
+        window: So many seconds at a time.
+        program_times: Have the kernel measure how long programs run.
         duration: End after so many seconds.
         ready_file: Written once every probe is attached and the server listens.
     """
@@ -57,6 +62,9 @@ class Request:
     findings: bool = True
     ports: tuple[int, ...] = ()
     most_series: int = MOST_SERIES
+    duty: float = 1.0
+    window: float = 1.0
+    program_times: bool = False
     duration: float | None = None
     ready_file: Path | None = None
 
@@ -83,7 +91,22 @@ def run(request: Request, tell: Callable[[str], None]) -> None:
         parts: list[Part] = []
         if request.findings:
             parts += _state(measures, lock, ended, tell)
-        exporter = Exporter(measures, ports, request.most_series, parts, lock)
+        if request.duty < 1:
+            windows = Windows(measures, lock, request.duty, request.window, tell)
+            thread = windows.begin(partial(keep_only, PROBES), ended)
+            stack.callback(thread.join)  # else what is attached is closed meanwhile
+            stack.callback(ended.set)
+            parts.insert(0, windows)
+        if request.program_times:
+            stack.enter_context(counted())
+        exporter = Exporter(
+            measures,
+            ports,
+            most_series=request.most_series,
+            parts=parts,
+            lock=lock,
+            run_times=request.program_times,
+        )
         if request.listen is not None:
             _warn(request.listen, request.security, tell)
             server = listen(exporter.registry, request.listen, request.security)

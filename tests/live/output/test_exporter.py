@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import threading
 import time
 import urllib.request
 from contextlib import contextmanager
@@ -16,6 +17,13 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from locality.exporter.measures import Accepts
+from locality.exporter.metrics import PortLabels
+from locality.exporter.run import KEPT
+from locality.exporter.share_interval import FEWEST
+from locality.exporter.windows import Windows
+from locality.machine import topology
+from locality.machine.capabilities import NEEDS
 from tests.live.helpers.commands import tracing
 from tests.live.helpers.traffic import (
     HERE,
@@ -25,6 +33,7 @@ from tests.live.helpers.traffic import (
     connect_and_accept,
     tcp_ping_pong,
 )
+from tests.live.output.test_privileges import mask, of_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -156,3 +165,56 @@ def test_the_file_is_written_again(tmp_path: Path) -> None:
             time.sleep(0.02)
         # It listens nowhere unless asked to.
         assert file.stat().st_uid == os.getuid()
+
+
+# Bugs: probes stay attached between windows, or count what happened there; what was counted in one
+# window is counted in the next one, too.
+def test_windows_count_what_happens_in_them() -> None:
+    machine = topology.read()
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
+        port = listener.getsockname()[1]
+        accepts = Accepts(machine, [port])
+        try:
+            windows = Windows([accepts], threading.Lock(), 0.1, 1.0, pytest.fail)
+            programs = accepts.attachments[0].obj
+            for _ in range(FEWEST):
+                assert programs.attached == ()
+                connect_and_accept(listener, 3)
+                windows.window(lambda _seconds: connect_and_accept(listener, 4, accept_cpu=HERE))
+            families = {family.name: family for family in windows.families(PortLabels(1))}
+        finally:
+            accepts.close()
+    assert accepts.shares() == {"accepts": (4 * FEWEST, 4 * FEWEST)}
+    assert families["locality_windows"].samples[0].value == FEWEST
+    ends = {one.labels["bound"]: one.value for one in families["locality_local_ratio"].samples}
+    assert ends["estimate"] == ends["upper"] == 1.0
+    assert 0.7 < ends["lower"] < 1.0
+
+
+# Bugs: the duty-cycled exporter never attaches, or gives up what it takes to attach.
+def test_duty_from_the_command_line(tmp_path: Path) -> None:
+    arguments = ("--measure", "accepts", "--duty", "50%", "--window", "0.05", "--no-findings")
+    with exporting(tmp_path, *arguments) as (process, url):
+        deadline = time.monotonic() + PATIENCE
+        while value(series := scrape(url), "locality_windows_total") < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=PATIENCE)
+    assert value(series, "locality_attached_seconds_total") >= 3 * 0.05
+    assert "refused" not in said
+    assert process.returncode == 0
+
+
+# Bug: threads that answer strangers keep what it took to attach.
+def test_what_the_threads_may_do(tmp_path: Path) -> None:
+    with exporting(tmp_path, "--measure", "accepts") as (process, url):
+        scrape(url)
+        deadline = time.monotonic() + PATIENCE
+        # The main thread gives up the last ones just after it said that it is ready.
+        while True:
+            held = sorted(int(status["CapEff"], 16) for status in of_threads(process.pid).values())
+            if held == [mask(KEPT), mask(KEPT), mask(NEEDS["doctor"])]:
+                break
+            assert time.monotonic() < deadline, held
+            time.sleep(0.02)

@@ -1,0 +1,57 @@
+"""Random windows, and the share that they tell."""
+
+from __future__ import annotations
+
+import random
+from statistics import mean
+
+import pytest
+
+from locality.exporter.share_interval import FEWEST, interval
+from locality.exporter.windows import LONGEST, pause
+
+
+# Bug: windows take another share of the time than was asked for.
+@pytest.mark.parametrize("duty", [0.01, 0.1, 0.5, 0.9])
+def test_pauses_leave_the_share_of_the_time(duty: float) -> None:
+    draw = random.Random(7)  # noqa: S311 - no secret
+    pauses = [pause(2.0, duty, draw) for _ in range(20_000)]
+    assert 2.0 / (2.0 + mean(pauses)) == pytest.approx(duty, rel=0.05)
+    assert max(pauses) <= LONGEST * 2.0 * (1 / duty - 1)
+
+
+# Bug: an interval of a few windows, or of windows in which nothing happened.
+def test_too_little_was_seen() -> None:
+    assert interval([]) is None
+    assert interval([(1, 2)] * (FEWEST - 1)) is None
+    assert interval([(1, 2)] * (FEWEST - 1) + [(0, 0)] * 100) is None
+
+
+# Bug: windows that are all alike give an interval without width, which the share is never in.
+def test_all_is_local() -> None:
+    known = interval([(100, 100)] * 10)
+    assert known is not None
+    assert known.share == known.high == 1.0
+    assert 0.99 < known.low < 1.0
+
+
+# Bugs: events of one window count as if each were drawn at random; what is worked out differs from
+# the formula of the book.
+def test_bursts_make_the_interval_wide() -> None:
+    bursts = [(1000, 1000), (0, 1000)] * 5
+    known = interval(bursts)
+    assert known is not None
+    # The windows' shares are 0 and 1: standard error 0.5 * sqrt(10 / 9) / sqrt(10), t(9) = 2.262.
+    assert known.share == 0.5
+    assert known.high - 0.5 == pytest.approx(2.2622 * 0.5 / 3, rel=1e-3)
+    even = interval([(500, 1000)] * 10)
+    assert even is not None
+    assert even.high - even.low < 0.03
+
+
+# Bug: the mean of the windows' shares is told, in which a window of two counts as one of thousands.
+def test_busy_windows_count_more() -> None:
+    known = interval([(900, 1000)] * 5 + [(0, 2)] * 5)
+    assert known is not None
+    assert known.share == pytest.approx(4500 / 5010)
+    assert 0.0 <= known.low <= known.share <= known.high <= 1.0
