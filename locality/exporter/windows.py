@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from locality.exporter.metrics import PortLabels
 
 #: The share is told over so many of the last windows.
-KEPT = 30
+KEPT = 60
 #: A pause is at most so many times as long as they are on average.
 LONGEST = 5.0
 
@@ -56,6 +56,9 @@ class Windows:
         duty: The share of the time that windows take.
         length: Of a window, s.
         tell: Takes a line for the log.
+
+    Attributes:
+        last: What the last windows showed, by name: see `Measure.shares`.
     """
 
     def __init__(
@@ -73,7 +76,7 @@ class Windows:
         self._tell = tell
         self._count, self._seconds = 0, 0.0
         self._before: dict[str, Share] = {}
-        self._last: dict[str, deque[Share]] = defaultdict(lambda: deque(maxlen=KEPT))
+        self.last: dict[str, deque[Share]] = defaultdict(lambda: deque(maxlen=KEPT))
         self._refused = ""
         for measure in measures:
             measure.detach()
@@ -89,7 +92,7 @@ class Windows:
 
         def work() -> None:
             settled()
-            while not ended.wait(pause(self._taken, self._duty)):
+            while not ended.wait(pause(self.taken, self._duty)):
                 self.window(ended.wait)
 
         thread = threading.Thread(target=work, name="windows", daemon=True)
@@ -97,7 +100,7 @@ class Windows:
         return thread
 
     @property
-    def _taken(self) -> float:
+    def taken(self) -> float:
         """How long a window takes with attaching and detaching, on average; s."""
         return self._seconds / self._count if self._count else self._length
 
@@ -117,7 +120,7 @@ class Windows:
             self._seconds += time.monotonic() - begin
             self._count += 1
             for name, share in self._take().items():
-                self._last[name].append(share)
+                self.last[name].append(share)
 
     def _say(self, line: str) -> None:
         if line != self._refused:
@@ -144,7 +147,7 @@ class Windows:
         yield windows
         yield attached
         local = metrics.LOCAL.gauge()
-        for name, shares in sorted(self._last.items()):
+        for name, shares in sorted(self.last.items()):
             if (known := interval(shares)) is not None:
                 local.add_metric([name, "estimate"], known.share)
                 local.add_metric([name, "lower"], known.low)

@@ -41,9 +41,11 @@ def test_bursts_make_the_interval_wide() -> None:
     bursts = [(1000, 1000), (0, 1000)] * 5
     known = interval(bursts)
     assert known is not None
-    # The windows' shares are 0 and 1: standard error 0.5 * sqrt(10 / 9) / sqrt(10), t(9) = 2.262.
+    # Without one window the share is 0.5 +- 1/18: the standard error is sqrt(10 * 0.9) / 18 = 1/6.
+    # On the scale of logits that is 2/3, and t(9) is 2.262: logit(high) = 1.508.
     assert known.share == 0.5
-    assert known.high - 0.5 == pytest.approx(2.2622 * 0.5 / 3, rel=1e-3)
+    assert known.high == pytest.approx(0.8188, abs=1e-4)
+    assert known.low == pytest.approx(1 - known.high)
     even = interval([(500, 1000)] * 10)
     assert even is not None
     assert even.high - even.low < 0.03
