@@ -40,7 +40,7 @@ COMMANDS = {
     "demo": Lazy("demo", "Repeat the nginx experiment of 2017 in namespaces."),
     "doctor": Lazy("doctor", "Find settings that cost locality, and fix them."),
     "explain": Lazy("explain", "Explain why connections or datagrams are not local."),
-    "export": Lazy("recordings", "Convert a recording to Parquet, CSV or JSON."),
+    "export": Lazy("recordings", "Convert a recording, or add it to a data set."),
     "exporter": Lazy("exporter", "Export metrics for Prometheus."),
     "groups": Lazy("groups", "Show SO_REUSEPORT groups: sockets, workers and program."),
     "info": Lazy("recordings", "Show how a recording was made, and how it ended."),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from locality.bpf.ladder import Rung
     from locality.dashboard.screen import Dashboard
+    from locality.dataset.facts import Contents
     from locality.machine.topology import Topology
     from locality.recording.columns import Column
     from locality.recording.format import Meta, Stored
@@ -76,6 +77,7 @@ class Kind:
         keeps: The capabilities that a run goes on to need when its probes are attached.
         row_is_event: Whether each row of a recording is an event, and not each batch.
         main_row: The kind of rows that a recording has most of, where that is known.
+        dataset: What a recording puts into a data set; None for a kind that does not.
     """
 
     name: str
@@ -98,6 +100,7 @@ class Kind:
     keeps: tuple[str, ...] = ("CAP_BPF",)
     row_is_event: bool = False
     main_row: str = ""
+    dataset: Lazy[type[Contents]] | None = None
 
 
 ACCEPT = Kind(
@@ -120,6 +123,7 @@ ACCEPT = Kind(
     frames=Lazy("accept.frames:frames"),
     aggregate=Lazy("accept.aggregate:AcceptAggregate"),
     report=Lazy("accept.report"),
+    dataset=Lazy("accept.dataset:AcceptContents"),
     recorded="accepted connections",
     row_is_event=True,
 )
@@ -146,6 +150,7 @@ SKB = Kind(
     frames=Lazy("skb.frames:frames"),
     aggregate=Lazy("skb.aggregate:SkbAggregate"),
     report=Lazy("skb.report"),
+    dataset=Lazy("skb.dataset:SkbContents"),
     recorded="intervals of packet counts",
 )
 
@@ -167,6 +172,7 @@ UDP = Kind(
     timed=Lazy("udp.recording:timed_datagrams"),
     frames=Lazy("udp.frames:frames"),
     report=Lazy("udp.report"),
+    dataset=Lazy("udp.dataset:UdpContents"),
     recorded="intervals of datagram counts",
     # It looks for groups again and again.
     keeps=NEEDS["udp"],
@@ -190,6 +196,7 @@ TOP = Kind(
     timed=Lazy("top.recording:timed_intervals"),
     frames=Lazy("top.frames:frames"),
     report=Lazy("top.report"),
+    dataset=Lazy("top.dataset:TopContents"),
     recorded="intervals of read counts",
 )
 
@@ -211,6 +218,7 @@ COST = Kind(
     timed=Lazy("cost.recording:timed_intervals"),
     frames=Lazy("cost.frames:frames"),
     report=Lazy("cost.report"),
+    dataset=Lazy("cost.dataset:CostContents"),
     recorded="intervals of times of reads",
 )
 
@@ -254,6 +262,7 @@ TRIAL = Kind(
     timed=Lazy("trial.recording:timed_parts"),
     frames=Lazy("trial.frames:frames"),
     report=Lazy("trial.report"),
+    dataset=Lazy("trial.dataset:TrialContents"),
     recorded="parts of a trial",
 )
 

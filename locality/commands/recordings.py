@@ -11,7 +11,7 @@ import click
 from locality.commands.console import zone
 from locality.commands.lines import end, show, tell
 from locality.commands.options import force_option, shown_options
-from locality.commands.values import OUTPUT, READABLE, SPEED
+from locality.commands.values import NAME, OUTPUT, READABLE, SPEED
 from locality.kinds import KINDS, SKB
 from locality.text import printable
 
@@ -41,8 +41,7 @@ def info(*, recording: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("recording", type=READABLE)
-@click.argument("out", type=OUTPUT)
+@click.argument("files", type=READABLE, nargs=-1, required=True, metavar="RECORDING [OUT]")
 @click.option(
     "--format",
     "format_",
@@ -50,12 +49,70 @@ def info(*, recording: Path, as_json: bool) -> None:
     help="With - for OUT: choose the format.  [default: csv]",
 )
 @force_option(help="Replace OUT if it exists.")
-def export(*, recording: Path, out: Path, format_: str | None, force: bool) -> None:
-    """Convert a recording to Parquet, CSV or JSON.
+@click.option(
+    "--dataset",
+    metavar="DIR",
+    help="Add recordings to the data set in DIR, in place of OUT. DIR may be a URI: s3://...",
+)
+@click.option(
+    "--cluster",
+    type=NAME,
+    help="With --dataset: name the cluster that the hosts belong to.  [default: none]",
+)
+@click.option(
+    "--host", type=NAME, help="With --dataset: name the host.  [default: as it was recorded]"
+)
+def export(
+    *,
+    files: tuple[Path, ...],
+    format_: str | None,
+    force: bool,
+    dataset: str | None,
+    cluster: str | None,
+    host: str | None,
+) -> None:
+    """Convert a recording, or add it to a data set.
 
     The suffix of OUT is the format: .parquet, .csv, or .json (one object a line). With - for OUT
-    it goes to standard output.
+    it goes to standard output. With --dataset every argument is a recording.
     """
+    if dataset is not None:
+        if format_ is not None or force:
+            raise click.UsageError("--format and --force do not go with --dataset")
+        show(_add_to_dataset(files, dataset, cluster or "", host))
+        return
+    if cluster is not None or host is not None:
+        raise click.UsageError("--cluster and --host go with --dataset")
+    if len(files) != 2:  # noqa: PLR2004 - a recording and a file
+        raise click.UsageError("give a RECORDING and OUT, or recordings with --dataset DIR")
+    _convert(*files, format_, force=force)
+
+
+def _add_to_dataset(
+    recordings: tuple[Path, ...], dataset: str, cluster: str, host: str | None
+) -> Iterator[str]:
+    """Add recordings to a data set; a line for each."""
+    from locality.dataset.store import store_of
+    from locality.dataset.write import add_recording
+    from locality.recording.progress import progress_bar
+    from locality.text import size
+
+    store = store_of(dataset)
+    for path in recordings:
+        with progress_bar(f"exporting {path.name}") as tell_progress:
+            written = add_recording(path, store, cluster=cluster, host=host, progress=tell_progress)
+        name = printable(str(path))
+        if written.files:
+            yield (
+                f"{name}: {written.rows} rows in {written.files} files, {size(written.size)}, "
+                f"recording {written.recording}"
+            )
+        else:
+            yield f"{name}: is in the data set already, recording {written.recording}"
+
+
+def _convert(recording: Path, out: Path, format_: str | None, *, force: bool) -> None:
+    """Write a recording in another format."""
     from locality.recording.export import export as write
     from locality.recording.export import export_to
     from locality.recording.progress import progress_bar
