@@ -138,6 +138,10 @@ def simulated() -> list[str]:
     return rows
 
 
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
 def live() -> list[str]:
     """How often the windows' interval had the share that a probe counted all the while."""
     from locality.exporter.measures import Accepts  # noqa: PLC0415 - needs root
@@ -149,7 +153,7 @@ def live() -> list[str]:
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         port = listener.getsockname()[1]
         everything, sampled = Accepts(machine, [port]), Accepts(machine, [port])
-        windows = Windows([sampled], threading.Lock(), LIVE_DUTY, LIVE_LENGTH, sys.stderr.write)
+        windows = Windows([sampled], threading.Lock(), LIVE_DUTY, LIVE_LENGTH, _tell)
         thread = threading.Thread(target=_connect, args=(listener, ended), daemon=True)
         thread.start()
         before = (0, 0)

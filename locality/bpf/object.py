@@ -269,7 +269,7 @@ class Object:
 
     def run_times(self) -> tuple[float, int]:
         """Seconds in its programs, and their runs, while that was measured (`bpf.run_times`)."""
-        infos = [self.info(program) for program in self._attached]
+        infos = [self.info(program) for program in self._links.ever]
         seconds = sum(info.run_time_ns for info in infos) / 1e9
         return seconds, sum(info.run_cnt for info in infos)
 
