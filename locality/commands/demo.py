@@ -37,9 +37,10 @@ if TYPE_CHECKING:
 @click.option(
     "--wire",
     "wire_name",
-    type=click.Choice(["tap", "veth-rps", "veth"]),
-    help="Connect client and server by taps with a queue for each CPU, or by a veth with or without"
-    " RPS.  [default: tap where /dev/net/tun can be opened, else veth-rps]",
+    type=click.Choice(["tap", "veth-rps", "veth-napi", "veth"]),
+    help="Connect client and server by taps with a queue for each CPU, or by a veth: with RPS, with"
+    " NAPI threads, or with neither.  [default: tap where /dev/net/tun can be opened, else"
+    " veth-rps]",
 )
 @click.option("--svg", type=WRITABLE, help="Save what was printed as SVG.")
 @click.option(

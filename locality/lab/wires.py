@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from locality.errors import LocalityError
 from locality.lab.namespaces import POLL_S, START_S
+from locality.lab.napi_threads import receive_by_threads
 from locality.lab.network import LINK, join_by_veth, receive_on, set_addresses
 from locality.lab.programs import failure
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 WIRES = {
     "tap": "two taps with a queue for each CPU: queue i is received on CPU i",
     "veth-rps": "a veth: RPS spreads what the server receives over the CPUs",
+    "veth-napi": "a veth: a NAPI thread on each CPU receives what one queue gets",
     "veth": "a veth: the server receives on the CPU that the client sends on",
 }
 """The name of each wire, and how it spreads packets over CPUs."""
@@ -112,6 +114,8 @@ def lay_wire(
     set_addresses(server, client)
     if name == "veth-rps":
         receive_on(server, cpus, len(cpus))
+    elif name == "veth-napi":
+        receive_by_threads(server, client, cpus)
     yield Wire(name)
 
 

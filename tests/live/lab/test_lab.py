@@ -23,6 +23,7 @@ from locality.lab.expectations import Figure
 from locality.lab.experiment import open_lab
 from locality.lab.load import CONNECTIONS, run_load
 from locality.lab.measure import measuring
+from locality.lab.napi_threads import why_no_napi_threads
 from locality.lab.network import SERVER_ADDRESS
 from locality.lab.nginx import run_nginx
 from locality.lab.wires import WIRES, why_no_tap
@@ -38,14 +39,24 @@ pytestmark = pytest.mark.live
 
 def over(*wires: str) -> pytest.MarkDecorator:
     """Run a test over each of these wires, where this machine can lay it."""
-    no_tap = pytest.mark.skipif(bool(why_no_tap()), reason=f"limitation: {why_no_tap()}")
-    names = [pytest.param(name, marks=[no_tap] if name == "tap" else []) for name in wires]
-    return pytest.mark.parametrize("wire", names)
+    missing = {"tap": why_no_tap(), "veth-napi": why_no_napi_threads()}
+    return pytest.mark.parametrize(
+        "wire",
+        [
+            pytest.param(
+                name,
+                marks=pytest.mark.skipif(
+                    bool(missing.get(name)), reason=f"limitation: {missing.get(name)}"
+                ),
+            )
+            for name in wires
+        ],
+    )
 
 
 each_wire = over(*WIRES)
 #: Not over a plain veth: the client's CPU receives there.
-each_spreading_wire = over("tap", "veth-rps")
+each_spreading_wire = over("tap", "veth-rps", "veth-napi")
 
 PORT = 8081
 
@@ -219,7 +230,7 @@ def test_the_accepts_are_as_local_as_the_program(
 # program, the order of nginx's workers, the spreading of packets. The project's main claim.
 @pytest.mark.chosen
 @pytest.mark.attach
-@each_spreading_wire
+@over("tap", "veth-rps")
 def test_the_experiment(wire: str) -> None:
     with open_lab(2, wire) as lab, measuring(lab.server, of_server=True) as meter:
         judged = tuple(Figure) if lab.wire.like_card and meter.of_server else (Figure.ACCEPT,)
