@@ -253,7 +253,11 @@ def _of_all(
         elif trial.design.kind == "connection" and len(trial.units) and not len(values):
             yield f"no connection has a value{early}"
         elif trial.design.kind == "blocks":
-            yield f"{len(values) // 2} pairs of blocks are too few{early}"
+            pairs = paired.pairs_of(trial.units, outcome.label).values
+            if len(pairs) >= paired.FEWEST_PAIRS and not pairs.any():
+                yield f"A and B have the same value in each of {len(pairs)} pairs"
+            else:
+                yield f"{len(pairs)} pairs of blocks are too few{early}"
         else:
             fewest = clustered.fewest(outcome.summary)
             needed = "" if early else f", each arm needs {fewest} at least"

@@ -147,6 +147,7 @@ def test_too_little_is_not_known(units: Array, *, ended_early: bool) -> None:
 def test_values_that_do_not_vary() -> None:
     same = effect_of(trial(blocks([(3.0, 3.0)] * 30)))
     assert same.verdict is Verdict.NOT_KNOWN
+    assert same.warnings[0] == "A and B have the same value in each of 30 pairs"
     twice = effect_of(trial(blocks([(3.0, 6.0)] * 30)))
     assert (twice.low, twice.high) == pytest.approx((1, 1))
     assert twice.verdict is Verdict.WORSE
