@@ -26,8 +26,9 @@ from locality.errors import LocalityError
 from locality.lab.namespaces import namespace
 from locality.machine.topology import Distance, Topology
 from locality.reuseport.group import read_from_kernel
-from locality.spill import maps, program, table
+from locality.spill import program, table
 from locality.spill.program import SO_ATTACH_REUSEPORT_EBPF
+from locality.steering import attachment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -135,8 +136,7 @@ class _Group:
         """The program that spills, attached; its id."""
         given = program.give(os.getpid(), self._fd, self.table())
         yield given.number
-        attach_cbpf.detach(os.getpid(), self._fd)
-        maps.forget(given.number)
+        attachment.detach(os.getpid(), self._fd)
 
     @contextmanager
     def empty(self) -> Iterator[int]:

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from locality import attach_cbpf
 from locality.cbpf import Program
 from locality.cbpf.describe import describe, option_for
 from locality.changes.entry import cpu, number, text
@@ -153,7 +152,7 @@ class SavedProgram:
         if attachment.present(present.group) == self.program:
             return False
         if self.program is None:
-            attach_cbpf.detach(*present.holder, present.inodes)
+            attachment.detach(*present.holder, present.inodes)
         else:
             attachment.attach(*present.holder, self.program, present.inodes)
         return True

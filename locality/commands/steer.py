@@ -184,7 +184,7 @@ def _take_back(targets: list[Target]) -> Iterator[str]:
             attachment.attach(target.pid, target.fd, program, (target.inode,))
             yield f"{target.address}: its earlier program is attached again"
         else:
-            attach_cbpf.detach(target.pid, target.fd, (target.inode,))
+            attachment.detach(target.pid, target.fd, (target.inode,))
             yield attach_cbpf.detached_line(target.pid, target.fd)
 
 
@@ -260,13 +260,14 @@ def _attach(target: Target, program: Program | Table, request: Request) -> None:
 def detach_programs(request: Request) -> None:
     """Take the program away from the named socket's group, or from each group found."""
     from locality import attach_cbpf
+    from locality.steering import attachment
 
     if request.socket:
-        attach_cbpf.detach(*request.socket)
+        attachment.detach(*request.socket)
         show([attach_cbpf.detached_line(*request.socket)])
         return
     for group in _groups_of_one_server(request):
-        attach_cbpf.detach(*group.holder, group.inodes)
+        attachment.detach(*group.holder, group.inodes)
         show([attach_cbpf.detached_line(*group.holder)])
 
 

@@ -261,10 +261,7 @@ class QueueLab:
         group = read_sockets(pid, fd)
         if group.attached and (program is None or group.spill is not None):
             # A program that spills counts from anew.
-            from locality.attach_cbpf import detach  # noqa: PLC0415 - beside its counterpart
-
-            detach(pid, fd)
-            attachment.forget_others(())
+            attachment.detach(pid, fd)
         if program is not None:
             attachment.attach(pid, fd, program)
 

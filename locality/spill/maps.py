@@ -184,6 +184,15 @@ class Maps:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
 
+    def release(self) -> None:
+        """Take every socket out, so that another map can have it; for a program that is detached.
+
+        When a program has gone the kernel does so by itself, which takes seconds on a busy machine,
+        and as long as any process has the map open it does not.
+        """
+        for place in self.cookies().values():
+            lib.bpf_map_delete_elem(self._fds[SOCKETS], ctypes.byref(ctypes.c_uint32(place)))
+
     def forget_addresses(self) -> None:
         """Have the program learn the sockets' addresses anew, when it selects them next."""
         self._seen[:] = 0

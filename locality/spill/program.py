@@ -13,6 +13,7 @@ import os
 import socket
 import struct
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,8 +44,9 @@ _COOKIE_BYTES = 8
 
 FEWEST_PLACES = 64
 """Room for sockets; twice as many as there are, if that is more: a server may reload to more."""
-PATIENCE_S = 3.0
-"""How long the maps of a program may take to go when it was detached: milliseconds."""
+PATIENCE_S = 8.0
+"""How long the maps of a program may take to go that was detached, and whose maps we may not open:
+seconds, where the kernel is busy."""
 _POLL_S = 0.005
 
 _ATTACH = Call("setsockopt({pid}:{fd}, SO_ATTACH_REUSEPORT_EBPF)", REFUSED)
@@ -115,11 +117,28 @@ def give(pid: int, fd: int, table: Table, among: Collection[int] = ()) -> Given:
     return Given(number, False, left_out)
 
 
-def _release(cookies: Collection[int]) -> None:
-    """Close the maps that have these sockets: they can be in no other map as long as it lives."""
+def release(pid: int, fd: int, among: Collection[int] = ()) -> None:
+    """Let go of a group's sockets after its program was detached or replaced by another one.
+
+    Args:
+        pid: A process that holds a socket of the group.
+        fd: The socket's number there.
+        among: The inodes of the sockets that were looked at before; any socket if empty.
+    """
+    if not remembered():
+        return
+    with suppress(LocalityError):  # the group has gone meanwhile, and its sockets with it
+        group = read_sockets(pid, fd, among)
+        if group.spill is None:
+            _release({member.cookie for member in group.members})
+
+
+def _release(cookies: frozenset[int] | set[int]) -> None:
+    """Empty and close the maps that have these sockets: they can be in no other map."""
     for number in remembered():
         maps = known(number)
-        if isinstance(maps, Maps) and not maps.cookies().keys().isdisjoint(cookies):
+        if isinstance(maps, Maps) and not maps.cookies().keys().isdisjoint(cookies - {0}):
+            maps.release()
             forget(number)
 
 

@@ -60,7 +60,21 @@ def attach(
 
         return give(pid, fd, program, among).left_out
     attach_cbpf.attach(pid, fd, program, among)
+    _release(pid, fd, among)
     return {}
+
+
+def detach(pid: int, fd: int, among: Collection[int] = ()) -> None:
+    """Take the program of a socket's group away, whichever it has; see `attach_cbpf.detach`."""
+    attach_cbpf.detach(pid, fd, among)
+    _release(pid, fd, among)
+
+
+def _release(pid: int, fd: int, among: Collection[int]) -> None:
+    """Let another program that spills have the group's sockets at once."""
+    from locality.spill.program import release  # noqa: PLC0415 - loads libbpf
+
+    release(pid, fd, among)
 
 
 def forget_others(groups: Iterable[Group]) -> None:

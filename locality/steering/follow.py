@@ -19,7 +19,6 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from locality import attach_cbpf
 from locality.errors import LocalityError
 from locality.reuseport.evidence import LOOK_S, Seen
 from locality.spill.table import Table
@@ -180,7 +179,7 @@ class Follower:
             try:
                 if not self._has(_key(group), group, self.plan(group)):
                     continue
-                attach_cbpf.detach(*group.holder, group.inodes)
+                attachment.detach(*group.holder, group.inodes)
             except LocalityError as error:
                 yield f"{group}: {error}"
             else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from locality import attach_cbpf, cbpf
+from locality import cbpf
 from locality.changes.server import GroupPlace, ProgramChange
 from locality.errors import LocalityError
 from locality.machine.processes import threads
@@ -163,7 +163,7 @@ class Steered:
     @staticmethod
     def _attach(group: FoundGroup, program: Program | Table | None) -> None:
         if program is None:
-            attach_cbpf.detach(*group.holder, group.inodes)
+            attachment.detach(*group.holder, group.inodes)
         elif left_out := attachment.attach(*group.holder, program, group.inodes):
             raise LocalityError(f"{group}: {next(iter(left_out.values()))}")
 

@@ -32,6 +32,7 @@ from locality.reuseport.survey import find
 from locality.spill import maps, program
 from locality.spill.answers import Kind, possible
 from locality.spill.table import Table, make
+from locality.steering import attachment
 from locality.steering.follow import Follower
 from locality.steering.plan import SpillTable, fixed_bound
 from tests.live.helpers.commands import run
@@ -267,6 +268,28 @@ def test_the_program_of_a_process_that_has_ended_is_used_again(server: Server) -
     maps.forget(number)  # as if another process had attached it
     table = server.give(bound=7)
     assert (server.spill().number, server.spill().table) == (number, table)
+
+
+# Bug: after a map has taken its place, or nothing, another program that spills has to wait until
+# the kernel lets go of the first one's sockets: for seconds where it is busy, and for ever while
+# any process has the map open.
+@pytest.mark.core
+@pytest.mark.parametrize("between", ["nothing", "a map"])
+def test_the_sockets_of_a_detached_program_are_free_at_once(server: Server, between: str) -> None:
+    server.give()
+    number = server.spill().number
+    with maps.Maps.of_program(number) as held:  # as another process may have them
+        assert len(held.cookies()) == len(server.inodes)
+        usual = server.table().as_map(server.inodes)
+        assert usual is not None
+        if between == "nothing":
+            attachment.detach(*server.place)
+        else:
+            attachment.attach(*server.place, usual)
+        assert held.cookies() == {}
+        table = server.give(bound=1)
+        assert server.spill().table == table
+        assert held.cookies() == {}
 
 
 # Bugs: a classic program cannot be put back after one that spills, or the other way round; what
