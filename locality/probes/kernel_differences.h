@@ -65,10 +65,14 @@
 #define ALLOC_CPU(skb, loads) 0
 #endif
 
+#ifdef WITHOUT_CAST
+#define READ(address, type, member) BPF_CORE_READ((type *)(address), member)
+#else
 /* Set by user space where the kernel has bpf_rdonly_cast(), which is found by BTF. */
 CONSTANT(bool, can_cast);
+#endif
 
-#ifndef LOCALITY_BCC
+#if !defined(LOCALITY_BCC) && !defined(WITHOUT_CAST)
 extern void *bpf_rdonly_cast(const void *memory, __u32 type) __ksym __weak;
 
 /* `memory` as a pointer the verifier lets us load from; only where can_cast. */

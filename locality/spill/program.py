@@ -146,8 +146,10 @@ def _load(sockets: int) -> Object:
     """The program and its maps, with room for so many sockets, attached to nothing."""
     capacity = max(FEWEST_PLACES, 2 * sockets)
     cpus = topology.possible_cpus()
-    can_cast = btf.kernel().has_function("bpf_rdonly_cast")
-    obj = Object.open("spill", {"capacity": capacity, "can_cast": can_cast})
+    if btf.kernel().has_function("bpf_rdonly_cast"):
+        obj = Object.open("spill", {"capacity": capacity, "can_cast": True})
+    else:
+        obj = Object.open("spill_uncast", {"capacity": capacity})
     try:
         for name, layout in LAYOUTS.items():
             check_layout(layout, obj.btf.struct(name), name)
