@@ -109,7 +109,11 @@ struct sk_reuseport_kern {
 	struct sock *selected_sk;
 } __attribute__((preserve_access_index));
 
-struct sk_reuseport_md;
+/* include/uapi/linux/bpf.h; nothing of it is read. A function that the verifier checks by itself
+ * is given the context by the name of this type. */
+struct sk_reuseport_md {
+	void *data;
+};
 
 static long (*select_reuseport)(struct sk_reuseport_md *md, void *map, void *key, __u64 flags) =
 	(void *)82; /* BPF_FUNC_sk_select_reuseport */
@@ -168,6 +172,32 @@ static __always_inline bool take(struct sk_reuseport_md *md, __u32 place)
 	return taken;
 }
 
+/*
+ * The worker with the shortest queue of `many` that begin at `first` in `spill_order`. Of more than
+ * ASKED those from `from` on are asked. The length is in the upper half, the place in the lower one.
+ *
+ * It is not static, so that the verifier checks it once, and not for each distance again with all
+ * that may have been found before: that took it seconds.
+ */
+__attribute__((noinline)) __u64 shortest_queue(struct sk_reuseport_md *md, __u32 first, __u32 many,
+					       __u32 from)
+{
+	__u64 best = ~0ULL;
+	__u32 i;
+
+	for (i = 0; i < ASKED && i < many && best >> 32; i++) {
+		__u32 key = first + (from + i < many ? from + i : from + i - many), length;
+		struct spill_choice *choice = bpf_map_lookup_elem(&spill_order, &key);
+
+		if (!choice)
+			continue;
+		length = queue_at(md, choice->place);
+		if (length < best >> 32)
+			best = (__u64)length << 32 | choice->place;
+	}
+	return best;
+}
+
 static __always_inline void count_worker(__u32 cpu, __u32 place, bool spilled)
 {
 	__u32 key = cpu * capacity + place;
@@ -186,7 +216,7 @@ int locality_spill(struct sk_reuseport_md *md)
 	struct spill_route *route = bpf_map_lookup_elem(&spill_routes, &cpu);
 	struct spill_counts *counts = bpf_map_lookup_elem(&spill_counters, &cpu);
 	struct spill_choice *choice = bpf_map_lookup_elem(&spill_order, &first);
-	__u32 own, chosen, shortest, distance;
+	__u32 own, chosen, length, distance;
 	struct sock *own_sk;
 
 	if (!route || !counts || !choice)
@@ -205,33 +235,23 @@ int locality_spill(struct sk_reuseport_md *md)
 		return SK_PASS;
 	}
 	own_sk = selected_sock(md);
-	shortest = queue_of(own_sk);
-	if (shortest <= route->bound) {
+	length = queue_of(own_sk);
+	if (length <= route->bound) {
 		counts->kept++;
 		count_worker(cpu, own, false);
 		return SK_PASS;
 	}
 	chosen = own;
 	for (distance = 0; distance < DISTANCES && chosen == own; distance++) {
-		__u32 end = route->ends[distance], many = end - begin, from = 0, i;
+		__u32 end = route->ends[distance], many = end - begin;
+		__u64 best;
 
 		if (end <= begin)
 			continue;
-		if (many > ASKED)
-			from = bpf_get_prandom_u32() % many;
-		for (i = 0; i < ASKED && i < many && shortest; i++) {
-			__u32 key = first + begin + (from + i < many ? from + i : from + i - many);
-			__u32 length;
-
-			choice = bpf_map_lookup_elem(&spill_order, &key);
-			if (!choice)
-				continue;
-			length = queue_at(md, choice->place);
-			if (length < shortest) {
-				shortest = length;
-				chosen = choice->place;
-			}
-		}
+		best = shortest_queue(md, first + begin, many,
+				      many > ASKED ? bpf_get_prandom_u32() % many : 0);
+		if (best >> 32 < length)
+			chosen = (__u16)best;
 		begin = end;
 	}
 	if (chosen == own || !take(md, chosen)) { /* it has gone just now */
