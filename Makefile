@@ -14,13 +14,13 @@
 # make spill         hash, map and spill under the same load: docs/generated/spill.md (root)
 # make commands      write docs/reference/commands.md from the help texts
 # make bench         beside bcc and bpftrace, here and in QEMU: docs/generated/performance.md (root)
-# make growth-data   recordings and reports of large machines: docs/generated/growth-data.md; BASE=DIR
+# make growth        costs of large machines and long runs: docs/generated/growth.md; BASE=DIR
 
 PYTHON := .venv/bin/python
 KERNEL := 6.12
 PROBES := $(wildcard locality/probes/*.[ch])
 
-.PHONY: setup demo demo-vm test test-kernel test-kernels test-packages wheel deb zipapp unit bench growth-data \
+.PHONY: setup demo demo-vm test test-kernel test-kernels test-packages wheel deb zipapp unit bench growth \
 	accuracy definitions trial-statistics trial spill commands lint format probes clean
 
 demo: setup
@@ -79,8 +79,8 @@ accuracy: setup
 bench: setup .venv/.bench-ready
 	$(PYTHON) -m benchmarks.side_by_side
 
-growth-data: setup
-	$(PYTHON) -m benchmarks.growth_data --before $(BASE)
+growth: setup
+	$(PYTHON) -m benchmarks.growth --before $(BASE)
 
 .venv/.bench-ready: .venv/.ready tools/bench-packages.txt
 	tools/setup tools/bench-packages.txt
