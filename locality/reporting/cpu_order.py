@@ -41,6 +41,11 @@ class CpuOrder:
         return len(self.starts)
 
     @property
+    def is_known(self) -> bool:
+        """Whether there are several nodes or caches; else the CPUs are in the order of numbers."""
+        return len(self.nodes) > 1 or len(self.caches) > 1
+
+    @property
     def most_in_cell(self) -> int:
         """CPUs in the largest cell."""
         return int(np.diff(self.starts, append=len(self.cpus)).max(initial=1))
@@ -75,14 +80,20 @@ def order_of(machine: Topology, used: Array) -> CpuOrder:
         used: The CPUs of which anything was counted.
     """
     there = np.union1d(np.array(machine.online, np.int64), used)
+    apart = machine.distances[np.ix_(there, there)]
+    known = ((apart != Distance.UNKNOWN) & ~np.eye(len(there), dtype=np.bool_)).any(axis=1)
     order, nodes, caches = [], [], []
     begin = 0
-    for node in _groups(machine, there, Distance.NODE):
+    for node in _groups(machine, there[known], Distance.NODE):
         nodes.append(begin)
         for cache in _groups(machine, node, Distance.LLC):
             caches.append(begin)
             order += _groups(machine, cache, Distance.CORE)
             begin += len(cache)
+    if not known.all():  # offline now, or a machine that does not tell
+        order.append(there[~known])
+        nodes.append(begin)
+        caches.append(begin)
     cpus = np.concatenate(order)
     each = -(-len(cpus) // MOST_CELLS)
     ends = [*nodes[1:], len(cpus)]

@@ -81,7 +81,7 @@ def heat_map(matrix: Array, row: str, column: str, machine: Topology | None = No
     text = "count"
     if order is not None:
         _name_groups(axis, order)
-        row, column = f"{row}, by node and cache", f"{column}, by node and cache"
+        row, column = row + _how(order), column + _how(order)
         if (each := order.most_in_cell) > 1:
             text = f"count of the largest pair in a cell of {each} x {each} CPUs"
     elif size <= WIDEST_NUMBERED:
@@ -107,6 +107,14 @@ def _order(matrix: Array, machine: Topology | None) -> CpuOrder | None:
     if machine is None:
         machine = Topology(size, tuple(range(size)), np.zeros((size + 1,) * 2, np.uint8))
     return order_of(machine, np.flatnonzero(matrix.any(axis=0) | matrix.any(axis=1)))
+
+
+def _how(order: CpuOrder) -> str:
+    return ", by node and cache" if order.is_known else ""
+
+
+def _boxes_are_caches(order: CpuOrder) -> bool:
+    return len(order.caches) <= _MOST_BOXES
 
 
 def _number_cells(axis: Axes, matrix: Array, norm: LogNorm) -> None:
@@ -140,7 +148,7 @@ def _name_groups(axis: Axes, order: CpuOrder) -> None:
     for border in order.nodes[1:].tolist():
         for line in (axis.axhline, axis.axvline):
             line(border - 0.5, **_LINES)
-    groups = order.caches if len(order.caches) <= _MOST_BOXES else order.nodes
+    groups = order.caches if _boxes_are_caches(order) else order.nodes
     if len(groups) == 1:
         groups = np.arange(0, size, max(1, size // MOST_BY_NUMBER))
     _mark_diagonal(axis, np.append(groups, size))
@@ -180,7 +188,7 @@ def per_cpu(matrix: Array, row: str, column: str, machine: Topology | None = Non
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
             continue
         each = f"; the busiest of each {order.most_in_cell}" * (order.most_in_cell > 1)
-        axis.set_xlabel(f"{title}, by node and cache{each}")
+        axis.set_xlabel(f"{title}{_how(order)}{each}")
         _name_along(axis, order)
     legend(figure, axes[0])
     return figure
@@ -190,7 +198,14 @@ def marks(machine: Topology) -> str:
     """What the lines of a `heat_map` are, as a further sentence of its caption; may be empty."""
     if machine.possible <= MOST_BY_NUMBER:
         return ""
-    return " Lines separate NUMA nodes; boxes are last-level caches."
+    order = order_of(machine, np.zeros(0, np.int64))
+    said = []
+    if len(order.nodes) > 1:
+        said.append("lines separate NUMA nodes")
+    if len(order.caches) > 1 and _boxes_are_caches(order):
+        said.append("boxes are last-level caches")
+    words = "; ".join(said)
+    return f" {words[0].upper()}{words[1:]}." if words else ""
 
 
 def halves(machine: Topology) -> tuple[str, str]:

@@ -108,3 +108,29 @@ def test_the_busiest_cpu_of_a_cell_is_drawn() -> None:
         )
         assert local == 100_000
         assert elsewhere == 100_000 + 1023
+
+
+# Bugs: where a machine does not tell its nodes, each CPU is a node of its own, whose lines hide the
+# counts; the figure and its caption speak of nodes and caches that are not there.
+def test_a_machine_that_does_not_tell_its_nodes() -> None:
+    distances = np.full((301, 301), Distance.UNKNOWN, np.uint8)
+    np.fill_diagonal(distances[:300, :300], Distance.CPU)
+    of = Topology(300, tuple(range(300)), distances)
+    order = order_of(of, np.zeros(0, np.int64))
+    assert order.cpus.tolist() == list(range(300))
+    assert (len(order.nodes), len(order.caches)) == (1, 1)
+    figure = figures.heat_map(np.eye(300, dtype=np.int64), "RX CPU", "accept CPU", of)
+    assert figure.axes[0].get_ylabel() == "RX CPU"
+    assert not figures.marks(of)
+
+
+# Bug: of a machine with more caches than there is room for boxes, the caption calls nodes caches.
+def test_the_caption_says_what_boxes_are() -> None:
+    assert figures.marks(machine(512)) == (
+        " Lines separate NUMA nodes; boxes are last-level caches."
+    )
+    of = machine(1024)
+    apart = of.distances.copy()
+    apart[apart == Distance.LLC] = Distance.NODE  # no core shares its cache with another
+    many = Topology(1024, of.online, apart)
+    assert figures.marks(many) == " Lines separate NUMA nodes."
