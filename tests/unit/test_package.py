@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import struct
 import subprocess
@@ -119,6 +120,33 @@ def test_the_wheel_has_the_command_the_types_and_the_recordings(installed: Path)
         for kind in (".arrows", ".skb.arrows"):
             assert (installed / f"locality/lab/recorded/{name}{kind}").is_file()
     assert not (installed / "tests").exists()
+
+
+def pythons() -> list[str]:
+    """The Pythons that are installed here, of the versions that the package is for."""
+    found = {}
+    for version in re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text()):
+        name = f"python{version}"
+        by_pyenv = [str(path) for path in Path.home().glob(f".pyenv/versions/*/bin/{name}")]
+        for program in (*by_pyenv, *filter(None, [shutil.which(name)])):
+            said = subprocess.run([program, "-V"], capture_output=True, text=True, check=False)
+            if f"Python {version}." in said.stdout:
+                found[version] = program
+    return [*found.values()]
+
+
+# Bugs: what the newest Python has taken up, or older ones do not have, or what the next one will
+# refuse. tests/packages measures with three of them.
+@pytest.mark.parametrize("python", pythons())
+def test_every_python_compiles_the_package(installed: Path, python: str, tmp_path: Path) -> None:
+    own = ["-I", "-W", "error", "-X", f"pycache_prefix={tmp_path}"]
+    done = subprocess.run(
+        [python, *own, "-m", "compileall", "-q", "-f", installed / "locality"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 # Bug: the probes are looked for in the checkout, or in the directory one happens to be in. Opening
