@@ -24,7 +24,8 @@ pytestmark = [
     pytest.mark.skipif(HERE == THERE, reason="limitation: one CPU"),
 ]
 
-MANIFEST = Path(__file__).parents[3] / "install/container/daemonset.yaml"
+ROOT = Path(__file__).parents[3]
+MANIFEST = ROOT / "install/container/daemonset.yaml"
 
 #: The server's two processes, each on a CPU and of another user than locality, answer whoever
 #: connects; a client keeps asking.
@@ -90,7 +91,9 @@ NOT_HERE = {"spread", "see --spill"}
 def cases() -> str:
     """What chooses capabilities by a command's name, as setpriv names them."""
     (added,) = re.findall(r"add: \[(.*)\]", MANIFEST.read_text(encoding="utf-8"))
-    granted = {f"CAP_{name}" for name in re.findall(r'"(\w+)"', added)}
+    names = re.findall(r'"(\w+)"', added)
+    assert f"--cap-add {','.join(names)} " in (ROOT / "docs/guides/install.md").read_text()
+    granted = {f"CAP_{name}" for name in names}
     lines = []
     for command, needs in NEEDS.items():
         if command not in NOT_HERE:
