@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.vm.arm64_guest import BYTECODE, keep_bytecode
 from tests.vm.arm64_image import (
     MODULES,
     PACKAGES,
@@ -14,7 +17,8 @@ from tests.vm.arm64_image import (
     kernel_modules,
     list_words,
 )
-from tests.vm.kernel_images import CannotBoot, KernelImage
+from tests.vm.kernel_images import CHECKOUT, CannotBoot, KernelImage
+from tests.vm.live_tests import IGNORED, NEEDS_CLANG
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,3 +78,52 @@ def test_a_list_is_its_first_words() -> None:
     assert "busybox-static" in packages
     assert not [word for word in packages if not word.replace("-", "").isalnum()]
     assert any(line.startswith("numpy") for line in list_words(WHEELS))
+
+
+#: Collects the live tests with no package but those that the guest has.
+COLLECT = """
+import sys
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {hidden}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Hidden())
+import pytest
+sys.exit(pytest.main(sys.argv[1:]))
+"""
+
+
+# Bug: a test file imports what the guest does not have, and no live test runs there at all.
+def test_the_live_tests_can_be_collected_there() -> None:
+    hidden = {"hypothesis", "matplotlib", "nbformat", "pandas"}
+    assert hidden.isdisjoint(word.partition(">")[0] for word in list_words(WHEELS))
+    ignored = (f"--ignore=tests/live/{name}" for name in (*IGNORED, *NEEDS_CLANG))
+    plugins = (word for name in ("hypothesispytest", "xdist") for word in ("-p", f"no:{name}"))
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", COLLECT.format(hidden=sorted(hidden))),
+            *("tests/live", "--collect-only", "-q", "-p", "no:cacheprovider"),
+            *plugins,
+            *ignored,
+        ],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+# Bugs: what a guest compiled is lost, or is left in a directory of the user; a guest that was
+# killed leaves less than the one before.
+def test_what_was_compiled_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCALITY_CACHE", str(tmp_path))
+    (share := tmp_path / "share").mkdir()
+    (kept := tmp_path / "arm64").mkdir()
+    for left in (b"first", b"second", None):
+        if left:
+            (share / BYTECODE).write_bytes(left)
+        keep_bytecode(share)
+        assert [*share.iterdir()] == []
+        assert [path.name for path in kept.iterdir()] == [BYTECODE]
+    assert (kept / BYTECODE).read_bytes() == b"second"
