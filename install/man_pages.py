@@ -78,7 +78,7 @@ def _exit_codes() -> Iterator[str]:
     for line in EXIT_CODES.read_text(encoding="utf-8").splitlines():
         cells = [cell.strip().strip("`*") for cell in re.split(r"(?<!\\)\|", line.strip("|"))]
         if line.startswith("|") and not set(line) <= set("|-: ") and cells[0] != "code":
-            what = "|".join(cells[1:]).replace("`", "").replace("*", "")
+            what = re.sub(r"[`*]|\\(?=\|)", "", cells[1])
             yield (
                 ".PP\nEnds with 3:\n"
                 if cells[0] == "command"
