@@ -12,6 +12,7 @@
 # make trial-statistics  judge made-up trials: docs/generated/trial-statistics.md
 # make trial         whether the map helps nginx, here and in a guest: docs/generated/trial.md (root)
 # make spill         hash, map and spill under the same load: docs/generated/spill.md (root)
+# make duty-windows  shares from random windows: docs/generated/duty-windows.md (root)
 # make commands      write docs/reference/commands.md from the help texts
 # make bench         beside bcc and bpftrace, here and in QEMU: docs/generated/performance.md (root)
 # make growth        costs of large machines and long runs: docs/generated/growth.md; BASE=DIR
@@ -21,7 +22,7 @@ KERNEL := 6.12
 PROBES := $(wildcard locality/probes/*.[ch])
 
 .PHONY: setup demo demo-vm test test-kernel test-kernels test-packages wheel deb zipapp unit bench growth \
-	accuracy definitions trial-statistics trial spill commands lint format probes clean
+	accuracy definitions trial-statistics trial spill duty-windows commands lint format probes clean
 
 demo: setup
 	.venv/bin/locality demo
@@ -104,6 +105,10 @@ trial: setup
 
 spill: setup
 	$(PYTHON) -m validation.spill_page
+
+duty-windows: setup
+	$(PYTHON) -m validation.duty_windows >.cache/duty-windows.md
+	mv .cache/duty-windows.md docs/generated
 
 commands: setup
 	$(PYTHON) -m validation.commands_page

@@ -1,10 +1,10 @@
 """Does a share from random windows have the share of the whole time in its interval?
 
-python -m validation.duty_windows [--live]    # make duty-windows
+python -m validation.duty_windows >docs/generated/duty-windows.md    # make duty-windows (root)
 
 Made-up streams of events, whose share changes in ways that windows could miss, are looked at
-through the windows of `locality exporter --duty 10%`. With --live, real connections are: one probe
-counts all of them, another one only those in its windows.
+through the windows of `locality exporter --duty 10%`. So are real connections: one probe counts all
+of them, another one only those in its windows.
 """
 
 from __future__ import annotations
@@ -132,28 +132,28 @@ def simulated() -> list[str]:
             covered.append(inside)
             widths.append(width)
         rows.append(
-            f"| {name} | {100 * np.mean(covered):.1f} | {100 * np.median(widths):.1f} points |"
+            f"| {name} | {100 * np.mean(covered):.1f} % | {100 * np.median(widths):.1f} points |"
         )
         sys.stderr.write(f"{rows[-1]}\n")
     return rows
 
 
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr)
-
-
-def live() -> list[str]:
+def live() -> str:
     """How often the windows' interval had the share that a probe counted all the while."""
     from locality.exporter.measures import Accepts  # noqa: PLC0415 - needs root
     from locality.exporter.windows import Windows  # noqa: PLC0415
+    from locality.filter import Wanted  # noqa: PLC0415
     from locality.machine import topology  # noqa: PLC0415
 
     machine, ended = topology.read(), threading.Event()
     covered, told = 0, 0
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         port = listener.getsockname()[1]
-        everything, sampled = Accepts(machine, [port]), Accepts(machine, [port])
-        windows = Windows([sampled], threading.Lock(), LIVE_DUTY, LIVE_LENGTH, _tell)
+        everything, sampled = (
+            Accepts(machine, Wanted(ports=(port,))),
+            Accepts(machine, Wanted(ports=(port,))),
+        )
+        windows = Windows([sampled], threading.Lock(), LIVE_DUTY, LIVE_LENGTH, print)
         thread = threading.Thread(target=_connect, args=(listener, ended), daemon=True)
         thread.start()
         before = (0, 0)
@@ -176,7 +176,7 @@ def live() -> list[str]:
         thread.join()
         everything.close()
         sampled.close()
-    return [f"In {covered} of {told} reports the interval had the share; {now[1]} connections."]
+    return f"In {covered} of {told} reports the interval had the share ({now[1]} connections)."
 
 
 def _connect(listener: socket.socket, ended: threading.Event) -> None:
@@ -195,11 +195,58 @@ def _connect(listener: socket.socket, ended: threading.Event) -> None:
             listener.accept()[0].close()
 
 
+PAGE = """# Shares from random windows
+
+`make duty-windows` wrote this page (root). `locality exporter --duty 10%` attaches its probes
+in random windows of time, and tells the share that is local with a 95 % interval. Is the share of the
+whole time in it?
+
+## Made-up events
+
+Windows of {length:g} s take {duty:.0%} of the time. Each of {reports} reports is of the last {kept}
+windows. The share of the whole time is that of all events from the first pause to the last window.
+
+| events | in the interval | median width |
+|---|---|---|
+{rows}
+
+What happens in rare, short rushes is missed by most reports, and an interval cannot tell what no
+window has seen: see the last row.
+
+## Real connections
+
+Two probes count the connections that a server of this machine accepts: one all of them, the other
+one those in its windows, which take {live_duty:.0%} of the time. {live_rate:g} connections a second
+are made. 20 % or 95 % of them are local, by turns of a second on average. A report is of
+{live_windows} windows, which is few: attaching takes some 0.1 s.
+
+{live}
+"""
+
+
 def main() -> None:
+    """Print the page; --live alone prints its last line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--live", action="store_true", help="with real connections (root)")
+    parser.add_argument("--live", action="store_true", help="only with real connections")
     asked = parser.parse_args()
-    print("\n".join(live() if asked.live else simulated()))
+    told = live()
+    if asked.live:
+        print(told)
+        return
+    print(
+        PAGE.format(
+            rows="\n".join(simulated()),
+            live=told,
+            length=LENGTH,
+            duty=DUTY,
+            reports=REPORTS,
+            kept=KEPT,
+            live_duty=LIVE_DUTY,
+            live_rate=LIVE_RATE,
+            live_windows=LIVE_WINDOWS,
+        ),
+        end="",
+    )
 
 
 if __name__ == "__main__":

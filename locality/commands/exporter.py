@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from locality.commands.address import ADDRESS
+from locality.commands.filters import namespace, netns_option
 from locality.commands.numbers import Percent, WholeRange
 from locality.commands.options import duration_option, ports_option
 from locality.commands.values import OUTPUT, READABLE, SECONDS, WRITABLE
@@ -51,6 +52,7 @@ MEASURES = ("accepts", "packets", "reads")
 @ports_option(
     help="Measure only connections to this port, and give it series of its own. Repeatable."
 )
+@netns_option("Measure only sockets")
 @click.option(
     "--max-series",
     type=WholeRange(50, 100_000),
@@ -112,6 +114,7 @@ def exporter(
     interval: float,
     measures: tuple[str, ...],
     ports: tuple[int, ...],
+    netns: str | None,
     max_series: int,
     duty: float,
     window: float,
@@ -152,6 +155,7 @@ def exporter(
         window=window,
         program_times=program_times,
         ports=ports,
+        netns=namespace(netns),
         most_series=max_series,
         duration=duration,
         ready_file=ready_file,

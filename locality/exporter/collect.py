@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from locality.exporter.measures import Measure
+    from locality.filter import Wanted
     from locality.machine.topology import Topology
 
 #: Of a kernel's release, which whoever builds it chooses.
@@ -39,7 +40,7 @@ class Part(Protocol):
 def open_measures(
     machine: Topology,
     names: Collection[str],
-    ports: Collection[int],
+    wanted: Wanted,
     tell: Callable[[str], None],
 ) -> list[Measure]:
     """Attach the probes of measurements; what this kernel does not allow is told and left out.
@@ -47,7 +48,7 @@ def open_measures(
     Args:
         machine: This machine's CPUs.
         names: Of `MEASURES`.
-        ports: Only what came to these; all if empty.
+        wanted: Which sockets' events.
         tell: Takes a line.
 
     Raises:
@@ -58,7 +59,7 @@ def open_measures(
     with ExitStack() as stack:
         for name in names:
             try:
-                measure = MEASURES[name](machine, ports)
+                measure = MEASURES[name](machine, wanted)
             except Unsupported as refusal:
                 refused.append(f"{name} are not measured: {refusal}")
                 continue
@@ -72,13 +73,13 @@ def open_measures(
     return found
 
 
-def _packets(machine: Topology, ports: Collection[int]) -> Measure:
-    del ports  # a packet is of many connections' ports, and choosing them costs more than counting
-    return Packets(machine)
+def _packets(machine: Topology, wanted: Wanted) -> Measure:
+    # Those of all ports: a packet that is sent back to its CPU would have to remember its socket.
+    return Packets(machine, wanted.netns)
 
 
 #: By name: attaches the probes.
-MEASURES: dict[str, Callable[[Topology, Collection[int]], Measure]] = {
+MEASURES: dict[str, Callable[[Topology, Wanted], Measure]] = {
     "accepts": Accepts,
     "packets": _packets,
     "reads": Reads,

@@ -11,15 +11,15 @@ import numpy as np
 from locality.accept.counts import WAIT_ENDS, AcceptCounts
 from locality.accept.source import Filter
 from locality.exporter import metrics
-from locality.filter import Wanted
 from locality.machine.topology import Distance
 from locality.skb.interval import RX, TX, packets_by_distance
 from locality.skb.source import SkbSource
+from locality.skb.wanted import SkbFilter
 from locality.top.interval import DISTANCES
 from locality.top.source import TopSource
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from prometheus_client import Metric
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from locality.bpf.ladder import Attachment
     from locality.bpf.object import Object
     from locality.exporter.metrics import PortLabels
+    from locality.filter import Wanted
     from locality.machine.topology import Topology
     from locality.skb.interval import Interval
 
@@ -102,9 +103,9 @@ class Accepts(Measure):
 
     name = "accepts"
 
-    def __init__(self, machine: Topology, ports: Collection[int] = ()) -> None:
+    def __init__(self, machine: Topology, wanted: Wanted) -> None:
         self._machine = machine
-        self._source = AcceptCounts(machine, Filter(ports=tuple(ports)))
+        self._source = AcceptCounts(machine, Filter(ports=wanted.ports, netns=wanted.netns))
         self.counted: Accepted = self._source.read()
 
     @property
@@ -162,9 +163,9 @@ class Packets(Measure):
 
     name = "packets"
 
-    def __init__(self, machine: Topology) -> None:
+    def __init__(self, machine: Topology, netns: int | None = None) -> None:
         self._machine = machine
-        self._source = SkbSource()
+        self._source = SkbSource(wanted=SkbFilter(netns=netns))
         first = self._source.read()
         self._lost = first.lost
         self._flows = {"rx": first.rx, "tx": first.tx}
@@ -239,9 +240,9 @@ class Reads(Measure):
 
     name = "reads"
 
-    def __init__(self, machine: Topology, ports: Collection[int] = ()) -> None:
+    def __init__(self, machine: Topology, wanted: Wanted) -> None:
         self._machine = machine
-        self._source = TopSource(Wanted(ports=tuple(ports)))
+        self._source = TopSource(wanted)
         self._lost = 0
         self._sums: dict[str | int, Array] = {}
         self._by_thread: dict[int, Counter[int]] = {}

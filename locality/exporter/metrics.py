@@ -178,6 +178,9 @@ SERIES_LEFT_OUT = Definition(
 )
 INFO = Definition("locality_info", "info", "Version, kernel, and the probe type of each probe.")
 
+#: All of them.
+DEFINITIONS = tuple(value for value in [*globals().values()] if isinstance(value, Definition))
+
 
 class PortLabels:
     """Which ports have series of their own.

@@ -18,6 +18,7 @@ from locality.exporter.measures import Accepts, Measure, Reads
 from locality.exporter.metrics import MOST_SERIES, PortLabels, ports_for
 from locality.exporter.server import Security, listen, where
 from locality.exporter.windows import Windows
+from locality.filter import Wanted
 from locality.machine import topology
 from locality.machine.capabilities import NEEDS, PROBES
 from locality.machine.privileges import FILES, keep_only
@@ -46,6 +47,7 @@ class Request:
         measures: Names of `locality.exporter.collect.MEASURES`.
         findings: Read settings and groups each minute.
         ports: Measure only connections to these, and give them series of their own.
+        netns: Measure only sockets of the network namespace of this inode.
         most_series: Give out no more.
         duty: Have the probes attached for this share of the time; always if 1.
         window: So many seconds at a time.
@@ -61,6 +63,7 @@ class Request:
     measures: tuple[str, ...] = tuple(MEASURES)
     findings: bool = True
     ports: tuple[int, ...] = ()
+    netns: int | None = None
     most_series: int = MOST_SERIES
     duty: float = 1.0
     window: float = 1.0
@@ -80,8 +83,9 @@ def run(request: Request, tell: Callable[[str], None]) -> None:
         LocalityError: It cannot begin: no probe is allowed, the address is in use.
     """
     machine = topology.read()
+    wanted = Wanted(ports=request.ports, netns=request.netns)
     with ExitStack() as stack:
-        measures = open_measures(machine, request.measures, request.ports, tell)
+        measures = open_measures(machine, request.measures, wanted, tell)
         for measure in measures:
             stack.callback(measure.close)
             tell(f"{measure.name}: {measure.attachments[0].name}")

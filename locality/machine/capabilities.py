@@ -38,6 +38,8 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "groups": _GROUPS,
     "explain": _GROUPS,
     "doctor": _GROUPS,
+    # Its findings need what `doctor` needs, and are fewer without that.
+    "exporter": (*PROBES, "CAP_SYSLOG"),
     "attach-cbpf": _GROUPS,
     "attach --spill": _GROUPS,
     "trial": _GROUPS,

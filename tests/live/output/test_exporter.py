@@ -22,6 +22,7 @@ from locality.exporter.metrics import PortLabels
 from locality.exporter.run import KEPT
 from locality.exporter.share_interval import FEWEST
 from locality.exporter.windows import Windows
+from locality.filter import Wanted
 from locality.machine import topology
 from locality.machine.capabilities import NEEDS
 from tests.live.helpers.commands import tracing
@@ -173,7 +174,7 @@ def test_windows_count_what_happens_in_them() -> None:
     machine = topology.read()
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         port = listener.getsockname()[1]
-        accepts = Accepts(machine, [port])
+        accepts = Accepts(machine, Wanted(ports=(port,)))
         try:
             windows = Windows([accepts], threading.Lock(), 0.1, 1.0, pytest.fail)
             programs = accepts.attachments[0].obj
