@@ -42,6 +42,7 @@ COMMANDS = {
     "explain": Lazy("explain", "Explain why connections or datagrams are not local."),
     "export": Lazy("recordings", "Convert a recording, or add it to a data set."),
     "exporter": Lazy("exporter", "Export metrics for Prometheus."),
+    "fleet": Lazy("fleet", "Show which of many hosts are least local, and why."),
     "groups": Lazy("groups", "Show SO_REUSEPORT groups: sockets, workers and program."),
     "info": Lazy("recordings", "Show how a recording was made, and how it ended."),
     "lab": Lazy("lab", "Run experiments in network namespaces of their own."),

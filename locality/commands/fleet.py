@@ -1,0 +1,84 @@
+"""`locality fleet`: what the recordings of many hosts say. No logic, imports on use."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from locality.commands.lines import show
+from locality.commands.values import AT_LEAST_ONE
+
+if TYPE_CHECKING:
+    from datetime import date
+
+MEASURES = ("reads", "accepts", "datagrams", "packets received", "packets sent")
+
+
+@click.command()
+@click.argument("dataset")
+@click.option(
+    "--day",
+    type=click.DateTime(["%Y-%m-%d"]),
+    metavar="YYYY-MM-DD",
+    help="Look at the days up to this one (UTC).  [default: the newest in DATASET]",
+)
+@click.option(
+    "--days", type=AT_LEAST_ONE, default=1, show_default=True, help="Look at so many days."
+)
+@click.option(
+    "--since",
+    type=AT_LEAST_ONE,
+    default=7,
+    show_default=True,
+    help="Compare with the same days, so many days ago.",
+)
+@click.option(
+    "--measure",
+    type=click.Choice(MEASURES),
+    help="Rank hosts by what is local of this.  [default: what most hosts have]",
+)
+@click.option(
+    "--by",
+    type=click.Choice(["back", "local"]),
+    default="back",
+    show_default=True,
+    help="Rank hosts by what they would give back, or by how local they are.",
+)
+@click.option(
+    "--top", type=AT_LEAST_ONE, default=20, show_default=True, help="Show so many rows of a table."
+)
+@click.option(
+    "--engine",
+    default="duckdb",
+    show_default=True,
+    help="Choose what computes: duckdb, spark://HOST:PORT, spark:MASTER, or "
+    "clickhouse://USER@HOST/DATABASE?table=TABLE.",
+)
+def fleet(
+    *,
+    dataset: str,
+    day: datetime | None,
+    days: int,
+    since: int,
+    measure: str | None,
+    by: str,
+    top: int,
+    engine: str,
+) -> None:
+    """Show which of many hosts are least local, and why.
+
+    DATASET is a directory or a URI that locality export --dataset wrote to.
+    """
+    from locality.fleet.engine import days_of, opened
+    from locality.fleet.study import Asked, before, study
+    from locality.fleet.text import lines
+
+    there = days_of(dataset)
+    last = there[-1] if day is None else day.replace(tzinfo=UTC).date()
+    wanted: tuple[date, ...] = tuple(last - timedelta(days=ago) for ago in reversed(range(days)))
+    asked = Asked(wanted, before(wanted, since), measure, by)
+    with opened(dataset, engine) as answering:
+        found = study(answering, asked, there)
+    show([*lines(found, top)])

@@ -1,0 +1,1 @@
+"""What the recordings of many hosts say together: `locality fleet`."""

@@ -1,0 +1,284 @@
+"""Where the questions are answered: DuckDB in this process, or an engine that is there already."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+
+from locality.dataset.schema import SCHEMA, VERSION
+from locality.dataset.store import filesystem_of, is_uri
+from locality.errors import LocalityError
+from locality.fleet import questions
+from locality.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+DUCKDB = "duckdb"
+#: What DuckDB may take beside what Python takes.
+_MEMORY = "600MB"
+
+
+def days_of(dataset: str) -> list[date]:
+    """The days that a data set has, in order.
+
+    Raises:
+        LocalityError: It has none, or cannot be read.
+    """
+    found = sorted({day for name in _folders(dataset) if (day := _day(name)) is not None})
+    if not found:
+        raise LocalityError(
+            f"{printable(dataset)} is no data set: it has no folder dt=YYYY-MM-DD "
+            "(locality export --dataset makes them)"
+        )
+    return found
+
+
+def _folders(dataset: str) -> Iterator[str]:
+    if not is_uri(dataset):
+        try:
+            yield from (path.name for path in Path(dataset).iterdir())
+        except OSError as error:
+            raise LocalityError(f"cannot read {printable(dataset)}: {error.strerror}") from None
+        return
+    import pyarrow as pa
+
+    filesystem, path = filesystem_of(dataset)
+    try:
+        infos = filesystem.get_file_info(pa.fs.FileSelector(path))
+    except (pa.ArrowException, OSError) as error:
+        said = str(error).splitlines()[0]
+        raise LocalityError(f"cannot read {printable(dataset)}: {said}") from None
+    yield from (info.base_name for info in infos)
+
+
+def _day(name: str) -> date | None:
+    if (match := re.fullmatch(r"dt=(\d{4}-\d{2}-\d{2})", unquote(name))) is None:
+        return None
+    try:
+        return date.fromisoformat(match[1])
+    except ValueError:
+        return None
+
+
+@contextmanager
+def opened(dataset: str, engine: str = DUCKDB) -> Iterator[Engine]:
+    """An engine that answers questions about a data set.
+
+    Args:
+        dataset: A directory or a URI.
+        engine: `duckdb`; `spark://HOST:PORT` or `spark:MASTER`, where MASTER is what Spark calls
+            so; or `clickhouse://USER@HOST/DATABASE?table=TABLE`, with the data set as a table.
+
+    Raises:
+        LocalityError: There is no such engine, or it cannot be used.
+    """
+    scheme = engine.partition(":")[0]
+    if engine == DUCKDB:
+        made: Engine = DuckDb(dataset)
+    elif scheme == "spark" and engine != scheme:
+        made = Spark(dataset, engine)
+    elif scheme == "clickhouse" and "//" in engine:
+        made = ClickHouse(engine)
+    else:
+        raise LocalityError(
+            f"there is no engine {printable(engine)}: use duckdb, spark://HOST:PORT, spark:MASTER "
+            "or clickhouse://USER@HOST/DATABASE?table=TABLE",
+            exit_code=2,
+        )
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+class Engine:
+    """Answers questions; a subclass says where the rows of some days are."""
+
+    def facts(self, days: Sequence[date]) -> Any:  # noqa: ANN401 - a table of ibis
+        """The rows of some days, with all columns of the schema.
+
+        Raises:
+            LocalityError: They are of a newer version.
+        """
+        import ibis
+
+        table = self._table(days)
+        missing = {
+            field.name: ibis.null(ibis.Schema.from_pyarrow(SCHEMA)[field.name])
+            for field in SCHEMA
+            if field.name not in table.columns
+        }
+        table = table.mutate(**missing) if missing else table
+        version = self.ask(questions.newest_version(table))[0]["version"]
+        if version is not None and version > VERSION:
+            raise LocalityError(
+                f"the data set has rows of version {int(version)}, this locality reads up to "
+                f"version {VERSION}: install a newer one"
+            )
+        return table
+
+    def ask(self, question: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - of ibis
+        """The answer, a dictionary for each row; None where there is no value.
+
+        Raises:
+            LocalityError: The engine refuses.
+        """
+        try:
+            rows: list[dict[str, Any]] = question.to_pyarrow().to_pylist()
+        except Exception as error:
+            if isinstance(error, (KeyboardInterrupt, MemoryError)):
+                raise
+            raise refused(self, error) from error
+        return rows
+
+    def _table(self, days: Sequence[date]) -> Any:  # noqa: ANN401 - a table of ibis
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class DuckDb(Engine):
+    """DuckDB in this process: nothing to install or run."""
+
+    def __init__(self, dataset: str) -> None:
+        import ibis
+
+        self._dataset = dataset
+        self._connection = ibis.duckdb.connect(memory_limit=_MEMORY)
+        # Each question would read what stands at the end of each file again.
+        self._connection.raw_sql("SET parquet_metadata_cache = true")
+        self._connection.raw_sql("SET preserve_insertion_order = false")
+
+    def _table(self, days: Sequence[date]) -> Any:  # noqa: ANN401
+        if is_uri(self._dataset):
+            return self._objects(days)
+        root = Path(self._dataset)
+        globs = [
+            f"{_literal(str(root / f'dt={day}'))}/*/*/*.parquet"
+            for day in days
+            if any((root / f"dt={day}").glob("*/*/*.parquet"))
+        ]
+        if not globs:
+            raise nothing(self._dataset, days)
+        try:
+            return self._connection.read_parquet(globs, union_by_name=True, hive_partitioning=False)
+        except Exception as error:
+            raise refused(self, error) from error
+
+    def _objects(self, days: Sequence[date]) -> Any:  # noqa: ANN401
+        """The same of an object store, which pyarrow reads."""
+        import pyarrow as pa
+        import pyarrow.dataset as ds
+
+        filesystem, path = filesystem_of(self._dataset)
+        files = [
+            info.path
+            for day in days
+            for info in filesystem.get_file_info(
+                pa.fs.FileSelector(f"{path}/dt={day}", recursive=True, allow_not_found=True)
+            )
+            if info.is_file and info.extension == "parquet"
+        ]
+        if not files:
+            raise nothing(self._dataset, days)
+        table = ds.dataset(files, SCHEMA, format="parquet", filesystem=filesystem)
+        name = f"facts_{'_'.join(f'{day:%Y%m%d}' for day in days)}"
+        self._connection.con.register(name, table)
+        return self._connection.table(name)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._connection.disconnect()
+
+
+class Spark(Engine):
+    """A cluster of Spark, which must be able to read the data set itself."""
+
+    def __init__(self, dataset: str, engine: str) -> None:
+        import ibis
+        from pyspark.sql import SparkSession
+
+        master = engine if engine.startswith("spark://") else engine.removeprefix("spark:")
+        self._dataset = dataset
+        builder = SparkSession.builder.appName("locality fleet").master(master)
+        builder = builder.config("spark.sql.session.timeZone", "UTC")
+        builder = builder.config("spark.ui.showConsoleProgress", "false")
+        self._session = builder.getOrCreate()
+        self._session.sparkContext.setLogLevel("ERROR")
+        self._connection = ibis.pyspark.connect(self._session)
+
+    def _table(self, days: Sequence[date]) -> Any:  # noqa: ANN401
+        there = [day for day in days if day in days_of(self._dataset)]
+        if not there:
+            raise nothing(self._dataset, days)
+        root = self._dataset if is_uri(self._dataset) else Path(self._dataset).resolve().as_uri()
+        paths = [f"{root}/dt={day}/*/*/*.parquet" for day in there]
+        frame = self._session.read.option("mergeSchema", "true").parquet(*paths)
+        name = f"facts_{'_'.join(f'{day:%Y%m%d}' for day in days)}"
+        frame.createOrReplaceTempView(name)
+        return self._connection.table(name)
+
+    def close(self) -> None:
+        """End the session, and with it a cluster that was made for it."""
+        self._session.stop()
+
+
+class ClickHouse(Engine):
+    """A table of ClickHouse that has the rows of a data set, whatever its days."""
+
+    def __init__(self, engine: str) -> None:
+        import ibis
+
+        parts = urlsplit(engine)
+        query = dict(parse_qsl(parts.query))
+        self._name = query.pop("table", "facts")
+        url = urlunsplit(parts._replace(query=urlencode(query)))
+        try:
+            self._connection = ibis.connect(url)
+        except Exception as error:
+            raise refused(self, error) from error
+
+    def _table(self, days: Sequence[date]) -> Any:  # noqa: ANN401
+        try:
+            table = self._connection.table(self._name)
+        except Exception as error:
+            raise refused(self, error) from error
+        return within(table, days)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._connection.disconnect()
+
+
+def within(table: Any, days: Sequence[date]) -> Any:  # noqa: ANN401 - tables of ibis
+    """The rows of some consecutive days."""
+    import ibis
+
+    first, end = (
+        ibis.timestamp(f"{day}T00:00:00", timezone="UTC")
+        for day in (min(days), max(days) + timedelta(days=1))
+    )
+    return table.filter((table["time"] >= first) & (table["time"] < end))
+
+
+def nothing(dataset: str, days: Sequence[date]) -> LocalityError:
+    """The error of days that a data set does not have."""
+    when = str(days[0]) if len(days) == 1 else f"{min(days)} to {max(days)}"
+    return LocalityError(f"{printable(dataset)} has no files of {when}")
+
+
+def refused(engine: Engine, error: Exception) -> LocalityError:
+    """What an engine said, in a line."""
+    said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return LocalityError(f"{type(engine).__name__} cannot read the data set: {printable(said)}")
+
+
+def _literal(path: str) -> str:
+    """A path as a glob that means itself."""
+    return re.sub(r"([*?\[])", r"[\1]", path)
