@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 #: Measured by benchmarks/cost.py; docs/guides/cost.md has the figures and where they are from.
 STAMPING = (
-    "while this runs, the kernel stamps every received packet of the machine, which took 40 to 90 ns a "
+    "while this runs, the kernel stamps every received packet of the machine, which took 90 ns a "
     "packet where it was measured (docs/guides/cost.md)"
 )
 
