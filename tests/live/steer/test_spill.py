@@ -468,7 +468,7 @@ def test_with_fewer_capabilities(
         ],
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=PATIENCE * (3 if EMULATED else 1),
         check=False,
     )
     assert done.returncode == status, done.stderr
