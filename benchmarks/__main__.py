@@ -23,7 +23,7 @@ from locality.errors import LocalityError
 #: Ours alone.
 ALONE = (
     *("drain", "probes", "pingpong", "start", "lab", "sinks", "dashboard", "load", "follow"),
-    *("top", "cost", "skb_filters", "spill"),
+    *("top", "cost", "skb_filters", "spill", "exporter"),
 )
 #: Beside what people would otherwise run.
 SIDE_BY_SIDE = ("tracers", "calls", "counting")

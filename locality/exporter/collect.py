@@ -41,6 +41,7 @@ def open_measures(
     machine: Topology,
     names: Collection[str],
     wanted: Wanted,
+    ports: metrics.PortLabels,
     tell: Callable[[str], None],
 ) -> list[Measure]:
     """Attach the probes of measurements; what this kernel does not allow is told and left out.
@@ -49,6 +50,7 @@ def open_measures(
         machine: This machine's CPUs.
         names: Of `MEASURES`.
         wanted: Which sockets' events.
+        ports: Which have series of their own.
         tell: Takes a line.
 
     Raises:
@@ -59,7 +61,7 @@ def open_measures(
     with ExitStack() as stack:
         for name in names:
             try:
-                measure = MEASURES[name](machine, wanted)
+                measure = MEASURES[name](machine, wanted, ports)
             except Unsupported as refusal:
                 refused.append(f"{name} are not measured: {refusal}")
                 continue
@@ -73,14 +75,18 @@ def open_measures(
     return found
 
 
-def _packets(machine: Topology, wanted: Wanted) -> Measure:
+def _accepts(machine: Topology, wanted: Wanted, _ports: metrics.PortLabels) -> Measure:
+    return Accepts(machine, wanted)
+
+
+def _packets(machine: Topology, wanted: Wanted, _ports: metrics.PortLabels) -> Measure:
     # Those of all ports: a packet that is sent back to its CPU would have to remember its socket.
     return Packets(machine, wanted.netns)
 
 
 #: By name: attaches the probes.
-MEASURES: dict[str, Callable[[Topology, Wanted], Measure]] = {
-    "accepts": Accepts,
+MEASURES: dict[str, Callable[[Topology, Wanted, metrics.PortLabels], Measure]] = {
+    "accepts": _accepts,
     "packets": _packets,
     "reads": Reads,
 }

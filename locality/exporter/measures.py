@@ -37,6 +37,9 @@ BOUNDS = 2.0 ** np.arange(-20, 5, 2)
 
 S = TypeVar("S", int, "Array")
 
+#: Threads and ports whose reads are counted at once; those that are idle make room for others.
+READERS = 2048
+
 Share = tuple[int, int]
 """What was local, and of how many."""
 
@@ -240,12 +243,13 @@ class Reads(Measure):
 
     name = "reads"
 
-    def __init__(self, machine: Topology, wanted: Wanted) -> None:
+    def __init__(self, machine: Topology, wanted: Wanted, ports: PortLabels) -> None:
         self._machine = machine
-        self._source = TopSource(wanted)
+        self._ports = ports
+        self._source = TopSource(wanted, rows=READERS)
         self._lost = 0
-        self._sums: dict[str | int, Array] = {}
-        self._by_thread: dict[int, Counter[int]] = {}
+        self._sums: dict[str, Array] = {}
+        self._by_thread: dict[int, Counter[int]] | None = None
         self.read()
 
     @property
@@ -260,29 +264,30 @@ class Reads(Measure):
         readers = interval.readers
         known = np.stack([readers[name] for name in DISTANCES], axis=1)
         counts = np.column_stack([known, readers["reads"] - known.sum(axis=1)])
-        for reader, row in zip(readers, counts, strict=True):
-            port = metrics.OUTGOING if reader["outgoing"] else int(reader["port"])
-            self._sums[port] = self._sums[port] + row if port in self._sums else row
-            if isinstance(port, int):
-                threads = self._by_thread.setdefault(port, Counter())
-                threads[int(reader["tid"])] += int(reader["reads"])
+        served = readers["outgoing"] == 0
+        ports = readers["port"][served]
+        self._ports.see(ports, readers["reads"][served])
+        # By label, and not by port: of those there may be thousands.
+        grown = metrics.summed(self._ports, ports, counts[served])
+        if not served.all():
+            grown[metrics.OUTGOING] = counts[~served].sum(axis=0)
+        for label, row in grown.items():
+            self._sums[label] = self._sums[label] + row if label in self._sums else row.copy()
+        if self._by_thread is not None:
+            for port, tid, reads in readers[["port", "tid", "reads"]][served].tolist():
+                if self._ports.label(port) != metrics.OTHER:
+                    self._by_thread.setdefault(port, Counter())[tid] += reads
 
     def threads(self) -> dict[int, Counter[int]]:
-        """Reads by port and thread since this was called last."""
-        by_thread, self._by_thread = self._by_thread, {}
+        """Reads by port and thread since this was called last; from the first call on."""
+        by_thread, self._by_thread = self._by_thread or {}, {}
         return by_thread
 
     def families(self, ports: PortLabels) -> Iterator[Metric]:
         """See `Measure`."""
+        del ports  # they were given labels when they were counted
         reads = metrics.READS.counter()
-        served = {port: row for port, row in self._sums.items() if isinstance(port, int)}
-        numbers = np.array([*served], "u4")
-        counts = np.array([*served.values()], "u8").reshape(-1, len(Distance))
-        ports.see(numbers, counts.sum(axis=1))
-        sums = metrics.summed(ports, numbers, counts)
-        if metrics.OUTGOING in self._sums:
-            sums[metrics.OUTGOING] = self._sums[metrics.OUTGOING]
-        for label, row in sorted(sums.items()):
+        for label, row in sorted(self._sums.items()):
             metrics.add_distances(reads, [label], row.tolist(), self._machine)
         yield reads
 

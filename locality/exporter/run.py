@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=Measure)
 
+_M_ARENA_MAX = -8  # malloc.h
 _LOOPBACK = ("127.", "::1")
 
 
@@ -84,12 +86,13 @@ def run(request: Request, tell: Callable[[str], None]) -> None:
     """
     machine = topology.read()
     wanted = Wanted(ports=request.ports, netns=request.netns)
+    ports = PortLabels(ports_for(request.most_series), request.ports)
+    _use_one_arena()
     with ExitStack() as stack:
-        measures = open_measures(machine, request.measures, wanted, tell)
+        measures = open_measures(machine, request.measures, wanted, ports, tell)
         for measure in measures:
             stack.callback(measure.close)
             tell(f"{measure.name}: {measure.attachments[0].name}")
-        ports = PortLabels(ports_for(request.most_series), request.ports)
         lock, ended = threading.Lock(), threading.Event()
         stack.callback(ended.set)
         parts: list[Part] = []
@@ -122,6 +125,12 @@ def run(request: Request, tell: Callable[[str], None]) -> None:
 
 #: What it takes to go on: the kernel tells of runs that it skipped.
 KEPT = ("CAP_BPF",)
+
+
+def _use_one_arena() -> None:
+    """Have all threads allocate from the same memory (glibc); few allocate at the same time."""
+    with suppress(AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def _state(

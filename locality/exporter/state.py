@@ -74,6 +74,8 @@ class MachineState:
         self._look: Look | None = None
         self._changes: Counter[tuple[str, str]] = Counter()
         self._received: dict[int, Array] = {}
+        if reads is not None:
+            reads.threads()
         self._refused = ""
 
     def watch(self, settled: Callable[[], None], ended: threading.Event) -> None:

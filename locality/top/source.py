@@ -40,6 +40,7 @@ class TopSource:
         wanted: Whose reads, on which ports.
         period: Seconds between readings.
         rung: Stand on this rung or fail; None takes the best.
+        rows: How many threads and ports, of TCP and of UDP, are counted at once.
         timed: Measure beside it how long packets wait, as `locality cost` does.
 
     Raises:
@@ -53,17 +54,19 @@ class TopSource:
         wanted: Wanted | None = None,
         period: float = 1.0,
         rung: str | None = None,
+        rows: int = MAX_READERS,
         *,
         timed: bool = False,
     ) -> None:
         self.period = period
+        self._size = rows
         self._wanted = wanted or Wanted()
         machine = topology.read()
         self.attachment = attach_reads(self._open_tcp, rung)
-        self._probes = [Rows(self.attachment, machine)]
+        self._probes = [Rows(self.attachment, machine, rows)]
         self._cost: CostSource | None = None
         try:
-            self._attach_udp(machine)
+            self._attach_udp(machine, rows)
             if timed:
                 from locality.cost.source import CostSource  # noqa: PLC0415 - if it is wanted
 
@@ -75,24 +78,25 @@ class TopSource:
         self._paths = CgroupPaths()
         self._since = time.monotonic()
 
-    def _attach_udp(self, machine: Topology) -> None:
+    def _attach_udp(self, machine: Topology, rows: int) -> None:
         try:
-            self._probes.append(Rows(attach_best(UDP_RUNGS, self._open_udp), machine))
+            self._probes.append(Rows(attach_best(UDP_RUNGS, self._open_udp), machine, rows))
         except Unsupported as refusal:
             unseen = f"reads of datagrams are not seen: {refusal}"
             noted = self.attachment.rung.noting(unseen)
             self.attachment = replace(self.attachment, rung=noted)
 
     def _open_tcp(self) -> Object:
-        return prepared(Object.open("tcp_reads", self._constants() | {"counts_rows": True}))
+        obj = Object.open("tcp_reads", self._constants() | {"counts_rows": True})
+        return prepared(obj, self._size)
 
     def _open_udp(self) -> Object:
         # No flows: what is counted beside the rows is not read.
-        constants = {"counts_rows": True, "sample_below": 0, "max_read_rows": MAX_READERS}
-        return prepared(open_probe(self._wanted, topology.possible_cpus(), constants))
+        constants = {"counts_rows": True, "sample_below": 0, "max_read_rows": self._size}
+        return prepared(open_probe(self._wanted, topology.possible_cpus(), constants), self._size)
 
     def _constants(self) -> dict[str, Any]:
-        return {**self._wanted.rodata(), "max_read_rows": MAX_READERS}
+        return {**self._wanted.rodata(), "max_read_rows": self._size}
 
     def read(self) -> TopInterval:
         """The interval since the last reading; never waits."""
