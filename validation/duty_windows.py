@@ -198,8 +198,8 @@ def _connect(listener: socket.socket, ended: threading.Event) -> None:
 PAGE = """# Shares from random windows
 
 `make duty-windows` wrote this page (root). `locality exporter --duty 10%` attaches its probes
-in random windows of time, and tells the share that is local with a 95 % interval. Is the share of the
-whole time in it?
+in random windows of time, and tells the share that is local with a 95 % interval. Is the share of
+the whole time in it?
 
 ## Made-up events
 
