@@ -13,6 +13,9 @@ from locality.top.interval import DISTANCES, known
 from locality.top.waits import waits_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from locality.arrays import Array
     from locality.machine.topology import Topology
     from locality.top.interval import TopInterval
     from locality.top.waits import Waits
@@ -20,7 +23,8 @@ if TYPE_CHECKING:
 #: Of a reader, what a row of each grouping has: what is the same in all its readers.
 _FIELDS = ("netns", "port", "protocol", "outgoing", "pid", "tid", "cgroup")
 _OF_INTERVAL = ("time", "interval_s", "rung", "lost", "lost_in_interval", "by")
-_COUNTS = ("reads", "bytes", *(f"reads_{name}" for name in DISTANCES), "reads_unknown")
+_READS = {f"reads_{name}": name for name in DISTANCES}
+_COUNTS = ("reads", "bytes", *_READS, "reads_unknown")
 #: Of the times of `--cost`; None without it.
 _TIMES = ("waited_local_p50_ns", "waited_remote_p50_ns", "reads_timed")
 NAMES = (*_OF_INTERVAL, "name", *_FIELDS, "cgroup_path", *_COUNTS, "from_cpu", "next", *_TIMES)
@@ -94,7 +98,7 @@ def top_record(interval: TopInterval, by: str, lost_before: int) -> dict[str, An
         "by": by,
         "rows": [
             _row(row, interval, by) | _times(interval, waits(row)) | {"next": command or None}
-            for row, command in zip(rows, nexts, strict=True)
+            for row, command in zip(_plain(rows), nexts, strict=True)
         ],
     }
 
@@ -104,23 +108,30 @@ def _times(interval: TopInterval, waits: Waits) -> dict[str, float | None]:
     return dict(zip(_TIMES, (waits.local, waits.remote, timed), strict=True))
 
 
-def _row(row: Any, interval: TopInterval, by: str) -> dict[str, Any]:  # noqa: ANN401 - numpy.void
+def _plain(rows: Array) -> Iterator[dict[str, Any]]:
+    """The fields of each row as Python's own values: to take them one by one takes far longer."""
+    fields = [*_FIELDS, "comm", "reads", "bytes", *DISTANCES]
+    told, sources = known(rows).tolist(), rows["sources"][:, 0].tolist()
+    for values, row_told, source in zip(rows[fields].tolist(), told, sources, strict=True):
+        row = dict(zip(fields, values, strict=True))
+        row["told"], row["source"] = row_told, source
+        yield row
+
+
+def _row(row: dict[str, Any], interval: TopInterval, by: str) -> dict[str, Any]:
     grouping = GROUPINGS[by]
-    values: dict[str, Any] = {
-        name: int(row[name]) if name in grouping.key else None for name in _FIELDS
-    }
+    values = {name: row[name] if name in grouping.key else None for name in _FIELDS}
     if values["protocol"] is not None:
         values["protocol"] = PROTOCOLS[values["protocol"]]
         values["outgoing"] = bool(values["outgoing"])
-    path = interval.cgroups.get(int(row["cgroup"])) if "cgroup" in grouping.key else None
-    reads, told = int(row["reads"]), int(known(row.reshape(1))[0])
+    path = interval.cgroups.get(row["cgroup"]) if "cgroup" in grouping.key else None
     return {
         "name": grouping.name(row, interval.cgroups),
         **values,
         "cgroup_path": path,
-        "reads": reads,
-        "bytes": int(row["bytes"]) if interval.bytes_seen else None,
-        **{f"reads_{name}": int(row[name]) for name in DISTANCES},
-        "reads_unknown": reads - told,
-        "from_cpu": int(row["sources"][0]) if row["sources"][0] >= 0 else None,
+        "reads": row["reads"],
+        "bytes": row["bytes"] if interval.bytes_seen else None,
+        **{counts: row[name] for counts, name in _READS.items()},
+        "reads_unknown": row["reads"] - row["told"],
+        "from_cpu": row["source"] if row["source"] >= 0 else None,
     }
