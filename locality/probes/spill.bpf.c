@@ -216,7 +216,7 @@ int locality_spill(struct sk_reuseport_md *md)
 	struct spill_route *route = bpf_map_lookup_elem(&spill_routes, &cpu);
 	struct spill_counts *counts = bpf_map_lookup_elem(&spill_counters, &cpu);
 	struct spill_choice *choice = bpf_map_lookup_elem(&spill_order, &first);
-	__u32 own, chosen, length, distance;
+	__u32 own, chosen, length, distance, random;
 	struct sock *own_sk;
 
 	if (!route || !counts || !choice)
@@ -242,14 +242,14 @@ int locality_spill(struct sk_reuseport_md *md)
 		return SK_PASS;
 	}
 	chosen = own;
+	random = bpf_get_prandom_u32();
 	for (distance = 0; distance < DISTANCES && chosen == own; distance++) {
 		__u32 end = route->ends[distance], many = end - begin;
 		__u64 best;
 
 		if (end <= begin)
 			continue;
-		best = shortest_queue(md, first + begin, many,
-				      many > ASKED ? bpf_get_prandom_u32() % many : 0);
+		best = shortest_queue(md, first + begin, many, many > ASKED ? random % many : 0);
 		if (best >> 32 < length)
 			chosen = (__u16)best;
 		begin = end;
