@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 PORT = 7777
-WORK_S = 0.05
+#: Long beside the time for which a busy host may keep an emulated CPU from running: a near worker
+#: that stands still has a long queue, and then it is right to pass it over.
+WORK_S = 0.25
 #: Of what one worker takes, at each RX CPU: its own worker cannot take it, with one more it can.
-LOAD = 1.4
+LOAD, LOAD_OF_EACH = 1.4, 1.25
 OPEN = 200
 FIGURES = Path("/run/share/figures.json")
 TOOL = (sys.executable, "-m", "locality")
@@ -54,7 +56,7 @@ def serve(cpus: Sequence[int]) -> Iterator[int]:
         listener.close()
 
 
-def connect(cpu: int, until: float) -> None:
+def connect(cpu: int, until: float, load: float) -> None:
     """Connections from one CPU at a constant rate; nobody waits for an answer."""
     os.sched_setaffinity(threading.get_native_id(), {cpu})
     pending = deque[socket.socket]()
@@ -62,13 +64,13 @@ def connect(cpu: int, until: float) -> None:
     while (now := time.monotonic()) < until:
         if due > now:
             time.sleep(due - now)
-        due += WORK_S / LOAD
+        due += WORK_S / load
         pending.append(socket.create_connection(("127.0.0.1", PORT)))
         if len(pending) > OPEN:
             pending.popleft().close()
 
 
-def phase(rx_cpus: Sequence[int], seconds: float) -> dict[str, Any]:
+def phase(rx_cpus: Sequence[int], seconds: float, load: float) -> dict[str, Any]:
     """Attach for these RX CPUs, and let them receive too much."""
     listed = ",".join(map(str, rx_cpus))
     options = ("--map", "auto", "--rx-cpus", listed, "--spill", "1")
@@ -85,7 +87,8 @@ def phase(rx_cpus: Sequence[int], seconds: float) -> dict[str, Any]:
         watch.settle()
         until = time.monotonic() + seconds
         senders = [
-            threading.Thread(target=connect, args=(cpu, until), daemon=True) for cpu in rx_cpus
+            threading.Thread(target=connect, args=(cpu, until, load), daemon=True)
+            for cpu in rx_cpus
         ]
         for sender in senders:
             sender.start()
@@ -121,8 +124,8 @@ def main() -> None:
     workers = [*serve([int(cpu) for cpu in arguments.workers.split(",")])]
     try:
         figures = {
-            "one": phase([0], arguments.seconds),
-            "both threads of a core": phase([0, 1], arguments.seconds),
+            "one": phase([0], arguments.seconds, LOAD),
+            "both threads of a core": phase([0, 1], arguments.seconds, LOAD_OF_EACH),
         }
     finally:
         for pid in workers:

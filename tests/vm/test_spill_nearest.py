@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.vm, pytest.mark.kernel(KERNEL)]
 #: CPUs 0-3 and 4-7 on two sockets; 2n and 2n + 1 are threads of one core.
 LAYOUT = "cpus=8,sockets=2,cores=2,threads=2"
 WORKERS = "0,1,2,4"
-SECONDS = 20.0
+SECONDS = 40.0
 TIMEOUT = 900
 TAIL = 20_000
 
