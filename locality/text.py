@@ -25,8 +25,14 @@ WIDEST_MATRIX = 8
 #: Of a long word, and of a long line, so many characters are kept at its beginning and its end.
 _WORD, _LINE = (160, 40), (1500, 500)
 
-#: Below these a time is given in that unit: where rounding makes it 1000, it is 1 of the next.
-_UP_TO_NS, _UP_TO_US, _UP_TO_MS = 999.5, 999_950, 999_950_000
+#: Below the first, in ns, a time is given in that unit, which has so many ns: where rounding makes
+#: it 1000, it is 1 of the next.
+TIME_UNITS = (
+    (999.5, 1, "ns"),
+    (999_950.0, 1_000, "us"),
+    (999_950_000.0, 1_000_000, "ms"),
+    (float("inf"), 1_000_000_000, "s"),
+)
 
 
 def printable(raw: bytes | str) -> str:
@@ -80,13 +86,8 @@ def duration(ns: float | None) -> str:
     """A time with the unit that suits it: ``870ns``, ``12.3us``, ``4.5ms``, ``1.2s``."""
     if ns is None:
         return "?"
-    if ns < _UP_TO_NS:
-        return f"{ns:.0f}ns"
-    if ns < _UP_TO_US:
-        return f"{ns / 1e3:.1f}us"
-    if ns < _UP_TO_MS:
-        return f"{ns / 1e6:.1f}ms"
-    return f"{ns / 1e9:.1f}s"
+    one, unit = next((one, unit) for up_to, one, unit in TIME_UNITS if ns < up_to)
+    return f"{ns / one:.1f}{unit}" if one > 1 else f"{ns:.0f}{unit}"
 
 
 def kilo_rate(count: int, seconds: float) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from locality.accept.columns import columns
 from locality.accept.many_lines import pieces
+from locality.accept.text_lines import text_lines
 from locality.machine.cgroups import container_of
 from locality.machine.distance import by_distance, distance_text
 from locality.recording.byte_lines import MANY, ByteLines
@@ -49,10 +50,13 @@ class TextAccept(Output["AcceptBatch"]):
     def write(self, batch: AcceptBatch) -> None:
         """Write a batch."""
         for piece in pieces(batch):
-            self._write(piece)
+            if len(piece) < MANY:
+                self._write_few(piece)
+            else:
+                self._out.write(text_lines(piece, self._machine, _distance_cell))
         self._out.flush()
 
-    def _write(self, batch: AcceptBatch) -> None:
+    def _write_few(self, batch: AcceptBatch) -> None:
         values = columns(batch, self._machine, [name for name in self.NAMES if name != "task"])
         ids = zip(*columns(batch, self._machine, ["pid", "tid"]).values(), strict=True)
         values = {name: values.get(name, []) for name in self.NAMES}
@@ -65,7 +69,7 @@ class TextAccept(Output["AcceptBatch"]):
         values["time"] = [clocks[int(seconds)] for seconds in values["time"]]
         for name, readable in (
             ("comm", printable),
-            ("distance", lambda word: f"{'local' if word == 'cpu' else word:<6}"),
+            ("distance", _distance_cell),
             ("raddr", lambda text: f"[{text}]" if ":" in text else text),
         ):
             texts = {text: readable(text) for text in set(values[name])}
@@ -73,6 +77,10 @@ class TextAccept(Output["AcceptBatch"]):
         values["wait_ns"] = [duration(wait) for wait in values["wait_ns"]]
         rows = zip(*values.values(), strict=True)
         self._out.write("".join([self.LINE % row for row in rows]))
+
+
+def _distance_cell(word: str) -> str:
+    return f"{'local' if word == 'cpu' else word:<6}"
 
 
 def task(pid: int, tid: int | None) -> str:
