@@ -14,8 +14,13 @@
  */
 #include "reuseport_member.h"
 
-/* One run reads this many sockets from `first`: the verifier follows every turn. */
+/* One run reads this many sockets from `first`. */
 #define SLICE 64
+/*
+ * A function that the verifier follows on its own, once, and not at every call; what it is given are
+ * numbers. Since 51c39bb1d5d1 "bpf: Introduce function-by-function verification", 5.6.
+ */
+#define VERIFIED_ONCE __attribute__((noinline))
 #define MAX_INSTRUCTIONS 4096
 
 /* Set by the reader. */
@@ -82,6 +87,28 @@ static void read_program(struct bpf_prog *prog)
 		num_instructions = count;
 }
 
+/* Read the socket at place `first` + i of a group. */
+VERIFIED_ONCE int read_member(__u64 group, __u32 i)
+{
+	struct sock_reuseport *of = (void *)group;
+	struct sock___reuseport *member = NULL;
+	struct socket_alloc *owner;
+	bool listening;
+
+	if (i >= SLICE)
+		return 1;
+	bpf_probe_read_kernel(&member, sizeof(member), &of->socks[first + i]);
+	owner = (void *)BPF_CORE_READ((struct sock *)member, sk_socket);
+	inodes[i] = owner ? BPF_CORE_READ(owner, vfs_inode.i_ino) : 0;
+	cookies[i] = BPF_CORE_READ(member, __sk_common.skc_cookie.counter);
+	incoming_cpus[i] = BPF_CORE_READ((struct sock *)member, __sk_common.skc_incoming_cpu);
+	read_state(&states[i], (struct sock *)member, first + i);
+	listening = BPF_CORE_READ(member, __sk_common.skc_state) == TCP_LISTEN;
+	backlogs[i] = listening ? BPF_CORE_READ(member, sk_ack_backlog) : -1LL;
+	backlog_limits[i] = listening ? BPF_CORE_READ(member, sk_max_ack_backlog) : -1LL;
+	return 0;
+}
+
 SEC("raw_tp/sys_enter")
 int read_group(void *ctx)
 {
@@ -98,22 +125,8 @@ int read_group(void *ctx)
 	if (!group)
 		return 0;
 	num_socks = BPF_CORE_READ(group, num_socks);
-	for (__u32 i = 0; i < SLICE && first + i < num_socks; i++) {
-		struct sock___reuseport *member = NULL;
-		struct socket_alloc *owner;
-		bool listening;
-
-		bpf_probe_read_kernel(&member, sizeof(member), &group->socks[first + i]);
-		owner = (void *)BPF_CORE_READ((struct sock *)member, sk_socket);
-		inodes[i] = owner ? BPF_CORE_READ(owner, vfs_inode.i_ino) : 0;
-		cookies[i] = BPF_CORE_READ(member, __sk_common.skc_cookie.counter);
-		incoming_cpus[i] =
-			BPF_CORE_READ((struct sock *)member, __sk_common.skc_incoming_cpu);
-		read_state(&states[i], (struct sock *)member, first + i);
-		listening = BPF_CORE_READ(member, __sk_common.skc_state) == TCP_LISTEN;
-		backlogs[i] = listening ? BPF_CORE_READ(member, sk_ack_backlog) : -1LL;
-		backlog_limits[i] = listening ? BPF_CORE_READ(member, sk_max_ack_backlog) : -1LL;
-	}
+	for (__u32 i = 0; i < SLICE && first + i < num_socks; i++)
+		read_member((__u64)group, i);
 	prog = BPF_CORE_READ(group, prog);
 	if (prog)
 		read_program(prog);
@@ -124,21 +137,27 @@ int read_group(void *ctx)
 struct member_state expected[SLICE];
 __u32 num_expected;
 
+VERIFIED_ONCE int has_changed(__u32 i)
+{
+	struct member_state *was, now = {};
+
+	if (i >= SLICE)
+		return 0;
+	was = &expected[i];
+	read_state(&now, (struct sock *)was->sk, was->index);
+	return now.sk != was->sk || now.inode != was->inode || now.group != was->group ||
+	       now.num_socks != was->num_socks || now.prog != was->prog ||
+	       now.filter != was->filter || now.watchers != was->watchers;
+}
+
 SEC("raw_tp/sys_enter")
 int count_changed(void *ctx)
 {
 	__u32 changed = 0;
 
 	(void)ctx;
-	for (__u32 i = 0; i < SLICE && i < num_expected; i++) {
-		struct member_state *was = &expected[i], now = {};
-
-		read_state(&now, (struct sock *)was->sk, was->index);
-		changed += now.sk != was->sk || now.inode != was->inode ||
-			   now.group != was->group || now.num_socks != was->num_socks ||
-			   now.prog != was->prog || now.filter != was->filter ||
-			   now.watchers != was->watchers;
-	}
+	for (__u32 i = 0; i < SLICE && i < num_expected; i++)
+		changed += has_changed(i);
 	return changed;
 }
 
