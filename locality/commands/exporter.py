@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: Where to answer unless something else is asked for: on this machine alone.
 DEFAULT = ("127.0.0.1", 9817)
-#: Of `locality.exporter.collect.MEASURES`, which is not imported for `--help`.
+#: What is measured unless something else is asked for: all that costs little.
 MEASURES = ("accepts", "packets", "reads")
 
 
@@ -45,9 +45,10 @@ MEASURES = ("accepts", "packets", "reads")
 @click.option(
     "--measure",
     "measures",
-    type=click.Choice(MEASURES),
+    type=click.Choice((*MEASURES, "latency")),
     multiple=True,
-    help="Measure only this. Repeatable.  [default: all]",
+    help="Measure only this. Repeatable. latency has the kernel stamp all packets that it "
+    "receives.  [default: accepts, packets, reads]",
 )
 @ports_option(
     help="Measure only connections to this port, and give it series of its own. Repeatable."

@@ -84,11 +84,18 @@ def _packets(machine: Topology, wanted: Wanted, _ports: metrics.PortLabels) -> M
     return Packets(machine, wanted.netns)
 
 
+def _latency(machine: Topology, wanted: Wanted, _ports: metrics.PortLabels) -> Measure:
+    from locality.exporter.latency import Latency  # noqa: PLC0415 - if it is asked for
+
+    return Latency(machine, wanted)
+
+
 #: By name: attaches the probes.
 MEASURES: dict[str, Callable[[Topology, Wanted, metrics.PortLabels], Measure]] = {
     "accepts": _accepts,
     "packets": _packets,
     "reads": Reads,
+    "latency": _latency,
 }
 
 

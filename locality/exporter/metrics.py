@@ -160,6 +160,18 @@ PROBE_RUNS = Definition(
     "Runs of the probes' programs.",
     ("probe",),
 )
+LATENCY = Definition(
+    "locality_receive_latency_seconds",
+    "histogram",
+    "Time from the receipt of a packet to its read, by the distance of their CPUs.",
+    ("distance",),
+)
+INTERRUPTS = Definition(
+    "locality_interprocessor_interrupts_total",
+    "counter",
+    "Interrupts by which a CPU had another one do something.",
+    ("cause",),
+)
 LOST = Definition(
     "locality_events_lost_total",
     "counter",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from locality.bpf.run_times import counted
 from locality.commands.missing import import_failed
 from locality.exporter import textfile
-from locality.exporter.collect import MEASURES, Exporter, Part, open_measures
+from locality.exporter.collect import Exporter, Part, open_measures
 from locality.exporter.measures import Accepts, Measure, Reads
 from locality.exporter.metrics import MOST_SERIES, PortLabels, ports_for
 from locality.exporter.server import Security, listen, where
@@ -62,7 +62,7 @@ class Request:
     textfile: Path | None = None
     interval: float = 15.0
     security: Security = field(default_factory=Security)
-    measures: tuple[str, ...] = tuple(MEASURES)
+    measures: tuple[str, ...] = ("accepts", "packets", "reads")
     findings: bool = True
     ports: tuple[int, ...] = ()
     netns: int | None = None

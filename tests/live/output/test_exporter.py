@@ -17,10 +17,14 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from locality import cbpf
+from locality.attach_cbpf import attach
+from locality.exporter.latency import Latency
 from locality.exporter.measures import Accepts
 from locality.exporter.metrics import PortLabels
 from locality.exporter.run import KEPT
 from locality.exporter.share_interval import FEWEST
+from locality.exporter.state import MachineState
 from locality.exporter.windows import Windows
 from locality.filter import Wanted
 from locality.machine import topology
@@ -205,6 +209,44 @@ def test_duty_from_the_command_line(tmp_path: Path) -> None:
     assert value(series, "locality_attached_seconds_total") >= 3 * 0.05
     assert "refused" not in said
     assert process.returncode == 0
+
+
+# Bugs: packets stay stamped after a window; times of one window are in no metric.
+def test_latency_in_windows() -> None:
+    machine, ports = topology.read(), PortLabels(1)
+    latency = Latency(machine, Wanted())
+    try:
+        windows = Windows([latency], threading.Lock(), 0.1, 1.0, pytest.fail)
+        windows.window(lambda _seconds: tcp_ping_pong(HERE, THERE, 100))
+        families = {family.name: family for family in latency.families(ports)}
+        assert latency.attachments[0].obj.attached == ()
+    finally:
+        latency.close()
+    samples = families["locality_receive_latency_seconds"].samples
+    counted = sum(one.value for one in samples if one.name.endswith("_count"))
+    assert counted >= 100
+
+
+# Bug: a program that somebody attaches is not noticed, or not with what was there before.
+def test_a_change_is_noticed() -> None:
+    told: list[str] = []
+    state = MachineState(threading.Lock(), None, None, told.append)
+    with (
+        socket.create_server(("127.0.0.1", 0), reuse_port=True) as one,
+        socket.create_server(one.getsockname(), reuse_port=True),
+    ):
+        state.refresh()
+        attach(os.getpid(), one.fileno(), cbpf.cpu(2))
+        state.refresh()
+        families = {family.name: family for family in state.families(PortLabels(1))}
+        port = one.getsockname()[1]
+    (line,) = [line for line in told if f":{port} " in line]
+    assert "program: none -> cpu % 2" in line
+    changes = {
+        (one.labels["kind"], one.labels["cause"]): one.value
+        for one in families["locality_changes"].samples
+    }
+    assert changes["program", "unknown"] >= 1
 
 
 # Bug: threads that answer strangers keep what it took to attach.
