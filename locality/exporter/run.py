@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from locality.bpf.run_times import counted
 from locality.commands.missing import import_failed
+from locality.errors import LocalityError
 from locality.exporter import textfile
 from locality.exporter.collect import Exporter, Part, open_measures
 from locality.exporter.measures import Accepts, Measure, Reads
@@ -86,7 +87,14 @@ def run(request: Request, tell: Callable[[str], None]) -> None:
     """
     machine = topology.read()
     wanted = Wanted(ports=request.ports, netns=request.netns)
-    ports = PortLabels(ports_for(request.most_series), request.ports)
+    room = ports_for(request.most_series, latency="latency" in request.measures)
+    if len(request.ports) > room:
+        raise LocalityError(
+            f"{len(request.ports)} ports have more series than --max-series {request.most_series} "
+            f"has room for: give a higher number, or {room} ports at most",
+            exit_code=2,
+        )
+    ports = PortLabels(room, request.ports)
     _use_one_arena()
     with ExitStack() as stack:
         measures = open_measures(machine, request.measures, wanted, ports, tell)
