@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING
 import click
 
 from locality.commands.lines import show
-from locality.commands.values import AT_LEAST_ONE
+from locality.commands.options import ShortForm, force_option
+from locality.commands.values import AT_LEAST_ONE, OUTPUT
+from locality.text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import date
+    from pathlib import Path
+
+    from locality.fleet.study import Fleet
 
 MEASURES = ("reads", "accepts", "datagrams", "packets received", "packets sent")
 
@@ -56,6 +62,19 @@ MEASURES = ("reads", "accepts", "datagrams", "packets received", "packets sent")
     help="Choose what computes: duckdb, spark://HOST:PORT, spark:MASTER, or "
     "clickhouse://USER@HOST/DATABASE?table=TABLE.",
 )
+@click.option(
+    "-o", "--output", "out", type=OUTPUT, metavar="FILE", help="Write to FILE; .html is a page."
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["text", "json", "html"]),
+    help="Choose the output format.  [default: from FILE's suffix, else text]",
+)
+@click.option(
+    "--json", "format_", cls=ShortForm, flag_value="json", help="Short for --format json."
+)
+@force_option(help="Replace FILE if it exists.")
 def fleet(
     *,
     dataset: str,
@@ -66,6 +85,9 @@ def fleet(
     by: str,
     top: int,
     engine: str,
+    out: Path | None,
+    format_: str | None,
+    force: bool,
 ) -> None:
     """Show which of many hosts are least local, and why.
 
@@ -73,12 +95,36 @@ def fleet(
     """
     from locality.fleet.engine import days_of, opened
     from locality.fleet.study import Asked, before, study
-    from locality.fleet.text import lines
 
+    suffix = out.suffix[1:] if out else ""
+    shape = format_ or (suffix if suffix in {"json", "html"} else "text")
     there = days_of(dataset)
     last = there[-1] if day is None else day.replace(tzinfo=UTC).date()
     wanted: tuple[date, ...] = tuple(last - timedelta(days=ago) for ago in reversed(range(days)))
     asked = Asked(wanted, before(wanted, since), measure, by)
     with opened(dataset, engine) as answering:
         found = study(answering, asked, there)
-    show([*lines(found, top)])
+    made = "\n".join(_lines(found, shape, top))
+    if out is None or str(out) == "-":
+        show([made])
+        return
+    from locality.files import new_file
+
+    with new_file(out, force=force) as file:
+        file.write(made.encode() + b"\n")
+    show([f"report written to {printable(str(out))}"])
+
+
+def _lines(found: Fleet, shape: str, top: int) -> Iterable[str]:
+    """The report in one of the formats."""
+    if shape == "json":
+        from locality.fleet.records import text
+
+        return [text(found)]
+    if shape == "html":
+        from locality.fleet.page import page
+
+        return [page(found, top)]
+    from locality.fleet.text import lines
+
+    return lines(found, top)
