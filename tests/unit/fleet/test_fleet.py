@@ -1,0 +1,180 @@
+"""`locality fleet` on data sets that are made up, by DuckDB."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from locality.cli import cli
+from locality.dataset.schema import COUNT, EFFECT, EVIDENCE, PERIOD, RECORDING, SCHEMA
+from locality.dataset.write import folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytest.importorskip("ibis")
+pytest.importorskip("duckdb")
+#: What Ibis calls in DuckDB is about to have another name.
+pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")
+
+DAY, WEEK_BEFORE = "2026-11-20", "2026-11-13"
+HOSTILE = "<script>\x1b[2J"
+
+
+def host(
+    root: Path, name: str, local: float, day: str = DAY, *, rows: list[dict[str, Any]] | None = None
+) -> None:
+    """A day of one host, 100 accepts a second, of which such a share is local."""
+    times = [pa.scalar(1_763_000_000 + 300 * place, pa.timestamp("s")) for place in range(48)]
+    of_all = {
+        "version": 1,
+        "recording": f"{name}{day}",
+        "cluster": "eu",
+        "host": name,
+        "kind": "accept",
+        "measure": "accepts",
+    }
+    server = {"protocol": "tcp", "port": 80, "outgoing": False, "name": "nginx"}
+    made: list[dict[str, Any]] = [{"part": RECORDING, "time": times[0].as_py(), "cpus": 8}]
+    for place, time in enumerate(times):
+        made.append({"part": PERIOD, "time": time.as_py(), "seconds": 300.0, "lost": 0})
+        here = round(30_000 * local) + (100 if place % 2 else -100) * (0 < local < 1)
+        counts = dict.fromkeys(("same_core", "same_node", "other_node", "unknown", "elsewhere"), 0)
+        counts |= {"same_cpu": here, "same_llc": 30_000 - here}
+        made.append({"part": COUNT, "time": time.as_py(), **server, **counts})
+    known = 48 * 30_000
+    made.append(
+        {
+            "part": EVIDENCE,
+            "time": times[0].as_py(),
+            **server,
+            "known": known,
+            "local": int(known * local),
+            "by_chance": known / 8,
+            "no_worker": 0,
+            "reachable": known,
+            "mapped": int(known * max(local, 1 / 8)),
+            "moved": 0,
+            "busiest": known // 8,
+            "rx_cpus": 8,
+            "worker_cpus": 8,
+            "threads": 8,
+        }
+    )
+    made += rows or []
+    below = root / f"dt={day}" / folder("cluster", "eu") / folder("host", name)
+    below.mkdir(parents=True)
+    table = pa.Table.from_pylist([of_all | row for row in made], SCHEMA)
+    pq.write_table(table, below / "accept-0.parquet")
+
+
+def run(*arguments: str) -> str:
+    done = CliRunner().invoke(cli, ["fleet", *arguments])
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def said(*arguments: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(run(*arguments, "--json"))
+    return found
+
+
+# Bug: hosts are ranked the wrong way round, or shares, rates and causes are of another host.
+def test_hosts_are_ranked(tmp_path: Path) -> None:
+    for name, local in (("good", 0.99), ("bad", 1 / 8), ("worse", 0.0), ("best", 1.0)):
+        host(tmp_path, name, local)
+    found = said(str(tmp_path))
+    assert [one["host"] for one in found["hosts"]] == ["worse", "bad", "good", "best"]
+    bad = found["hosts"][1]
+    assert bad["local"] == pytest.approx(12.5)
+    assert bad["rate"] == pytest.approx(100)
+    assert bad["back_per_second"]["value"] == pytest.approx(87.5)
+    assert bad["local_low"] < 12.5 < bad["local_high"]
+    assert bad["cause"] == "no_program"
+    assert found["changes"] is None
+    assert said(str(tmp_path), "--by", "local")["hosts"][-1]["host"] == "best"
+
+
+# Bug: the wrong week is compared, or every host is said to have changed.
+def test_changes_since_last_week(tmp_path: Path) -> None:
+    for name, before, after in (("same", 0.9, 0.9), ("worse", 0.9, 0.5), ("better", 0.5, 0.9)):
+        host(tmp_path, name, before, WEEK_BEFORE)
+        host(tmp_path, name, after)
+    host(tmp_path, "gone", 0.9, WEEK_BEFORE)
+    host(tmp_path, "new", 0.9)
+    changes = said(str(tmp_path))["changes"]
+    assert [one["host"] for one in changes["worse"]] == ["worse"]
+    assert [one["host"] for one in changes["better"]] == ["better"]
+    assert changes["worse"][0]["points"] == pytest.approx(-40)
+    assert (changes["compared"], changes["new"], changes["gone"]) == (3, 1, 1)
+
+
+def effect(estimate: float) -> dict[str, Any]:
+    return {
+        "part": EFFECT,
+        "kind": "trial",
+        "measure": None,
+        "target": "port 80",
+        "time": datetime(2026, 11, 20, tzinfo=UTC),
+        "arm_a": "as it is",
+        "arm_b": "nearest",
+        "outcome": "queue_wait",
+        "unit": "us",
+        "better": "lower",
+        "scale": "relative",
+        "estimate": estimate,
+        "low": estimate - 0.1,
+        "high": estimate + 0.1,
+        "units": 100,
+        "verdict": "better",
+        "recording": f"{estimate}",
+    }
+
+
+# Bug: trials of several hosts are not put together, or what differs between hosts is not said.
+def test_trials_are_combined(tmp_path: Path) -> None:
+    for number, estimate in enumerate((-0.5, -0.3, -0.1)):
+        host(tmp_path, f"web{number}", 0.9, rows=[effect(estimate)])
+    (found,) = said(str(tmp_path))["trials"]
+    assert (found["hosts"], found["trials"]) == (3, 3)
+    assert found["combined"]["mean"] == pytest.approx(-0.3)
+    assert found["combined"]["i2"] > 90
+    assert "I²" in run(str(tmp_path))
+
+
+# Bug: the name of a host is markup on the page, or moves the cursor.
+def test_names_are_data(tmp_path: Path) -> None:
+    host(tmp_path, HOSTILE, 0.1)
+    page = tmp_path / "page.html"
+    run(str(tmp_path), "-o", str(page))
+    html = page.read_text(encoding="utf-8")
+    assert "<script>" not in html
+    assert "&lt;script&gt;" in html
+    assert "\x1b" not in html + run(str(tmp_path))
+    assert page.stat().st_mode & 0o777 == 0o600
+
+
+# Bug: files of an older version are refused, or those of a newer one read as if they were known.
+def test_versions(tmp_path: Path) -> None:
+    host(tmp_path, "web1", 0.5)
+    (file,) = tmp_path.rglob("*.parquet")
+    table = pq.ParquetFile(file).read()
+    pq.write_table(table.drop_columns(["program", "kernel"]), file)
+    assert said(str(tmp_path))["hosts"][0]["cause"] == "other"
+    newer = pa.array([9] * len(table), pa.uint8())
+    pq.write_table(table.set_column(0, SCHEMA.field("version"), newer), file)
+    done = CliRunner().invoke(cli, ["fleet", str(tmp_path)])
+    assert "version 9" in str(done.exception)
+
+
+# Bug: what is no data set, or is not there, ends in a traceback.
+@pytest.mark.parametrize("place", ["missing", "empty"])
+def test_no_data_set(place: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = CliRunner().invoke(cli, ["fleet", str(tmp_path / place)])
+    assert type(done.exception).__name__ == "LocalityError"
