@@ -107,9 +107,16 @@ def machine(kind: str, started: int) -> Meta:
     meta = locality.load(RECORDED).meta
     return replace(
         meta,
-        kind=kind, possible=CPUS, online=tuple(range(CPUS)), host="template",
-        distances=distances.tolist(), started=started, clock_offset=started,
-        interval=None if kind == "accept" else 1.0, ended=None, count=None,
+        kind=kind,
+        possible=CPUS,
+        online=tuple(range(CPUS)),
+        host="template",
+        distances=distances.tolist(),
+        started=started,
+        clock_offset=started,
+        interval=None if kind == "accept" else 1.0,
+        ended=None,
+        count=None,
     )
 
 

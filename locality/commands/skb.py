@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 import click
 
 from locality.commands.filters import cgroup_option, netns_option, places
-from locality.commands.options import comm_option, count_option, engine_option, interval_option, pids_option, ports_option, tracing_options
+from locality.commands.options import (
+    comm_option,
+    count_option,
+    engine_option,
+    interval_option,
+    pids_option,
+    ports_option,
+    tracing_options,
+)
 from locality.commands.values import DEVICE
 from locality.kinds import SKB
 

@@ -8,7 +8,14 @@ import click
 
 from locality.commands.filters import cgroup_option, netns_option, places
 from locality.commands.numbers import WholeRange
-from locality.commands.options import comm_option, count_option, interval_option, pids_option, ports_option, tracing_options
+from locality.commands.options import (
+    comm_option,
+    count_option,
+    interval_option,
+    pids_option,
+    ports_option,
+    tracing_options,
+)
 from locality.kinds import UDP
 
 if TYPE_CHECKING:
