@@ -109,7 +109,7 @@ def _live_cases() -> Iterator[tuple[str, tuple[Case, ...]]]:
     yield (
         "groups",
         (
-            _dry_run(200, 0, 0.6),
+            _dry_run(200, 0, 0.6, sides=after, stated=5.6),
             _dry_run(1_000, 0, 2, rounds=3, sides=after, stated=58),
             _dry_run(200, 2_000, None, rounds=3, sides=after, stated=18.5),
             _follow(1, 0, 5),

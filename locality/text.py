@@ -33,6 +33,7 @@ TIME_UNITS = (
     (999_950_000.0, 1_000_000, "ms"),
     (float("inf"), 1_000_000_000, "s"),
 )
+_UP_TO_NS, _UP_TO_US, _UP_TO_MS = (up_to for up_to, _, _ in TIME_UNITS[:-1])
 
 
 def printable(raw: bytes | str) -> str:
@@ -86,8 +87,13 @@ def duration(ns: float | None) -> str:
     """A time with the unit that suits it: ``870ns``, ``12.3us``, ``4.5ms``, ``1.2s``."""
     if ns is None:
         return "?"
-    one, unit = next((one, unit) for up_to, one, unit in TIME_UNITS if ns < up_to)
-    return f"{ns / one:.1f}{unit}" if one > 1 else f"{ns:.0f}{unit}"
+    if ns < _UP_TO_NS:
+        return f"{ns:.0f}ns"
+    if ns < _UP_TO_US:
+        return f"{ns / 1e3:.1f}us"
+    if ns < _UP_TO_MS:
+        return f"{ns / 1e6:.1f}ms"
+    return f"{ns / 1e9:.1f}s"
 
 
 def kilo_rate(count: int, seconds: float) -> str:

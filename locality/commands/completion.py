@@ -7,7 +7,6 @@ reads the words. Nothing is attached and nobody is asked: what cannot be known i
 from __future__ import annotations
 
 import os
-import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +41,8 @@ def _beginning(words: Iterable[str], incomplete: str) -> list[CompletionItem]:
 
 def _devices() -> list[str]:
     """The network devices of our network namespace."""
+    import socket  # every command would pay for it
+
     with suppress(OSError):
         return sorted(name for _, name in socket.if_nameindex())
     return []

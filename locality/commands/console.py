@@ -5,7 +5,6 @@ The options are taken by `locality` and by each of its commands, and act at once
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -44,6 +43,8 @@ class Console:
 
     def _say(self, level: str, line: str) -> None:
         if self.log_format == "json":
+            import json  # every command would pay for it
+
             said = {"time": round(time.time(), 3), "level": level, "message": line}
             click.echo(json.dumps(said), err=True)
         else:

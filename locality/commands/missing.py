@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 
 #: What installs a module that is not called as its package is.
@@ -27,6 +26,8 @@ def import_failed(error: ImportError) -> str | None:
     while (before := cause.__cause__ or cause.__context__) is not None:
         cause = before
     if isinstance(cause, ModuleNotFoundError) and cause.name:
+        import shlex  # every command would pay for it
+
         package = cause.name.partition(".")[0]
         wanted = shlex.quote(_INSTALLED_AS.get(package, package))
         return (
