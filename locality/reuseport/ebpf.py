@@ -41,9 +41,11 @@ def spill_of(program: EbpfProgram | None, cookies: Mapping[int, int]) -> Spill |
         program: The program of a group.
         cookies: SO_COOKIE of each of the group's sockets, by inode; 0 where it has none.
     """
+    if program is None:
+        return None
     from locality.spill import attached, maps  # noqa: PLC0415 - few groups have one
 
-    if program is None or program.name != maps.PROGRAM:
+    if program.name != maps.PROGRAM:
         return None
     still_open = {inode: cookie for inode, cookie in cookies.items() if inode}
     return attached.read(program.number, maps.known(program.number), still_open)

@@ -10,7 +10,6 @@ from locality import cbpf
 from locality.cbpf.describe import describe
 from locality.errors import LocalityError
 from locality.machine.topology import format_cpu_list
-from locality.spill import text as spill
 from locality.text import printable, wrap
 
 if TYPE_CHECKING:
@@ -131,6 +130,8 @@ def _ebpf_lines(group: Group, cpus: Sequence[int]) -> Iterator[str]:
     if group.spill is None:
         yield f"  program: {name}, which is not shown here"
         return
+    from locality.spill import text as spill  # noqa: PLC0415 - few groups have one
+
     if group.spill.table is None:
         yield f"  program: {name}, made by attach-cbpf --spill"
         yield from wrap(f"  {group.spill.why}", "    ")
@@ -182,7 +183,7 @@ def _object(one: FoundGroup) -> dict[str, Any]:
         "attached": group.attached,
         "program": program,
         "ebpf": group.ebpf and {"id": group.ebpf.number, "name": group.ebpf.name},
-        "spill": group.spill and spill.as_object(group.spill, group.inodes),
+        "spill": _spill_object(group),
         "members": [
             {
                 "index": index if group.order_known else None,
@@ -210,3 +211,11 @@ def _as_object(worker: Worker) -> dict[str, Any]:
 
 def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "~"
+
+
+def _spill_object(group: Group) -> dict[str, object] | None:
+    if group.spill is None:
+        return None
+    from locality.spill import text as spill  # noqa: PLC0415 - few groups have one
+
+    return spill.as_object(group.spill, group.inodes)
