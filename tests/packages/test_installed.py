@@ -39,7 +39,7 @@ HEAD = """\
 connections there. The size is that of the files on disk with all packages that are not part of
 the minimal system with Python, without pip. Wheels and packages were at hand; the last column is
 the time from the command to the first probe, at its first start. All ran on the kernel of one
-machine, which did other work, too.
+machine, which did other work, too; systems can be of different runs.
 
 | system | way | MB on disk | seconds to install | seconds to start |
 |---|---|--:|--:|--:|
@@ -100,12 +100,18 @@ class Page:
 
     rows: list[tuple[str, str, float, float, float]] = field(default_factory=list)
 
-    def text(self) -> str:
-        """All of it."""
-        lines = [HEAD]
+    def text(self, earlier: str) -> str:
+        """All of it; systems that were not installed now stay as an earlier page has them."""
+        lines: dict[str, list[str]] = {name: [] for name in SUITES}
+        for line in earlier.splitlines(keepends=True):
+            if (name := line[2:].partition(" |")[0]) in lines:
+                lines[name].append(line)
+        for name in {row[0] for row in self.rows}:
+            lines[name].clear()
         for system, way, size, installing, starting in self.rows:
-            lines.append(f"| {system} | {way} | {size:.0f} | {installing:.0f} | {starting:.1f} |\n")
-        return "".join(lines)
+            figures = f"{size:.0f} | {installing:.0f} | {starting:.1f}"
+            lines[system].append(f"| {system} | {way} | {figures} |\n")
+        return HEAD + "".join(line for name in lines for line in lines[name])
 
 
 @pytest.fixture(scope="session")
@@ -114,7 +120,9 @@ def page(request: pytest.FixtureRequest) -> Iterator[Page]:
     found = Page()
     yield found
     if (table := request.config.getoption("--table")) and found.rows:
-        Path(table).write_text(found.text(), encoding="utf-8")
+        place = Path(table)
+        earlier = place.read_text(encoding="utf-8") if place.exists() else ""
+        place.write_text(found.text(earlier), encoding="utf-8")
 
 
 def install(system: Chroot, place: str, *what: str) -> float:
