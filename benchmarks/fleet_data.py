@@ -41,12 +41,13 @@ from locality.dataset.store import Directory
 from locality.dataset.write import add_recording, folder, parquet_of
 from locality.fleet.causes import Cause
 from locality.machine.topology import Distance
-from locality.recording.format import Meta
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from locality.accept.batch import Records
     from locality.arrays import Array
+    from locality.recording.format import Meta
 
 RECORDED = Path(locality.__file__).parent / "lab/recorded/before.arrows"
 DAY = "2026-11-20"
@@ -120,7 +121,7 @@ def machine(kind: str, started: int) -> Meta:
     )
 
 
-def connections(cause: Cause, draw: np.random.Generator) -> Array:
+def connections(cause: Cause, draw: np.random.Generator) -> Records:
     """Connections that have the times of real ones, and CPUs by a cause."""
     real = locality.load(RECORDED).accepts
     gaps = np.diff(real.time.astype("int64").to_numpy())

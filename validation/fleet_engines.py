@@ -38,19 +38,21 @@ class Chdb(Engine):
         self._query, self._root = chdb.query, root
 
     def facts(self, days: Any) -> Any:  # noqa: ANN401
+        """A table whose rows the query itself finds."""
         import ibis
 
         del days
         return ibis.table(ibis.Schema.from_pyarrow(SCHEMA), name="facts")
 
     def ask(self, question: Any) -> Rows:  # noqa: ANN401
+        """The answer to the SQL that Ibis makes."""
         import ibis
         import pyarrow as pa
 
         sql = str(ibis.to_sql(question, dialect="clickhouse"))
         types = ", ".join(f"{field.name} {_TYPES[str(field.type)]}" for field in SCHEMA)
         pattern = f"{self._root}/dt=*/*/*/*.parquet"
-        source = f"SELECT * FROM file('{pattern}', Parquet, '{types}')"
+        source = f"SELECT * FROM file('{pattern}', Parquet, '{types}')"  # noqa: S608
         sql = f"WITH facts AS ({source}) {_nested(sql)}"
         settings = "SETTINGS use_hive_partitioning = 0, session_timezone = 'UTC'"
         raw = self._query(f"{sql} {settings}", "ArrowStream").bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import contextmanager
 from datetime import date, timedelta
@@ -206,6 +207,9 @@ class Spark(Engine):
 
         master = engine if engine.startswith("spark://") else engine.removeprefix("spark:")
         self._dataset = dataset
+        if master.startswith("local"):
+            # A cluster in this machine is for this machine: without this it listens to others.
+            os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         builder = SparkSession.builder.appName("locality fleet").master(master)
         builder = builder.config("spark.sql.session.timeZone", "UTC")
         builder = builder.config("spark.ui.showConsoleProgress", "false")

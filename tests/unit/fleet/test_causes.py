@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_each_cause_is_told(cause: Cause) -> None:
 # Bug: a handful of connections, or none, gets a cause.
 def test_nothing_is_decided_on_few_events() -> None:
     assert seen(Cause.NO_PROGRAM, 50).cause is Cause.TOO_FEW
-    nothing = {name: 0 for name in vars(seen(Cause.LOCAL)) if name != "program"}
+    nothing: dict[str, Any] = {name: 0 for name in vars(seen(Cause.LOCAL)) if name != "program"}
     assert Evidence(**nothing).attainable is None
 
 
