@@ -105,7 +105,9 @@ def run(asked: Asked, switched: Switched | None, reporter: Reporter, *, dry: boo
         for name, text in trial.facts.items():
             reporter.say(f"{name}: {text}")
         trial = replace(trial, facts={**_facts(session, steered), **trial.facts})
-        if asked.keep_better and is_better(trial):
+        if asked.keep_better and (reason := why_not_kept(trial)):
+            reporter.say(f"arm B is not kept: {reason}")
+        elif asked.keep_better:
             changes = [*switch.changes] if switched else _nearest(steered)
             trial = _keep(trial, trying, changes, asked, reporter)
         return trial
@@ -177,15 +179,18 @@ def _facts(session: Session, steered: Sequence[Steered]) -> Mapping[str, str]:
     return facts
 
 
-def is_better(trial: Trial) -> bool:
-    """Whether the primary outcome is better, and none is worse."""
-    if trial.harm or trial.ended_early or not trial.restored:
-        return False
+def why_not_kept(trial: Trial) -> str:
+    """Why arm B must not stay; empty if the primary outcome is better and none is worse."""
+    if trial.harm or trial.ended_early:
+        return "the trial ended early"
+    if not trial.restored:
+        return "not everything was put back"
     found = effects(trial)
-    primary = [effect.verdict for effect in found if effect.outcome.primary]
-    return primary == [Verdict.BETTER] and all(
-        effect.verdict is not Verdict.WORSE for effect in found
-    )
+    for effect in found:
+        if effect.outcome.primary and effect.verdict is not Verdict.BETTER:
+            return f"{effect.outcome.label}: {effect.verdict.value}"
+    worse = [effect.outcome.label for effect in found if effect.verdict is Verdict.WORSE]
+    return f"worse in {', '.join(worse)}" if worse else ""
 
 
 def _nearest(steered: Sequence[Steered]) -> list[Change]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from locality.trial.observation import A, B, Design, Outcome, Trial, units_dtype
-from locality.trial.run import is_better
+from locality.trial.run import why_not_kept
 
 COST = Outcome("cost", "us", primary=True)
 RATE = Outcome("rate", "1/s", "higher")
@@ -36,6 +36,12 @@ def test_only_what_is_better_and_nowhere_worse_is_kept(
     cost: float, rate: float, *, kept: bool
 ) -> None:
     found = trial(cost, rate)
-    assert is_better(found) == kept
+    assert (why_not_kept(found) == "") == kept
     for ended in ({"harm": "overflows"}, {"ended_early": True}, {"restored": False}):
-        assert not is_better(replace(found, **ended))
+        assert why_not_kept(replace(found, **ended))
+
+
+# Bug: B is put back, and nobody says which outcome was the reason.
+def test_why_it_is_not_kept() -> None:
+    assert why_not_kept(trial(0.9, 0.9)) == f"worse in {RATE.label}"
+    assert why_not_kept(trial(1.1, 1.0)) == f"{COST.label}: worse"
