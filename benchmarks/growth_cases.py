@@ -167,21 +167,13 @@ def _live_cases() -> Iterator[tuple[str, tuple[Case, ...]]]:
         (
             Case(
                 "workers 1000000",
-                (
-                    Wanted(
-                        "MB", "`accept`, memory that grows with a million workers that ended", "MB"
-                    ),
-                ),
+                (Wanted("MB", "`accept`, growth of memory by a million workers that ended", "MB"),),
                 3,
             ),
             *(
                 Case(
                     f"full-ring {format_}",
-                    (
-                        Wanted(
-                            "MB", f"`accept --format {format_}`, the same with a full ring", "MB"
-                        ),
-                    ),
+                    (Wanted("MB", f"`accept --format {format_}`, growth by one full ring", "MB"),),
                     3,
                 )
                 for format_ in ("text", "json")
