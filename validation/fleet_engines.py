@@ -14,15 +14,18 @@ Not part of `make test`: Spark takes 300 MB and a Java.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from locality.dataset.schema import SCHEMA
 from locality.fleet import questions
 from locality.fleet.engine import DUCKDB, Engine, days_of, opened
+from locality.fleet.study import Asked, study
 
 QUESTIONS = ("shares", "servers", "periods", "evidence", "prices", "hosts", "effects")
 
@@ -121,6 +124,13 @@ def asked_of(engine: Engine, root: str) -> dict[str, Rows]:
     return found
 
 
+def report(engine: Engine, root: str) -> list[tuple[str, str | None]]:
+    """The hosts in the order of the report, each with its cause."""
+    days = days_of(root)[-1:]
+    found = study(engine, Asked(tuple(days)), days)
+    return [(host.name, host.cause and host.cause.name) for host in found.hosts]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("root")
@@ -128,16 +138,23 @@ def main() -> None:
     asked = parser.parse_args()
     print(DUCKDB)
     with opened(asked.root) as engine:
-        one = asked_of(engine, asked.root)
+        one, first = asked_of(engine, asked.root), report(engine, asked.root)
     print(asked.engine)
-    if asked.engine == "chdb":
-        other = asked_of(Chdb(Path(asked.root)), asked.root)
-    else:
-        with opened(asked.root, asked.engine) as engine:
-            other = asked_of(engine, asked.root)
+    chdb = asked.engine == "chdb"
+    with (
+        nullcontext(Chdb(Path(asked.root))) if chdb else opened(asked.root, asked.engine) as engine
+    ):
+        other, second = asked_of(engine, asked.root), report(engine, asked.root)
     wrong = {question: differences(one[question], other[question]) for question in QUESTIONS}
     print(f"rows that differ: {wrong}")
-    sys.exit(any(wrong.values()))
+    print(f"the same order of hosts with the same causes: {first == second}")
+    right = True
+    if (path := Path(asked.root) / "planted.json").exists():
+        planted = json.loads(path.read_text())
+        for name, ranked in ((DUCKDB, first), (asked.engine, second)):
+            right &= dict(ranked[: len(planted)]) == planted
+            print(f"{name}: the {len(planted)} planted hosts come first with their cause: {right}")
+    sys.exit(any(wrong.values()) or first != second or not right)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import re
 from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 DUCKDB = "duckdb"
 #: What DuckDB may take beside what Python takes.
-_MEMORY = "600MB"
+_MEMORY = "400MB"
 
 
 def days_of(dataset: str) -> list[date]:
@@ -151,9 +152,11 @@ class DuckDb(Engine):
         import ibis
 
         self._dataset = dataset
-        self._connection = ibis.duckdb.connect(memory_limit=_MEMORY)
-        # Each question would read what stands at the end of each file again.
-        self._connection.raw_sql("SET parquet_metadata_cache = true")
+        # Opening thousands of files is most of the work: it is done once, and what was read is kept
+        # on disk, where it is compressed, for all questions.
+        self._folder = TemporaryDirectory(prefix="locality-fleet-")
+        path = Path(self._folder.name) / "facts.duckdb"
+        self._connection = ibis.duckdb.connect(path, memory_limit=_MEMORY)
         self._connection.raw_sql("SET preserve_insertion_order = false")
 
     def _table(self, days: Sequence[date]) -> Any:  # noqa: ANN401
@@ -168,7 +171,8 @@ class DuckDb(Engine):
         if not globs:
             raise nothing(self._dataset, days)
         try:
-            return self._connection.read_parquet(globs, union_by_name=True, hive_partitioning=False)
+            rows = self._connection.read_parquet(globs, union_by_name=True, hive_partitioning=False)
+            return self._connection.create_table(_named(days), rows)
         except Exception as error:
             raise refused(self, error) from error
 
@@ -189,13 +193,14 @@ class DuckDb(Engine):
         if not files:
             raise nothing(self._dataset, days)
         table = ds.dataset(files, SCHEMA, format="parquet", filesystem=filesystem)
-        name = f"facts_{'_'.join(f'{day:%Y%m%d}' for day in days)}"
-        self._connection.con.register(name, table)
-        return self._connection.table(name)
+        self._connection.con.register(f"objects_{_named(days)}", table)
+        rows = self._connection.table(f"objects_{_named(days)}")
+        return self._connection.create_table(_named(days), rows)
 
     def close(self) -> None:
-        """Let go of it."""
+        """Let go of it, and of what was read."""
         self._connection.disconnect()
+        self._folder.cleanup()
 
 
 class Spark(Engine):
@@ -224,9 +229,8 @@ class Spark(Engine):
         root = self._dataset if is_uri(self._dataset) else Path(self._dataset).resolve().as_uri()
         paths = [f"{root}/dt={day}/*/*/*.parquet" for day in there]
         frame = self._session.read.option("mergeSchema", "true").parquet(*paths)
-        name = f"facts_{'_'.join(f'{day:%Y%m%d}' for day in days)}"
-        frame.createOrReplaceTempView(name)
-        return self._connection.table(name)
+        frame.createOrReplaceTempView(_named(days))
+        return self._connection.table(_named(days))
 
     def close(self) -> None:
         """End the session, and with it a cluster that was made for it."""
@@ -281,6 +285,11 @@ def refused(engine: Engine, error: Exception) -> LocalityError:
     """What an engine said, in a line."""
     said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return LocalityError(f"{type(engine).__name__} cannot read the data set: {printable(said)}")
+
+
+def _named(days: Sequence[date]) -> str:
+    """A name for the rows of some days."""
+    return f"facts_{'_'.join(f'{day:%Y%m%d}' for day in days)}"
 
 
 def _literal(path: str) -> str:
