@@ -30,7 +30,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import locality
-from locality.accept.batch import ACCEPT, AcceptBatch
+from locality.accept.batch import ACCEPT, AcceptBatch, Records
 from locality.accept.recording import AcceptRecorder
 from locality.cost.bill import Bill
 from locality.cost.histogram import bucket_of
