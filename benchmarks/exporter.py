@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from locality.lab.experiment import Lab
 
-ROUNDS, SECONDS, TURN_S, SETTLE_S = 45, 60.0, 0.2, 0.05
+ROUNDS, SECONDS, TURN_S, SETTLE_S = 25, 60.0, 0.5, 0.05
 SCRAPES, PORTS_A_SCRAPE = 600, 10
 #: Scrapes after which everything that is made once has been made.
 WARM = 100
