@@ -152,6 +152,7 @@ class DuckDb(Engine):
         import ibis
 
         self._dataset = dataset
+        self._read: dict[str, Any] = {}
         # Opening thousands of files is most of the work: it is done once, and what was read is kept
         # on disk, where it is compressed, for all questions.
         self._folder = TemporaryDirectory(prefix="locality-fleet-")
@@ -160,6 +161,12 @@ class DuckDb(Engine):
         self._connection.raw_sql("SET preserve_insertion_order = false")
 
     def _table(self, days: Sequence[date]) -> Any:  # noqa: ANN401
+        if (name := _named(days)) not in self._read:
+            self._read[name] = self._created(days)
+        return self._read[name]
+
+    def _created(self, days: Sequence[date]) -> Any:  # noqa: ANN401
+        """A table with the rows of the files."""
         if is_uri(self._dataset):
             return self._objects(days)
         root = Path(self._dataset)
