@@ -19,6 +19,7 @@ from locality.errors import LocalityError
 from locality.machine.cgroups import processes_in
 from locality.machine.processes import pids_with_thread_named
 from locality.reuseport import survey as groups
+from locality.reuseport.alone import Alone
 from locality.reuseport.changes import GroupStates
 from locality.reuseport.descriptors import descriptors
 from locality.udp.interval import UdpGroup
@@ -67,7 +68,7 @@ class Membership:
         self._numbers: dict[int, int] = {}
         self._ended = self._taken = 0.0
         self._looked_for: frozenset[int] = frozenset()
-        self._lone = groups.Alone()
+        self._lone = Alone()
         self._states: GroupStates | None = None
         with suppress(LocalityError):
             self._states = GroupStates()

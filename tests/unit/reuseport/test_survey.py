@@ -15,10 +15,11 @@ from locality import cbpf
 from locality.reuseport import descriptors
 from locality.reuseport import group as reuseport
 from locality.reuseport import survey as groups
+from locality.reuseport.alone import Alone
 from locality.reuseport.borrow import borrowed_socket
 from locality.reuseport.evidence import Worker
 from locality.reuseport.group import Group, Member
-from locality.reuseport.survey import Alone, FoundGroup, Survey
+from locality.reuseport.survey import FoundGroup, Survey
 from locality.reuseport.text import answers, json_lines, notes, table_lines
 from locality.text import WIDTH
 
