@@ -18,6 +18,7 @@ import ctypes
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import contextmanager, suppress
@@ -163,11 +164,32 @@ class Namespace:
         return ["nsenter", "--target", str(self.pid), *kinds, "--"]
 
 
+#: Below the old /tmp, which stays open as descriptor 3, are the directories that are shown again.
+#: Their paths there must reach the kernel as they are: resolved, they are below the new one.
+_EMPTY_TMP = """
+exec 3</tmp
+mount -t tmpfs tmpfs /tmp
+for kept; do
+    mkdir -p "$kept"
+    mount --no-canonicalize --bind "/proc/self/fd/3/${kept#/tmp/}" "$kept"
+done
+"""
+
+
+def _ours_below_tmp() -> list[str]:
+    """Directories below /tmp that hold our own Python, its packages and this one."""
+    prefixes = Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[2]
+    holds = {one.resolve() for one in prefixes}
+    below = [one for one in holds if one.is_relative_to("/tmp") and one != Path("/tmp")]  # noqa: S108
+    return [str(one) for one in below if not any(other in below for other in one.parents)]
+
+
 @contextmanager
 def namespace() -> Iterator[Namespace]:
     """Make a namespace; when the block ends, so do its processes, links and mounts.
 
-    Its /sys shows its own network devices; its /tmp is empty and private.
+    Its /sys shows its own network devices. Its /tmp is private, and empty but for this program
+    if it is installed there.
 
     Raises:
         LocalityError: The kernel refused, for instance to root without CAP_SYS_ADMIN.
@@ -194,7 +216,7 @@ def namespace() -> Iterator[Namespace]:
             raise failure(argv, holder.stderr.read().decode(errors="replace"), holder.wait())
         made = Namespace(children(holder.pid)[0])
         made.run("mount", "-t", "sysfs", "sysfs", "/sys")
-        made.run("mount", "-t", "tmpfs", "tmpfs", "/tmp")  # noqa: S108 - nobody else sees it
+        made.run("sh", "-ec", _EMPTY_TMP, "sh", *_ours_below_tmp())
         made.run("ip", "link", "set", "lo", "up")
         yield made
 

@@ -1,9 +1,12 @@
-"""The namespace's own errors, where it cannot be made."""
+"""Namespaces: errors where none can be made, and what their empty /tmp leaves of the old one."""
 
 from __future__ import annotations
 
 import os
 import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -24,3 +27,18 @@ def test_an_unshare_that_ends_at_once_is_an_error(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(subprocess, "Popen", Ended)
     with pytest.raises(LocalityError, match="refused"), namespace():
         pass
+
+
+# Bugs: a program that is installed below /tmp finds neither Python nor itself in the lab; or all
+# files of /tmp are shown there.
+@pytest.mark.skipif(os.geteuid() != 0, reason="not root")
+def test_an_installation_below_tmp_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    with TemporaryDirectory(dir="/tmp") as directory:
+        ours, other = Path(directory, "the installation"), Path(directory, "other")
+        for one in (ours, other):
+            one.mkdir()
+            (one / "file").write_text("here")
+        monkeypatch.setattr(sys, "prefix", str(ours))
+        with namespace() as made:
+            assert made.run("cat", str(ours / "file")) == "here"
+            assert made.run("ls", directory).split("\n") == [ours.name, ""]
