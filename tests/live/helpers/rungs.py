@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
@@ -29,6 +29,14 @@ if TYPE_CHECKING:
     from locality.udp.source import UdpSource
 
 Source = Callable[..., "AcceptSource | ConnectionSource | SkbSource | UdpReads | UdpSource"]
+
+
+class Closing(Protocol):
+    """A source, of which a moment is enough."""
+
+    def close(self) -> None:
+        """Detach its probes."""
+
 
 #: What kernels before 5.12 say against the probe of `locality udp`.
 NO_ATOMICS = "BPF_STX uses reserved fields"
@@ -81,6 +89,16 @@ def stand_on(source: Source, rungs: Sequence[Rung], name: str) -> None:
         pytest.skip(f"limitation: {reason}")
     with source(rung=name) as standing:
         assert standing.attachment.rung.name == name
+
+
+def skip_without_atomics(source: Callable[[], Closing]) -> None:
+    """Skip where a probe cannot number its rows: before 5.12, no atomic tells what was there."""
+    try:
+        source().close()
+    except Unsupported as refusal:
+        if NO_ATOMICS not in str(refusal):
+            raise
+        pytest.skip(f"limitation: {refusal}")
 
 
 def check_ladder(attachment: Attachment, rungs: Sequence[Rung]) -> None:

@@ -18,9 +18,10 @@ from locality.lab.load import CONNECTIONS
 from locality.lab.nginx import PORT
 from locality.lab.programs import require
 from locality.lab.wires import best_wire
+from locality.top.source import TopSource
 from tests.live.helpers.commands import tracing
 from tests.live.helpers.reads import READS, connected, datagrams, read_from
-from tests.live.helpers.rungs import ASKED
+from tests.live.helpers.rungs import ASKED, skip_without_atomics
 from tests.live.helpers.traffic import HERE, PATIENCE, THERE
 
 if TYPE_CHECKING:
@@ -32,6 +33,13 @@ pytestmark = [
     pytest.mark.skipif(HERE == THERE, reason="limitation: one CPU"),
     pytest.mark.skipif(ASKED is not None, reason="limitation: no rung of its own"),
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def reads_are_seen() -> None:
+    """Skip where the kernel cannot count them."""
+    skip_without_atomics(TopSource)
+
 
 KEPT_ALIVE = 2
 REQUESTS = 8 * KEPT_ALIVE * READS

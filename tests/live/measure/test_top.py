@@ -20,7 +20,7 @@ from locality.top.source import TopSource
 from locality.top.waits import waits_of
 from locality.udp.reads import RUNGS as UDP_RUNGS
 from tests.live.helpers.reads import READS, connection, datagrams, read_from
-from tests.live.helpers.rungs import ASKED
+from tests.live.helpers.rungs import ASKED, skip_without_atomics
 from tests.live.helpers.traffic import HERE, THERE, pinned
 
 if TYPE_CHECKING:
@@ -37,6 +37,12 @@ pytestmark = [
     pytest.mark.skipif(HERE == THERE, reason="limitation: one CPU"),
     pytest.mark.skipif(ASKED is not None, reason="limitation: no rung of its own"),
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def reads_are_seen() -> None:
+    """Skip where the kernel cannot count them."""
+    skip_without_atomics(TopSource)
 
 
 def on(cpu: int, work: Callable[[], None], name: str = "") -> int:

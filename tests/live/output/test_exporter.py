@@ -18,6 +18,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from locality import cbpf
+from locality.accept.counts import AcceptCounts
 from locality.attach_cbpf import attach
 from locality.exporter.latency import Latency
 from locality.exporter.measures import Accepts
@@ -30,6 +31,7 @@ from locality.filter import Wanted
 from locality.machine import topology
 from locality.machine.capabilities import NEEDS
 from tests.live.helpers.commands import tracing
+from tests.live.helpers.rungs import skip_without_atomics
 from tests.live.helpers.traffic import (
     HERE,
     PATIENCE,
@@ -45,6 +47,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = [pytest.mark.live, pytest.mark.chosen]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def accepts_are_counted() -> None:
+    """Skip where the kernel cannot count them."""
+    skip_without_atomics(lambda: AcceptCounts(topology.read()))
+
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
