@@ -3,39 +3,26 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING, Any
 
-from locality.commands.param_type import ParamType
+from locality.commands.param_type import Read
 from locality.machine.digits import whole
-
-if TYPE_CHECKING:
-    import click
 
 _MOST = 65535
 
 
-class Address(ParamType[tuple[str, int]]):
+class Address(Read[tuple[str, int]]):
     """``127.0.0.1:9817``, ``[::1]:9817``; names are not looked up."""
 
     name = "addr:port"
 
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401 - as in click
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> tuple[str, int]:
+    def read(self, text: str) -> tuple[str, int]:
         """Read it."""
-        if isinstance(value, tuple):
-            return value
         try:
-            return _parsed(str(value))
+            return _parsed(text)
         except ValueError:
-            self.fail(
-                f"{value!r} is no numeric address and port such as 127.0.0.1:9817 or [::1]:9817",
-                param,
-                ctx,
-            )
+            raise ValueError(
+                f"{text!r} is no numeric address and port such as 127.0.0.1:9817 or [::1]:9817"
+            ) from None
 
 
 def _parsed(text: str) -> tuple[str, int]:

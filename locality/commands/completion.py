@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import click
 
 from locality.commands.numbers import WholeRange
-from locality.commands.param_type import ParamType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    import click
     from click.shell_completion import CompletionItem
 
 #: click's scripts set it: bash_source, zsh_source or fish_source for the script itself.
@@ -87,19 +87,10 @@ class Port(WholeRange):
         return _beginning(map(str, sorted(ports - {0})), incomplete)
 
 
-class Device(ParamType[str]):
+class Device(click.types.StringParamType):
     """The name of a network device; whether there is one of this name is found out by using it."""
 
     name = "if"
-
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401 - as in click
-        param: click.Parameter | None,  # noqa: ARG002
-        ctx: click.Context | None,  # noqa: ARG002
-    ) -> str:
-        """Take any name."""
-        return str(value)
 
     def shell_complete(
         self,
@@ -111,19 +102,10 @@ class Device(ParamType[str]):
         return _beginning(_devices(), incomplete)
 
 
-class RungName(ParamType[str]):
+class RungName(click.types.StringParamType):
     """A kind of probe; whether the command has it is found out by choosing it."""
 
     name = "name"
-
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401 - as in click
-        param: click.Parameter | None,  # noqa: ARG002
-        ctx: click.Context | None,  # noqa: ARG002
-    ) -> str:
-        """Take any name."""
-        return str(value)
 
     def shell_complete(
         self,

@@ -7,28 +7,18 @@ from typing import Any
 
 import click
 
-from locality.commands.param_type import ParamType
+from locality.commands.param_type import Read
 from locality.machine.digits import decimal, whole
 
 
-class Whole(ParamType[int]):
+class Whole(Read[int]):
     """A whole number in ASCII digits."""
 
     name = "integer"
 
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401 - as in click
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> int:
+    def read(self, text: str) -> int:
         """Refuse what only Python takes for a number."""
-        if isinstance(value, int):
-            return value
-        try:
-            return whole(str(value), signed=True)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+        return whole(text, signed=True)
 
 
 WHOLE = Whole()
@@ -82,24 +72,16 @@ class Number(click.FloatRange):
         return float(super().convert(number, param, ctx))
 
 
-class Percent(ParamType[float]):
+class Percent(Read[float]):
     """A share above 0 %, as ``10%`` or ``10``; its value is from 0 to 1."""
 
     name = "percent"
 
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401 - as in click
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> float:
+    def read(self, text: str) -> float:
         """Read it."""
-        try:
-            share = decimal(str(value).removesuffix("%")) / 100
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+        share = decimal(text.removesuffix("%")) / 100
         if not 0.0001 <= share <= 1:  # noqa: PLR2004 - what makes sense
-            self.fail(f"{value} is no share of the time: 0.01% to 100%", param, ctx)
+            raise ValueError(f"{text} is no share of the time: 0.01% to 100%")
         return share
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from locality.commands.completion import Device, Port
 from locality.commands.numbers import Number, WholeRange
-from locality.commands.param_type import ParamType
+from locality.commands.param_type import Read
 from locality.machine.digits import with_base
 
 #: Of a thread's name as it can be given: 15 bytes, each of them escaped, and more as ps shows it.
@@ -19,99 +18,71 @@ LONGEST_NAME = 255
 MOST_QUEUED = 2**31 - 1
 
 
-class CpuList(ParamType[frozenset[int]]):
+class CpuList(Read[frozenset[int]]):
     """CPUs as the kernel writes them: ``0-3,8``."""
 
     name = "list"
 
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401 - as in click
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> frozenset[int]:
+    def read(self, text: str) -> frozenset[int]:
         """Read a list; an empty one is no answer."""
         from locality.machine.topology import parse_cpu_list
 
         why = ""
         try:
-            cpus = frozenset(parse_cpu_list(str(value)))
+            cpus = frozenset(parse_cpu_list(text))
         except ValueError as error:
             cpus, why = frozenset(), f" ({error})"
         if not cpus:
-            self.fail(f"{value!r} is no list of CPUs such as 0-3,8{why}", param, ctx)
+            raise ValueError(f"{text!r} is no list of CPUs such as 0-3,8{why}")
         return cpus
 
 
-class Spill(ParamType[int | str]):
+class Spill(Read[int | str]):
     """A number of connections, or ``auto``."""
 
     name = "n|auto"
 
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401 - as in click
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> int | str:
+    def read(self, text: str) -> int | str:
         """Read it."""
-        return "auto" if value == "auto" else WholeRange(0, MOST_QUEUED).convert(value, param, ctx)
+        return "auto" if text == "auto" else WholeRange(0, MOST_QUEUED).convert(text, None, None)
 
 
-class Lengths(ParamType[tuple[int, ...]]):
+class Lengths(Read[tuple[int, ...]]):
     """Lengths of queues: ``3,0,1``."""
 
     name = "list"
 
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401 - as in click
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> tuple[int, ...]:
+    def read(self, text: str) -> tuple[int, ...]:
         """Read them."""
-        if isinstance(value, tuple):
-            return value
         length = WholeRange(0, MOST_QUEUED)
-        return tuple(length.convert(one, param, ctx) for one in str(value).split(","))
+        return tuple(length.convert(one, None, None) for one in text.split(","))
 
 
-class Name(ParamType[str]):
+class Name(Read[str]):
     """The name of a thread: the kernel keeps 15 bytes of it, ps shows more of some."""
 
     name = "name"
 
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401 - as in click
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> str:
+    def read(self, text: str) -> str:
         """Refuse what no thread is called."""
-        name = str(value)
-        if not 0 < len(name) <= LONGEST_NAME:
-            self.fail(f"a name has 1 to {LONGEST_NAME} characters, not {len(name)}", param, ctx)
-        return name
+        if not 0 < len(text) <= LONGEST_NAME:
+            raise ValueError(f"a name has 1 to {LONGEST_NAME} characters, not {len(text)}")
+        return text
 
 
-class Byte(ParamType[int]):
+class Byte(Read[int]):
     """A byte: ``128``, ``0x80`` or ``0b10000000``."""
 
     name = "byte"
 
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401 - as in click
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> int:
+    def read(self, text: str) -> int:
         """Read a number in one of the three ways."""
         try:
-            number = with_base(str(value))
+            number = with_base(text)
         except ValueError:
             number = -1
         if not 0 <= number <= 0xFF:  # noqa: PLR2004 - a byte
-            self.fail(f"{value!r} is no byte: 0 to 255, or 0x0 to 0xff", param, ctx)
+            raise ValueError(f"{text!r} is no byte: 0 to 255, or 0x0 to 0xff")
         return number
 
 
