@@ -7,7 +7,7 @@ sends no records: for who wants sums for days, and not connections.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,12 +16,12 @@ from locality.accept.source import RUNGS, Filter
 from locality.bpf.btf import check_layout
 from locality.bpf.counters import Counters
 from locality.bpf.engine import choose
+from locality.bpf.source import Probing
 from locality.machine.topology import Distance
 from locality.reads.rows import CPU_PLACE, write_places
 
 if TYPE_CHECKING:
     from locality.arrays import Array
-    from locality.bpf.ladder import Attachment
     from locality.bpf.object import Object
     from locality.machine.topology import Topology
 
@@ -64,7 +64,7 @@ class Accepted:
     lost: int
 
 
-class AcceptCounts:
+class AcceptCounts(Probing):
     """Counts of accepted connections of this machine, from the moment it is made.
 
     Args:
@@ -82,7 +82,7 @@ class AcceptCounts:
         self._machine = machine
         self._wanted = wanted or Filter()
         self._engine = choose("core")
-        self.attachment: Attachment = attach_accepts(RUNGS, self._open, rung, self._engine)
+        self.attachment = attach_accepts(RUNGS, self._open, rung, self._engine)
         obj = self.attachment.obj
         self._rows = Counters(obj, "accept_rows", ACCEPT_ROW, (MAX_ROWS,))
         self._waits = Counters(obj, "accept_waits", ACCEPT_WAITS, (1,))
@@ -123,13 +123,3 @@ class AcceptCounts:
             wait_seconds=float(waits["sum"]) / 1e9,
             lost=self.attachment.obj.skipped_runs(),
         )
-
-    def close(self) -> None:
-        """Detach the probes."""
-        self.attachment.obj.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from locality.accept.attach import attach_accepts, constants
 from locality.accept.batch import ACCEPT, AcceptBatch
@@ -17,6 +17,7 @@ from locality.bpf.btf import check_layout
 from locality.bpf.engine import Engine, choose
 from locality.bpf.ladder import Rung
 from locality.bpf.ring import Ring
+from locality.bpf.source import Probing
 from locality.filter import Wanted
 from locality.machine.cgroups import CgroupPaths
 
@@ -75,7 +76,7 @@ class Filter(Wanted):
 
 
 @dataclass
-class AcceptSource:
+class AcceptSource(Probing):
     """Accepted connections of this machine, from the moment it is made.
 
     Args:
@@ -120,13 +121,3 @@ class AcceptSource:
         lost = int(self._globals["lost"]) + self._object.skipped_runs()
         cgroups = self._paths.of(records["cgroup"], records["pid"])
         return AcceptBatch(records, self.clock_offset, lost, cgroups)
-
-    def close(self) -> None:
-        """Detach the probes."""
-        self._object.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar
 
 from locality.accept import source as accept
 from locality.accept.attach import attach_accepts, constants
@@ -16,6 +16,7 @@ from locality.bpf import engine
 from locality.bpf.btf import check_layout
 from locality.bpf.object import Object
 from locality.bpf.ring import Ring
+from locality.bpf.source import Probing
 from locality.connections.batch import CONNECTION, ConnectionBatch
 from locality.errors import Unsupported
 from locality.machine.cgroups import CgroupPaths
@@ -23,7 +24,7 @@ from locality.reads import tcp
 
 if TYPE_CHECKING:
     from locality.bpf.engine import Kernel
-    from locality.bpf.ladder import Attachment, Rung
+    from locality.bpf.ladder import Rung
 
 DEFAULT_RING = 4 << 20
 #: Connections that can be followed at the same time.
@@ -49,7 +50,7 @@ def _on(rung: Rung) -> Rung:
 RUNGS = tuple(map(_on, accept.RUNGS))
 
 
-class ConnectionSource:
+class ConnectionSource(Probing):
     """Connections of this machine that are accepted from the moment it is made, when they end.
 
     Args:
@@ -75,9 +76,7 @@ class ConnectionSource:
         self._wanted = wanted or accept.Filter()
         self._ring_bytes, self._table = ring_bytes, table
         self._engine = engine.core(why="")
-        self.attachment: Attachment = tcp.noting_unseen(
-            attach_accepts(RUNGS, self._open, rung, self._engine)
-        )
+        self.attachment = tcp.noting_unseen(attach_accepts(RUNGS, self._open, rung, self._engine))
         self._object = self.attachment.obj
         self.fd = self._object.map_fd("events")
         self._ring = Ring.map(self.fd, self._object.map_entries("events"), CONNECTION)
@@ -103,13 +102,3 @@ class ConnectionSource:
         accepts = records["accept"]
         cgroups = self._paths.of(accepts["cgroup"], accepts["pid"])
         return ConnectionBatch(records, self.clock_offset, lost, unplaced, still_open, cgroups)
-
-    def close(self) -> None:
-        """Detach the probes."""
-        self._object.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()

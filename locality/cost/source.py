@@ -10,13 +10,14 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from locality.bpf import btf
 from locality.bpf.ladder import Attachment, Rung, attach_best
 from locality.bpf.object import Object
+from locality.bpf.source import Probing
 from locality.cost import bill, clock
 from locality.cost.interrupts import Causes
 from locality.cost.interval import KEY, READER, TIME, CostInterval, together
@@ -81,7 +82,7 @@ class _Probe:
         return readers, times
 
 
-class CostSource:
+class CostSource(Probing):
     """Times of the reads of this machine, interval by interval, from the moment it is made.
 
     Args:
@@ -259,9 +260,3 @@ class CostSource:
     def close(self) -> None:
         """Detach the probes, and have no packets stamped any more."""
         self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()

@@ -7,7 +7,7 @@ made before it was opened.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from locality.bpf.btf import check_layout
 from locality.bpf.ladder import Attachment, Rung, attach_best
 from locality.bpf.object import Object
 from locality.bpf.ring import Ring
+from locality.bpf.source import Probing
 from locality.errors import Unsupported
 from locality.filter import Wanted
 from locality.reads.batch import READ, ReadBatch
@@ -73,7 +74,7 @@ def noting_unseen(attachment: Attachment) -> Attachment:
     return replace(attachment, rung=attachment.rung.noting(unseen))
 
 
-class TcpReads:
+class TcpReads(Probing):
     """Reads of TCP connections, from the moment it is made.
 
     Args:
@@ -90,7 +91,7 @@ class TcpReads:
     def __init__(self, wanted: Wanted | None = None, ring_bytes: int = DEFAULT_RING) -> None:
         self._wanted = wanted or Wanted()
         self._ring_bytes = ring_bytes
-        self.attachment: Attachment = attach_reads(self._open)
+        self.attachment = attach_reads(self._open)
         obj = self.attachment.obj
         self.fd = obj.map_fd("events")
         self._ring = Ring.map(self.fd, obj.map_entries("events"), TCP_READ)
@@ -108,13 +109,3 @@ class TcpReads:
         records = self._ring.read()
         obj = self.attachment.obj
         return ReadBatch(records, int(obj.bss["lost"]) + obj.skipped_runs())
-
-    def close(self) -> None:
-        """Detach the probe."""
-        self.attachment.obj.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()

@@ -14,13 +14,14 @@ import time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from locality.bpf import kallsyms
 from locality.bpf.btf import check_layout
 from locality.bpf.counters import Counters
 from locality.bpf.engine import choose
-from locality.bpf.ladder import Attachment, Rung, attach_best
+from locality.bpf.ladder import Rung, attach_best
+from locality.bpf.source import Probing
 from locality.errors import LocalityError, Unsupported
 from locality.machine import topology
 from locality.skb import senders
@@ -157,7 +158,7 @@ RUNGS = (
 )
 
 
-class SkbSource:
+class SkbSource(Probing):
     """Packets of this machine, interval by interval, from the moment it is made.
 
     Args:
@@ -198,7 +199,7 @@ class SkbSource:
         if self._wanted.selects:
             seen = bool(self._flushes)
             rungs = tuple(choosing(one, self._wanted, flush_is_seen=seen) for one in RUNGS)
-        self.attachment: Attachment = attach_best(rungs, self._open, rung, self._engine)
+        self.attachment = attach_best(rungs, self._open, rung, self._engine)
         obj = self.attachment.obj
         self._cells = cells_of(obj, self.cpus)
         self._rows = Counters(obj, "rows", ROW, (self.cpus,))
@@ -279,16 +280,6 @@ class SkbSource:
             lost=self.attachment.obj.skipped_runs(),
             **vars(figures),
         )
-
-    def close(self) -> None:
-        """Detach the probes."""
-        self.attachment.obj.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
 
 
 def _free_a_packet(sequence: int) -> None:

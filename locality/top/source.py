@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from locality.bpf.ladder import attach_best
 from locality.bpf.object import Object
+from locality.bpf.source import Probing
 from locality.errors import Unsupported
 from locality.filter import Wanted
 from locality.machine import topology
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["RUNGS", "TopSource"]
 
 
-class TopSource:
+class TopSource(Probing):
     """Reads of this machine by reader, interval by interval, from the moment it is made.
 
     Args:
@@ -127,12 +128,6 @@ class TopSource:
             probe.close()
         if self._cost is not None:
             self._cost.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
 
 
 def grown(now: Array, before: Array) -> Array:

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar
 
-from locality.bpf.ladder import Attachment, Rung, attach_best
+from locality.bpf.ladder import Rung, attach_best
 from locality.bpf.ring import Ring
+from locality.bpf.source import Probing
 from locality.filter import Wanted
 from locality.machine import topology
 from locality.reads.batch import READ, ReadBatch
@@ -41,7 +42,7 @@ RUNGS = (
 )
 
 
-class UdpReads:
+class UdpReads(Probing):
     """Reads of datagrams, from the moment it is made.
 
     Args:
@@ -65,7 +66,7 @@ class UdpReads:
     ) -> None:
         self._wanted = wanted or Wanted()
         self._ring_bytes = ring_bytes
-        self.attachment: Attachment = attach_best(RUNGS, self._open, only=rung)
+        self.attachment = attach_best(RUNGS, self._open, only=rung)
         obj = self.attachment.obj
         self.fd = obj.map_fd("reads")
         self._ring = Ring.map(self.fd, obj.map_entries("reads"), READ)
@@ -94,13 +95,3 @@ class UdpReads:
             self._variables["epoch"] = (int(self._variables["epoch"]) + 1) & 0xFFFFFFFF
             self._next_interval = time.monotonic() + _INTERVAL_S
         return ReadBatch(records, lost + self.attachment.obj.skipped_runs())
-
-    def close(self) -> None:
-        """Detach the probes."""
-        self.attachment.obj.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from locality.bpf import btf
 from locality.bpf.counters import Counters
 from locality.bpf.ladder import Attachment, Rung, attach_best
+from locality.bpf.source import Probing
 from locality.filter import Wanted
 from locality.machine import topology
 from locality.machine.cgroups import CgroupPaths
@@ -110,7 +111,7 @@ def noting_depth(attachment: Attachment) -> Attachment:
     return replace(attachment, rung=attachment.rung.noting(missing))
 
 
-class UdpSource:
+class UdpSource(Probing):
     """UDP sockets and their readers, interval by interval, from the moment it is made.
 
     Args:
@@ -146,7 +147,7 @@ class UdpSource:
         self._membership = Membership(self._wanted)
         self._peers = Peers()
         self._paths = CgroupPaths()
-        self.attachment: Attachment = noting_depth(attach_best(RUNGS, self._open, only=rung))
+        self.attachment = noting_depth(attach_best(RUNGS, self._open, only=rung))
         obj = self.attachment.obj
         self._variables = obj.bss
         self._socket_rows = Counters(obj, "sockets", SOCKET_ROW, (MAX_SOCKETS,))
@@ -282,16 +283,6 @@ class UdpSource:
         np.add.at(flows["samples"], inverse, rows["samples"])
         lost = int(sockets["sampled"].sum()) - int(flows["samples"].sum())
         return flows[np.argsort(-flows["samples"].astype("i8"), kind="stable")], lost
-
-    def close(self) -> None:
-        """Detach the probes."""
-        self.attachment.obj.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
 
 
 def _grown(now: Array, before: Array, key: tuple[str, ...], half: int) -> Array:
