@@ -10,29 +10,25 @@ from locality.cost.grouping import LOCAL, REMOTE
 from locality.cost.interval import WAIT, reads_of
 from locality.cost.recording import interval_of, rows_by_kind
 from locality.dataset.facts import no_waits
+from locality.dataset.intervals import IntervalContents
 from locality.dataset.schema import BY_DISTANCE, SUMS
 from locality.top.dataset import MEASURE, server_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from locality.dataset.facts import Facts
-    from locality.recording.format import Meta
+    from locality.cost.interval import CostInterval
 
 
-class CostContents:
+class CostContents(IntervalContents):
     """Reads by port and name of the reader, and how long local and remote ones waited."""
 
-    def __init__(self, meta: Meta, facts: Facts) -> None:
-        self._facts, self._meta, self._lost = facts, meta, 0
+    measure = MEASURE
 
-    def add(self, rows: pa.RecordBatch) -> None:
-        """Add an interval."""
-        interval = interval_of(rows_by_kind(rows), self._meta)
-        middle = interval.time - interval.seconds / 2
-        lost = max(0, interval.lost - self._lost)
-        self._facts.period(middle, MEASURE, interval.seconds, lost)
-        self._lost = interval.lost
+    def _interval_of(self, rows: pa.RecordBatch) -> CostInterval:
+        return interval_of(rows_by_kind(rows), self._meta)
+
+    def _add(self, interval: CostInterval, middle: float) -> None:
         waits = interval.times[interval.times["measure"] == WAIT]
         reads = reads_of(interval.readers, interval.times)
         for place, reader in enumerate(interval.readers):
@@ -46,6 +42,3 @@ class CostContents:
                 timed = own[np.isin(own["distance"], distances)]
                 np.add.at(histograms[side], timed["bucket"], timed["count"].astype(np.int64))
             self._facts.wait(middle, server, histograms)
-
-    def end(self, lost: int, ended: float | None) -> None:
-        """Nothing more comes."""

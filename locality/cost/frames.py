@@ -17,8 +17,7 @@ from locality.cost.columns import (
     TIME_ROW,
 )
 from locality.cost.recording import interval_of, rows_by_kind
-from locality.recording.columns import of_row
-from locality.recording.frames import frame_of, name_texts
+from locality.recording.frames import frames_of_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,15 +62,7 @@ def frames(batches: Sequence[pa.RecordBatch], meta: Meta) -> dict[str, CostFrame
     """
     parts = [rows_by_kind(batch) for batch in batches]
     intervals = [interval_of(part, meta) for part in parts]
-    by_row = {
-        row: frame_of(
-            [part[row] for part in parts],
-            [column for column in of_row(COLUMNS, row) if column.name != "row"],
-            row,
-        )
-        for row in ROWS
-    }
-    by_row[READER_ROW]["comm"] = name_texts(by_row[READER_ROW]["comm"])
+    by_row = frames_of_rows(parts, COLUMNS, ROWS)
     return {
         "cost": CostFrames(
             intervals=by_row[INTERVAL],

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from locality.cost.grouping import FEWEST
 from locality.cost.histogram import BUCKETS, percentile
 from locality.dataset.evidence import CELL, evidence, summed
 from locality.dataset.schema import COUNT, EFFECT, EVIDENCE, PERIOD, PRICE, SUMS
@@ -30,8 +31,6 @@ DAY = 86_400
 _LONGEST = 366 * DAY
 #: Of more servers the rest is put together: a host may have any number of ports and names.
 MOST_SERVERS = 32
-#: Of fewer timed reads, local or remote, a median is not compared; as in `locality cost`.
-FEWEST = 100
 
 Row = dict[str, Any]
 K = TypeVar("K")

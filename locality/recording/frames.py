@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from locality.errors import LocalityError
 from locality.kinds import KINDS
+from locality.recording.columns import of_row
 from locality.recording.format import FORMAT_VERSION, Meta, schema_of
 from locality.recording.reader import Reader
 from locality.recording.recording import Recording
@@ -22,7 +23,7 @@ from locality.recording.size import require_memory
 from locality.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from locality.recording.columns import Column
 
@@ -159,6 +160,25 @@ def frame_of(
                 place, name, table.select([name]).to_pandas(types_mapper=_NULLABLE.get)[name]
             )
     return frame
+
+
+def frames_of_rows(
+    parts: Sequence[Mapping[str, pa.RecordBatch]], columns: Sequence[Column], kinds: Iterable[str]
+) -> dict[str, pd.DataFrame]:
+    """Batches with several kinds of rows as one DataFrame for each kind; names of threads as text.
+
+    Args:
+        parts: Each batch, as `recording.intervals.split` gives it.
+        columns: Of the table.
+        kinds: Of rows.
+    """
+    frames = {}
+    for row in kinds:
+        own = [column for column in of_row(columns, row) if column.name != "row"]
+        frames[row] = frame_of([part[row] for part in parts], own, row)
+        if "comm" in frames[row]:
+            frames[row]["comm"] = name_texts(frames[row]["comm"])
+    return frames
 
 
 def name_texts(names: pd.Series[str]) -> pd.Categorical:

@@ -7,34 +7,30 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from locality.dataset.facts import Server
+from locality.dataset.intervals import IntervalContents
 from locality.dataset.schema import SUMS, UNKNOWN
 from locality.text import printable
+from locality.top.grouping import PROTOCOLS
 from locality.top.interval import DISTANCES, known
 from locality.top.recording import interval_of, rows_by_kind
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from locality.dataset.facts import Facts
-    from locality.recording.format import Meta
+    from locality.top.interval import TopInterval
 
 MEASURE = "reads"
-_PROTOCOLS = {6: "tcp", 17: "udp"}
 
 
-class TopContents:
+class TopContents(IntervalContents):
     """Reads by port and name of the reader."""
 
-    def __init__(self, meta: Meta, facts: Facts) -> None:
-        self._facts, self._meta, self._lost = facts, meta, 0
+    measure = MEASURE
 
-    def add(self, rows: pa.RecordBatch) -> None:
-        """Add an interval."""
-        interval = interval_of(rows_by_kind(rows), self._meta)
-        middle = interval.time - interval.seconds / 2
-        lost = max(0, interval.lost - self._lost)
-        self._facts.period(middle, MEASURE, interval.seconds, lost)
-        self._lost = interval.lost
+    def _interval_of(self, rows: pa.RecordBatch) -> TopInterval:
+        return interval_of(rows_by_kind(rows), self._meta)
+
+    def _add(self, interval: TopInterval, middle: float) -> None:
         unknown = interval.readers["reads"] - known(interval.readers)
         for reader, not_known in zip(interval.readers, unknown, strict=True):
             sums = np.zeros(len(SUMS), np.int64)
@@ -42,12 +38,9 @@ class TopContents:
             sums[UNKNOWN] = int(not_known)
             self._facts.count(middle, server_of(reader), sums)
 
-    def end(self, lost: int, ended: float | None) -> None:
-        """Nothing more comes."""
-
 
 def server_of(reader: np.void) -> Server:
     """The server that a reader belongs to: of `locality.top` or `locality.cost`."""
-    protocol = _PROTOCOLS.get(int(reader["protocol"]), "")
+    protocol = PROTOCOLS.get(int(reader["protocol"]), "")
     name = printable(reader["comm"])
     return Server(MEASURE, protocol, int(reader["port"]), bool(reader["outgoing"]), name)

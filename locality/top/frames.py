@@ -7,9 +7,8 @@ from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING
 
-from locality.recording.columns import of_row
-from locality.recording.frames import frame_of, name_texts
-from locality.top.columns import COLUMNS, INTERVAL, READER_ROW
+from locality.recording.frames import frames_of_rows
+from locality.top.columns import COLUMNS, INTERVAL, READER_ROW, ROWS
 from locality.top.recording import interval_of, rows_by_kind
 
 if TYPE_CHECKING:
@@ -51,13 +50,5 @@ def frames(batches: Sequence[pa.RecordBatch], meta: Meta) -> dict[str, TopFrames
     parts = [rows_by_kind(batch) for batch in batches]
     intervals = [interval_of(part, meta) for part in parts]
     total = reduce(add, intervals) if intervals else None
-    intervals_frame, readers_frame = (
-        frame_of(
-            [part[row] for part in parts],
-            [column for column in of_row(COLUMNS, row) if column.name != "row"],
-            row,
-        )
-        for row in (INTERVAL, READER_ROW)
-    )
-    readers_frame["comm"] = name_texts(readers_frame["comm"])
-    return {"top": TopFrames(intervals_frame, readers_frame, total)}
+    by_row = frames_of_rows(parts, COLUMNS, ROWS)
+    return {"top": TopFrames(by_row[INTERVAL], by_row[READER_ROW], total)}

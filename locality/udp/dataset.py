@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from locality.dataset.facts import Server, cells_of
+from locality.dataset.intervals import IntervalContents
 from locality.dataset.schema import ELSEWHERE, SUMS, UNKNOWN
 from locality.text import printable
 from locality.udp.recording import interval_of, rows_by_kind
@@ -14,29 +15,24 @@ from locality.udp.recording import interval_of, rows_by_kind
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from locality.dataset.facts import Facts
-    from locality.recording.format import Meta
+    from locality.udp.interval import UdpInterval
 
 MEASURE = "datagrams"
 
 
-class UdpContents:
+class UdpContents(IntervalContents):
     """Datagrams by port and name of the reader. The pairs of CPUs are known of all ports together.
 
     So the distances of a port's datagrams are not known, and there is evidence only where one port
     was read.
     """
 
-    def __init__(self, meta: Meta, facts: Facts) -> None:
-        self._facts, self._meta, self._lost = facts, meta, 0
+    measure = MEASURE
 
-    def add(self, rows: pa.RecordBatch) -> None:
-        """Add an interval."""
-        interval = interval_of(rows_by_kind(rows), self._meta)
-        middle = interval.time - interval.seconds / 2
-        lost = max(0, interval.lost - self._lost)
-        self._facts.period(middle, MEASURE, interval.seconds, lost)
-        self._lost = interval.lost
+    def _interval_of(self, rows: pa.RecordBatch) -> UdpInterval:
+        return interval_of(rows_by_kind(rows), self._meta)
+
+    def _add(self, interval: UdpInterval, middle: float) -> None:
         servers: set[Server] = set()
         for reader in interval.readers:
             server = Server(MEASURE, "udp", int(reader["port"]), name=printable(reader["comm"]))
@@ -55,6 +51,3 @@ class UdpContents:
         self._facts.cells(middle, server, cells)
         programs = {one.program for one in interval.groups.values() if one.port == server.port}
         self._facts.program(middle, server, programs.pop() if len(programs) == 1 else None)
-
-    def end(self, lost: int, ended: float | None) -> None:
-        """Nothing more comes."""

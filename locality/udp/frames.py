@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from locality.recording.columns import of_row
-from locality.recording.frames import frame_of, name_texts
+from locality.recording.frames import frames_of_rows
 from locality.udp.columns import COLUMNS, ROWS
 from locality.udp.recording import interval_of, rows_by_kind
 
@@ -60,7 +59,7 @@ def frames(batches: Sequence[pa.RecordBatch], meta: Meta) -> dict[str, UdpFrames
         LocalityError: A batch is not what a recorder writes.
     """
     parts = [rows_by_kind(batch) for batch in batches]
-    by_row = {f"{row}s": _frame([part[row] for part in parts], row) for row in ROWS}
+    by_row = {f"{row}s": frame for row, frame in frames_of_rows(parts, COLUMNS, ROWS).items()}
     total = _sum([interval_of(part, meta) for part in parts])
     return {"udp": UdpFrames(**by_row, total=total)}
 
@@ -72,11 +71,3 @@ def _sum(intervals: list[UdpInterval]) -> UdpInterval | None:
         last = intervals[-1:] if len(intervals) % 2 else []
         intervals = [one + later for one, later in pairs] + last
     return intervals[0] if intervals else None
-
-
-def _frame(parts: Sequence[pa.RecordBatch], row: str) -> pd.DataFrame:
-    columns = [column for column in of_row(COLUMNS, row) if column.name != "row"]
-    frame = frame_of(parts, columns, row)
-    if "comm" in frame:
-        frame["comm"] = name_texts(frame["comm"])
-    return frame
