@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from locality.cost.bill import COUNTS
-from locality.recording.columns import LONGEST, MOST, SHORTEST, Column
+from locality.reads.columns import INTERVAL_COLUMNS, READER_ROW, SOCKET_COLUMNS, of_reader
+from locality.recording.columns import MOST, Column
 
 #: The kinds of rows; there is one ``interval`` in a batch.
-INTERVAL, READER_ROW, TIME_ROW, LEFT_OUT_ROW, CAUSE_ROW = (
-    *("interval", "reader", "time", "left_out", "cause"),
-)
+INTERVAL, TIME_ROW, LEFT_OUT_ROW, CAUSE_ROW = "interval", "time", "left_out", "cause"
 ROWS = (INTERVAL, READER_ROW, TIME_ROW, LEFT_OUT_ROW, CAUSE_ROW)
 _OF_READERS = (READER_ROW, TIME_ROW, LEFT_OUT_ROW)
 
@@ -26,28 +25,19 @@ _BILL = {
 }
 
 
-def _of_reader(name: str, type_: str, meaning: str, form: str, *, nullable: bool = False) -> Column:
-    most = MOST if type_ == "int64" else None
-    return Column(name, type_, meaning, form, nullable=nullable, rows=(READER_ROW,), most=most)
-
-
 #: Forms: "number", "name", "flag", "protocol" and "cgroup" are of a reader; the others are told by
 #: their rows.
 COLUMNS = (
-    Column("time", "time", "end of the interval", "time"),
-    Column("seconds", "float64", "length of the interval", "seconds", least=SHORTEST, most=LONGEST),
+    *INTERVAL_COLUMNS,
     Column("row", "text", "interval, reader, time, left_out or cause", "row"),
     Column(
         *("reader", "int32", "number of the reader in this interval", "place"), rows=_OF_READERS
     ),
-    _of_reader("netns", "uint32", "inode number of the network namespace", "number"),
-    _of_reader("port", "uint16", "local port, or with `outgoing` the port of the peer", "number"),
-    _of_reader("protocol", "text", "tcp or udp", "protocol"),
-    _of_reader("outgoing", "bool", "whether this machine opened the connection", "flag"),
-    _of_reader("pid", "int32", "process that reads", "number"),
-    _of_reader("comm", "name", "name of its thread with the most reads", "name"),
-    _of_reader("cgroup", "int64", "id of the cgroup (v2) of that thread", "number"),
-    _of_reader("cgroup_path", "text", "path of that cgroup", "cgroup", nullable=True),
+    *SOCKET_COLUMNS,
+    of_reader("pid", "int32", "process that reads", "number"),
+    of_reader("comm", "name", "name of its thread with the most reads", "name"),
+    of_reader("cgroup", "int64", "id of the cgroup (v2) of that thread", "number"),
+    of_reader("cgroup_path", "text", "path of that cgroup", "cgroup", nullable=True),
     Column(
         *("distance", "text", "distance between the CPU that received and the CPU that read"),
         rows=(TIME_ROW, LEFT_OUT_ROW),

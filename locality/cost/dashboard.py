@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from locality.cost.grouping import DEFAULT, LOCAL, rows_of
+from locality.cost.grouping import LOCAL, rows_of
 from locality.cost.interval import reads_of
 from locality.cost.text import HEADING, bill_lines, row_lines
 from locality.dashboard.frame import DIM, PLAIN, Line, amount, grade, line
 from locality.dashboard.screen import Dashboard
 from locality.dashboard.sparkline import Minute, sparkline
 from locality.machine.topology import Distance
+from locality.reads.outputs import DEFAULT
 from locality.text import percent, share
 
 if TYPE_CHECKING:

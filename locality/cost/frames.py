@@ -7,16 +7,9 @@ from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING
 
-from locality.cost.columns import (
-    CAUSE_ROW,
-    COLUMNS,
-    INTERVAL,
-    LEFT_OUT_ROW,
-    READER_ROW,
-    ROWS,
-    TIME_ROW,
-)
+from locality.cost.columns import CAUSE_ROW, COLUMNS, INTERVAL, LEFT_OUT_ROW, ROWS, TIME_ROW
 from locality.cost.recording import interval_of, rows_by_kind
+from locality.reads.columns import READER_ROW
 from locality.recording.frames import frames_of_rows
 
 if TYPE_CHECKING:

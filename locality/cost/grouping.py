@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from locality.cost.interval import CostInterval
 
 BY = ("port", "process", "cgroup")
-DEFAULT = "port"
 
 LOCAL = (Distance.CPU,)
 REMOTE = tuple(one for one in Distance if one not in {Distance.CPU, Distance.UNKNOWN})

@@ -8,17 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from locality.cost.bill import COUNTS, Bill
-from locality.cost.columns import (
-    CAUSE_ROW,
-    COLUMNS,
-    INTERVAL,
-    LEFT_OUT_ROW,
-    READER_ROW,
-    ROWS,
-    TIME_ROW,
-)
+from locality.cost.columns import CAUSE_ROW, COLUMNS, INTERVAL, LEFT_OUT_ROW, ROWS, TIME_ROW
 from locality.cost.histogram import EDGES, bucket_of
 from locality.cost.interval import DISTANCES, LEFT_OUT, MEASURES, READER, TIME, CostInterval
+from locality.reads.columns import READER_ROW
 from locality.recording.format import damaged, nanoseconds, schema_of, seconds_of
 from locality.recording.intervals import IntervalRecorder, require_interval, split
 from locality.top.grouping import PROTOCOLS

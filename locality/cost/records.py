@@ -7,10 +7,10 @@ import json
 from typing import TYPE_CHECKING, Any, TextIO
 
 from locality.cost.bill import COUNTS
-from locality.cost.grouping import DEFAULT, rows_of
+from locality.cost.grouping import rows_of
 from locality.cost.interval import LEFT_OUT, WAIT, WAKE_UP
 from locality.machine.topology import Distance
-from locality.stream import Output
+from locality.reads.outputs import DEFAULT, GroupedOutput
 from locality.text import share, spreadsheet_text
 from locality.top.grouping import GROUPINGS, PROTOCOLS
 
@@ -33,7 +33,7 @@ NAMES = (
 )
 
 
-class JsonCost(Output["CostInterval"]):
+class JsonCost(GroupedOutput["CostInterval"]):
     """One object an interval, with ``rows`` and ``machine``; what is not known is null.
 
     Args:
@@ -42,19 +42,14 @@ class JsonCost(Output["CostInterval"]):
         by: One of `locality.cost.grouping.BY`.
     """
 
-    def __init__(self, out: TextIO, machine: Topology, by: str = DEFAULT) -> None:
-        super().__init__(out, machine)
-        self._by = by
-        self._lost = 0
-
     def write(self, batch: CostInterval) -> None:
         """Write an interval."""
-        self._out.write(json.dumps(cost_record(batch, self._by, self._lost)) + "\n")
-        self._lost = batch.lost
+        record = cost_record(batch, self._by, self._lost_before(batch))
+        self._out.write(json.dumps(record) + "\n")
         self._out.flush()
 
 
-class CsvCost(Output["CostInterval"]):
+class CsvCost(GroupedOutput["CostInterval"]):
     """One row for each row and distance of an interval; None is empty.
 
     Args:
@@ -64,16 +59,13 @@ class CsvCost(Output["CostInterval"]):
     """
 
     def __init__(self, out: TextIO, machine: Topology, by: str = DEFAULT) -> None:
-        super().__init__(out, machine)
-        self._by = by
-        self._lost = 0
+        super().__init__(out, machine, by)
         self._writer: csv.DictWriter[str] = csv.DictWriter(out, NAMES, lineterminator="\n")
         self._writer.writeheader()
 
     def write(self, batch: CostInterval) -> None:
         """Write an interval."""
-        record = cost_record(batch, self._by, self._lost)
-        self._lost = batch.lost
+        record = cost_record(batch, self._by, self._lost_before(batch))
         whole = {name: record[name] for name in _OF_INTERVAL}
         for row in record["rows"]:
             fields = {name: row[name] for name in _FIELDS}

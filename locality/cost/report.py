@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from locality.cost.grouping import CAUTION, DEFAULT, LOCAL, REMOTE, rows_of
+from locality.cost.grouping import CAUTION, LOCAL, REMOTE, rows_of
 from locality.cost.histogram import BUCKETS, MIDDLES, percentile
 from locality.cost.interval import DISTANCES, WAIT, WAKE_UP, reads_of
 from locality.cost.text import bill_lines, left_out_text
 from locality.machine.distance import distance_text
 from locality.machine.topology import Distance
+from locality.reads.outputs import DEFAULT
 from locality.reporting import figures as draw
 from locality.reporting.blocks import Measure, picture
 from locality.reporting.over_time import OverTime

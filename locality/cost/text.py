@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from locality.cost.bill import WORDS
-from locality.cost.grouping import CAUTION, DEFAULT, REMOTE, rows_of
+from locality.cost.grouping import CAUTION, REMOTE, rows_of
 from locality.cost.interval import LEFT_OUT, WAIT, WAKE_UP, reads_of
 from locality.machine.topology import Distance
-from locality.stream import Output
+from locality.reads.outputs import DEFAULT, GroupedOutput
 from locality.text import duration, percent, share, wrap
 
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from locality.cost.bill import Bill
     from locality.cost.grouping import Row
     from locality.cost.interval import CostInterval
-    from locality.machine.topology import Topology
     from locality.summary import Summary
 
 #: So many rows are shown; JSON and CSV have all.
@@ -41,7 +39,7 @@ _REASONS = {
 }
 
 
-class TextCost(Output["CostInterval"]):
+class TextCost(GroupedOutput["CostInterval"]):
     """The table of each interval.
 
     Args:
@@ -50,17 +48,9 @@ class TextCost(Output["CostInterval"]):
         by: One of `locality.cost.grouping.BY`.
     """
 
-    def __init__(self, out: TextIO, machine: Topology, by: str = DEFAULT) -> None:
-        super().__init__(out, machine)
-        self._by = by
-        self._lost = 0
-
     def write(self, batch: CostInterval) -> None:
         """Write an interval."""
-        clock = time.strftime("%H:%M:%S", time.localtime(batch.time))
-        lost = f", {batch.lost - self._lost} lost" if batch.lost > self._lost else ""
-        self._lost = batch.lost
-        self._out.write(f"{clock} {sums_line(batch)}{lost}\n")
+        self._write_sums(batch, sums_line(batch))
         for line in (*clock_lines(batch), *table_lines(batch, self._by), *bill_lines(batch)):
             self._out.write(line + "\n")
         self._out.flush()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 from locality.dashboard.frame import DIM, PLAIN, Line, amount, grade, line
 from locality.dashboard.screen import Dashboard
 from locality.dashboard.sparkline import Minute, sparkline
+from locality.reads.outputs import DEFAULT
 from locality.text import percent, share
-from locality.top.grouping import DEFAULT
 from locality.top.interval import known, remote
 from locality.top.text import table_lines
 

@@ -7,8 +7,9 @@ from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING
 
+from locality.reads.columns import READER_ROW
 from locality.recording.frames import frames_of_rows
-from locality.top.columns import COLUMNS, INTERVAL, READER_ROW, ROWS
+from locality.top.columns import COLUMNS, INTERVAL, ROWS
 from locality.top.recording import interval_of, rows_by_kind
 
 if TYPE_CHECKING:

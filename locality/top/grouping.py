@@ -109,7 +109,6 @@ GROUPINGS: Mapping[str, Grouping] = {
     "cgroup": Grouping(("cgroup",), _cgroup, _of_cgroup),
     "netns": Grouping(("netns",), _netns, _of_netns),
 }
-DEFAULT = "port"
 
 
 def ranked(interval: TopInterval, by: str) -> Array:

@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow as pa
 
 from locality.reads.batch import SOURCES
+from locality.reads.columns import READER_ROW
 from locality.recording.columns import of_row
 from locality.recording.format import nanoseconds, schema_of, seconds_of
 from locality.recording.intervals import IntervalRecorder, require_interval, split
-from locality.top.columns import COLUMNS, INTERVAL, READER_ROW, ROWS
+from locality.top.columns import COLUMNS, INTERVAL, ROWS
 from locality.top.grouping import PROTOCOLS
 from locality.top.interval import READER, TopInterval
 

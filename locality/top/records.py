@@ -6,9 +6,9 @@ import csv
 import json
 from typing import TYPE_CHECKING, Any, TextIO
 
-from locality.stream import Output
+from locality.reads.outputs import DEFAULT, GroupedOutput
 from locality.text import spreadsheet_text
-from locality.top.grouping import DEFAULT, GROUPINGS, PROTOCOLS, commands, ranked
+from locality.top.grouping import GROUPINGS, PROTOCOLS, commands, ranked
 from locality.top.interval import DISTANCES, known
 from locality.top.waits import waits_of
 
@@ -30,7 +30,7 @@ _TIMES = ("waited_local_p50_ns", "waited_remote_p50_ns", "reads_timed")
 NAMES = (*_OF_INTERVAL, "name", *_FIELDS, "cgroup_path", *_COUNTS, "from_cpu", "next", *_TIMES)
 
 
-class JsonTop(Output["TopInterval"]):
+class JsonTop(GroupedOutput["TopInterval"]):
     """One object an interval, with ``rows``; what is not known, or differs in a row, is null.
 
     Args:
@@ -39,19 +39,14 @@ class JsonTop(Output["TopInterval"]):
         by: A key of `GROUPINGS`.
     """
 
-    def __init__(self, out: TextIO, machine: Topology, by: str = DEFAULT) -> None:
-        super().__init__(out, machine)
-        self._by = by
-        self._lost = 0
-
     def write(self, batch: TopInterval) -> None:
         """Write an interval."""
-        self._out.write(json.dumps(top_record(batch, self._by, self._lost)) + "\n")
-        self._lost = batch.lost
+        record = top_record(batch, self._by, self._lost_before(batch))
+        self._out.write(json.dumps(record) + "\n")
         self._out.flush()
 
 
-class CsvTop(Output["TopInterval"]):
+class CsvTop(GroupedOutput["TopInterval"]):
     """One row for each row of an interval; None is empty.
 
     Args:
@@ -61,16 +56,13 @@ class CsvTop(Output["TopInterval"]):
     """
 
     def __init__(self, out: TextIO, machine: Topology, by: str = DEFAULT) -> None:
-        super().__init__(out, machine)
-        self._by = by
-        self._lost = 0
+        super().__init__(out, machine, by)
         self._writer: csv.DictWriter[str] = csv.DictWriter(out, NAMES, lineterminator="\n")
         self._writer.writeheader()
 
     def write(self, batch: TopInterval) -> None:
         """Write an interval."""
-        record = top_record(batch, self._by, self._lost)
-        self._lost = batch.lost
+        record = top_record(batch, self._by, self._lost_before(batch))
         whole = {name: record[name] for name in _OF_INTERVAL}
         for row in record["rows"]:
             texts = {name: spreadsheet_text(row[name] or "") for name in ("name", "cgroup_path")}

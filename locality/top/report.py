@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from locality.machine.distance import distance_text
+from locality.reads.outputs import DEFAULT
 from locality.reporting import figures as draw
 from locality.reporting.blocks import Measure, picture
 from locality.reporting.over_time import OverTime
@@ -14,7 +15,7 @@ from locality.reporting.page import Table
 from locality.reporting.sections import counted, lost_runs
 from locality.reporting.statistics import Series
 from locality.text import percent, share
-from locality.top.grouping import DEFAULT, GROUPINGS, ranked
+from locality.top.grouping import GROUPINGS, ranked
 from locality.top.interval import DISTANCES, known, remote
 from locality.top.text import distances_of
 

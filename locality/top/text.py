@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from locality.machine.distance import distance_text
 from locality.machine.topology import Distance
-from locality.stream import Output
+from locality.reads.outputs import DEFAULT, GroupedOutput
 from locality.text import duration, percent, share
-from locality.top.grouping import DEFAULT, GROUPINGS, commands, ranked
+from locality.top.grouping import GROUPINGS, commands, ranked
 from locality.top.interval import DISTANCES, known, remote
 from locality.top.waits import waits_of
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from locality.machine.distance import Counts
-    from locality.machine.topology import Topology
     from locality.summary import Summary
     from locality.top.interval import TopInterval
     from locality.top.waits import Waits
@@ -35,7 +33,7 @@ FEW_NAME = 17
 OURS = "locality "
 
 
-class TextTop(Output["TopInterval"]):
+class TextTop(GroupedOutput["TopInterval"]):
     """The table of each interval.
 
     Args:
@@ -44,17 +42,9 @@ class TextTop(Output["TopInterval"]):
         by: A key of `GROUPINGS`.
     """
 
-    def __init__(self, out: TextIO, machine: Topology, by: str = DEFAULT) -> None:
-        super().__init__(out, machine)
-        self._by = by
-        self._lost = 0
-
     def write(self, batch: TopInterval) -> None:
         """Write an interval."""
-        clock = time.strftime("%H:%M:%S", time.localtime(batch.time))
-        lost = f", {batch.lost - self._lost} lost" if batch.lost > self._lost else ""
-        self._lost = batch.lost
-        self._out.write(f"{clock} {sums_line(batch)}{lost}\n")
+        self._write_sums(batch, sums_line(batch))
         if len(batch.readers):
             for line in table_lines(batch, self._by):
                 self._out.write(line + "\n")
