@@ -24,3 +24,20 @@ def alike(rows: Array, key: tuple[str, ...]) -> Array:
     _, inverse = np.unique(whole, return_inverse=True)
     numbers: Array = inverse.reshape(-1)
     return numbers
+
+
+def summed(rows: Array, key: tuple[str, ...]) -> Array:
+    """Rows that agree in some fields as one, with the sum of their ``count``.
+
+    Args:
+        rows: Of a structured dtype, which has these fields and ``count``.
+        key: The fields.
+    """
+    if not len(rows):
+        return rows
+    number = alike(rows, key)
+    found = np.zeros(number.max() + 1, rows.dtype)
+    for name in key:
+        found[name][number] = rows[name]
+    np.add.at(found["count"], number, rows["count"])
+    return found

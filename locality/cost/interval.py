@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from locality import arrays
 from locality.arrays import alike
 from locality.cost.bill import Bill
 from locality.machine.topology import Distance
@@ -152,15 +153,9 @@ def _busiest(number: Array, reads: Array) -> Array:
 
 def summed(times: Array) -> Array:
     """The same with each cell once: dtype `TIME`."""
-    if not len(times):
-        return times
-    number = alike(times, _CELL)
-    cells = np.zeros(number.max() + 1, TIME)
-    for name in _CELL:
-        cells[name][number] = times[name]
-    np.add.at(cells["count"], number, times["count"])
-    cells = cells[np.lexsort([cells[name] for name in reversed(_CELL)])]
-    return cells
+    cells = arrays.summed(times, _CELL)
+    ordered: Array = cells[np.lexsort([cells[name] for name in reversed(_CELL)])]
+    return ordered
 
 
 def timed_of(readers: Array, times: Array) -> Array:

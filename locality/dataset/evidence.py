@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from locality.arrays import alike
+from locality import arrays
 
 if TYPE_CHECKING:
     from locality.arrays import Array
@@ -18,14 +18,7 @@ _KEY = ("thread", "cpu", "rxcpu")
 
 def summed(cells: Array) -> Array:
     """The same cells, each key once: dtype `CELL`."""
-    if not len(cells):
-        return cells
-    number = alike(cells, _KEY)
-    found = np.zeros(number.max() + 1, CELL)
-    for name in _KEY:
-        found[name][number] = cells[name]
-    np.add.at(found["count"], number, cells["count"])
-    return found
+    return arrays.summed(cells, _KEY)
 
 
 def evidence(cells: Array) -> dict[str, float | int | None]:
