@@ -37,6 +37,8 @@ ATTEMPTS = 2
 CPUS = 4
 BOOT_SECONDS = 180
 SECONDS_AN_ATTEMPT = 2700
+#: The CPU of another architecture is emulated at a fraction of the speed.
+SECONDS_OF_ANOTHER_ARCHITECTURE = 5400
 TAIL = 20_000  # characters of a log that fit in a failure's message
 
 # Any number but 0 would do: it shows that the status that arrives here is the command's.
@@ -129,25 +131,28 @@ def run_live_tests(kernel: str, share: Path, select: str = WHOLE) -> Outcome:
         CannotBoot: There can be no such guest here.
     """
     if kernel == HOST:
-        return Outcome(kernel, platform.release(), _here(_script(share, select, IGNORED)), share)
+        script = _script(share, select, IGNORED, SECONDS_AN_ATTEMPT)
+        return Outcome(kernel, platform.release(), _here(script), share)
     image = kernel_image(kernel)
-    ignored = IGNORED if image.architecture == "amd64" else (*IGNORED, *NEEDS_CLANG)
+    own = image.architecture == "amd64"
+    ignored = IGNORED if own else (*IGNORED, *NEEDS_CLANG)
+    seconds = SECONDS_AN_ATTEMPT if own else SECONDS_OF_ANOTHER_ARCHITECTURE
     ended = run(
         image,
-        _script(Path("/run/share"), select, ignored),
+        _script(Path("/run/share"), select, ignored, seconds),
         share=share,
-        timeout=BOOT_SECONDS + ATTEMPTS * SECONDS_AN_ATTEMPT,
+        timeout=BOOT_SECONDS + ATTEMPTS * seconds,
         cpus=CPUS,
         qemu=JOINED,
     )
     return Outcome(kernel, image.version, ended, share)
 
 
-def _script(share: Path, select: str, ignored: Sequence[str]) -> str:
+def _script(share: Path, select: str, ignored: Sequence[str], seconds: int) -> str:
     return RUN.format(
         ignored=" ".join(f"--ignore=tests/live/{name}" for name in ignored),
         attempts=ATTEMPTS,
-        seconds=SECONDS_AN_ATTEMPT,
+        seconds=seconds,
         select=select,
         share=share,
         status=STATUS,
