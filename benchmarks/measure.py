@@ -115,8 +115,8 @@ def take_turns(
 
 
 def ratios(upper: Sequence[float], lower: Sequence[float]) -> list[float]:
-    """How many times larger one is than the other, round by round."""
-    return [one / other for one, other in zip(upper, lower, strict=True)]
+    """How many times larger one is than the other, by rounds in which there was another."""
+    return [one / other for one, other in zip(upper, lower, strict=True) if other]
 
 
 def percent_more(values: Sequence[float], base: Sequence[float]) -> list[float]:
