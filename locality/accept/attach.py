@@ -42,17 +42,15 @@ def _io_uring_programs(engine: Engine) -> tuple[str, ...]:
     return io_uring.programs(engine.kernel)
 
 
-def constants(wanted: Wanted, ring_bytes: int, engine: Engine) -> dict[str, Any]:
+def constants(wanted: Wanted, ring_bytes: int) -> dict[str, Any]:
     """The constants of probes/accept_record.h.
 
     Args:
         wanted: Which accepts; a `locality.accept.source.Filter`.
         ring_bytes: Size of the ring.
-        engine: Knows the kernel.
     """
     return {
         **wanted.rodata(),
         # The kernel wakes the reader when a quarter of the ring is full, not for each record.
         "wakeup_bytes": ring_bytes // 4,
-        "can_cast": engine.kernel.has_function("bpf_rdonly_cast"),
     }

@@ -92,7 +92,7 @@ class AcceptCounts(Probing):
 
     def _open(self) -> Object:
         rodata = {
-            **constants(self._wanted, _NO_RING, self._engine),
+            **constants(self._wanted, _NO_RING),
             "max_accept_rows": MAX_ROWS,
             "possible_cpus": self._machine.possible,
         }

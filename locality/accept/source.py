@@ -109,7 +109,7 @@ class AcceptSource(Probing):
         self.clock_offset = time.time_ns() - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
     def _open(self) -> Object:
-        obj = self._engine.open("accept_cpu", constants(self.wanted, self.ring_bytes, self._engine))
+        obj = self._engine.open("accept_cpu", constants(self.wanted, self.ring_bytes))
         check_layout(ACCEPT, obj.btf.struct("accept_event"), "accept_event")
         obj.resize("events", self.ring_bytes)
         return obj

@@ -19,7 +19,7 @@ import numpy as np
 
 from locality.bpf import libbpf, run, trial
 from locality.bpf.abi import ProgramInfo, info_of
-from locality.bpf.btf import Btf
+from locality.bpf.btf import Btf, Kind, kernel
 from locality.bpf.libbpf import lib
 from locality.bpf.links import Links
 from locality.bpf.refusal import answer, failure
@@ -28,6 +28,9 @@ from locality.errors import LocalityError, Unsupported
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+
+#: The constant of probes that read by loads where the kernel has bpf_rdonly_cast().
+CAN_CAST = "can_cast"
 
 #: By which libbpf attaches kprobes (CONFIG_KPROBE_EVENTS; Linux 4.17).
 KPROBE_EVENTS = Path("/sys/bus/event_source/devices/kprobe")
@@ -85,11 +88,17 @@ class Object:
             raise LocalityError(f"the probe object {path.name} cannot be read: {answer()}")
         obj = cls(name, handle)
         try:
-            obj._set_rodata(rodata or {})
+            obj._set_rodata({**obj._of_kernel(), **(rodata or {})})
         except BaseException:
             obj.close()
             raise
         return obj
+
+    def _of_kernel(self) -> dict[str, Any]:
+        """The constants that say what the kernel can: of probes/kernel_differences.h."""
+        if self.btf.find(CAN_CAST, Kind.VAR) is None:
+            return {}
+        return {CAN_CAST: kernel().has_function("bpf_rdonly_cast")}
 
     def _set_rodata(self, values: Mapping[str, Any]) -> None:
         if not values:

@@ -85,7 +85,7 @@ class ConnectionSource(Probing):
         self.clock_offset = time.time_ns() - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
     def _open(self) -> Object:
-        obj = Object.open("connections", constants(self._wanted, self._ring_bytes, self._engine))
+        obj = Object.open("connections", constants(self._wanted, self._ring_bytes))
         check_layout(CONNECTION, obj.btf.struct("connection"), "connection")
         obj.resize("events", self._ring_bytes)
         obj.resize("connections", self._table)

@@ -173,11 +173,9 @@ class CostSource(Probing):
         self.attachment = replace(self.attachment, rung=self.attachment.rung.noting(unseen))
 
     def _open_tcp(self) -> Object:
-        kernel = btf.kernel()
         constants = {
             **self._wanted.rodata(),
             **CONSTANTS,
-            "can_cast": kernel.has_function("bpf_rdonly_cast"),
             "sees_calls": _sees_calls(),
             "long_queue_bytes": LONG_QUEUE_BYTES,
         }

@@ -83,7 +83,7 @@ static __always_inline void returned(int listen_fd, long ret)
 /* These two tracepoints are silent about 32-bit programs (ARCH_TRACE_IGNORE_COMPAT_SYSCALLS). */
 static __always_inline int listening_fd(void)
 {
-	return BPF_CORE_READ(USER_REGISTERS(), FIRST_ARGUMENT);
+	return READ(USER_REGISTERS(), struct pt_regs, FIRST_ARGUMENT);
 }
 
 TRACEPOINT(tracepoint_accept, syscalls, sys_exit_accept, struct syscall_trace_exit *ctx)

@@ -63,13 +63,13 @@ static __always_inline bool wanted_caller(void)
 /* When the connection was established, in CLOCK_MONOTONIC ns; 0 where not known. */
 static __always_inline __u64 established_at(struct sock *sk)
 {
-	__u16 protocol = BPF_CORE_READ(sk, sk_protocol);
+	__u16 protocol = READ(sk, struct sock, sk_protocol);
 
 	if (protocol == IPPROTO_MPTCP && bpf_core_type_exists(struct mptcp_sock))
-		sk = BPF_CORE_READ((struct mptcp_sock *)sk, first);
+		sk = READ(sk, struct mptcp_sock, first);
 	else if (protocol != IPPROTO_TCP)
 		return 0;
-	return BPF_CORE_READ((struct tcp_sock *)sk, rcvq_space.time) * 1000;
+	return READ(sk, struct tcp_sock, rcvq_space.time) * 1000;
 }
 
 /* A socket that this task accepted, with what the filters ask of it. */
@@ -82,12 +82,12 @@ struct accepted_socket {
 /* Whether a file is a socket of a connection that is wanted. */
 static __always_inline bool wanted_socket(struct file *file, struct accepted_socket *found)
 {
-	struct socket *socket = BPF_CORE_READ(file, private_data);
+	struct socket *socket = READ(file, struct file, private_data);
 
 	/* Also false if another thread has closed and reused the descriptor meanwhile. */
-	if (BPF_CORE_READ(socket, file) != file)
+	if (READ(socket, struct socket, file) != file)
 		return false;
-	found->sk = BPF_CORE_READ(socket, sk);
+	found->sk = READ(socket, struct socket, sk);
 	found->version = ip_version(found->sk);
 	if (!found->version || (only_family && found->version != only_family))
 		return false;
@@ -110,15 +110,15 @@ static __always_inline void describe_accept(struct accept_event *e,
 	e->wait = since && e->time > since ? e->time - since : 0;
 	e->cgroup = bpf_get_current_cgroup_id();
 	e->cpu = bpf_get_smp_processor_id();
-	e->rxcpu = BPF_CORE_READ(sk, __sk_common.skc_incoming_cpu);
+	e->rxcpu = READ(sk, struct sock, __sk_common.skc_incoming_cpu);
 	id = own_pid_tgid();
 	e->pid = id >> 32;
 	e->tid = id;
 	e->listen_fd = listen_fd;
 	e->fd = fd;
-	e->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	e->netns = netns_number(sk);
 	e->lport = found->port;
-	e->rport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	e->rport = bpf_ntohs(READ(sk, struct sock, __sk_common.skc_dport));
 	bpf_get_current_comm(e->comm, sizeof(e->comm));
 	__builtin_memset(e->pad, 0, sizeof(e->pad));
 }
@@ -134,12 +134,13 @@ static __always_inline __u64 wakeup(void)
 static __always_inline struct file *file_of(unsigned int fd)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct files_struct *files = READ(task, struct task_struct, files);
+	struct fdtable *table = READ(files, struct files_struct, fdt);
 	struct file **slot, *file = NULL;
 
-	if (fd >= BPF_CORE_READ(table, max_fds))
+	if (fd >= READ(table, struct fdtable, max_fds))
 		return NULL;
-	slot = BPF_CORE_READ(table, fd) + fd;
+	slot = READ(table, struct fdtable, fd) + fd;
 	bpf_probe_read_kernel(&file, sizeof(file), slot);
 	return file;
 }

@@ -5,7 +5,7 @@
 #ifndef LOCALITY_CONNECTION_H
 #define LOCALITY_CONNECTION_H
 
-#include "dialect.h"
+#include "kernel_differences.h"
 
 /*
  * The IP version of the connection's packets; 0 for other families. An IPv6 socket that
@@ -13,7 +13,7 @@
  */
 static __always_inline __u8 ip_version(struct sock *sk)
 {
-	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	__u16 family = READ(sk, struct sock, __sk_common.skc_family);
 	__u32 word[4];
 
 	if (family != AF_INET6)
@@ -28,7 +28,7 @@ static __always_inline __u8 ip_version(struct sock *sk)
  */
 static __always_inline __u16 local_port(struct sock *sk)
 {
-	return bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+	return bpf_ntohs(READ(sk, struct inet_sock, inet_sport));
 }
 
 /* Its addresses, 16 bytes each: network order; IPv4 in the first four bytes. */
@@ -42,8 +42,8 @@ static __always_inline void read_addresses(struct sock *sk, __u8 version, __u8 *
 	}
 	__builtin_memset(local, 0, 16);
 	__builtin_memset(remote, 0, 16);
-	*(__be32 *)local = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
-	*(__be32 *)remote = BPF_CORE_READ(sk, __sk_common.skc_daddr);
+	*(__be32 *)local = READ(sk, struct sock, __sk_common.skc_rcv_saddr);
+	*(__be32 *)remote = READ(sk, struct sock, __sk_common.skc_daddr);
 }
 
 #endif

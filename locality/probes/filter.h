@@ -130,10 +130,16 @@ static __always_inline bool wanted_task(void)
 	return (!only_comm[0] && !only_cgroup) || is_wanted_task();
 }
 
+static __always_inline __u32 netns_number(struct sock *sk)
+{
+	struct net *net = READ(sk, struct sock, __sk_common.skc_net.net);
+
+	return READ(net, struct net, ns.inum);
+}
+
 static __always_inline bool wanted_netns(struct sock *sk)
 {
-	return !only_netns ||
-	       BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum) == only_netns;
+	return !only_netns || netns_number(sk) == only_netns;
 }
 
 static __always_inline bool wanted_port(__u16 port)

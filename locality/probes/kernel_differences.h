@@ -65,9 +65,10 @@
 #define ALLOC_CPU(skb, loads) 0
 #endif
 
-#ifdef WITHOUT_CAST
+#if defined(WITHOUT_CAST) || defined(LOCALITY_BCC)
 #define READ(address, type, member) BPF_CORE_READ((type *)(address), member)
-#else
+#endif
+#ifndef WITHOUT_CAST
 /* Set by user space where the kernel has bpf_rdonly_cast(), which is found by BTF. */
 CONSTANT(bool, can_cast);
 #endif

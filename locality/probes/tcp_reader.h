@@ -12,9 +12,8 @@
 /* Whose reads of this connection are counted where; `port` is the local one, `tid` the reader. */
 static __always_inline struct read_key tcp_read_key(struct sock *sk, __u16 port, __u32 tid)
 {
-	struct net *net = READ(sk, struct sock, __sk_common.skc_net.net);
 	struct read_key key = {
-		.netns = READ(net, struct net, ns.inum),
+		.netns = netns_number(sk),
 		.tid = tid,
 		.port = port,
 		.protocol = IPPROTO_TCP,

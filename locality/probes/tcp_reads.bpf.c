@@ -86,7 +86,7 @@ static __always_inline void was_read(struct sock *sk, __u64 bytes)
 	id = own_pid_tgid();
 	e->time = bpf_ktime_get_ns();
 	e->inode = inode_of(sk);
-	e->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	e->netns = netns_number(sk);
 	e->pid = id >> 32;
 	e->tid = id;
 	e->cpu = bpf_get_smp_processor_id();

@@ -220,7 +220,7 @@ static __always_inline void describe(struct udp_socket *row, struct sock *sk)
 	/* A socket that was disconnected has given its port back; what it got before still waits. */
 	if (!port && row->port)
 		return;
-	row->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	row->netns = netns_number(sk);
 	row->family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	row->port = port;
 	row->peer = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));

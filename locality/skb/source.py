@@ -216,7 +216,6 @@ class SkbSource(Probing):
             "possible_cpus": self.cpus,
             "only_few_cells": self.cpus > MOST_DENSE,
             "owner_places": OWNERS,
-            "can_cast": kernel.has_function("bpf_rdonly_cast"),
             "flush_functions": len(self._flushes),
             "flush_begin": [begin for begin, _ in self._flushes],
             "flush_end": [end for _, end in self._flushes],

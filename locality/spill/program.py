@@ -147,7 +147,7 @@ def _load(sockets: int) -> Object:
     capacity = max(FEWEST_PLACES, 2 * sockets)
     cpus = topology.possible_cpus()
     if btf.kernel().has_function("bpf_rdonly_cast"):
-        obj = Object.open("spill", {"capacity": capacity, "can_cast": True})
+        obj = Object.open("spill", {"capacity": capacity})
     else:
         obj = Object.open("spill_uncast", {"capacity": capacity})
     try:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from locality.bpf import btf
 from locality.bpf.btf import check_layout
 from locality.bpf.object import Object
 from locality.errors import Unsupported
@@ -131,7 +130,6 @@ def open_probe(wanted: Wanted, cpus: int, constants: Mapping[str, Any]) -> Objec
         {
             **wanted.rodata(),
             "possible_cpus": cpus,
-            "can_cast": btf.kernel().has_function("bpf_rdonly_cast"),
             "max_sockets": MAX_SOCKETS,
             "max_readers": MAX_READERS,
             **constants,
