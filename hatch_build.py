@@ -25,6 +25,9 @@ WIRE = Path(__file__).parent / "locality" / "lab" / "tap_wire.c"
 # machine to measure it on.
 TARGET_ARCH = {"x86_64": "x86", "aarch64": "arm64"}
 
+# See probes/kernel_differences.h.
+CAST = b"bpf_rdonly_cast"
+
 CFLAGS = ["-g", "-O2", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror"]
 CFLAGS += ["-target", "bpf", "-mcpu=v3"]
 # Static: it runs with whatever C library the target machine has, or with none.
@@ -35,20 +38,27 @@ def compile_probes() -> list[Path]:
     """Compile every probe for every architecture if its object is older than any source or header.
 
     Returns:
-        The objects, compiled or already fresh: ``NAME.MACHINE.bpf.o``.
+        The objects, compiled or already fresh: ``NAME.MACHINE.bpf.o``, and, for one that names a
+        function that older kernels do not have, ``NAME-uncast.MACHINE.bpf.o`` without it.
 
     Raises:
         SystemExit: clang is missing or refused a source; the message says which.
     """
     newest = max(path.stat().st_mtime_ns for path in PROBES.glob("*.[ch]"))
-    objects = []
+    objects: list[Path] = []
     for source, machine in product(sorted(PROBES.glob("*.bpf.c")), TARGET_ARCH):
-        target = source.with_name(f"{source.name.removesuffix('.bpf.c')}.{machine}.bpf.o")
-        objects.append(target)
-        if target.exists() and target.stat().st_mtime_ns > newest:
-            continue
         arch = f"-D__TARGET_ARCH_{TARGET_ARCH[machine]}"
-        _compile(source, target, [*CFLAGS, arch, "-I", str(PROBES), "-c"])
+        flags = [*CFLAGS, arch, "-I", str(PROBES), "-c"]
+        name = source.name.removesuffix(".bpf.c")
+        for target, more in {
+            source.with_name(f"{name}.{machine}.bpf.o"): [],
+            source.with_name(f"{name}-uncast.{machine}.bpf.o"): ["-DWITHOUT_CAST"],
+        }.items():
+            if more and CAST not in objects[-1].read_bytes():
+                break
+            objects.append(target)
+            if not target.exists() or target.stat().st_mtime_ns <= newest:
+                _compile(source, target, [*flags, *more])
     for leftover in set(PROBES.glob("*.bpf.o")) - set(objects):  # of a source that is no more
         leftover.unlink()
     return objects

@@ -19,7 +19,7 @@ import numpy as np
 
 from locality.bpf import libbpf, run, trial
 from locality.bpf.abi import ProgramInfo, info_of
-from locality.bpf.btf import Btf, Kind, kernel
+from locality.bpf.btf import Btf, kernel
 from locality.bpf.libbpf import lib
 from locality.bpf.links import Links
 from locality.bpf.refusal import answer, failure
@@ -28,9 +28,6 @@ from locality.errors import LocalityError, Unsupported
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-
-#: The constant of probes that read by loads where the kernel has bpf_rdonly_cast().
-CAN_CAST = "can_cast"
 
 #: By which libbpf attaches kprobes (CONFIG_KPROBE_EVENTS; Linux 4.17).
 KPROBE_EVENTS = Path("/sys/bus/event_source/devices/kprobe")
@@ -41,12 +38,19 @@ PROBES = Path(__file__).parent.parent / "probes"
 def object_file(name: str) -> Path:
     """The object of a probe, compiled for this machine's architecture.
 
+    One that names bpf_rdonly_cast() was compiled without it, too, for kernels that do not have it:
+    libbpf would seek it in the types of all modules, for which it needs CAP_SYS_ADMIN (before
+    libbpf 1.5).
+
     Raises:
         Unsupported: The probes are not compiled for this architecture.
         LocalityError: The object was not built.
     """
     machine = platform.machine()
     path = PROBES / f"{name}.{machine}.bpf.o"
+    without_cast = PROBES / f"{name}-uncast.{machine}.bpf.o"
+    if without_cast.is_file() and not kernel().has_function("bpf_rdonly_cast"):
+        return without_cast
     if path.is_file():
         return path
     if others := sorted(one.name.split(".")[1] for one in PROBES.glob(f"{name}.*.bpf.o")):
@@ -88,17 +92,11 @@ class Object:
             raise LocalityError(f"the probe object {path.name} cannot be read: {answer()}")
         obj = cls(name, handle)
         try:
-            obj._set_rodata({**obj._of_kernel(), **(rodata or {})})
+            obj._set_rodata(rodata or {})
         except BaseException:
             obj.close()
             raise
         return obj
-
-    def _of_kernel(self) -> dict[str, Any]:
-        """The constants that say what the kernel can: of probes/kernel_differences.h."""
-        if self.btf.find(CAN_CAST, Kind.VAR) is None:
-            return {}
-        return {CAN_CAST: kernel().has_function("bpf_rdonly_cast")}
 
     def _set_rodata(self, values: Mapping[str, Any]) -> None:
         if not values:

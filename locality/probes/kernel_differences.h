@@ -65,24 +65,24 @@
 #define ALLOC_CPU(skb, loads) 0
 #endif
 
+/*
+ * An object that uses these is compiled a second time, WITHOUT_CAST, for kernels that do not have the
+ * function: even a weak reference has libbpf (before 1.5) ask for CAP_SYS_ADMIN there.
+ */
 #if defined(WITHOUT_CAST) || defined(LOCALITY_BCC)
-#define READ(address, type, member) BPF_CORE_READ((type *)(address), member)
-#endif
-#ifndef WITHOUT_CAST
-/* Set by user space where the kernel has bpf_rdonly_cast(), which is found by BTF. */
-CONSTANT(bool, can_cast);
-#endif
-
-#if !defined(LOCALITY_BCC) && !defined(WITHOUT_CAST)
+#define can_cast false
+#define typed(memory, type) ((type *)(memory))
+#else
+#define can_cast true
 extern void *bpf_rdonly_cast(const void *memory, __u32 type) __ksym __weak;
 
 /* `memory` as a pointer the verifier lets us load from; only where can_cast. */
 #define typed(memory, type) ((type *)bpf_rdonly_cast(memory, bpf_core_type_id_kernel(type)))
+#endif
 
 /* A member of a struct at an address: a load where can_cast, else a helper call. */
 #define READ(address, type, member)                                  \
 	(can_cast ? typed(address, type)->member                     \
 		  : BPF_CORE_READ((type *)(address), member))
-#endif
 
 #endif

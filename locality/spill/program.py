@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from locality.attach_cbpf import REFUSED, detach
-from locality.bpf import btf
 from locality.bpf.btf import check_layout
 from locality.bpf.object import Object
 from locality.errors import LocalityError, Unsupported
@@ -146,10 +145,7 @@ def _load(sockets: int) -> Object:
     """The program and its maps, with room for so many sockets, attached to nothing."""
     capacity = max(FEWEST_PLACES, 2 * sockets)
     cpus = topology.possible_cpus()
-    if btf.kernel().has_function("bpf_rdonly_cast"):
-        obj = Object.open("spill", {"capacity": capacity})
-    else:
-        obj = Object.open("spill_uncast", {"capacity": capacity})
+    obj = Object.open("spill", {"capacity": capacity})
     try:
         for name, layout in LAYOUTS.items():
             check_layout(layout, obj.btf.struct(name), name)

@@ -64,7 +64,8 @@ def test_the_source_distribution_has_sources_only(sources: Path) -> None:
 
 
 # Bugs: git ignores the compiled probes, and so did the wheel; a probe added to the sources is
-# not compiled; the wheel has the objects of just the architecture that it was built on.
+# not compiled; the wheel has the objects of just the architecture that it was built on; every
+# measurement is refused on Linux 6.1 without CAP_SYS_ADMIN.
 def test_the_wheel_has_every_probe_for_every_architecture(installed: Path) -> None:
     expected = {
         f"{path.name.removesuffix('.bpf.c')}.{machine}.bpf.o"
@@ -73,7 +74,11 @@ def test_the_wheel_has_every_probe_for_every_architecture(installed: Path) -> No
     }
     assert expected
     objects = list((installed / "locality/probes").glob("*.o"))
-    assert {path.name for path in objects} == expected
+    without_cast = [path for path in objects if "-uncast." in path.name]
+    assert {path.name for path in objects} == expected | {path.name for path in without_cast}
+    # libbpf asks for CAP_SYS_ADMIN where an older kernel does not have what the object names.
+    naming = {path.name for path in objects if b"bpf_rdonly_cast" in path.read_bytes()}
+    assert naming == {path.name.replace("-uncast", "") for path in without_cast}
     for path in objects:
         # ELF, 64 bits, little endian; machine 247 is EM_BPF.
         head = path.read_bytes()[:20]
