@@ -6,6 +6,7 @@ is 50 MB and a quarter of a second of CPU time for a recorder, which has no use 
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,6 +66,16 @@ def values_of(column: pa.Array) -> Array:
     if data is None or not len(column):
         return np.zeros(len(column), dtype)
     return np.frombuffer(data, dtype, len(column), column.offset * dtype.itemsize)
+
+
+def bytes_of(column: pa.Array) -> list[Array]:
+    """The bytes of each row of a binary column; without any, where a row has no value."""
+    if not len(column):
+        return []
+    _, offsets, data = column.buffers()
+    ends = np.frombuffer(offsets, np.int32, len(column) + 1, column.offset * 4)
+    raw = np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8)
+    return [raw[first:last] for first, last in itertools.pairwise(ends)]
 
 
 def known_of(column: pa.Array) -> Array:

@@ -5,7 +5,7 @@ second each, then an empty batch whose metadata say how it ended. Whatever ends 
 recorder, all batches but the one in hand can be read. The format is that of
 https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format, so pandas, polars
 and duckdb read it as well; what is ours is JSON under the key ``locality``, in the
-schema's metadata (`Meta`) and in each batch's.
+schema's metadata (`Meta`) and in those of batches: a batch that has none has those before.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from locality.recording.columns import Column
 
 #: Raised when a reader of the older format would misunderstand the newer. Format 2 keeps packets as
-#: `locality.skb.stored` says, and distances as digits.
-FORMAT_VERSION = 2
+#: `locality.skb.earlier` says, and distances as digits. Format 3 keeps packets as
+#: `locality.skb.stored` says, and a batch has metadata only if they differ from those before.
+FORMAT_VERSION = 3
 KEY = b"locality"
 
 #: No kernel has more CPUs: NR_CPUS of x86 and arm64 ends at 8192.
@@ -133,9 +134,11 @@ class Stored(Protocol):
 
     Attributes:
         SCHEMA: Of the file. A column of it that has a name of the kind's columns is such a column.
+        EARLIER: Other ones that earlier versions wrote, which it can read.
     """
 
     SCHEMA: pa.Schema
+    EARLIER: Sequence[pa.Schema]
 
     @staticmethod
     def require(rows: pa.RecordBatch, meta: Meta) -> None:
@@ -148,7 +151,7 @@ class Stored(Protocol):
         ...
 
     @staticmethod
-    def count(rows: pa.RecordBatch) -> int:
+    def count(rows: pa.RecordBatch, meta: Meta) -> int:
         """How many rows of the kind's columns that gives."""
         ...
 
@@ -269,7 +272,7 @@ class Meta:
         later = {column.name for column in self.columns if column.later}
         forms = [schema_of(self.columns)]
         if self.stored:
-            forms.append(self.stored.SCHEMA)
+            forms += [self.stored.SCHEMA, *self.stored.EARLIER]
         for form in forms:
             # Not by schema.names, which a damaged name would break.
             there = [

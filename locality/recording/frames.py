@@ -19,7 +19,7 @@ from locality.recording.columns import of_row
 from locality.recording.format import FORMAT_VERSION, Meta, schema_of
 from locality.recording.reader import Reader
 from locality.recording.recording import Recording
-from locality.recording.size import require_memory
+from locality.recording.size import require_memory, require_memory_of
 from locality.text import printable
 
 if TYPE_CHECKING:
@@ -59,10 +59,15 @@ def load(
     """
     batches = []
     with _opened(path, columns) as reader:
+        kind, rows = KINDS[reader.meta.kind], 0
         if columns is None:
-            require_memory(Path(path), KINDS[reader.meta.kind])
+            require_memory(Path(path), kind)
         for batch in reader:
             batches.append(batch)
+            if kind.stored:
+                rows += reader.count(batch)
+                there = f"DataFrames of the first {reader.read / reader.size:.0%} of it"
+                require_memory_of(Path(path), kind, rows, there)
             if progress is not None:
                 progress(reader.read, reader.size)
     return _recording(reader, batches)

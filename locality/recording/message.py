@@ -95,10 +95,8 @@ def next_batch_grows(descriptor: int, at: int) -> tuple[int, int]:
     return stored, grown
 
 
-def most_rows(descriptor: int) -> int:
-    """The rows of all batches of a file; where rows have lists, the elements of these if more.
-
-    Only headers are read.
+def rows_of_batches(descriptor: int) -> int:
+    """The rows of all batches of a file, of which only headers are read.
 
     Args:
         descriptor: The file.
@@ -106,13 +104,12 @@ def most_rows(descriptor: int) -> int:
     Raises:
         ValueError: It is no stream of messages.
     """
-    rows = 0
     with _no_messages():
-        for message in _messages(descriptor, 0):
-            if message.kind == _RECORD_BATCH:
-                # A node for each column, and for those inside: its length, and how many are null.
-                rows += max((length for length, _nulls in message.batch.pairs(1)), default=0)
-    return rows
+        return sum(
+            message.batch.number(0, "<q")
+            for message in _messages(descriptor, 0)
+            if message.kind == _RECORD_BATCH
+        )
 
 
 @contextmanager

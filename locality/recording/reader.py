@@ -87,8 +87,8 @@ class Reader:
         self.schema = schema_of(self.meta.columns).with_metadata(self._stream.schema.metadata)
         # Meta.from_schema has seen that there is one.
         self._form = self.meta.form_of(self._stream.schema) or self.schema
-        stored = self.meta.stored
-        self._stored = stored if stored and self._form.equals(stored.SCHEMA) else None
+        as_they_are = self._form.equals(schema_of(self.meta.columns))
+        self._stored = None if as_they_are else self.meta.stored
         self._columns = [
             column for column in self.meta.columns if self._form.get_field_index(column.name) >= 0
         ]
@@ -130,7 +130,7 @@ class Reader:
 
     def count(self, batch: pa.RecordBatch) -> int:
         """How many rows of the kind's columns a batch has."""
-        return self._stored.count(batch) if self._stored else len(batch)
+        return self._stored.count(batch, self.meta) if self._stored else len(batch)
 
     def _next(self) -> pa.RecordBatch | None:
         """The next complete batch, perhaps empty; None at the end, wherever that is."""
@@ -142,7 +142,9 @@ class Reader:
             batch = self._completed(batch)
             if batch.num_rows:
                 self._check(batch)
-            self._note(parse_json(said[KEY]))
+            # Without metadata a batch has the counts of the one before.
+            if said is not None:
+                self._note(parse_json(said[KEY]))
         except StopIteration:
             # Between two batches the stream may end with its eight bytes of end, or without.
             ended = self.meta.ended is not None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from locality.errors import LocalityError
 from locality.recording.columns import frame_bytes
-from locality.recording.message import most_rows
+from locality.recording.message import rows_of_batches
 from locality.text import printable, size
 
 if TYPE_CHECKING:
@@ -49,21 +49,40 @@ def frames_size(kind: Kind, rows: int) -> FramesSize | None:
 
 
 def require_memory(path: Path, kind: Kind) -> None:
-    """Check that a recording's frames fit into the memory that is available.
+    """Check that a recording's frames fit into the memory that is available, before it is read.
+
+    Of a kind that keeps its rows in another form, that is not known yet: see `require_memory_of`.
 
     Raises:
         LocalityError: They do not; says what does.
     """
+    if kind.stored:
+        return
     try:
         with path.open("rb", buffering=0) as file:
-            found = frames_size(kind, most_rows(file.fileno()))
+            rows = rows_of_batches(file.fileno())
     except (OSError, ValueError):
         return  # who reads it says what is wrong with it
-    available = _available()
+    require_memory_of(path, kind, rows, "its DataFrames")
+
+
+def require_memory_of(path: Path, kind: Kind, rows: int, frames: str) -> None:
+    """Check that frames fit into the memory that is available.
+
+    Args:
+        path: The recording.
+        kind: Of the recording.
+        rows: How many; as of `frames_size`.
+        frames: What they are, in words.
+
+    Raises:
+        LocalityError: They do not; says what does.
+    """
+    found, available = frames_size(kind, rows), _available()
     if found is None or available is None or found.bytes * WHILE_MADE <= available:
         return
     raise LocalityError(
-        f"cannot load {printable(str(path))}: its DataFrames take {found}; {size(available)} of "
+        f"cannot load {printable(str(path))}: {frames} take {found}; {size(available)} of "
         "memory are available. Use locality.load_chunks(), or columns= to load some columns"
     )
 

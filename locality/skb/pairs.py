@@ -96,15 +96,21 @@ def dense(matrix: Matrix) -> Array:
     return whole.reshape(2, matrix.possible, matrix.possible)
 
 
+def pairs_among(counts: Array) -> Pairs:
+    """The pairs of a direction that are not 0.
+
+    Args:
+        counts: (cells,) packets of each pair of CPUs.
+    """
+    cells = np.flatnonzero(counts)
+    return Pairs(cells, counts[cells])
+
+
 def pairs_in(matrix: Matrix) -> tuple[Pairs, Pairs]:
     """The pairs of each direction that are not 0."""
     if isinstance(matrix, FewPairs):
         return matrix.both
-    rx, tx = (
-        Pairs(cells, counts[cells])
-        for counts in matrix.reshape(2, -1)
-        for cells in [np.flatnonzero(counts)]
-    )
+    rx, tx = map(pairs_among, matrix.reshape(2, -1))
     return rx, tx
 
 

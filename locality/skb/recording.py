@@ -18,7 +18,7 @@ from locality.recording.intervals import IntervalRecorder
 from locality.skb.columns import COLUMNS, PAIR, TOTAL
 from locality.skb.interval import RX, TX, Flow, Interval
 from locality.skb.pairs import MOST_DENSE, FewPairs, Pairs, dense
-from locality.skb.stored import DIRECTIONS, PAIRS, TOTALS, pairs_of, stored_rows
+from locality.skb.stored import DIRECTIONS, TOTALS, has_pairs, pairs_of, stored_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +32,9 @@ _TOTAL_NAMES = [column.name for column in TOTALS]
 
 class SkbRecorder(IntervalRecorder):
     """A sink that records intervals, each with its whole matrix."""
+
+    # Packed lists have no repetitions but by chance, which take more room where they are coded.
+    COMPRESSION_LEVEL = 1
 
     def _rows_of(self, interval: Interval) -> pa.RecordBatch:
         return stored_rows(interval)
@@ -60,7 +63,7 @@ def recorded(rows: pa.RecordBatch, meta: Meta) -> Recorded:
     Raises:
         LocalityError: It is not what a recorder writes.
     """
-    if PAIRS in rows.schema.names:
+    if has_pairs(rows):
         totals = rows.select(_TOTAL_NAMES)
         _require_totals(totals)
         return Recorded(totals, pairs_of(rows, meta))

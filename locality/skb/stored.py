@@ -1,49 +1,47 @@
 """How a recording keeps packets: a row for each direction of an interval, with its pairs of CPUs.
 
 A row for each pair, as users see them (`locality.skb.columns`), takes 100 bytes, most of them for
-figures that only totals have. On a machine of 512 CPUs that is 56 MB an interval. Here a pair is
-twelve bytes in the row of its direction:
+figures that only totals have. On a machine of 512 CPUs that is 56 MB an interval. Here the pairs
+are two packed lists of numbers (`locality.skb.packing`) in the row of their direction, and the file
+comes near to the entropy of the counts:
 
-* ``step``: its place, less the place of the pair before it. The place of a pair is alloc CPU *
-  possible CPUs + consume CPU. Pairs are in the order of their places, so steps are small. The first
-  step is from -1.
-* ``packets``: how many.
-
-Both are divided into their bytes: ``packets`` + 2**8 * ``packets_8`` + 2**24 * ``packets_24``.
-Bytes that are alike then lie side by side, which is what compression needs: the file comes near to
-the entropy of the counts.
+* ``places``: how many pairs had packets, in four bytes, lowest first; then of each its place, less
+  the place of the pair before it. The place of a pair is alloc CPU * possible CPUs + consume CPU.
+  Pairs are in the order of their places, so these steps are small. The first is from -1. No bytes
+  at all: every place is meant, which takes less room where most pairs had packets.
+* ``counts``: packets of each pair, 0 only where every place is meant.
 """
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import add
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from locality.recording.arrow import numbers, texts, values_of
+from locality.recording.arrow import bytes_of, numbers, texts, values_of
 from locality.recording.columns import MOST, of_row
 from locality.recording.format import damaged, nanoseconds, schema_of
+from locality.skb import earlier
 from locality.skb.columns import COLUMNS, PAIR, TOTAL
 from locality.skb.interval import RX, TX
-from locality.skb.pairs import Pairs, pairs_in
+from locality.skb.packing import pack, unpack
+from locality.skb.pairs import FewPairs, Pairs, pairs_among
 
 if TYPE_CHECKING:
     from locality.arrays import Array
     from locality.recording.format import Meta
     from locality.skb.interval import Interval
+    from locality.skb.pairs import Matrix
 
-#: The bytes of a step and of a count, lowest first: name, shift, type.
-_STEP = (("step", 0, "u1"), ("step_8", 8, "u4"))
-_PACKETS = (("packets", 0, "u1"), ("packets_8", 8, "u2"), ("packets_24", 24, "u4"))
-_PAIR = pa.struct(
-    [(name, pa.from_numpy_dtype(np.dtype(dtype))) for name, _, dtype in (*_STEP, *_PACKETS)]
-)
-PAIRS = "pairs"
 TOTALS = of_row(COLUMNS, TOTAL)
-SCHEMA = pa.schema([*schema_of(TOTALS), (PAIRS, pa.list_(_PAIR))])
+PLACES, COUNTS = "places", "counts"
+SCHEMA = pa.schema([*schema_of(TOTALS), (PLACES, pa.binary()), (COUNTS, pa.binary())])
+#: Of format 2.
+EARLIER = (pa.schema([*schema_of(TOTALS), earlier.PAIRS]),)
+_LENGTH = np.dtype("<u4")
+#: Where more pairs have packets, lists of places take more room than the zeros of the others.
+_MOST_LISTED = 0.4
 DIRECTIONS = ("rx", "tx")
 _ROWS = schema_of(COLUMNS)
 _PAIR_ROWS = schema_of(of_row(COLUMNS, PAIR))
@@ -55,7 +53,9 @@ def stored_rows(interval: Interval) -> pa.RecordBatch:
         _totals(column.form, column.name, interval).cast(SCHEMA.field(column.name).type)
         for column in TOTALS
     ]
-    return pa.RecordBatch.from_arrays([*arrays, _pairs(pairs_in(interval.by_pair))], schema=SCHEMA)
+    lists = zip(*(_packed(interval.by_pair, direction) for direction in (RX, TX)), strict=True)
+    arrays += [texts(packed, pa.binary()) for packed in lists]
+    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
 
 
 def _totals(form: str, name: str, interval: Interval) -> pa.Array:
@@ -83,51 +83,63 @@ def _totals(form: str, name: str, interval: Interval) -> pa.Array:
     return numbers(np.array([value or 0 for value in values], np.int64), known)
 
 
-def _pairs(both: tuple[Pairs, Pairs]) -> pa.Array:
-    """The pairs of both directions: a list of `_PAIR` each."""
-    lengths, steps, packets = [0], [], []
-    for pairs in both:
-        lengths.append(len(pairs.cells))
-        steps.append(np.diff(pairs.cells, prepend=-1))
-        packets.append(pairs.packets)
-    fields = [
-        numbers((values >> shift).astype(dtype))
-        for values, parts in (
-            (np.concatenate(steps), _STEP),
-            (np.concatenate(packets), _PACKETS),
-        )
-        for _, shift, dtype in parts
-    ]
-    pairs = pa.StructArray.from_arrays(fields, fields=list(_PAIR))
-    return pa.ListArray.from_arrays(numbers(np.cumsum(lengths, dtype=np.int32)), pairs)
+def _packed(matrix: Matrix, direction: int) -> tuple[bytes, bytes]:
+    """The places and the counts of a direction."""
+    if isinstance(matrix, FewPairs):
+        pairs = matrix.both[direction]
+    else:
+        counts = matrix[direction].reshape(-1)
+        if np.count_nonzero(counts) > _MOST_LISTED * len(counts):
+            return b"", pack(counts)
+        pairs = pairs_among(counts)
+    length = _LENGTH.type(len(pairs.cells)).tobytes()
+    return length + pack(np.diff(pairs.cells, prepend=-1)), pack(pairs.packets)
+
+
+def has_pairs(rows: pa.RecordBatch) -> bool:
+    """Whether rows are of `SCHEMA` or an earlier one, or are those of `COLUMNS` themselves."""
+    return _has(rows, COUNTS) or _has(rows, earlier.PAIRS.name)
 
 
 def pairs_of(rows: pa.RecordBatch, meta: Meta) -> tuple[Pairs, Pairs]:
-    """The pairs of both directions in rows of `SCHEMA`.
+    """The pairs of both directions in rows of `SCHEMA` or an earlier one.
 
     Raises:
         LocalityError: It is not what a recorder writes.
     """
-    column = rows[PAIRS]
-    if len(column) != len(DIRECTIONS) or column.null_count:
+    if len(rows) != len(DIRECTIONS):
         raise damaged("an interval without its pairs")
-    pairs = column.values
-    fields = {field.name: pairs.field(place) for place, field in enumerate(_PAIR)}
-    if pairs.null_count or any(field.null_count for field in fields.values()):
-        raise damaged("a value is missing: pairs")
-    steps, packets = (
-        reduce(add, [values_of(fields[name]).astype(np.int64) << shift for name, shift, _ in parts])
-        for parts in (_STEP, _PACKETS)
-    )
-    begin, middle, end = values_of(column.offsets).tolist()
+    if _has(rows, earlier.PAIRS.name):
+        rx, tx = (
+            _listed(steps, packets, meta.possible)
+            for steps, packets in earlier.steps_and_packets(rows)
+        )
+        return rx, tx
+    columns = [rows[PLACES], rows[COUNTS]]
+    if any(column.null_count for column in columns):
+        raise damaged("an interval without its pairs")
     rx, tx = (
-        _checked(steps[first:last], packets[first:last], meta.possible)
-        for first, last in ((begin, middle), (middle, end))
+        _unpacked(places, counts, meta.possible)
+        for places, counts in zip(*map(bytes_of, columns), strict=True)
     )
     return rx, tx
 
 
-def _checked(steps: Array, packets: Array, possible: int) -> Pairs:
+def _unpacked(places: Array, counts: Array, possible: int) -> Pairs:
+    """The pairs of a direction; see the module."""
+    if not len(places):
+        return pairs_among(unpack(counts, possible**2))
+    if len(places) < _LENGTH.itemsize:
+        raise damaged("pairs without their number")
+    head, steps = np.split(places, [_LENGTH.itemsize])
+    length = int(head.view(_LENGTH)[0])
+    # Before memory is taken for pairs of another machine.
+    if length > possible**2:
+        raise damaged("a value out of range: pairs")
+    return _listed(unpack(steps, length), unpack(counts, length), possible)
+
+
+def _listed(steps: Array, packets: Array, possible: int) -> Pairs:
     """The pairs, which are those of a machine with so many CPUs, each of them once."""
     if len(steps):
         cells = possible**2
@@ -191,6 +203,10 @@ def require(rows: pa.RecordBatch, meta: Meta) -> None:
     pairs_of(rows, meta)
 
 
-def count(rows: pa.RecordBatch) -> int:
-    """How many rows of `COLUMNS` these stand for."""
-    return len(rows) + len(rows[PAIRS].flatten())
+def count(rows: pa.RecordBatch, meta: Meta) -> int:
+    """How many rows of `COLUMNS` these stand for.
+
+    Raises:
+        LocalityError: It is not what a recorder writes.
+    """
+    return len(rows) + sum(len(pairs.cells) for pairs in pairs_of(rows, meta))

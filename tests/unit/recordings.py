@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,6 @@ from locality.skb.recording import SkbRecorder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 
 STARTED = 1_790_000_000 * 10**9
@@ -54,6 +54,8 @@ META = Meta(
     started=OFFSET + 10**9,
 )
 SKB_META = replace(META, kind="skb", interval=0.5)
+#: Packets, written by the version that had format 2.
+FORMAT_2 = Path(__file__).parent / "skb" / "format-2.skb.arrows"
 
 
 def without(path: Path, older: Path, *columns: str) -> None:

@@ -91,8 +91,13 @@ def test_frames_that_do_not_fit_are_refused(
     with pytest.raises(LocalityError, match=r"16 kB of memory are available. Use .*load_chunks"):
         locality.load(path)
     assert len(locality.load(path, columns=["cpu"]).accepts) == 90
+    # Of packets it is known when they are read.
+    many = packets(tmp_path / "s.arrows", 200, 0.5)
+    with pytest.raises(LocalityError, match=r"first \d+% of it take .* 16 kB of memory"):
+        locality.load(many)
     memory.write_text("MemAvailable: 16000 kB\n")
     assert len(locality.load(path).accepts) == 90
+    assert len(locality.load(many).skb_totals) == 400
 
 
 # Bugs: rows of pairs are counted as intervals, so that what takes gigabytes is said to take none;

@@ -15,12 +15,14 @@ import pytest
 
 from locality.errors import LocalityError
 from locality.kinds import KINDS
+from locality.recording.columns import MOST
 from locality.recording.format import KEY, schema_of
 from locality.recording.frames import load
 from locality.recording.message import next_batch_grows
 from locality.recording.reader import Reader
-from locality.skb.stored import TOTALS
-from tests.unit.recordings import CPUS, SKB_META, accepts, packets
+from locality.skb.packing import pack
+from locality.skb.stored import COUNTS, PLACES, TOTALS
+from tests.unit.recordings import CPUS, FORMAT_2, SKB_META, accepts, packets
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -148,6 +150,17 @@ def test_a_value_that_no_recorder_writes(
         list(reader)
 
 
+def require_damaged(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
+    """Write a batch of these rows, and read it."""
+    with pa.ipc.new_stream(str(path), schema) as writer:
+        changed = pa.RecordBatch.from_pylist(rows, schema=schema)
+        writer.write_batch(changed, custom_metadata={KEY: b'{"lost": 0}'})
+    with pytest.raises(LocalityError, match="damaged"):
+        load(path)
+    with Reader(path) as reader, pytest.raises(LocalityError, match="damaged"):
+        list(reader)
+
+
 # Bugs: a pair of CPUs of another machine, or one that stands there twice, is written to memory
 # beyond the matrix; places wrap round; a pair without packets; an interval without its pairs.
 @pytest.mark.parametrize(
@@ -166,10 +179,10 @@ def test_a_value_that_no_recorder_writes(
     ],
     ids=str,
 )
-def test_pairs_that_no_recorder_writes(
+def test_pairs_of_format_2_that_no_recorder_writes(
     tmp_path: Path, pairs: list[dict[str, int | None] | None] | None
 ) -> None:
-    with Reader(recorded(tmp_path / "real", "skb")) as reader:
+    with Reader(FORMAT_2) as reader:
         batch = next(iter(reader))
         schema = batch.schema.with_metadata(reader.schema.metadata)
     rows = batch.to_pylist()
@@ -181,14 +194,55 @@ def test_pairs_that_no_recorder_writes(
         "packets_24": 0,
     }
     rows[1]["pairs"] = pairs and [pair if pair is None else one | pair for pair in pairs]
-    path = tmp_path / "x.arrows"
-    with pa.ipc.new_stream(str(path), schema) as writer:
-        changed = pa.RecordBatch.from_pylist(rows, schema=schema)
-        writer.write_batch(changed, custom_metadata={KEY: b'{"lost": 0}'})
-    with pytest.raises(LocalityError, match="damaged"):
-        load(path)
-    with Reader(path) as reader, pytest.raises(LocalityError, match="damaged"):
-        list(reader)
+    require_damaged(tmp_path / "x.arrows", rows, schema)
+
+
+def listed(*steps: int, length: int | None = None) -> bytes:
+    """Places of pairs, as a recorder writes them; the length may be another one."""
+    many = len(steps) if length is None else length
+    return many.to_bytes(4, "little") + pack(np.array(steps, np.int64))
+
+
+def counts(*packets: int) -> bytes:
+    return pack(np.array(packets, np.int64))
+
+
+# Bugs: as above; a length that is beyond the machine takes gigabytes; a list that is shorter than
+# the other one is read beyond its end.
+@pytest.mark.parametrize(
+    ("places", "packets"),
+    [
+        (None, counts(1)),
+        (listed(1), None),
+        (listed(0), counts(1)),
+        (listed(1, 0), counts(1, 1)),
+        (listed(CPUS**2 + 1), counts(1)),
+        (listed(*[CPUS] * (CPUS + 1)), counts(*[1] * (CPUS + 1))),
+        (listed(MOST, MOST, MOST), counts(1, 1, 1)),
+        (listed(1), counts(0)),
+        (listed(1), counts(MOST + 1)),
+        (listed(1), counts(1, 1)),
+        (listed(1, 1), counts(1)),
+        (listed(1, length=2), counts(1, 1)),
+        (listed(*[1] * 17), counts(*[1] * 17)),
+        ((1 << 31).to_bytes(4, "little") + bytes(100), counts(1)),
+        (listed(1)[:3], counts(1)),
+        (b"", b""),
+        (b"", counts(*[1] * (CPUS**2 - 2))),
+        (b"", counts(*[1] * (CPUS**2 + 1))),
+        (b"", counts(*[MOST + 1] * CPUS**2)),
+    ],
+    ids=str,
+)
+def test_pairs_that_no_recorder_writes(
+    tmp_path: Path, places: bytes | None, packets: bytes | None
+) -> None:
+    with Reader(recorded(tmp_path / "real", "skb")) as reader:
+        batch = next(iter(reader))
+        schema = batch.schema.with_metadata(reader.schema.metadata)
+    rows = batch.to_pylist()
+    rows[1] |= {PLACES: places, COUNTS: packets}
+    require_damaged(tmp_path / "x.arrows", rows, schema)
 
 
 # Bug: some kilobytes of zeros, compressed, take gigabytes of memory before anything is checked.

@@ -237,6 +237,21 @@ def test_every_complete_batch_of_a_cut_file(
     assert recording.lost == (1 if len(complete) > 1 else 0)
 
 
+# Bugs: what was lost is told of the wrong interval, because it is written only if it changed; it is
+# not told where the recorder was killed.
+def test_what_was_lost_is_known_after_each_batch(tmp_path: Path) -> None:
+    path = tmp_path / "x.arrows"
+    known = [0, 0, 3, 3, 4, 4, 4]
+    recorder = SkbRecorder(path, SKB_META)
+    for number, lost in enumerate(known):
+        recorder.write(replace(interval(number), lost=lost))
+    for _ in range(2):
+        with Reader(path) as reader:
+            assert [reader.lost for _ in reader] == known
+            assert reader.lost == known[-1]
+        recorder.close()
+
+
 # Bug: a file that is damaged, not cut, crashes the reader or makes it raise what nobody expects.
 # What Arrow cannot notice (a number changed in place) is data like any other.
 @settings(max_examples=300, deadline=None)
