@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from locality.arrays import Array
 
 _HALF_BYTE = 4
-#: Width of a level, and the most of its numbers that may not fit. Bytes of both levels are coded
-#: alike, though not as often the same: of many, a byte for each number takes less.
+#: Width of a level, and the share of its numbers that may not fit. Zstandard has one code for the
+#: bytes of both levels, which suits neither: if more do not fit, the next width takes less room.
 _WIDTHS = {_HALF_BYTE: 1 / 16, 8: 1 / 2, 16: 1 / 2, 32: 1 / 2, 64: 0}
 
 

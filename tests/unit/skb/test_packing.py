@@ -40,6 +40,14 @@ def test_lists_come_back(numbers: list[int]) -> None:
     assert unpacked(pack(np.array(numbers, np.uint64)), len(numbers)) == numbers
 
 
+# Bug: the bytes are others than docs/reference/recordings.md says, which other readers go by.
+def test_lists_are_as_documented() -> None:
+    assert pack(np.array([1, 2, 20])).hex(" ") == "08 01 02 14"
+    assert unpacked(bytes.fromhex("04 21 0f 08 05"), 3) == [1, 2, 20]
+    assert pack(np.array([1] * 16 + [20])).hex(" ") == "04" + 8 * " 11" + " 0f 08 05"
+    assert pack(np.array([300, 0x1234])).hex(" ") == "10 2c 34 01 12"
+
+
 # Bug: a recording of a large machine is larger than its counts need: a byte for each count takes 13
 # to 27 percent more than the entropy.
 @pytest.mark.parametrize("mean", [1, 2, 5, 10, 100])
