@@ -78,6 +78,7 @@ class Command:
             with subprocess.Popen(
                 self.argv,
                 cwd="/",
+                env=os.environ,  # the user's, without what `locality.cli` adds for numpy
                 stdin=subprocess.DEVNULL,
                 stdout=printed,
                 stderr=complained,
