@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from pathlib import Path
 from types import ModuleType
 
 import click
@@ -27,7 +26,8 @@ from locality.machine.limits import OURS, open_files
 EXIT_BROKEN_PIPE = 128 + 13
 EXIT_INTERRUPTED = 128 + 2
 
-_OBJECTS_A_COLLECTION = 20_000
+OPENBLAS_THREADS = "OPENBLAS_NUM_THREADS"
+
 _MOUNT = {"/proc": "mount -t proc proc /proc", "/sys": "mount -t sysfs sysfs /sys"}
 
 #: Where the commands are, and what --help says of them: the first sentence of their own help.
@@ -108,20 +108,21 @@ def _what_failed(error: OSError) -> str:
 
 def _import_quickly() -> None:
     """Leave out what no command needs of what comes with imports: a fifth of a start."""
-    # numpy's linear algebra is not used; its threads, one a CPU, would start with the import.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # numpy's linear algebra is used for little, and threads for it, one a CPU, would start with the
+    # import. Not in os.environ, which is what the commands of a user are run with.
+    if OPENBLAS_THREADS not in os.environ:
+        os.putenv(OPENBLAS_THREADS, "1")
     # numpy writes its manual into its functions, which nobody reads here.
     for name in ("numpy._core._add_newdocs", "numpy._core._add_newdocs_scalars"):
         sys.modules.setdefault(name, ModuleType(name))
-    # What imports make stays, and there is no garbage to look for among it.
-    gc.set_threshold(_OBJECTS_A_COLLECTION)
 
 
 def main() -> None:
     """Run the command line; every error becomes one line and an exit code."""
     _import_quickly()
     if sys.stdout is None:  # started with standard output closed
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for the life of the process
+        # Not pathlib's: --help would pay for it.
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - for the life of the process
     try:
         with raising():
             code = asked(cli)
@@ -129,6 +130,8 @@ def main() -> None:
                 code = _run()
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
+    # Python would look for garbage among all that there is, now that all of it goes.
+    gc.freeze()
     sys.exit(code)
 
 

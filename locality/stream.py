@@ -11,7 +11,6 @@ import errno
 import os
 import select
 import signal
-import socket
 import stat
 import sys
 import time
@@ -94,11 +93,10 @@ class Output(ABC, Generic[B_contra]):
 
 
 @contextmanager
-def _stop_signals() -> Iterator[socket.socket]:
-    """A socket that becomes readable when SIGINT or SIGTERM asks us to end."""
-    reader, writer = socket.socketpair()
-    writer.setblocking(False)
-    wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+def _stop_signals() -> Iterator[int]:
+    """A pipe that becomes readable when SIGINT or SIGTERM asks us to end."""
+    reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     handlers = {
         number: signal.signal(number, lambda _number, _frame: None)
         for number in (signal.SIGINT, signal.SIGTERM)
@@ -109,8 +107,8 @@ def _stop_signals() -> Iterator[socket.socket]:
         for number, handler in handlers.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(wakeup)
-        reader.close()
-        writer.close()
+        os.close(reader)
+        os.close(writer)
 
 
 class Awakened(NamedTuple):
@@ -145,7 +143,7 @@ def interruptible(fd: int | None = None) -> Iterator[Callable[[float], Awakened]
 
         def wait(seconds: float) -> Awakened:
             ready = dict(poll.poll(min(max(0.0, seconds), LONGEST_SLEEP)))
-            why = Awakened(stop.fileno() in ready, fd is not None and fd in ready)
+            why = Awakened(stop in ready, fd is not None and fd in ready)
             if not any(why) and any(events & _GONE for events in ready.values()):
                 raise BrokenPipeError
             return why

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -83,8 +82,11 @@ def zone() -> str:
 
 
 def _output(value: Any) -> None:  # noqa: ANN401 - of the option
+    from pathlib import Path  # --help would pay for it
+
     from locality.files import create
 
+    value = Path(value)
     if value.is_file() and not value.is_symlink():
         name = printable(str(value))
         raise click.UsageError(f"--output {name}: it exists; remove it, or choose another name")
@@ -100,7 +102,7 @@ def console_options() -> list[click.Option]:
         _option(
             _output,
             "--output",
-            type=click.Path(path_type=Path),
+            type=click.Path(),
             metavar="FILE",
             help="Write what goes to standard output to this new file.",
         ),
