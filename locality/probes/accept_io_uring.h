@@ -78,7 +78,11 @@ static __always_inline int listen_fd_of(__u64 request)
 /* From now on completions with this ring and user_data may be this accept's. */
 static __always_inline void will_post(struct io_kiocb *req, int listen_fd)
 {
-	struct completion_key key = {(__u64)req->ctx, req->cqe.user_data};
+	/*
+	 * The address alone: for a pointer that is loaded from an argument the verifier looks
+	 * through all types of the kernel, whether it may be followed. That takes milliseconds.
+	 */
+	struct completion_key key = {(__u64)BPF_CORE_READ(req, ctx), req->cqe.user_data};
 	struct posting posting = {.request = (__u64)req, .listen_fd = listen_fd};
 	struct posting *other = bpf_map_lookup_elem(&postings, &key);
 
