@@ -7,9 +7,8 @@ here. Nothing is imported before it is called for: a command that prints text pa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from locality.machine.capabilities import NEEDS
 
@@ -52,8 +51,7 @@ class Lazy(Generic[T]):
         return value
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """One kind of measurement.
 
     Attributes:

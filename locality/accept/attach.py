@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from locality.accept import io_uring
@@ -32,7 +31,7 @@ def attach_accepts(
     attachment = attach_best(rungs, open_object, only, engine, beside)
     if why_not := why_not or attachment.left_out:
         rung = attachment.rung.noting(f"not seen: accepts by io_uring: {why_not}")
-        attachment = replace(attachment, rung=rung)
+        attachment = attachment._replace(rung=rung)
     return attachment
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 _IPV4 = 4
 
 
-@dataclass(frozen=True)
-class Form:
+class Form(NamedTuple):
     """What lines look like.
 
     Attributes:

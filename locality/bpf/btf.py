@@ -8,10 +8,9 @@ question costs microseconds.
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache, cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -47,8 +46,7 @@ _TRANSPARENT = {Kind.TYPEDEF, Kind.VOLATILE, Kind.CONST, Kind.RESTRICT, Kind.TYP
 _INT_SIGNED = 1
 
 
-@dataclass(frozen=True)
-class Type:
+class Type(NamedTuple):
     """One `struct btf_type` and what follows it in memory."""
 
     name: str
@@ -59,8 +57,7 @@ class Type:
     data: int  # the address behind the fixed part
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """A member of a structure, a variable of a section; `offset` in bits."""
 
     name: str

@@ -8,8 +8,7 @@ bcc    the same sources, compiled when they are used, against the kernel's heade
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from locality.bpf import btf
 from locality.bpf.object import Object
@@ -34,8 +33,7 @@ class Kernel(Protocol):
         """How many arguments a tracepoint hands to a raw probe, or None without it."""
 
 
-@dataclass(frozen=True)
-class Engine:
+class Engine(NamedTuple):
     """One engine, ready to open probes.
 
     Attributes:

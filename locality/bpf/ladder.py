@@ -7,8 +7,8 @@ kernel's refusal is kept as the reason. No version number is ever asked.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from contextlib import closing
+from typing import TYPE_CHECKING, NamedTuple
 
 from locality.bpf import btf
 from locality.bpf.engine import Engine, core
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from locality.bpf.object import Object
 
 
-@dataclass(frozen=True)
-class Rung:
+class Rung(NamedTuple):
     """One way to make a measurement.
 
     Attributes:
@@ -41,11 +40,10 @@ class Rung:
 
     def noting(self, more: str) -> Rung:
         """The same with one thing more that its numbers do not show, if that is anything."""
-        return replace(self, note="; ".join(filter(None, (self.note, more))))
+        return self._replace(note="; ".join(filter(None, (self.note, more))))
 
 
-@dataclass(frozen=True)
-class Refusal:
+class Refusal(NamedTuple):
     """A rung that could not be used.
 
     Attributes:
@@ -58,8 +56,7 @@ class Refusal:
     answer: str
 
 
-@dataclass(frozen=True)
-class Attachment:
+class Attachment(NamedTuple):
     """What a measurement attached: its object, its rung, and the rungs refused before.
 
     Attributes:
@@ -93,7 +90,7 @@ def attach_best(
 
     Args:
         rungs: The ladder, best first.
-        open_object: Opens and configures the object; called afresh for each attempt.
+        open_object: Opens and configures the object; called again after each that was loaded.
         only: Try just this rung.
         engine: Opens the objects and knows the kernel; core by default.
         beside: Programs to load with those of a rung, which does without if they are refused.
@@ -107,17 +104,19 @@ def attach_best(
         raise LocalityError(f"there is no rung {only!r} here: use one of {known}", exit_code=2)
     engine = engine or core(why="")
     refused: list[Refusal] = []
-    for rung in rungs:
-        if only not in {None, rung.name}:
-            continue
-        try:
-            programs = rung.programs(engine.kernel)
-            obj, left_out = _attached_with(open_object, programs, beside)
-        except Unsupported as refusal:
-            refused.append(Refusal(rung.name, str(refusal), refusal.answer))
-            continue
-        told = rung.noting(engine.note)
-        return Attachment(obj, told, programs, tuple(refused), engine.name, engine.why, left_out)
+    with closing(_Objects(open_object)) as objects:
+        for rung in rungs:
+            if only not in {None, rung.name}:
+                continue
+            try:
+                programs = rung.programs(engine.kernel)
+                obj, left_out = _attached_with(objects, programs, beside)
+            except Unsupported as refusal:
+                refused.append(Refusal(rung.name, str(refusal), refusal.answer))
+                continue
+            told = rung.noting(engine.note)
+            chosen = (told, programs, tuple(refused))
+            return Attachment(obj, *chosen, engine.name, engine.why, left_out)
     if missing := missing_for_probes():
         raise Unsupported(
             f"probes need CAP_BPF and CAP_PERFMON (before Linux 5.8: CAP_SYS_ADMIN), and this "
@@ -133,28 +132,37 @@ def attach_best(
     raise Unsupported(f"no probe type works on this kernel: {reasons}")
 
 
+class _Objects:
+    """Objects to attach programs of; one of which nothing was loaded is taken again."""
+
+    def __init__(self, open_object: Callable[[], Object]) -> None:
+        self._open = open_object
+        self._unused: Object | None = None
+
+    def with_programs(self, programs: tuple[str, ...]) -> Object:
+        """An object of which these programs can be had here, as far as that is known beforehand."""
+        obj = self._unused = self._unused or self._open()
+        obj.select(programs)
+        self._unused = None
+        return obj
+
+    def close(self) -> None:
+        """Give back what was not used."""
+        if self._unused:
+            self._unused.close()
+
+
 def _attached_with(
-    open_object: Callable[[], Object], programs: tuple[str, ...], beside: tuple[str, ...]
+    objects: _Objects, programs: tuple[str, ...], beside: tuple[str, ...]
 ) -> tuple[Object, str]:
     """An object with these programs attached, and why not with those beside them."""
-    obj = _opened_for(open_object, programs)
+    obj = objects.with_programs(programs)
     if not beside:
         return _attached(obj, programs), ""
     try:
         return _attached(obj, (*programs, *beside)), ""
     except Unsupported as refusal:
-        return _attached(_opened_for(open_object, programs), programs), str(refusal)
-
-
-def _opened_for(open_object: Callable[[], Object], programs: tuple[str, ...]) -> Object:
-    """An object of which these programs can be had here, as far as that is known beforehand."""
-    obj = open_object()
-    try:
-        obj.select(programs)
-    except BaseException:
-        obj.close()
-        raise
-    return obj
+        return _attached(objects.with_programs(programs), programs), str(refusal)
 
 
 def _attached(obj: Object, programs: tuple[str, ...]) -> Object:

@@ -8,8 +8,7 @@ the next one's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from locality.cbpf.encoding import (
     ADD,
@@ -39,8 +38,7 @@ _HEAD = 3
 """Instructions before the table: the coin, and the jump past the table."""
 
 
-@dataclass(frozen=True)
-class Coin:
+class Coin(NamedTuple):
     """What a coin program was made from.
 
     Attributes:

@@ -6,9 +6,8 @@ with constants, returns. An instruction with the X register or scratch memory is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import cycle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from locality.cbpf.encoding import (
     ANCILLARY,
@@ -34,8 +33,7 @@ if TYPE_CHECKING:
     from locality.cbpf.encoding import Instruction, Program
 
 
-@dataclass(frozen=True, slots=True)
-class Packet:
+class Packet(NamedTuple):
     """What a program can ask about the packet it is run for.
 
     Attributes:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import platform
 import sys
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import click
 
@@ -34,8 +33,7 @@ if TYPE_CHECKING:
 _NAMED = 8
 
 
-@dataclass(frozen=True)
-class Subject:
+class Subject(NamedTuple):
     """What a run measures, for people and for the recording.
 
     Attributes:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import click
 
@@ -36,8 +35,7 @@ pids_option = partial(
 comm_option = partial(click.option, "--comm", type=NAME, metavar="NAME")
 
 
-@dataclass(frozen=True)
-class Shown:
+class Shown(NamedTuple):
     """How to print: the options of `shown_options`.
 
     Attributes:
@@ -55,8 +53,7 @@ class Shown:
     summary: bool = True
 
 
-@dataclass(frozen=True)
-class Traced:
+class Traced(NamedTuple):
     """What every tracing command is asked for: the options of `tracing_options`.
 
     Attributes:
@@ -250,8 +247,8 @@ def less_options(what: str) -> Callable[[C], C]:
                         f"{name} prints no lines: it does not go with --format "
                         f"{traced.shown.format}"
                     )
-            shown = replace(traced.shown, lines=not (only_summary or quiet), summary=not quiet)
-            return command(*args, traced=replace(traced, shown=shown), **rest)
+            shown = traced.shown._replace(lines=not (only_summary or quiet), summary=not quiet)
+            return command(*args, traced=traced._replace(shown=shown), **rest)
 
         options = _with(
             click.option(

@@ -7,7 +7,6 @@ to its end, and hands out batches of records. A record holds that of the accept.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from locality.accept import source as accept
@@ -44,7 +43,7 @@ def _on(rung: Rung) -> Rung:
             reads = ("raw_taken", *reads)
         return ("raw_destroyed", "raw_state", *reads, *rung.programs(kernel))
 
-    return replace(rung, programs=programs)
+    return rung._replace(programs=programs)
 
 
 RUNGS = tuple(map(_on, accept.RUNGS))

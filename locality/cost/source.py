@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -170,7 +169,7 @@ class CostSource(Probing):
         self._probes.append(_Probe(attachment, machine))
 
     def _note(self, unseen: str) -> None:
-        self.attachment = replace(self.attachment, rung=self.attachment.rung.noting(unseen))
+        self.attachment = self.attachment._replace(rung=self.attachment.rung.noting(unseen))
 
     def _open_tcp(self) -> Object:
         constants = {

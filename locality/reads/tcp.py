@@ -6,7 +6,6 @@ made before it was opened.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,7 +70,7 @@ def noting_unseen(attachment: Attachment) -> Attachment:
     unseen = "reads by splice() are not seen"
     if "raw_adjusted" in attachment.programs:
         unseen = "before Linux 6.3, a read of several packets counts once for each"
-    return replace(attachment, rung=attachment.rung.noting(unseen))
+    return attachment._replace(rung=attachment.rung.noting(unseen))
 
 
 class TcpReads(Probing):

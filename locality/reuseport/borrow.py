@@ -16,9 +16,8 @@ import errno
 import os
 import socket
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from locality.errors import LocalityError
 from locality.machine import syscalls
@@ -31,8 +30,7 @@ _PIDFD_THREAD = os.O_EXCL  # include/uapi/linux/pidfd.h
 _INT_MAX = 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A system call on another process's socket, and what helps when the kernel refuses it.
 
     Attributes:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import struct
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from locality.text import printable
 
@@ -22,8 +21,7 @@ _SECTION_BYTES = 64  # sizeof(Elf64_Shdr)
 _PINNED_FROM_OUTSIDE = "one process for each CPU, with CPUAffinity= of its systemd unit"
 
 
-@dataclass(frozen=True)
-class Server:
+class Server(NamedTuple):
     """A server's settings, as its configuration spells them.
 
     Attributes:

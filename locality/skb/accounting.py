@@ -8,7 +8,7 @@ rung cannot give is None, never a guess.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -74,8 +74,7 @@ class Debt:
         return np.asarray(credit - paid)
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(NamedTuple):
     """What the counters grew by during an interval; int64, deferred may shrink.
 
     Attributes:
@@ -93,8 +92,7 @@ class Difference:
         return cls(consumed, rows)
 
 
-@dataclass(frozen=True)
-class Figures:
+class Figures(NamedTuple):
     """What an accounting gives: `Interval` without its circumstances."""
 
     rx: Flow

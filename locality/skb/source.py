@@ -277,7 +277,7 @@ class SkbSource(Probing):
             seconds=seconds,
             rung=self.attachment.name,
             lost=self.attachment.obj.skipped_runs(),
-            **vars(figures),
+            **figures._asdict(),
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,4 +125,4 @@ def choosing(rung: Rung, wanted: SkbFilter, *, flush_is_seen: bool) -> Rung:
             ]
         return tuple(chosen)
 
-    return replace(rung, programs=programs)
+    return rung._replace(programs=programs)

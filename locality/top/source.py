@@ -7,7 +7,6 @@ port, and hands out what was counted since the reading before.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,7 +84,7 @@ class TopSource(Probing):
         except Unsupported as refusal:
             unseen = f"reads of datagrams are not seen: {refusal}"
             noted = self.attachment.rung.noting(unseen)
-            self.attachment = replace(self.attachment, rung=noted)
+            self.attachment = self.attachment._replace(rung=noted)
 
     def _open_tcp(self) -> Object:
         obj = Object.open("tcp_reads", self._constants() | {"counts_rows": True})

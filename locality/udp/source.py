@@ -9,7 +9,6 @@ themselves are counted in the kernel and never streamed.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -108,7 +107,7 @@ def noting_depth(attachment: Attachment) -> Attachment:
         "queue depth is seen only when a datagram is read or dropped, for this kernel has no "
         "tracepoint sk_data_ready (6.3)"
     )
-    return replace(attachment, rung=attachment.rung.noting(missing))
+    return attachment._replace(rung=attachment.rung.noting(missing))
 
 
 class UdpSource(Probing):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -21,5 +20,5 @@ def test_only_what_this_kernel_does_not_show_is_noted(step: Rung) -> None:
     old = Attachment(cast("Object", None), step, ("fentry_consume_udp",), ())
     assert "no tracepoint sk_data_ready" in noting_depth(old).rung.note
     for program in ("raw_depth", "raw_data_ready"):
-        new = replace(old, programs=("fentry_consume_udp", program))
+        new = old._replace(programs=("fentry_consume_udp", program))
         assert noting_depth(new) is new
