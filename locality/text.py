@@ -7,6 +7,7 @@ a terminal or a file is made printable first, and nothing is ever taken for mark
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -117,8 +118,6 @@ def wrap(text: str, following: str = "", *, first: str = "", width: int = WIDTH)
         first: What the first line begins with.
         width: A word that is longer stays whole.
     """
-    import textwrap  # noqa: PLC0415 - every command would pay for it
-
     return textwrap.TextWrapper(
         width,
         initial_indent=first,

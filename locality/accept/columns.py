@@ -6,7 +6,6 @@ for each distinct value.
 
 from __future__ import annotations
 
-import socket
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -138,6 +137,8 @@ def address_keys(records: Records, name: str) -> np.ndarray[tuple[int], np.dtype
 @lru_cache(maxsize=1 << 12)
 def address(key: bytes) -> str:
     """The text of an IP version in one byte and an address in 16."""
+    import socket  # noqa: PLC0415 - takes a millisecond, and the start has no address yet
+
     if key[0] == 4:  # noqa: PLR2004 - an IP version
         return socket.inet_ntop(socket.AF_INET, key[1:5])
     return socket.inet_ntop(socket.AF_INET6, key[1:])

@@ -8,8 +8,11 @@ question costs microseconds.
 from __future__ import annotations
 
 import ctypes
+import mmap
+from contextlib import suppress
 from enum import IntEnum
 from functools import cache, cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -44,6 +47,8 @@ class Kind(IntEnum):
 
 _TRANSPARENT = {Kind.TYPEDEF, Kind.VOLATILE, Kind.CONST, Kind.RESTRICT, Kind.TYPE_TAG}
 _INT_SIGNED = 1
+
+KERNEL_TYPES = Path("/sys/kernel/btf/vmlinux")
 
 
 class Type(NamedTuple):
@@ -249,10 +254,25 @@ def require_kernel_types() -> None:
 
 
 def _load_kernel() -> int:
-    handle: int = lib.btf__load_vmlinux_btf()
+    handle: int = _of_mapping() or lib.btf__load_vmlinux_btf()
     if not handle:
         raise Unsupported(
             "this kernel has no BTF (/sys/kernel/btf/vmlinux cannot be read): locality needs "
             "CONFIG_DEBUG_INFO_BTF=y, or for accept and skb --engine bcc"
         )
     return handle
+
+
+def _of_mapping() -> int:
+    """The kernel's types from its own pages, in half the time that reading takes; 0 if not mapped.
+
+    Linux maps them since 6.16. Only libbpf 1.6 and newer does so by itself; an older one reads them
+    with a system call for each page.
+    """
+    with suppress(OSError, ValueError), KERNEL_TYPES.open("rb") as file:
+        pages = mmap.mmap(file.fileno(), 0, mmap.MAP_PRIVATE, mmap.PROT_READ)
+        types = np.frombuffer(pages, np.uint8)
+        # libbpf makes its own copy.
+        handle: int | None = lib.btf__new(types.__array_interface__["data"][0], types.size)
+        return handle or 0
+    return 0

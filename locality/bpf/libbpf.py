@@ -78,6 +78,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "bpf_prog_test_run_opts": (c_int, (c_int, c_void_p)),
     "bpf_xdp_query": (c_int, (c_int, c_int, c_void_p)),
     "btf__load_vmlinux_btf": (c_void_p, ()),
+    "btf__new": (c_void_p, (c_void_p, c_uint32)),
     "btf__free": (None, (c_void_p,)),
     "btf__find_by_name_kind": (c_int, (c_void_p, c_char_p, c_uint32)),
     "btf__type_by_id": (c_void_p, (c_void_p, c_uint32)),
