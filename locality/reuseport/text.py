@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +52,8 @@ def table_lines(groups: Iterable[FoundGroup], cpus: Sequence[int]) -> Iterator[s
 
 def json_lines(groups: Iterable[FoundGroup]) -> Iterator[str]:
     """Each group as a JSON object; what is not known is null."""
+    import json  # noqa: PLC0415 - who wants a table need not wait for it
+
     for one in groups:
         yield json.dumps(_object(one))
 

@@ -129,6 +129,43 @@ def test_programs_beside_a_rung(
     assert "extra" not in attachment.programs
 
 
+class Choosy(Fake):
+    """One of which some programs cannot even be chosen; nothing was loaded then."""
+
+    def select(self, names: Collection[str]) -> None:
+        super().select(names)
+        self.load()
+
+
+# Bugs: the object is opened again for each rung that is known to be refused, a millisecond each;
+# what the last refusal leaves open stays.
+@pytest.mark.parametrize(
+    ("disliked", "given_back"),
+    [({"first"}, []), ({"first", "second"}, [{"second"}])],
+)
+def test_an_object_of_which_nothing_was_loaded_is_used_again(
+    disliked: set[str], given_back: list[set[str]]
+) -> None:
+    ladder = (
+        Rung("fentry", lambda _kernel: ("first",)),
+        Rung("kprobe", lambda _kernel: ("second",)),
+    )
+    opened: list[Object] = []
+    closed: list[set[str]] = []
+
+    def open_object() -> Object:
+        opened.append(Choosy(disliked, closed))
+        return opened[-1]
+
+    if "second" in disliked:
+        with pytest.raises(Unsupported, match=r"no first.*no second"):
+            attach_best(ladder, open_object)
+    else:
+        assert attach_best(ladder, open_object).obj is opened[0]
+    assert len(opened) == 1
+    assert closed == given_back
+
+
 # `--rung` takes these names; two rungs of one name could not be told apart.
 @pytest.mark.parametrize("rungs", [ACCEPT_RUNGS, SKB_RUNGS])
 def test_names_are_distinct(rungs: tuple[Rung, ...]) -> None:
