@@ -254,7 +254,7 @@ def require_kernel_types() -> None:
 
 
 def _load_kernel() -> int:
-    handle: int = _of_mapping() or lib.btf__load_vmlinux_btf()
+    handle: int = mapped_types() or lib.btf__load_vmlinux_btf()
     if not handle:
         raise Unsupported(
             "this kernel has no BTF (/sys/kernel/btf/vmlinux cannot be read): locality needs "
@@ -263,7 +263,7 @@ def _load_kernel() -> int:
     return handle
 
 
-def _of_mapping() -> int:
+def mapped_types() -> int:
     """The kernel's types from its own pages, in half the time that reading takes; 0 if not mapped.
 
     Linux maps them since 6.16. Only libbpf 1.6 and newer does so by itself; an older one reads them
