@@ -77,14 +77,40 @@ def write(path: Path, saved: Iterable[Saved], system: System) -> None:
         "before": [state.to_json() for state in saved],
     }
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        descriptor = _create(path)
         with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123 - a descriptor
             json.dump(document, file, indent=1)
             file.write("\n")
             file.flush()
             os.fsync(descriptor)
     except OSError as error:
-        raise LocalityError(f"nothing changed: undo file {path}: {error.strerror}") from error
+        raise _cannot_be_written(path, error) from error
+
+
+def require_place(path: Path) -> None:
+    """Make sure that an undo file can be made there, before what takes long is begun.
+
+    Raises:
+        LocalityError: It is there already, or cannot be made.
+    """
+    try:
+        os.close(_create(path))
+        path.unlink()
+    except OSError as error:
+        raise _cannot_be_written(path, error) from error
+
+
+def _create(path: Path) -> int:
+    """A descriptor of a new file that only its owner may read."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+
+
+def _cannot_be_written(path: Path, error: OSError) -> LocalityError:
+    name = printable(str(path))
+    return LocalityError(
+        f"nothing changed: cannot write the undo file {name}: {error.strerror}; "
+        "choose another place with --undo-file FILE"
+    )
 
 
 def read(path: Path, system: System) -> list[Saved | WrongEntry]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from locality import __version__
+from locality.changes import undo_file
 from locality.changes.system import this_system
 from locality.changes.undo import apply
 from locality.errors import LocalityError
@@ -73,11 +74,14 @@ def run(asked: Asked, switched: Switched | None, reporter: Reporter, *, dry: boo
         The trial; None if it was only planned.
 
     Raises:
-        LocalityError: There is nothing to try, or no traffic, or a change was refused.
+        LocalityError: There is nothing to try, no traffic, no place for the undo file, or a change
+            was refused.
         KeyboardInterrupt: A signal came before the trial began.
     """
     machine = topology.read()
     target = find_target(asked.port, asked.netns)
+    if not dry and (switched is None or not switched.commands):
+        undo_file.require_place(asked.undo_file)
     with interruptible() as wait, watching(target, wait) as traffic:
         reporter.say(f"looking at {target}: nothing is changed yet")
         guard = Guard(asked.bounds, len(target.inodes))

@@ -129,18 +129,28 @@ def test_the_undo_file_comes_first(system: System, tmp_path: Path) -> None:
 
 
 # Bugs: an undo file of an earlier fix is overwritten; a symbolic link is followed; something is
-# changed though the way back could not be written.
+# changed though the way back could not be written; a user of a read-only file system, as containers
+# have it, is not told which option helps.
 def test_an_existing_undo_file_is_left_alone(root: Path, system: System, tmp_path: Path) -> None:
     file = tmp_path / "undo.json"
     file.write_text("precious")
     link = tmp_path / "link.json"
     link.symlink_to(tmp_path / "elsewhere.json")
     for target in (file, link, tmp_path / "missing/undo.json"):
-        with pytest.raises(LocalityError, match="nothing changed: undo file"):
+        said = r"nothing changed: cannot write the undo file .*; choose another place with --undo"
+        with pytest.raises(LocalityError, match=said):
             apply([FileChange(SYSCTL, "0\n", "64")], target, system)
+        with pytest.raises(LocalityError, match=said):
+            undo_file.require_place(target)
     assert file.read_text() == "precious"
     assert not (tmp_path / "elsewhere.json").exists()
     assert content(root, SYSCTL) == "0\n"
+
+
+# Bug: to look whether an undo file can be written leaves a file there, which is then in the way.
+def test_the_place_of_an_undo_file_is_looked_at(tmp_path: Path) -> None:
+    undo_file.require_place(tmp_path / "undo.json")
+    assert not [*tmp_path.iterdir()]
 
 
 # Bugs: an undo file is a way to write any file as root: by its path, by .., by a link.
