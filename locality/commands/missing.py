@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 #: What installs a module that is not called as its package is.
 _INSTALLED_AS = {
@@ -11,6 +12,10 @@ _INSTALLED_AS = {
     "pyarrow_hotfix": "ibis-framework[duckdb]",
     "pyspark": "ibis-framework[pyspark]",
 }
+#: What Debian has of what locality needs. pip does not install for Debian's Python (PEP 668).
+_IN_DEBIAN = {"click", "matplotlib", "numpy", "pandas", "prometheus_client", "pyroute2", "rich"}
+#: A virtual environment that sees Debian's packages, and locality among them.
+_ENVIRONMENT = "/opt/locality"
 
 
 def import_failed(error: ImportError) -> str | None:
@@ -26,13 +31,31 @@ def import_failed(error: ImportError) -> str | None:
     while (before := cause.__cause__ or cause.__context__) is not None:
         cause = before
     if isinstance(cause, ModuleNotFoundError) and cause.name:
-        import shlex  # every command would pay for it
-
         package = cause.name.partition(".")[0]
-        wanted = shlex.quote(_INSTALLED_AS.get(package, package))
         return (
             f"this needs the Python package {package}, which is not installed: "
-            f"{shlex.quote(sys.executable)} -m pip install {wanted}"
+            f"{_what_installs(package)}"
         )
     said = (str(cause).strip().splitlines() or ["no reason given"])[0]
     return f"a Python package{f' ({package})' * bool(package)} cannot be loaded: {said}"
+
+
+def _what_installs(package: str) -> str:
+    """The command that installs a package for the Python that runs this."""
+    # Every command would pay for these.
+    import shlex
+    import sysconfig
+
+    wanted = shlex.quote(_INSTALLED_AS.get(package, package))
+    if "_bootstrap" in sys.modules:  # of shiv: this is the one file
+        return "the one file does not have it; install the wheel"
+    of_the_system = Path(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED").exists()
+    if sys.prefix != sys.base_prefix or not of_the_system:
+        return f"{shlex.quote(sys.executable)} -m pip install {wanted}"
+    if package in _IN_DEBIAN and Path("/usr/bin/apt-get").exists():
+        return f"apt-get install python3-{package.replace('_', '-')}"
+    python = f"{_ENVIRONMENT}/bin/python"
+    return (
+        f"{shlex.quote(sys.executable)} -m venv --system-site-packages {_ENVIRONMENT}; "
+        f"{python} -m pip install {wanted}; {python} -I -m locality"
+    )

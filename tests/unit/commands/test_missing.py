@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from locality.commands.missing import import_failed
 from tests.unit.recordings import accepts
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+ROOT = Path(__file__).parents[3]
+SYSTEM = "/usr/bin/python3"
+#: Debian's Python, for which only its own packages are installed.
+MANAGED = Path("/usr/bin/apt-get").exists() and any(
+    Path("/usr/lib").glob("python3*/EXTERNALLY-MANAGED")
+)
+#: How to install for it what Debian does not have.
+IN_ENVIRONMENT = (
+    f"{SYSTEM} -m venv --system-site-packages /opt/locality; "
+    "/opt/locality/bin/python -m pip install pyarrow; /opt/locality/bin/python -I -m locality"
+)
 PATIENCE = 60
 WITHOUT = """
 import sys
@@ -49,6 +57,9 @@ main()
         ("matplotlib", "report {recording} -o {out}.html"),
         ("rich", "demo"),
         ("rich", "lab udp"),
+        ("prometheus_client", "exporter --duration 0.1"),
+        ("pyarrow", "export {recording} --dataset {out}"),
+        ("pyarrow", "fleet {out}"),
     ],
 )
 def test_a_missing_package_is_named(package: str, arguments: str, tmp_path: Path) -> None:
@@ -80,3 +91,22 @@ def test_the_first_cause_is_told() -> None:
 # Bug: a module of this program that is not there is called a package to install.
 def test_a_fault_of_this_program_stays_one() -> None:
     assert import_failed(ModuleNotFoundError("No module named 'x'", name="locality.x")) is None
+
+
+# Bug: a user of Debian's package is told to use pip, which refuses to install for Debian's Python.
+@pytest.mark.parametrize(
+    ("package", "what_installs"),
+    [
+        ("prometheus_client", "apt-get install python3-prometheus-client"),
+        ("pyarrow", IN_ENVIRONMENT),
+    ],
+)
+@pytest.mark.skipif(not MANAGED, reason="no Python of Debian 12 or newer")
+def test_debian_has_its_own_way_to_install(package: str, what_installs: str) -> None:
+    program = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from locality.commands.missing import import_failed\n"
+        f"print(import_failed(ModuleNotFoundError(name={package!r})))"
+    )
+    said = subprocess.check_output([SYSTEM, "-I", "-c", program], text=True)
+    assert said.endswith(f" is not installed: {what_installs}\n")
