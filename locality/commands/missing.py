@@ -54,6 +54,8 @@ def _what_installs(package: str) -> str:
         return f"{shlex.quote(sys.executable)} -m pip install {wanted}"
     if package in _IN_DEBIAN and Path("/usr/bin/apt-get").exists():
         return f"apt-get install python3-{package.replace('_', '-')}"
+    if package == "pyarrow":  # that needs a newer numpy than Debian 12 has
+        wanted = "--ignore-installed pyarrow numpy"
     python = f"{_ENVIRONMENT}/bin/python"
     return (
         f"{shlex.quote(sys.executable)} -m venv --system-site-packages {_ENVIRONMENT}; "

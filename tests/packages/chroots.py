@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 SUITES = {"Debian 12": "bookworm", "Debian 13": "trixie", "Debian sid": "sid"}
 
 APT = Path("/etc/apt")
+#: Where packages are in a system that are at hand and not installed.
+AT_HAND = "/at-hand"
 _URI = re.compile(r"^(?:URIs:|deb)\s.*?(\S+://\S+)", re.MULTILINE)
 
 
@@ -53,11 +55,16 @@ class Chroot:
         return int(sizes.split()[0]) / 1024
 
 
-@contextmanager
-def bare(name: str, suite: str, packages: Collection[str], root: Path) -> Iterator[Chroot]:
-    """A minimal system of a suite with some packages, for the time of the block.
+def make_system(suite: str, packages: Collection[str], target: Path, *options: str) -> None:
+    """Make a minimal system of a suite with some packages.
 
     The packages come from where this machine has its own from.
+
+    Args:
+        suite: The suite of Debian.
+        packages: Packages to install.
+        target: A directory, or the name of an archive (.tar).
+        options: More of mmdebstrap's.
     """
     mirror = next(
         match[1]
@@ -65,11 +72,32 @@ def bare(name: str, suite: str, packages: Collection[str], root: Path) -> Iterat
         if place.suffix in {".list", ".sources"} and place.is_file()
         if (match := _URI.search(place.read_text()))
     )
-    include = ",".join(packages)
     # A mirror may be a snapshot of one day.
     old = '--aptopt=Acquire::Check-Valid-Until "false"'
-    command = ["mmdebstrap", "--quiet", "--variant=minbase", old, f"--include={include}"]
-    subprocess.run([*command, suite, str(root), mirror], check=True)
+    include = f"--include={','.join(packages)}"
+    command = ["mmdebstrap", "--quiet", "--variant=minbase", old, include, *options]
+    subprocess.run([*command, suite, str(target), mirror], check=True)
+
+
+@contextmanager
+def bare(
+    name: str, suite: str, packages: Collection[str], at_hand: str, root: Path
+) -> Iterator[Chroot]:
+    """A minimal system of a suite, for the time of the block.
+
+    Args:
+        name: What people call it.
+        suite: The suite of Debian.
+        packages: Packages to install.
+        at_hand: A package to put into `AT_HAND` with what it needs, and not to install.
+        root: Where to.
+    """
+    download = (
+        "apt-get clean && "
+        f"apt-get install -qq -y --no-install-recommends --download-only {at_hand} && "
+        f"mkdir {AT_HAND} && cp /var/cache/apt/archives/*.deb {AT_HAND}"
+    )
+    make_system(suite, packages, root, f"--customize-hook=chroot \"$1\" sh -c '{download}'")
     with ExitStack() as mounts:
         for place in ("proc", "sys"):
             subprocess.run(["mount", "--rbind", f"/{place}", str(root / place)], check=True)

@@ -20,7 +20,8 @@ MANAGED = Path("/usr/bin/apt-get").exists() and any(
 #: How to install for it what Debian does not have.
 IN_ENVIRONMENT = (
     f"{SYSTEM} -m venv --system-site-packages /opt/locality; "
-    "/opt/locality/bin/python -m pip install pyarrow; /opt/locality/bin/python -I -m locality"
+    "/opt/locality/bin/python -m pip install --ignore-installed pyarrow numpy; "
+    "/opt/locality/bin/python -I -m locality"
 )
 PATIENCE = 60
 WITHOUT = """
