@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -97,6 +97,12 @@ def intervals(count: int) -> list[Interval]:
     ]
 
 
+def figures(interval: Interval) -> dict[str, object]:
+    """All of an interval but its array, which == compares item by item in Python 3.13 and later."""
+    names = {field.name for field in fields(interval)} - {"by_pair"}
+    return {name: getattr(interval, name) for name in names}
+
+
 # Bugs: a field that the sinks print differs from the live run: a name's bytes, an address, a time
 # rounded, a wait that was not valid.
 def test_connections_come_back_exactly(tmp_path: Path) -> None:
@@ -121,7 +127,7 @@ def test_intervals_come_back_exactly(tmp_path: Path) -> None:
         found = list(timed_intervals(reader))
     assert len(found) == len(known)
     for (seconds, one), other in zip(found, known, strict=True):
-        assert replace(one, by_pair=other.by_pair) == other
+        assert figures(one) == figures(other)
         assert one.matrix.tolist() == other.matrix.tolist()
         assert seconds == pytest.approx(other.time - META.started / 10**9, abs=1e-6)
 
@@ -139,7 +145,7 @@ def test_packets_of_the_first_format(tmp_path: Path) -> None:
         assert reader.meta.distances == SKB_META.distances
         found = [one for _, one in timed_intervals(reader)]
     for one, other in zip(found, known, strict=True):
-        assert replace(one, by_pair=other.by_pair) == other
+        assert figures(one) == figures(other)
         assert one.matrix.tolist() == other.matrix.tolist()
     for name in ("skb", "skb_totals"):
         frames = [getattr(locality.load(file), name) for file in (path, older)]
