@@ -11,58 +11,48 @@ import re
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.packages.chroots import SUITES, Chroot, bare
+from install.one_file import LEAN
+from locality.cli import COMMANDS
+from tests.packages.chroots import AT_HAND, SUITES, Chroot, bare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.packages.page import Page
+
 ROOT = Path(__file__).parents[2]
 KNOWN_ANSWER = Path(__file__).with_name("known_answer.py")
-#: Everything that wheels need in any of these ways, and what makes one file of them.
-WHEELS = ("click", "numpy", "rich", "pyroute2", "pandas", "matplotlib", "pyarrow", "shiv", "pip")
+METRICS = Path(__file__).with_name("known_metrics.py")
+#: What makes one file of wheels, and whatever the guide lets users add to a lean installation.
+TOOLS = ("shiv", "pip")
 #: What measures without an end of its own, for one second.
 FOR_A_SECOND = tuple((kind, "--count", "1") for kind in ("top", "cost", "skb", "udp"))
-LEAN = ("click", "numpy", "rich", "pyroute2")
 MOST_LEAN_MB = 110
+#: Commands that need more than measures, and which package they name where it is not installed.
+NAMED = {
+    ("accept", "--record", "/x.arrows", "--duration", "0.1"): "pyarrow",
+    ("export", "--dataset", "/dataset", "/x.arrows"): "pyarrow",
+    ("fleet", "/dataset"): "pyarrow",
+    ("info", "/x.arrows"): "pyarrow",
+    ("report", "/x.arrows", "-o", "/x.html"): "pyarrow",
+}
+#: What a Debian package has beside the package of Python, and the manual pages.
+FILES = (
+    "/usr/lib/systemd/system/locality-exporter.service",
+    "/usr/lib/systemd/system/locality-follow@.service",
+    "/usr/share/bash-completion/completions/locality",
+    "/usr/share/doc/locality/prometheus/locality.dashboard.json",
+    "/usr/share/doc/locality/prometheus/locality.rules.yml",
+    "/usr/share/fish/vendor_completions.d/locality.fish",
+    "/usr/share/zsh/vendor-completions/_locality",
+)
 
-HEAD = """\
-# Installed on bare systems
-
-`make test-packages` wrote this page. It installs locality in each way of the
-[guide on installing](../guides/install.md) on minimal Debian systems and lets it see 23 of 23
-connections there. The size is that of the files on disk with all packages that are not part of
-the minimal system with Python, without pip. Wheels and packages were at hand; the last column is
-the time from the command to the first probe, at its first start. All ran on the kernel of one
-machine, which did other work, too; systems can be of different runs.
-
-| system | way | MB on disk | seconds to install | seconds to start |
-|---|---|--:|--:|--:|
-"""
 NAMES = {suite: name for name, suite in SUITES.items()}
-
-
-@pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    target = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(target)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    (built,) = target.iterdir()
-    return built
-
-
-@pytest.fixture(scope="session")
-def deb(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    target = tmp_path_factory.mktemp("deb")
-    command = [sys.executable, "-m", "install.debian", str(wheel), str(target)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    (built,) = target.iterdir()
-    return built
 
 
 @pytest.fixture(scope="session", params=[*SUITES.values()])
@@ -76,53 +66,19 @@ def system(
     said = subprocess.check_output(["dpkg-deb", "-f", str(deb), "Depends"], text=True)
     depends = re.findall(r"(?:^|,)\s*([a-z0-9.+-]+)", said)
     root = tmp_path_factory.mktemp(request.param)
-    with bare(
-        NAMES[request.param], request.param, [*depends, "python3-venv", "python3-pyroute2"], root
-    ) as chroot:
+    packages = [*depends, "python3-venv", "python3-pyroute2"]
+    name = NAMES[request.param]
+    with bare(name, request.param, packages, "python3-prometheus-client", root) as chroot:
         wheels = root / "wheels"
         version = chroot.must("python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])")
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(wheels)]
         only = ["--only-binary", ":all:", "--python-version", version.strip()]
-        subprocess.run([*pip, *only, *WHEELS], check=True)
+        subprocess.run([*pip, *only, *TOOLS, str(wheel)], check=True)
         for file in (wheel, deb):
             (root / file.name).write_bytes(file.read_bytes())
-        (root / "known_answer.py").write_bytes(KNOWN_ANSWER.read_bytes())
+        for program in (KNOWN_ANSWER, METRICS):
+            (root / program.name).write_bytes(program.read_bytes())
         yield chroot
-
-
-@dataclass
-class Page:
-    """docs/generated/install.md: a row for each system and way.
-
-    Attributes:
-        rows: System, way, megabytes on disk, seconds to install, seconds until it measures.
-    """
-
-    rows: list[tuple[str, str, float, float, float]] = field(default_factory=list)
-
-    def text(self, earlier: str) -> str:
-        """All of it; systems that were not installed now stay as an earlier page has them."""
-        lines: dict[str, list[str]] = {name: [] for name in SUITES}
-        for line in earlier.splitlines(keepends=True):
-            if (name := line[2:].partition(" |")[0]) in lines:
-                lines[name].append(line)
-        for name in {row[0] for row in self.rows}:
-            lines[name].clear()
-        for system, way, size, installing, starting in self.rows:
-            figures = f"{size:.0f} | {installing:.0f} | {starting:.1f}"
-            lines[system].append(f"| {system} | {way} | {figures} |\n")
-        return HEAD + "".join(line for name in lines for line in lines[name])
-
-
-@pytest.fixture(scope="session")
-def page(request: pytest.FixtureRequest) -> Iterator[Page]:
-    """What is written to ``--table`` at the end."""
-    found = Page()
-    yield found
-    if (table := request.config.getoption("--table")) and found.rows:
-        place = Path(table)
-        earlier = place.read_text(encoding="utf-8") if place.exists() else ""
-        place.write_text(found.text(earlier), encoding="utf-8")
 
 
 def install(system: Chroot, place: str, *what: str) -> float:
@@ -149,7 +105,31 @@ def measures(system: Chroot, *command: str) -> float:
     return started
 
 
-# Bugs: a dependency is missing or too new for the distribution; a file is not in the package.
+def names_what_is_missing(system: Chroot, *command: str) -> None:
+    """Commands that need more than is installed say so in one line, and how to install it."""
+    for words, package in NAMED.items():
+        done = system.run(*command, *words)
+        said = done.stderr.splitlines()[-1]
+        assert done.returncode == 1, words
+        assert f"needs the Python package {package}, which is not installed: " in said, words
+        assert "Traceback" not in done.stderr, words
+
+
+def exports(system: Chroot, *command: str) -> None:
+    """The exporter has counted 23 of 23 connections when it is asked."""
+    said = json.loads(system.must("python3", "/known_metrics.py", *command).splitlines()[-1])
+    assert said == {"code": 0, "accepted": 23, "error": ""}
+
+
+def tries(system: Chroot, *command: str) -> None:
+    """A trial knows that there is nothing to try; it got as far as that."""
+    done = system.run(*command, "trial", "--port", "1")
+    assert done.returncode == 1
+    assert "a trial needs a TCP listener on port 1" in done.stderr
+
+
+# Bugs: a dependency is missing or too new for the distribution; a file is not in the package; a
+# command has no manual page; pip is named, which does not install for Debian's Python.
 def test_the_debian_package(system: Chroot, deb: Path, page: Page) -> None:
     begin = time.monotonic()
     system.must("dpkg", "-i", f"/{deb.name}")
@@ -157,15 +137,33 @@ def test_the_debian_package(system: Chroot, deb: Path, page: Page) -> None:
     started = measures(system, "locality")
     size = system.megabytes("/usr/lib/python3/dist-packages", "/usr/bin/locality")
     page.rows.append((system.name, "Debian package", size, installing, started))
-    assert "locality-accept" in system.must("ls", "/usr/share/man/man1")
+    manuals = set(system.must("ls", "/usr/share/man/man1").split())
+    assert manuals >= {"locality.1.gz", *(f"locality-{name}.1.gz" for name in COMMANDS)}
+    system.must("ls", *FILES)
     for command in ("check", "groups", "doctor"):
         assert "Traceback" not in system.run("locality", command).stderr
     for measuring in FOR_A_SECOND:
         system.must("locality", *measuring)
-    said = system.run("locality", "accept", "--record", "/x.arrows", "--duration", "0.1").stderr
-    assert "pyarrow" in said
+    tries(system, "locality")
+    names_what_is_missing(system, "locality")
+    said = system.run("locality", "exporter", "--duration", "0.1").stderr
+    assert said.endswith("not installed: apt-get install python3-prometheus-client\n")
+    system.must("sh", "-c", f"dpkg -i {AT_HAND}/*.deb")
+    exports(system, "locality")
+    add_pyarrow(system)
     system.must("dpkg", "-r", "locality")
     assert system.run("ls", "/usr/lib/python3/dist-packages/locality").returncode
+
+
+def add_pyarrow(system: Chroot) -> None:
+    """What the Debian package says of pyarrow is typed, with the wheels that are at hand."""
+    said = system.run("locality", "info", "/x.arrows").stderr
+    making, installing, running = said.partition("is not installed: ")[2].split("; ")
+    system.must(*making.split())
+    system.must(*installing.split(), "-q", "--no-index", "--find-links", "/wheels")
+    system.must(*running.split(), "accept", "--record", "/x.arrows", "--duration", "0.1")
+    assert "accept" in system.must(*running.split(), "info", "/x.arrows")
+    system.must("rm", "-rf", "/opt/locality", "/x.arrows")
 
 
 # Bugs: the same for the wheel with everything; a report cannot be made of what was recorded.
@@ -178,6 +176,12 @@ def test_the_whole_wheel(system: Chroot, wheel: Path, page: Page) -> None:
     for kind, *rest in FOR_A_SECOND:
         system.must("/whole/bin/locality", kind, *rest, "--record", f"/{kind}.arrows")
         system.must("/whole/bin/locality", "report", f"/{kind}.arrows", "-o", f"/{kind}.html")
+        system.must("/whole/bin/locality", "export", "--dataset", "/dataset", f"/{kind}.arrows")
+    tries(system, "/whole/bin/locality")
+    exports(system, "/whole/bin/locality")
+    done = system.run("/whole/bin/locality", "fleet", "/dataset")
+    assert done.stderr.endswith("-m pip install 'ibis-framework[duckdb]'\n")
+    system.must("rm", "-r", "/dataset")
 
 
 # Bug: what only measures asks for what draws and records.
@@ -187,12 +191,15 @@ def test_the_lean_wheel(system: Chroot, wheel: Path, page: Page) -> None:
     started = measures(system, "/lean/bin/locality")
     for command in (*FOR_A_SECOND, ("connections", "--duration", "0.5"), ("groups",), ("check",)):
         system.must("/lean/bin/locality", *command)
+    tries(system, "/lean/bin/locality")
+    exports(system, "/lean/bin/locality")
+    names_what_is_missing(system, "/lean/bin/locality")
     size = packages_of(system, "/lean")
     page.rows.append((system.name, "wheel, lean", size, installing, started))
     assert size <= MOST_LEAN_MB
 
 
-# Bug: the one file needs more than Python and libbpf.
+# Bugs: the one file needs more than Python and libbpf; it has less than the lean wheel.
 def test_the_one_file(system: Chroot, wheel: Path, page: Page) -> None:
     install(system, "/tools", "shiv", "pip")
     (system.root / "install").mkdir()
@@ -205,3 +212,8 @@ def test_the_one_file(system: Chroot, wheel: Path, page: Page) -> None:
     started = measures(system, "/locality.pyz")
     size = system.megabytes("/locality.pyz", "/root/.shiv")
     page.rows.append((system.name, "one file", size, 0, started))
+    for measuring in FOR_A_SECOND:
+        system.must("/locality.pyz", *measuring)
+    tries(system, "/locality.pyz")
+    exports(system, "/locality.pyz")
+    names_what_is_missing(system, "/locality.pyz")
