@@ -4,7 +4,7 @@
 # make test-kernel   all live tests in QEMU on one kernel: its column of docs/generated/compatibility.md
 #                    (root); KERNEL=6.1, KERNEL=arm64
 # make test-kernels  all live tests in QEMU on all kernels: docs/generated/compatibility.md (root)
-# make test-packages install it on bare Debian 12, 13 and sid, and measure there (root)
+# make test-packages install it on bare Debian 12, 13 and sid and in a container, and measure (root)
 # make wheel         what pip installs; also make deb, and make zipapp: one file. All go to dist/
 # make setup         only install what these need
 # make accuracy      let the rungs count the same packets: docs/generated/accuracy.md (root)
