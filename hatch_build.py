@@ -9,6 +9,7 @@ of date.
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
 import sys
 from itertools import product
@@ -58,7 +59,7 @@ def compile_probes() -> list[Path]:
                 break
             objects.append(target)
             if not target.exists() or target.stat().st_mtime_ns <= newest:
-                _compile(source, target, [*flags, *more])
+                _compile(source, target, [*flags, *more], link=True)
     for leftover in set(PROBES.glob("*.bpf.o")) - set(objects):  # of a source that is no more
         leftover.unlink()
     return objects
@@ -79,7 +80,7 @@ def compile_wire() -> Path:
     return target
 
 
-def _compile(source: Path, target: Path, flags: list[str]) -> None:
+def _compile(source: Path, target: Path, flags: list[str], *, link: bool = False) -> None:
     # Under another name until it is whole: a program may be opening the old one.
     unfinished = target.with_name(f"{target.name}.new")
     try:
@@ -88,7 +89,33 @@ def _compile(source: Path, target: Path, flags: list[str]) -> None:
         sys.exit("building locality needs clang and libbpf's headers (clang, libbpf-dev)")
     except subprocess.CalledProcessError:
         sys.exit(f"clang could not compile {source.name}")
+    if link:
+        _leave_out_dwarf(unfinished)
     unfinished.replace(target)
+
+
+def _leave_out_dwarf(path: Path) -> None:
+    """Have libbpf's linker write an object again: half as large, without what debuggers read.
+
+    Raises:
+        SystemExit: It is not there, or could not.
+    """
+    try:
+        libbpf = ctypes.CDLL("libbpf.so.1")
+    except OSError as error:
+        sys.exit(f"building locality needs libbpf (Debian: libbpf1): {error}")
+    libbpf.bpf_linker__new.restype = ctypes.c_void_p
+    linked = path.with_name(f"{path.name}.linked")
+    linker = ctypes.c_void_p(libbpf.bpf_linker__new(str(linked).encode(), None))
+    refused = (
+        not linker.value
+        or libbpf.bpf_linker__add_file(linker, str(path).encode(), None)
+        or libbpf.bpf_linker__finalize(linker)
+    )
+    libbpf.bpf_linker__free(linker)
+    if refused:
+        sys.exit(f"libbpf's linker could not read {path.name}")
+    linked.replace(path)
 
 
 class ProbeBuildHook(BuildHookInterface):  # type: ignore[type-arg]
