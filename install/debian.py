@@ -33,8 +33,7 @@ Priority: optional
 Installed-Size: {kilobytes}
 Depends: python3 (>= 3.11), python3-click (>= 8.1), python3-numpy (>= 1:1.24),
  python3-rich (>= 13.3), libbpf1
-Recommends: python3-pyroute2 (>= 0.7), python3-prometheus-client (>= 0.16),
- bash-completion
+Recommends: python3-prometheus-client (>= 0.16), bash-completion
 Suggests: nginx-light, wrk
 Description: shows whether Linux handles a packet on the CPU that received it
  locality measures on a running server on which CPU connections are accepted and

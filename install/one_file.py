@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 #: What measures, explains and acts, with what these need: see the guide on installing.
-LEAN = ("click", "numpy", "rich", "pyroute2", "prometheus_client")
+LEAN = ("click", "numpy", "rich", "prometheus_client")
 
 
 def build(wheel: Path, target: Path) -> None:

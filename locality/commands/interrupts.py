@@ -2,9 +2,8 @@
 
 A command takes back what it did when KeyboardInterrupt passes through it. Python raises that at
 any instruction, and at some of them nobody can catch it: it is printed and forgotten in a
-callback of libbpf or in a destructor, an extension module that is being imported turns it into
-an ImportError, and asyncio, by which pyroute2 talks to the kernel, complains of tasks and loops
-that are left over. There the signal is put off until later.
+callback of libbpf or in a destructor, and an extension module that is being imported turns it into
+an ImportError. There the signal is put off until later.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 #: How long a signal that comes at a bad moment is put off, in seconds.
 LATER_S = 0.01
 #: Packages whose functions are not interrupted, nor what they call; all of them are soon done.
-_UNDISTURBED = {"_frozen_importlib", "_frozen_importlib_external", "asyncio", "importlib"}
+_UNDISTURBED = {"_frozen_importlib", "_frozen_importlib_external", "importlib"}
 
 
 @contextmanager

@@ -13,7 +13,7 @@ _INSTALLED_AS = {
     "pyspark": "ibis-framework[pyspark]",
 }
 #: What Debian has of what locality needs. pip does not install for Debian's Python (PEP 668).
-_IN_DEBIAN = {"click", "matplotlib", "numpy", "pandas", "prometheus_client", "pyroute2", "rich"}
+_IN_DEBIAN = {"click", "matplotlib", "numpy", "pandas", "prometheus_client", "rich"}
 #: A virtual environment that sees Debian's packages, and locality among them.
 _ENVIRONMENT = "/opt/locality"
 

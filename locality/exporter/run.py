@@ -12,7 +12,6 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from locality.bpf.run_times import counted
-from locality.commands.missing import import_failed
 from locality.errors import LocalityError
 from locality.exporter import textfile
 from locality.exporter.collect import Exporter, Part, open_measures
@@ -147,12 +146,9 @@ def _state(
     ended: threading.Event,
     tell: Callable[[str], None],
 ) -> list[Part]:
-    """Settings and groups, if the package is there that reads them."""
-    try:
-        from locality.exporter.state import MachineState  # noqa: PLC0415 - takes 15 MB
-    except ImportError as error:
-        tell(f"settings are not read: {import_failed(error)}")
-        return []
+    """Settings and groups, which are read again and again."""
+    from locality.exporter.state import MachineState  # noqa: PLC0415 - takes 4 MB
+
     state = MachineState(lock, of_kind(Accepts, measures), of_kind(Reads, measures), tell)
     state.watch(partial(keep_only, NEEDS["doctor"]), ended)
     return [state]

@@ -1,8 +1,7 @@
 """What only netlink and ethtool tell of a network device.
 
-pyroute2 knows links; `netdev_family` knows which interrupt serves which queue, where the kernel
-has it. The rest are commands of SIOCETHTOOL, as in linux/ethtool.h. pyroute2 has some of them, but
-what it calls them changed between the versions that distributions ship.
+rtnetlink lists the devices; `netdev_family` knows which interrupt serves which queue, where the
+kernel has it. The rest are commands of SIOCETHTOOL, as in linux/ethtool.h.
 """
 
 from __future__ import annotations
@@ -14,11 +13,10 @@ import os
 import socket
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from pyroute2 import IPRoute
+from typing import TYPE_CHECKING, TypeVar
 
 from locality.doctor.values import Unread
+from locality.machine import netlink
 from locality.machine.netdev_family import QueueIrqs, read_queue_irqs
 
 if TYPE_CHECKING:
@@ -34,6 +32,11 @@ _ETHTOOL_GRXFHINDIR = 0x38
 _ETHTOOL_SRXFHINDIR = 0x39
 _ETHTOOL_GCHANNELS = 0x3C
 _NAME_SIZE = 16
+
+_RTM_GETLINK = 18
+# struct ifinfomsg: family, type, index, flags, mask of flags (linux/rtnetlink.h).
+_IFINFOMSG = struct.Struct("=BxHiII")
+_IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_INFO_KIND = 3, 18, 1
 
 _NOT_THERE = {errno.EOPNOTSUPP, errno.EINVAL}
 
@@ -84,11 +87,10 @@ def read_links() -> dict[str, Link]:
     Raises:
         OSError: The kernel refuses netlink altogether.
     """
-    with IPRoute() as netlink:
-        links = [
-            (link.get_attr("IFLA_IFNAME"), link["index"], _kind(link.get_attr("IFLA_LINKINFO")))
-            for link in netlink.get_links()
-        ]
+    links = [
+        _named(message)
+        for message in netlink.dump(netlink.ROUTE, _RTM_GETLINK, bytes(_IFINFOMSG.size))
+    ]
     irqs: Mapping[int, QueueIrqs] = {}
     refused: list[Unread] = []
     try:
@@ -103,8 +105,16 @@ def read_links() -> dict[str, Link]:
     return found
 
 
-def _kind(info: Any) -> str:  # noqa: ANN401 - pyroute2 has no types
-    return (info.get_attr("IFLA_INFO_KIND") if info is not None else None) or ""
+def _named(message: bytes) -> tuple[str, int, str]:
+    """Name, index and kind of a link."""
+    index = _IFINFOMSG.unpack_from(message)[2]
+    told = netlink.attributes(message, _IFINFOMSG.size)
+    info = netlink.attributes(told.get(_IFLA_LINKINFO, b""))
+    return (
+        netlink.text(told[_IFLA_IFNAME]),
+        index,
+        netlink.text(info.get(_IFLA_INFO_KIND, b"")),
+    )
 
 
 def _read_link(

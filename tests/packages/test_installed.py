@@ -66,7 +66,7 @@ def system(
     said = subprocess.check_output(["dpkg-deb", "-f", str(deb), "Depends"], text=True)
     depends = re.findall(r"(?:^|,)\s*([a-z0-9.+-]+)", said)
     root = tmp_path_factory.mktemp(request.param)
-    packages = [*depends, "python3-venv", "python3-pyroute2"]
+    packages = [*depends, "python3-venv"]
     name = NAMES[request.param]
     with bare(name, request.param, packages, "python3-prometheus-client", root) as chroot:
         wheels = root / "wheels"

@@ -25,7 +25,7 @@ RECORDED = CHECKOUT / "locality/lab/recorded"
 #: Takes away what another system's Python has not.
 ELSEWHERE = """
 import ctypes, os, socket, sys
-HIDDEN = {"bcc", "fcntl", "grp", "pwd", "pyroute2", "resource", "termios", "tty"}
+HIDDEN = {"bcc", "fcntl", "grp", "pwd", "resource", "termios", "tty"}
 class Hidden:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in HIDDEN:
