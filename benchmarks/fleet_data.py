@@ -36,7 +36,7 @@ from locality.cost.bill import Bill
 from locality.cost.histogram import bucket_of
 from locality.cost.interval import READER, TIME, WAIT, CostInterval, summed
 from locality.cost.recording import CostRecorder
-from locality.dataset.schema import COUNT, EVIDENCE, PERIOD, PRICE, SCHEMA, SUMS, VERSION
+from locality.dataset.schema import COUNT, EVIDENCE, PERIOD, PRICE, RECORDING, SCHEMA, SUMS, VERSION
 from locality.dataset.store import Directory
 from locality.dataset.write import add_recording, folder, parquet_of
 from locality.fleet.causes import Cause
@@ -170,8 +170,12 @@ def times(
     return summed(found)
 
 
-def templates(folder_: Path, cost: Path | None, day: str) -> dict[Cause, pa.Table]:
-    """What each cause exports, all its kinds in one table."""
+Template = dict[tuple[str, str], pa.Table]
+"""What a cause exports, by kind and part."""
+
+
+def templates(folder_: Path, cost: Path | None, day: str) -> dict[Cause, Template]:
+    """What each cause exports."""
     draw = np.random.default_rng(20171109)
     began = int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()) * 10**9
     waits = waits_of(cost)
@@ -193,11 +197,18 @@ def templates(folder_: Path, cost: Path | None, day: str) -> dict[Cause, pa.Tabl
         for kind in ("accept", "cost"):
             add_recording(root.with_suffix(f".{kind}"), Directory(root))
         files = sorted(root.rglob("*.parquet"))
-        found[cause] = pa.concat_tables([pq.ParquetFile(file).read() for file in files])
+        whole = pa.concat_tables([pq.ParquetFile(file).read() for file in files])
+        found[cause] = {
+            (kind, part): whole.filter(
+                pc.and_(pc.equal(whole["part"], part), pc.equal(whole["kind"], kind))
+            ).combine_chunks()
+            for kind in ("accept", "cost")
+            for part in (PERIOD, COUNT, PRICE, RECORDING, EVIDENCE)
+        }
     return found
 
 
-def host_table(template: pa.Table, name: str, kind: str, seed: int, day: str) -> pa.Table:
+def host_table(template: Template, name: str, kind: str, seed: int, day: str) -> pa.Table:
     """A day of one host: bins of a template, drawn anew, with a rate of the host's own.
 
     A template has bins of 30 seconds; ten of them make one of a day.
@@ -213,9 +224,7 @@ def host_table(template: pa.Table, name: str, kind: str, seed: int, day: str) ->
     )
     parts = []
     for part in (PERIOD, COUNT, PRICE):
-        rows = template.filter(
-            pc.and_(pc.equal(template["part"], part), pc.equal(template["kind"], kind))
-        )
+        rows = template[kind, part]
         if not len(rows):
             continue
         drawn = draw.integers(0, len(rows), (10, BINS))
@@ -228,14 +237,7 @@ def host_table(template: pa.Table, name: str, kind: str, seed: int, day: str) ->
             values = rows[column].to_numpy()[drawn].sum(axis=0)
             table = _set(table, column, pa.array(draw.poisson(values * scale).astype(np.int64)))
         parts.append(table)
-    parts.append(
-        template.filter(
-            pc.and_(
-                pc.is_in(template["part"], pa.array(["recording", EVIDENCE])),
-                pc.equal(template["kind"], kind),
-            )
-        )
-    )
+    parts += [template[kind, RECORDING], template[kind, EVIDENCE]]
     whole = pa.concat_tables(parts)
     recording = f"{seed:012x}{'0123'[['accept', 'cost'].index(kind)]}000"
     whole = _set(whole, "host", pa.array([name] * len(whole)))
@@ -248,7 +250,7 @@ def _set(table: pa.Table, column: str, values: pa.Array) -> pa.Table:
 
 
 def write_host(
-    root: Path, day: str, found: dict[Cause, pa.Table], host: tuple[int, str, Cause]
+    root: Path, day: str, found: dict[Cause, Template], host: tuple[int, str, Cause]
 ) -> int:
     """Write the files of one host; gives their bytes."""
     number, name, cause = host
@@ -280,7 +282,8 @@ def make(root: Path, hosts: int, bad: int, cost: Path | None, day: str = DAY) ->
     ]
     with tempfile.TemporaryDirectory() as folder_:
         found = templates(Path(folder_), cost, day)
-    with ProcessPoolExecutor(2) as pool:
+    # Two processes with a thread each: a table of one host is too small for more threads.
+    with ProcessPoolExecutor(2, initializer=pa.set_cpu_count, initargs=(1,)) as pool:
         sizes = [*pool.map(partial(write_host, root, day, found), causes, chunksize=25)]
     planted = {name: cause.name for _, name, cause in causes if cause is not Cause.LOCAL}
     print(f"{hosts} hosts, {sum(sizes):,} bytes: {sum(sizes) / hosts:,.0f} a host and day")
