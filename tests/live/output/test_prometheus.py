@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.parse
-import urllib.request
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,13 +15,13 @@ from locality.attach_cbpf import attach
 from locality.lab.experiment import open_lab
 from locality.lab.nginx import PORT
 from tests.live.helpers.commands import tracing
+from tests.live.helpers.prometheus import connect, free_port, prometheus, serving
 from tests.live.helpers.rungs import ASKED
-from tests.live.helpers.traffic import HERE, PATIENCE, THERE, pinned
+from tests.live.helpers.traffic import HERE, PATIENCE, THERE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from locality.lab.experiment import LocalLab
+    from tests.live.helpers.prometheus import Prometheus
 
 pytestmark = [
     pytest.mark.live,
@@ -40,120 +31,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("prometheus") is None, reason="limitation: no Prometheus here"),
 ]
 
-RULES = Path(__file__).parents[3] / "install/prometheus/locality.rules.yml"
 ACCEPTS = f'locality_accepts_total{{port="{PORT}"}}'
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
-
-
-@dataclass(frozen=True)
-class Prometheus:
-    port: int
-
-    def ask(self, query: str) -> dict[str, float]:
-        """The values of an instant query, by distance."""
-        asked = urllib.parse.urlencode({"query": query})
-        url = f"http://127.0.0.1:{self.port}/api/v1/query?{asked}"
-        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
-            said = json.load(answer)
-        assert said["status"] == "success", said
-        return {
-            one["metric"].get("distance", ""): float(one["value"][1])
-            for one in said["data"]["result"]
-        }
-
-    def settled(self, query: str) -> dict[str, float]:
-        """The values, once they have stayed the same over some scrapes."""
-        deadline = time.monotonic() + PATIENCE
-        before: dict[str, float] = {}
-        same = 0
-        while same < 4:
-            assert time.monotonic() < deadline, before
-            time.sleep(0.5)
-            now = self.ask(query)
-            same = same + 1 if now and now == before else 0
-            before = now
-        return before
-
-
-@contextmanager
-def prometheus(directory: Path, target: str) -> Iterator[Prometheus]:
-    """Prometheus, which scrapes one exporter each half second, and has our rules."""
-    config = {
-        "global": {"scrape_interval": "500ms", "evaluation_interval": "1s"},
-        "rule_files": [str(RULES)],
-        "scrape_configs": [{"job_name": "locality", "static_configs": [{"targets": [target]}]}],
-    }
-    file = directory / "prometheus.yml"
-    file.write_text(json.dumps(config))
-    port = free_port()
-    command = [
-        "prometheus",
-        f"--config.file={file}",
-        f"--storage.tsdb.path={directory / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-    ]
-    log = (directory / "prometheus.log").open("w")
-    with log, subprocess.Popen(command, stdout=log, stderr=log) as process:
-        try:
-            server = Prometheus(port)
-            deadline = time.monotonic() + PATIENCE
-            while True:
-                try:
-                    if server.ask("up == 1"):
-                        break
-                except OSError:
-                    pass
-                assert time.monotonic() < deadline, "never scraped"
-                assert process.poll() is None, (directory / "prometheus.log").read_text()
-                time.sleep(0.1)
-            yield server
-        finally:
-            process.kill()
-
-
-# Two listeners of one group, each with a process on a CPU of its own; both end with their input.
-SERVER = """
-import os, socket, sys
-first = socket.create_server(("127.0.0.1", 0), reuse_port=True, backlog=256)
-second = socket.create_server(first.getsockname(), reuse_port=True, backlog=256)
-pid = os.fork()
-os.sched_setaffinity(0, {int(sys.argv[1 if pid else 2])})
-mine = first if pid else second
-if pid:
-    print(first.getsockname()[1], first.fileno(), flush=True)
-while True:
-    mine.accept()[0].close()
-"""
-
-
-@contextmanager
-def serving() -> Iterator[tuple[int, int, int]]:
-    """A server's pid, port, and a descriptor of its group; the worker of place i is on CPU i."""
-    command = [sys.executable, "-c", SERVER, str(HERE), str(THERE)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
-        try:
-            assert process.stdout
-            port, fd = map(int, process.stdout.readline().split())
-            yield process.pid, port, fd
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def connect(port: int, count: int) -> None:
-    """Connections from both CPUs in turn; each is over before the next one."""
-    for number in range(count):
-        with (
-            pinned(THERE if number % 2 else HERE),
-            socket.create_connection(("127.0.0.1", port), PATIENCE) as client,
-        ):
-            client.recv(1)
 
 
 # Bugs: as of the test below, here on a server of loopback, whose shares are known exactly.
