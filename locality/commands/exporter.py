@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from locality.commands.address import ADDRESS
+from locality.commands.completion import RungName
 from locality.commands.filters import namespace, netns_option
 from locality.commands.numbers import Percent, WholeRange
 from locality.commands.options import duration_option, ports_option
@@ -78,6 +79,14 @@ MEASURES = ("accepts", "packets", "reads")
     help="With --duty: set the length of a window.",
 )
 @click.option(
+    "--rung",
+    envvar="LOCALITY_RUNG",
+    type=RungName(),
+    metavar="NAME",
+    help="Use this probe type (rung) for all measurements or fail; 'locality check' lists them.  "
+    "[default: of each measurement the first that works]",
+)
+@click.option(
     "--program-times",
     is_flag=True,
     help="Export the CPU time of the probes. Every BPF program of the machine then runs some ten "
@@ -119,6 +128,7 @@ def exporter(
     max_series: int,
     duty: float,
     window: float,
+    rung: str | None,
     program_times: bool,
     findings: bool,
     tls_cert: Path | None,
@@ -154,6 +164,7 @@ def exporter(
         findings=findings,
         duty=duty,
         window=window,
+        rung=rung,
         program_times=program_times,
         ports=ports,
         netns=namespace(netns),

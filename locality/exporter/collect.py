@@ -43,6 +43,8 @@ def open_measures(
     wanted: Wanted,
     ports: metrics.PortLabels,
     tell: Callable[[str], None],
+    *,
+    rung: str | None = None,
 ) -> list[Measure]:
     """Attach the probes of measurements; what this kernel does not allow is told and left out.
 
@@ -52,16 +54,17 @@ def open_measures(
         wanted: Which sockets' events.
         ports: Which have series of their own.
         tell: Takes a line.
+        rung: Use this probe type or fail; None takes the best of each.
 
     Raises:
-        Unsupported: None of them is allowed here.
+        LocalityError: None of them is allowed here, or one has no such probe type.
     """
     found: list[Measure] = []
     refused: list[str] = []
     with ExitStack() as stack:
         for name in names:
             try:
-                measure = MEASURES[name](machine, wanted, ports)
+                measure = MEASURES[name](machine, wanted, ports, rung)
             except Unsupported as refusal:
                 refused.append(f"{name} are not measured: {refusal}")
                 continue
@@ -75,23 +78,29 @@ def open_measures(
     return found
 
 
-def _accepts(machine: Topology, wanted: Wanted, _ports: metrics.PortLabels) -> Measure:
-    return Accepts(machine, wanted)
+def _accepts(
+    machine: Topology, wanted: Wanted, _ports: metrics.PortLabels, rung: str | None
+) -> Measure:
+    return Accepts(machine, wanted, rung)
 
 
-def _packets(machine: Topology, wanted: Wanted, _ports: metrics.PortLabels) -> Measure:
+def _packets(
+    machine: Topology, wanted: Wanted, _ports: metrics.PortLabels, rung: str | None
+) -> Measure:
     # Those of all ports: a packet that is sent back to its CPU would have to remember its socket.
-    return Packets(machine, wanted.netns)
+    return Packets(machine, wanted.netns, rung)
 
 
-def _latency(machine: Topology, wanted: Wanted, _ports: metrics.PortLabels) -> Measure:
+def _latency(
+    machine: Topology, wanted: Wanted, _ports: metrics.PortLabels, rung: str | None
+) -> Measure:
     from locality.exporter.latency import Latency  # noqa: PLC0415 - if it is asked for
 
-    return Latency(machine, wanted)
+    return Latency(machine, wanted, rung)
 
 
 #: By name: attaches the probes.
-MEASURES: dict[str, Callable[[Topology, Wanted, metrics.PortLabels], Measure]] = {
+MEASURES: dict[str, Callable[[Topology, Wanted, metrics.PortLabels, str | None], Measure]] = {
     "accepts": _accepts,
     "packets": _packets,
     "reads": Reads,

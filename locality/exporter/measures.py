@@ -106,9 +106,10 @@ class Accepts(Measure):
 
     name = "accepts"
 
-    def __init__(self, machine: Topology, wanted: Wanted) -> None:
+    def __init__(self, machine: Topology, wanted: Wanted, rung: str | None = None) -> None:
         self._machine = machine
-        self._source = AcceptCounts(machine, Filter(ports=wanted.ports, netns=wanted.netns))
+        of = Filter(ports=wanted.ports, netns=wanted.netns)
+        self._source = AcceptCounts(machine, of, rung)
         self.counted: Accepted = self._source.read()
 
     @property
@@ -166,9 +167,11 @@ class Packets(Measure):
 
     name = "packets"
 
-    def __init__(self, machine: Topology, netns: int | None = None) -> None:
+    def __init__(
+        self, machine: Topology, netns: int | None = None, rung: str | None = None
+    ) -> None:
         self._machine = machine
-        self._source = SkbSource(wanted=SkbFilter(netns=netns))
+        self._source = SkbSource(wanted=SkbFilter(netns=netns), rung=rung)
         first = self._source.read()
         self._lost = first.lost
         self._flows = {"rx": first.rx, "tx": first.tx}
@@ -243,10 +246,12 @@ class Reads(Measure):
 
     name = "reads"
 
-    def __init__(self, machine: Topology, wanted: Wanted, ports: PortLabels) -> None:
+    def __init__(
+        self, machine: Topology, wanted: Wanted, ports: PortLabels, rung: str | None = None
+    ) -> None:
         self._machine = machine
         self._ports = ports
-        self._source = TopSource(wanted, rows=READERS)
+        self._source = TopSource(wanted, rung=rung, rows=READERS)
         self._lost = 0
         self._sums: dict[str, Array] = {}
         self._by_thread: dict[int, Counter[int]] | None = None

@@ -53,6 +53,7 @@ class Request:
         most_series: Give out no more.
         duty: Have the probes attached for this share of the time; always if 1.
         window: So many seconds at a time.
+        rung: Use this probe type or fail; None takes the best.
         program_times: Have the kernel measure how long programs run.
         duration: End after so many seconds.
         ready_file: Written once every probe is attached and the server listens.
@@ -69,6 +70,7 @@ class Request:
     most_series: int = MOST_SERIES
     duty: float = 1.0
     window: float = 1.0
+    rung: str | None = None
     program_times: bool = False
     duration: float | None = None
     ready_file: Path | None = None
@@ -96,7 +98,8 @@ def run(request: Request, tell: Callable[[str], None]) -> None:
     ports = PortLabels(room, request.ports)
     _use_one_arena()
     with ExitStack() as stack:
-        measures = open_measures(machine, request.measures, wanted, ports, tell)
+        attach = partial(open_measures, machine, request.measures, wanted, ports, tell)
+        measures = _opened(partial(attach, rung=request.rung), again=request.duty < 1)
         for measure in measures:
             stack.callback(measure.close)
             tell(f"{measure.name}: {measure.attachments[0].name}")
@@ -128,6 +131,21 @@ def run(request: Request, tell: Callable[[str], None]) -> None:
             server.start(partial(keep_only, KEPT))
             tell(f"listening on {where(server.server_address)}")
         _until_asked(request, exporter.registry)
+
+
+def _opened(attach: Callable[[], list[Measure]], *, again: bool) -> list[Measure]:
+    """Attach the probes; with `again` as the thread can that attaches them for each window.
+
+    It has only what the documentation asks for. A kernel may want more for one probe type than for
+    another: Debian's let only CAP_SYS_ADMIN make a kprobe. So another one is chosen here.
+    """
+    if not again:
+        return attach()
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - if it is asked for
+
+    # Capabilities are a thread's own: this one goes on with all of them.
+    with ThreadPoolExecutor(1, initializer=keep_only, initargs=(NEEDS["exporter"],)) as thread:
+        return thread.submit(attach).result()
 
 
 #: What it takes to go on: the kernel tells of runs that it skipped.
