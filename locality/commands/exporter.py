@@ -83,8 +83,8 @@ MEASURES = ("accepts", "packets", "reads")
     envvar="LOCALITY_RUNG",
     type=RungName(),
     metavar="NAME",
-    help="Use this probe type (rung) for all measurements or fail; 'locality check' lists them.  "
-    "[default: of each measurement the first that works]",
+    help="Use this probe type (rung) for the measurements that have it; 'locality check' lists "
+    "them.  [default: of each measurement the first that works]",
 )
 @click.option(
     "--program-times",

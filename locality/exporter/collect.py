@@ -11,9 +11,9 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from locality import __version__
-from locality.errors import Unsupported
+from locality.errors import LocalityError, Unsupported
 from locality.exporter import metrics
-from locality.exporter.measures import Accepts, Packets, Reads
+from locality.exporter.measures import RUNGS, Accepts, Packets, Reads
 from locality.text import printable
 
 if TYPE_CHECKING:
@@ -54,11 +54,14 @@ def open_measures(
         wanted: Which sockets' events.
         ports: Which have series of their own.
         tell: Takes a line.
-        rung: Use this probe type or fail; None takes the best of each.
+        rung: Use this probe type for those that have it; None takes the best of each.
 
     Raises:
-        LocalityError: None of them is allowed here, or one has no such probe type.
+        LocalityError: None of them is allowed here, or there is no such probe type.
     """
+    if rung is not None and rung not in RUNGS:
+        known = ", ".join(sorted(RUNGS))
+        raise LocalityError(f"there is no rung {rung!r} here: use one of {known}", exit_code=2)
     found: list[Measure] = []
     refused: list[str] = []
     with ExitStack() as stack:
@@ -92,11 +95,11 @@ def _packets(
 
 
 def _latency(
-    machine: Topology, wanted: Wanted, _ports: metrics.PortLabels, rung: str | None
+    machine: Topology, wanted: Wanted, _ports: metrics.PortLabels, _rung: str | None
 ) -> Measure:
     from locality.exporter.latency import Latency  # noqa: PLC0415 - if it is asked for
 
-    return Latency(machine, wanted, rung)
+    return Latency(machine, wanted)
 
 
 #: By name: attaches the probes.

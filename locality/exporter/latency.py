@@ -51,9 +51,9 @@ class Latency(Measure):
 
     name = "latency"
 
-    def __init__(self, machine: Topology, wanted: Wanted, rung: str | None = None) -> None:
+    def __init__(self, machine: Topology, wanted: Wanted) -> None:
         self._machine = machine
-        self._source = CostSource(wanted, rung=rung)
+        self._source = CostSource(wanted)
         self._stamping: Stamping | None = self._source.stamping
         self._lost = 0
         self._counts = np.zeros((len(Distance), BUCKETS), np.uint64)

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 import numpy as np
 
 from locality.accept.counts import WAIT_ENDS, AcceptCounts
+from locality.accept.source import RUNGS as ACCEPT_RUNGS
 from locality.accept.source import Filter
 from locality.exporter import metrics
 from locality.machine.topology import Distance
+from locality.reads.tcp import RUNGS as READ_RUNGS
 from locality.skb.interval import RX, TX, packets_by_distance
+from locality.skb.source import RUNGS as PACKET_RUNGS
 from locality.skb.source import SkbSource
 from locality.skb.wanted import SkbFilter
 from locality.top.interval import DISTANCES
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
     from locality.accept.counts import Accepted
     from locality.arrays import Array
-    from locality.bpf.ladder import Attachment
+    from locality.bpf.ladder import Attachment, Rung
     from locality.bpf.object import Object
     from locality.exporter.metrics import PortLabels
     from locality.filter import Wanted
@@ -101,6 +104,15 @@ class Measure(ABC):
         """Detach the probes."""
 
 
+#: Of any measurement.
+RUNGS = frozenset(rung.name for rung in (*ACCEPT_RUNGS, *PACKET_RUNGS, *READ_RUNGS))
+
+
+def chosen(rungs: Sequence[Rung], name: str | None) -> str | None:
+    """The probe type of a name if a measurement has it; else None, which takes the best."""
+    return name if name in {rung.name for rung in rungs} else None
+
+
 class Accepts(Measure):
     """Accepted connections; see `AcceptCounts`."""
 
@@ -109,7 +121,7 @@ class Accepts(Measure):
     def __init__(self, machine: Topology, wanted: Wanted, rung: str | None = None) -> None:
         self._machine = machine
         of = Filter(ports=wanted.ports, netns=wanted.netns)
-        self._source = AcceptCounts(machine, of, rung)
+        self._source = AcceptCounts(machine, of, chosen(ACCEPT_RUNGS, rung))
         self.counted: Accepted = self._source.read()
 
     @property
@@ -171,6 +183,7 @@ class Packets(Measure):
         self, machine: Topology, netns: int | None = None, rung: str | None = None
     ) -> None:
         self._machine = machine
+        rung = chosen(PACKET_RUNGS, rung)
         self._source = SkbSource(wanted=SkbFilter(netns=netns), rung=rung)
         first = self._source.read()
         self._lost = first.lost
@@ -251,7 +264,7 @@ class Reads(Measure):
     ) -> None:
         self._machine = machine
         self._ports = ports
-        self._source = TopSource(wanted, rung=rung, rows=READERS)
+        self._source = TopSource(wanted, rung=chosen(READ_RUNGS, rung), rows=READERS)
         self._lost = 0
         self._sums: dict[str, Array] = {}
         self._by_thread: dict[int, Counter[int]] | None = None

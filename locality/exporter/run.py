@@ -53,7 +53,7 @@ class Request:
         most_series: Give out no more.
         duty: Have the probes attached for this share of the time; always if 1.
         window: So many seconds at a time.
-        rung: Use this probe type or fail; None takes the best.
+        rung: Use this probe type for the measurements that have it.
         program_times: Have the kernel measure how long programs run.
         duration: End after so many seconds.
         ready_file: Written once every probe is attached and the server listens.

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from _pytest.mark.structures import ParameterSet
 
+    from locality.accept.counts import AcceptCounts
     from locality.accept.source import AcceptSource
     from locality.bpf.ladder import Attachment, Rung
     from locality.connections.source import ConnectionSource
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from locality.udp.reads import UdpReads
     from locality.udp.source import UdpSource
 
-Source = Callable[..., "AcceptSource | ConnectionSource | SkbSource | UdpReads | UdpSource"]
+Source = Callable[
+    ..., "AcceptCounts | AcceptSource | ConnectionSource | SkbSource | UdpReads | UdpSource"
+]
 
 
 class Closing(Protocol):

@@ -18,6 +18,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from locality import cbpf
+from locality.accept import source as accept
 from locality.accept.counts import AcceptCounts
 from locality.attach_cbpf import attach
 from locality.exporter.latency import Latency
@@ -30,8 +31,10 @@ from locality.exporter.windows import Windows
 from locality.filter import Wanted
 from locality.machine import topology
 from locality.machine.capabilities import NEEDS
+from locality.skb import source as skb
+from locality.skb.source import SkbSource
 from tests.live.helpers.commands import tracing
-from tests.live.helpers.rungs import skip_without_atomics
+from tests.live.helpers.rungs import parametrize, skip_without_atomics
 from tests.live.helpers.traffic import (
     HERE,
     PATIENCE,
@@ -43,8 +46,11 @@ from tests.live.helpers.traffic import (
 from tests.live.output.test_privileges import mask, of_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from locality.bpf.ladder import Rung
+    from tests.live.helpers.rungs import Source
 
 pytestmark = [pytest.mark.live, pytest.mark.chosen]
 
@@ -92,18 +98,40 @@ def scrape(url: str) -> Series:
         return parsed(answer.read().decode())
 
 
+def accept_counts(rung: str) -> AcceptCounts:
+    return AcceptCounts(topology.read(), rung=rung)
+
+
+LADDERS: dict[str, tuple[Source, Sequence[Rung]]] = {
+    "test_accepts_are_those_of_the_accept_command": (accept_counts, accept.RUNGS),
+    "test_packets_add_up_over_scrapes": (SkbSource, skb.RUNGS),
+}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if (ladder := LADDERS.get(metafunc.function.__name__)) is not None:
+        parametrize(metafunc, *ladder)
+
+
+def probe_types(series: Series) -> dict[str, str]:
+    """The probe type of each measurement, as the exporter says."""
+    (info,) = [dict(labels) for name, labels in series if name == "locality_info"]
+    return info
+
+
 # Bugs: the exporter counts other connections than `locality accept`, or at another distance; a
-# series of a port that was not asked for.
-def test_accepts_are_those_of_the_accept_command(tmp_path: Path) -> None:
+# series of a port that was not asked for; another probe type than the one that was asked for.
+def test_accepts_are_those_of_the_accept_command(tmp_path: Path, rung: str) -> None:
     (tmp_path / "accept").mkdir()
     with (
         socket.create_server(("127.0.0.1", 0), backlog=128) as listener,
         socket.create_server(("127.0.0.1", 0), backlog=128) as other,
     ):
         port = str(listener.getsockname()[1])
+        asked = ("--measure", "accepts", "--rung", rung)
         accept = ("accept", "--port", port, "--json")
         with (
-            exporting(tmp_path, "--measure", "accepts", "--port", port) as (_, url),
+            exporting(tmp_path, *asked, "--port", port) as (_, url),
             tracing(tmp_path / "accept", *accept) as process,
         ):
             connect_and_accept(listener, 40, client_cpus=(HERE, HERE, THERE))
@@ -115,6 +143,7 @@ def test_accepts_are_those_of_the_accept_command(tmp_path: Path) -> None:
     accepts = [record for record in records if "rxcpu" in record]
     local = sum(record["cpu"] == record["rxcpu"] for record in accepts)
     assert len(accepts) == 40
+    assert probe_types(series)["accepts"] == rung
     assert value(series, "locality_accepts_total", port=port, distance="cpu") == local
     assert total(series, "locality_accepts_total") == len(accepts)
     assert value(series, "locality_accept_wait_seconds_count") == len(accepts)
@@ -123,13 +152,14 @@ def test_accepts_are_those_of_the_accept_command(tmp_path: Path) -> None:
 
 # Bugs: packets are counted again at each scrape, or only those since the one before.
 @pytest.mark.skipif(HERE == THERE, reason="limitation: one CPU")
-def test_packets_add_up_over_scrapes(tmp_path: Path) -> None:
+def test_packets_add_up_over_scrapes(tmp_path: Path, rung: str) -> None:
     labels = {"direction": "rx", "outcome": "consumed"}
-    with exporting(tmp_path, "--measure", "packets") as (_, url):
+    with exporting(tmp_path, "--measure", "packets", "--rung", rung) as (_, url):
         found = [scrape(url)]
         for _ in range(2):
             tcp_ping_pong(HERE, THERE, ROUND_TRIPS)
             found.append(scrape(url))
+    assert probe_types(found[0])["packets"] == rung
     counts = [total(series, "locality_packets_total", **labels) for series in found]
     local = [total(series, "locality_packets_total", **labels, distance="cpu") for series in found]
     for place in (1, 2):
