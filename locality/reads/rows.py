@@ -82,9 +82,10 @@ class Rows:
         for name in ("read_epoch", "epoch"):  # the second one is UDP's: see `UdpReads`
             if name in (self._variables.dtype.names or ()):
                 self._variables[name] = (int(self._variables[name]) + 1) & 0xFFFFFFFF
-        now = self._used_rows()
-        before = np.zeros(len(now), READ_ROW)
-        before[: len(self._before)] = self._before
+        now, before = self._used_rows(), self._before
+        if len(before) < len(now):
+            before = np.zeros(len(now), READ_ROW)
+            before[: len(self._before)] = self._before
         self._before = now
         return now, before
 
