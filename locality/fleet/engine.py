@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 DUCKDB = "duckdb"
 #: What DuckDB may take beside what Python takes.
 _MEMORY = "400MB"
+#: So many files are read at once: DuckDB keeps what each says of its columns, some 140 kB, beside
+#: that memory.
+_FILES = 500
 
 
 def days_of(dataset: str) -> list[date]:
@@ -107,15 +110,7 @@ class Engine:
         Raises:
             LocalityError: They are of a newer version.
         """
-        import ibis
-
-        table = self._table(days)
-        missing = {
-            field.name: ibis.null(ibis.Schema.from_pyarrow(SCHEMA)[field.name])
-            for field in SCHEMA
-            if field.name not in table.columns
-        }
-        table = table.mutate(**missing) if missing else table
+        table = _in_schema(self._table(days))
         version = self.ask(questions.newest_version(table))[0]["version"]
         if version is not None and version > VERSION:
             raise LocalityError(
@@ -170,16 +165,23 @@ class DuckDb(Engine):
         if is_uri(self._dataset):
             return self._objects(days)
         root = Path(self._dataset)
-        globs = [
-            f"{_literal(str(root / f'dt={day}'))}/*/*/*.parquet"
-            for day in days
-            if any((root / f"dt={day}").glob("*/*/*.parquet"))
-        ]
-        if not globs:
+        files = sorted(
+            str(path) for day in days for path in (root / f"dt={day}").glob("*/*/*.parquet")
+        )
+        if not files:
             raise nothing(self._dataset, days)
         try:
-            rows = self._connection.read_parquet(globs, union_by_name=True, hive_partitioning=False)
-            return self._connection.create_table(_named(days), rows)
+            for first in range(0, len(files), _FILES):
+                rows = self._connection.read_parquet(
+                    [_literal(file) for file in files[first : first + _FILES]],
+                    union_by_name=True,
+                    hive_partitioning=False,
+                )
+                if first:
+                    self._connection.insert(_named(days), _in_schema(rows))
+                else:
+                    self._connection.create_table(_named(days), _in_schema(rows))
+            return self._connection.table(_named(days))
         except Exception as error:
             raise refused(self, error) from error
 
@@ -292,6 +294,15 @@ def refused(engine: Engine, error: Exception) -> LocalityError:
     """What an engine said, in a line."""
     said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return LocalityError(f"{type(engine).__name__} cannot read the data set: {printable(said)}")
+
+
+def _in_schema(table: Any) -> Any:  # noqa: ANN401 - tables of ibis
+    """The columns of the schema; null where older files have none."""
+    import ibis
+
+    types = ibis.Schema.from_pyarrow(SCHEMA)
+    missing = {name: ibis.null(types[name]) for name in SCHEMA.names if name not in table.columns}
+    return (table.mutate(**missing) if missing else table).select(SCHEMA.names)
 
 
 def _named(days: Sequence[date]) -> str:

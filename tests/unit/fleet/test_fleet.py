@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from locality.cli import cli
 from locality.dataset.schema import COUNT, EFFECT, EVIDENCE, PERIOD, RECORDING, SCHEMA
 from locality.dataset.write import folder
+from locality.fleet import engine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -171,6 +172,19 @@ def test_versions(tmp_path: Path) -> None:
     pq.write_table(table.set_column(0, SCHEMA.field("version"), newer), file)
     done = CliRunner().invoke(cli, ["fleet", str(tmp_path)])
     assert "version 9" in str(done.exception)
+
+
+# Bug: of files that are read in several goes only the first or the last ones count, or columns
+# change places where the first file has others than the rest.
+def test_files_are_read_in_several_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        host(tmp_path, f"web{number}", number / 8)
+    file = min(tmp_path.rglob("*.parquet"))
+    pq.write_table(pq.ParquetFile(file).read().drop_columns(["kernel", "cpus"]), file)
+    at_once = said(str(tmp_path))
+    monkeypatch.setattr(engine, "_FILES", 2)
+    assert said(str(tmp_path)) == at_once
+    assert len(at_once["hosts"]) == 5
 
 
 # Bug: what is no data set, or is not there, ends in a traceback.
