@@ -137,7 +137,8 @@ def _opened(attach: Callable[[], list[Measure]], *, again: bool) -> list[Measure
     """Attach the probes; with `again` as the thread can that attaches them for each window.
 
     It has only what the documentation asks for. A kernel may want more for one probe type than for
-    another: Debian's let only CAP_SYS_ADMIN make a kprobe. So another one is chosen here.
+    another: Debian's 6.12 refuses a kprobe with CAP_BPF and CAP_PERFMON alone. So another one is
+    chosen here.
     """
     if not again:
         return attach()
