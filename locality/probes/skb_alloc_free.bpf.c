@@ -60,12 +60,14 @@ static __always_inline void handle(struct sk_buff *skb, __u64 why)
  */
 static __always_inline void deferred(struct row *row, struct packet packet, __u64 more)
 {
+	/* Not &packet.alloc_cpu: that puts the kind on the stack, where Linux 6.1 forgets its range. */
+	__u32 alloc_cpu = packet.alloc_cpu;
 	struct row *home;
 
 	row->deferred[packet.kind] += more;
 	if (flush_functions)
 		return;
-	home = bpf_map_lookup_elem(&rows, &packet.alloc_cpu);
+	home = bpf_map_lookup_elem(&rows, &alloc_cpu);
 	if (home)
 		__sync_fetch_and_add(&home->deferred_to[packet.kind], more);
 }
