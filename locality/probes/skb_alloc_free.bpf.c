@@ -67,23 +67,35 @@ static __always_inline void deferred(struct row *row, struct packet packet, __u6
 	row->deferred[packet.kind] += more;
 	if (flush_functions)
 		return;
-	home = bpf_map_lookup_elem(&rows, &alloc_cpu);
+	home = row_of(alloc_cpu);
 	if (home)
 		__sync_fetch_and_add(&home->deferred_to[packet.kind], more);
 }
 
-/* The memory of an sk_buff goes back. */
-static __always_inline void freed(struct sk_buff *skb, struct packet packet)
+/*
+ * Why the release of an sk_buff is no consumption; 0 if it is one. What was deferred may have gone
+ * to its alloc CPU, and its address may have come back for another packet.
+ */
+static __always_inline __u64 why_handled(struct row *row, struct sk_buff *skb, bool loads)
 {
-	struct row *row = this_row();
-	__u64 why = 0;
+	if (row->handled != (__u64)skb)
+		return 0;
+	row->handled = 0;
+	if (row->why == DEFERRED && row->deferred_cb != control_block(skb, loads))
+		return 0;
+	return row->why;
+}
+
+/* The memory of an sk_buff goes back. */
+static __always_inline void freed(struct sk_buff *skb, struct packet packet, bool loads)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+	struct row *row = row_of(cpu);
+	__u64 why;
 
 	if (!row)
 		return;
-	if (row->handled == (__u64)skb) {
-		row->handled = 0;
-		why = row->why;
-	}
+	why = why_handled(row, skb, loads);
 	if (row->udp == (__u64)skb)
 		row->udp = 0;
 	forget(skb);
@@ -97,46 +109,60 @@ static __always_inline void freed(struct sk_buff *skb, struct packet packet)
 		row->unknown[packet.kind]++;
 		return;
 	}
-	row->freed_home[packet.kind] += packet.alloc_cpu == bpf_get_smp_processor_id();
+	row->freed_home[packet.kind] += packet.alloc_cpu == cpu;
 	if (!why)
-		consumed(row, packet.kind, packet.alloc_cpu);
+		consumed(row, cpu, packet.kind, packet.alloc_cpu);
 	else if (why == DEFERRED)
 		deferred(row, packet, -1); /* the list was full: freed here after all */
 	else
 		row->returned[packet.kind]++;
 }
 
-/* Within NAPI, and nobody else holds it: its memory will go to softirq's cache. */
-static __always_inline bool ends_in_napi_cache(struct sk_buff *skb, int budget, bool loads)
+/* Within NAPI: if nobody else holds it, its memory will go to softirq's cache. */
+static __always_inline void consumed_in_napi(struct sk_buff *skb, bool loads)
 {
-	return skb && budget && BITS(skb, fclone) == SKB_FCLONE_UNAVAILABLE &&
-	       FIELD(skb, users.refs.counter) == 1;
+	struct part part;
+	struct sk_buff *copy = loads ? NULL : copy_part(&part, skb);
+	struct packet packet;
+
+	if (HELD_BITS(skb, copy, fclone) != SKB_FCLONE_UNAVAILABLE ||
+	    HELD(skb, copy, users.refs.counter) != 1)
+		return;
+	packet = packet_of(skb, copy, loads);
+	tell_packet(skb, packet.kind, loads);
+	freed(skb, packet, loads);
 }
 
 /* A reader, or the driver's completion, lets go of an sk_buff. */
-static __always_inline void let_go(struct sk_buff *skb, struct packet packet)
+static __always_inline void let_go(struct sk_buff *skb, struct packet packet, bool loads)
 {
-	struct row *row = this_row();
+	__u32 cpu = bpf_get_smp_processor_id();
+	struct row *row = row_of(cpu);
+	enum side side;
 
 	if (!row || packet.alloc_cpu >= possible_cpus || packet.kind > TX)
 		return;
-	if (selects() && side_in_hand(row, skb) != OURS) {
-		row->udp = 0;
-		if (packet.alloc_cpu == bpf_get_smp_processor_id())
-			return; /* it is freed at once, and counted there */
-		is_ours(row, packet.kind, side_in_hand(row, skb));
-		handle(skb, DEFERRED);
-		return;
-	}
-	if (packet.kind == RX && row->udp != (__u64)skb)
-		delivered(row, packet.alloc_cpu);
+	side = selects() ? side_in_hand(row, skb) : OURS;
+	if (side == OURS && packet.kind == RX && row->udp != (__u64)skb)
+		delivered(row, cpu, packet.alloc_cpu);
 	row->udp = 0;
+	row->handled = 0;
 	/* At home it is freed at once, and that is where it is counted. */
-	if (packet.alloc_cpu == bpf_get_smp_processor_id())
+	if (packet.alloc_cpu == cpu)
 		return;
-	consumed(row, packet.kind, packet.alloc_cpu);
+	/*
+	 * If the list is full, this CPU frees it now: freed() must know what becomes of it. If not, the
+	 * alloc CPU does, and the address may come back for a packet of which nothing is told yet.
+	 */
+	row->handled = (__u64)skb;
+	row->why = DEFERRED;
+	row->deferred_cb = control_block(skb, loads);
+	if (selects())
+		row->told = 0;
+	if (!is_ours(row, packet.kind, side))
+		return;
+	consumed(row, cpu, packet.kind, packet.alloc_cpu);
 	deferred(row, packet, 1);
-	handle(skb, DEFERRED);
 }
 
 /*
@@ -147,13 +173,14 @@ static __always_inline void let_go(struct sk_buff *skb, struct packet packet)
 static __always_inline void udp_let_go(struct sock *sk, struct sk_buff *skb, bool waits,
 				       int length, struct packet packet, bool loads)
 {
-	struct row *row = this_row();
+	__u32 cpu = bpf_get_smp_processor_id();
+	struct row *row = row_of(cpu);
 
 	if (waits || !row || packet.alloc_cpu >= possible_cpus || packet.kind != RX)
 		return;
 	tell_read(row, sk, skb, loads);
 	if (length >= 0 && (!selects() || row->told_side == OURS))
-		delivered(row, packet.alloc_cpu);
+		delivered(row, cpu, packet.alloc_cpu);
 	row->udp = (__u64)skb;
 }
 
@@ -218,30 +245,24 @@ static __always_inline void reassembled(struct inet_frag_queue *queue, struct sk
 		return 0;                       \
 	}
 
-ON_ENTRY(kfree_skbmem, freed(skb, packet_from(skb, loads)), struct sk_buff *skb)
+ON_ENTRY(kfree_skbmem, freed(skb, packet_from(skb, loads), loads), struct sk_buff *skb)
 
-ON_ENTRY(napi_skb_cache_put, freed(skb, packet_from(skb, loads)), struct sk_buff *skb)
+ON_ENTRY(napi_skb_cache_put, freed(skb, packet_from(skb, loads), loads), struct sk_buff *skb)
 
 /* Of these two nothing is freed yet. */
-ON_ENTRY(napi_consume_skb,
-	 if (ends_in_napi_cache(skb, budget, loads)) {
-		 struct packet packet = packet_from(skb, loads);
-
-		 tell_packet(skb, packet.kind, loads);
-		 freed(skb, packet);
-	 },
-	 struct sk_buff *skb, int budget)
+ON_ENTRY(napi_consume_skb, if (skb && budget) consumed_in_napi(skb, loads), struct sk_buff *skb,
+	 int budget)
 
 ON_ENTRY(__kfree_skb_defer,
 	 {
 		 struct packet packet = packet_from(skb, loads);
 
 		 tell_packet(skb, packet.kind, loads);
-		 freed(skb, packet);
+		 freed(skb, packet, loads);
 	 },
 	 struct sk_buff *skb)
 
-ON_ENTRY(skb_attempt_defer_free, let_go(skb, packet_from(skb, loads)), struct sk_buff *skb)
+ON_ENTRY(skb_attempt_defer_free, let_go(skb, packet_from(skb, loads), loads), struct sk_buff *skb)
 
 ON_ENTRY(skb_consume_udp,
 	 udp_let_go(sk, skb, FIELD(skb, next), length, packet_from(skb, loads), loads),
@@ -253,28 +274,6 @@ ON_ENTRY(inet_frag_reasm_prepare, reassembled(queue, last), struct inet_frag_que
 /* head_stolen is a bool, and of a bool argument only the low byte is defined. */
 ON_ENTRY(kfree_skb_partial, merged(skb, FIELD(skb, len), head_stolen & 1), struct sk_buff *skb,
 	 unsigned long head_stolen)
-
-/* Not freed within: it lies on the list, and its address may come back for another packet. */
-static __always_inline void let_gone(void)
-{
-	struct row *row = this_row();
-
-	handle(NULL, 0);
-	if (row && selects())
-		row->told = 0;
-}
-
-FEXIT(skb_attempt_defer_free, struct sk_buff *skb)
-{
-	let_gone();
-	return 0;
-}
-
-KRETPROBE(skb_attempt_defer_free)
-{
-	let_gone();
-	return 0;
-}
 
 TYPED_TRACEPOINT(fentry_flush, consume_skb, struct sk_buff *skb)
 {

@@ -40,6 +40,7 @@ struct row {
 	/* Scratch: the sk_buff in hand, and why its release must not be counted again. */
 	__u64 handled;
 	__u64 why;
+	__u64 deferred_cb;   /* and how its control block began, where it was deferred */
 	__u64 udp;           /* the sk_buff that UDP is letting go of; raw: the thread that does */
 	/* Raw tracepoints: TCP's originals. */
 	__u64 outlived;      /* gone before their clone, so their end was not seen */
@@ -68,11 +69,14 @@ HASH_MAP(few_cells, __u32, struct cell);
 
 COUNTERS(rows, struct row);
 
+static __always_inline struct row *row_of(__u32 cpu)
+{
+	return bpf_map_lookup_elem(&rows, &cpu);
+}
+
 static __always_inline struct row *this_row(void)
 {
-	__u32 cpu = bpf_get_smp_processor_id();
-
-	return bpf_map_lookup_elem(&rows, &cpu);
+	return row_of(bpf_get_smp_processor_id());
 }
 
 /* Whether it is a packet, received or sent; what is not is counted here, aside. */
@@ -85,15 +89,15 @@ static __always_inline bool is_packet(struct row *row, enum kind kind)
 	return kind <= TX;
 }
 
-/* This CPU's cell for packets allocated on a CPU; NULL if that cannot be, or there is no room. */
-static __always_inline struct cell *cell_of(__u32 alloc_cpu)
+/* A CPU's cell for packets allocated on another; NULL if that cannot be, or there is no room. */
+static __always_inline struct cell *cell_of(__u32 cpu, __u32 alloc_cpu)
 {
 	struct cell *cell, none = {};
 	__u32 index;
 
 	if (alloc_cpu >= possible_cpus)
 		return NULL;
-	index = bpf_get_smp_processor_id() * possible_cpus + alloc_cpu;
+	index = cpu * possible_cpus + alloc_cpu;
 	if (!only_few_cells)
 		return bpf_map_lookup_elem(&cells, &index);
 	cell = bpf_map_lookup_elem(&few_cells, &index);
@@ -102,10 +106,10 @@ static __always_inline struct cell *cell_of(__u32 alloc_cpu)
 	return bpf_map_lookup_elem(&few_cells, &index);
 }
 
-/* A packet was consumed on this CPU. */
-static __always_inline void consumed(struct row *row, enum kind kind, __u32 alloc_cpu)
+/* A packet was consumed on `cpu`, which is this one. */
+static __always_inline void consumed(struct row *row, __u32 cpu, enum kind kind, __u32 alloc_cpu)
 {
-	struct cell *cell = cell_of(alloc_cpu);
+	struct cell *cell = cell_of(cpu, alloc_cpu);
 
 	if (cell)
 		cell->consumed[kind]++;
@@ -113,11 +117,11 @@ static __always_inline void consumed(struct row *row, enum kind kind, __u32 allo
 		row->unknown[kind]++;
 }
 
-/* A reader on this CPU took a received packet. */
-static __always_inline void delivered(struct row *row, __u32 alloc_cpu)
+/* A reader on `cpu`, which is this one, took a received packet. */
+static __always_inline void delivered(struct row *row, __u32 cpu, __u32 alloc_cpu)
 {
 	row->delivered++;
-	row->delivered_home += alloc_cpu == bpf_get_smp_processor_id();
+	row->delivered_home += alloc_cpu == cpu;
 }
 
 #endif

@@ -45,23 +45,77 @@ CONSTANT(__u32, possible_cpus);
 	(loads ? BPF_CORE_READ_BITFIELD(skb, member)    \
 	       : BPF_CORE_READ_BITFIELD_PROBED(skb, member))
 
+/*
+ * A copy of the part of an sk_buff in which most of what is asked lies: one helper call for all of
+ * it costs less than one for each member. What a kernel keeps outside is read from the sk_buff.
+ * Members are where they are in the sk_buff, so the rest of the memory is just not used.
+ */
+#ifdef LOCALITY_BCC
+#define in_part(member) true
+#define bits_in_part(member) true
+
+struct part {
+	struct sk_buff skb;
+};
+
+static __always_inline struct sk_buff *copy_part(struct part *part, struct sk_buff *skb)
+{
+	bpf_probe_read_kernel(part, sizeof(*part), skb);
+	return &part->skb;
+}
+#else
+struct part {
+	__u64 words[24];
+};
+
+#define BYTE_OFFSET(member) __CORE_RELO((struct sk_buff *)NULL, member, BYTE_OFFSET)
+#define PART_BEGIN (BYTE_OFFSET(fclone) & -8ull)
+#define PART_SIZE 48
+#define lies_in_part(offset, size)                                                   \
+	((offset) >= PART_BEGIN && (offset) + (size) <= PART_BEGIN + PART_SIZE &&    \
+	 PART_BEGIN + PART_SIZE <= sizeof(struct part))
+#define in_part(member)                                             \
+	lies_in_part(bpf_core_field_offset(struct sk_buff, member), \
+		     bpf_core_field_size(struct sk_buff, member))
+#define bits_in_part(member)              \
+	lies_in_part(BYTE_OFFSET(member), \
+		     __CORE_RELO((struct sk_buff *)NULL, member, BYTE_SIZE))
+
+static __always_inline struct sk_buff *copy_part(struct part *part, struct sk_buff *skb)
+{
+	void *copy = part;
+
+	if (PART_BEGIN + PART_SIZE <= sizeof(*part))
+		bpf_probe_read_kernel(copy + PART_BEGIN, PART_SIZE, (void *)skb + PART_BEGIN);
+	barrier_var(copy); /* the compiler must not reason about what was never written */
+	return copy;
+}
+#endif
+
+/* A member by a load, from the copy where there is one (not NULL) and it has it, or by a call. */
+#define HELD(skb, copy, member)                                      \
+	(!loads && copy && in_part(member) ? (copy)->member : FIELD(skb, member))
+#define HELD_BITS(skb, copy, member)                                         \
+	(!loads && copy && bits_in_part(member) ? BPF_CORE_READ_BITFIELD(copy, member) \
+						: BITS(skb, member))
+
 /* Each member is read once it is asked for: of what was received, one. */
-static __always_inline enum kind kind_of(struct sk_buff *skb, bool loads)
+static __always_inline enum kind kind_of(struct sk_buff *skb, struct sk_buff *copy, bool loads)
 {
 	__u32 sender_cpu;
 	__u8 fclone;
 
-	if (FIELD(skb, skb_iif))
-		return BITS(skb, pkt_type) == PACKET_OUTGOING ? NEITHER : RX;
-	fclone = BITS(skb, fclone);
+	if (HELD(skb, copy, skb_iif))
+		return HELD_BITS(skb, copy, pkt_type) == PACKET_OUTGOING ? NEITHER : RX;
+	fclone = HELD_BITS(skb, copy, fclone);
 	if (fclone == SKB_FCLONE_ORIG)
-		return FIELD(skb, skb_mstamp_ns) ? TX : NEITHER;
-	sender_cpu = FIELD(skb, sender_cpu);
+		return HELD(skb, copy, skb_mstamp_ns) ? TX : NEITHER;
+	sender_cpu = HELD(skb, copy, sender_cpu);
 	if (!sender_cpu || sender_cpu > possible_cpus)
 		return NEITHER;
 	if (fclone == SKB_FCLONE_CLONE)
 		return CLONE;
-	if (BITS(skb, pkt_type) == PACKET_OUTGOING)
+	if (HELD_BITS(skb, copy, pkt_type) == PACKET_OUTGOING)
 		return NEITHER;
 	return TX;
 }
@@ -94,21 +148,44 @@ static __always_inline __u32 alloc_cpu_of(struct sk_buff *skb)
 	return HAS_ALLOC_CPU ? ALLOC_CPU(skb, true) : remembered_cpu(skb);
 }
 
-/* What `skb` is, by its fields where they can be read. */
-static __always_inline struct packet packet_of(struct sk_buff *fields, struct sk_buff *skb,
+/* `copy` and `loads` are as in HELD(). */
+static __always_inline struct packet packet_of(struct sk_buff *skb, struct sk_buff *copy,
 					       bool loads)
 {
-	struct packet packet = {.kind = kind_of(fields, loads), .alloc_cpu = UNKNOWN_CPU};
+	struct packet packet = {.kind = kind_of(skb, copy, loads), .alloc_cpu = UNKNOWN_CPU};
 
-	if (packet.kind <= TX)
-		packet.alloc_cpu = HAS_ALLOC_CPU ? ALLOC_CPU(fields, loads) : remembered_cpu(skb);
+	if (packet.kind > TX)
+		return packet;
+	if (!HAS_ALLOC_CPU)
+		packet.alloc_cpu = remembered_cpu(skb);
+	else if (!loads && copy && bits_in_part(alloc_cpu))
+		packet.alloc_cpu = ALLOC_CPU(copy, true);
+	else
+		packet.alloc_cpu = ALLOC_CPU(skb, loads);
 	return packet;
 }
 
 /* For programs whose skb the verifier knows by type: plain loads. */
 static __always_inline struct packet typed_packet(struct sk_buff *skb)
 {
-	return packet_of(skb, skb, true);
+	return packet_of(skb, NULL, true);
+}
+
+/* The first bytes of its control block: of TCP the sequence numbers, which no other packet has. */
+static __always_inline __u64 control_block(struct sk_buff *skb, bool loads)
+{
+	void *cb = (void *)skb + bpf_core_field_offset(struct sk_buff, cb);
+	__u64 first = 0;
+
+#ifndef LOCALITY_BCC
+	if (loads)
+		return *(__u64 *)cb;
+	if (can_cast)
+		return *(__u64 *)((void *)typed(skb, struct sk_buff) +
+				  bpf_core_field_offset(struct sk_buff, cb));
+#endif
+	bpf_probe_read_kernel(&first, sizeof(first), cb);
+	return first;
 }
 
 /* For programs that have just an address: a cast, or a copy, or a helper call a field. */
@@ -126,18 +203,16 @@ static __always_inline bool fragment_at(struct sk_buff *skb)
 #endif
 }
 
+/* For programs that have just an address: a cast, or a copy of a part. */
 static __always_inline struct packet packet_at(struct sk_buff *skb)
 {
-#ifdef LOCALITY_BCC
-	struct sk_buff copy;
+	struct part part;
 
-	bpf_probe_read_kernel(&copy, sizeof(copy), skb);
-	return packet_of(&copy, skb, true);
-#else
+#ifndef LOCALITY_BCC
 	if (can_cast)
 		return typed_packet(typed(skb, struct sk_buff));
-	return packet_of(skb, skb, false);
 #endif
+	return packet_of(skb, copy_part(&part, skb), false);
 }
 
 static __always_inline struct packet packet_from(struct sk_buff *skb, bool loads)

@@ -64,7 +64,7 @@ static __always_inline void count_packet(struct row *row, enum kind kind, __u32 
 					 enum side side)
 {
 	if (is_ours(row, kind, side))
-		consumed(row, kind, alloc_cpu);
+		consumed(row, bpf_get_smp_processor_id(), kind, alloc_cpu);
 }
 
 static __always_inline void count_consumed(struct row *row, struct packet packet, enum side side)
@@ -202,8 +202,10 @@ TYPED_TRACEPOINT(raw_copy_datagram, skb_copy_datagram_iovec, struct sk_buff *skb
 		return 0;
 	alloc_cpu = alloc_cpu_of(skb);
 	if (alloc_cpu < possible_cpus) {
-		consumed(row, RX, alloc_cpu);
-		delivered(row, alloc_cpu);
+		__u32 cpu = bpf_get_smp_processor_id();
+
+		consumed(row, cpu, RX, alloc_cpu);
+		delivered(row, cpu, alloc_cpu);
 	}
 	return 0;
 }
@@ -396,7 +398,7 @@ static __always_inline void pair_freed(struct row *row, struct sk_buff_fclones *
 		/* A FIN alone, which the peer freed without a word. */
 		if (FIELD(clone, skb_iif) && carries_nothing(clone) &&
 		    row->handled != (__u64)clone)
-			count_consumed(row, packet_of(clone, clone, loads),
+			count_consumed(row, packet_of(clone, NULL, loads),
 				       selects() ? NOT_TOLD : OURS);
 		return;
 	}

@@ -34,7 +34,7 @@ static __always_inline void tell(struct row *row, struct sk_buff *skb, enum side
 
 static __always_inline enum kind kind_at(struct sk_buff *skb, bool loads)
 {
-	return selects() ? kind_of(skb, loads) : NEITHER;
+	return selects() ? kind_of(skb, NULL, loads) : NEITHER;
 }
 
 static __always_inline void tell_packet(struct sk_buff *skb, enum kind kind, bool loads)

@@ -37,6 +37,7 @@ ROW = np.dtype(
         ("address", "u8"),
         ("handled", "u8"),
         ("why", "u8"),
+        ("deferred_cb", "u8"),
         ("udp", "u8"),
         ("outlived", "u8"),
         ("acked", "u8"),

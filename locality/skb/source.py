@@ -104,7 +104,7 @@ def _function_programs(prefix: str, leave: str) -> Callable[[Kernel], tuple[str,
             chosen.append("flush")
         names = [f"{prefix}_{name}" for name in chosen]
         if kernel.has_function("skb_attempt_defer_free"):
-            names += [f"{prefix}_skb_attempt_defer_free", f"{leave}_skb_attempt_defer_free"]
+            names.append(f"{prefix}_skb_attempt_defer_free")
         if not _remembers_alloc_cpu(kernel):
             names += [f"{leave}_{name}" for name in MAKERS]
         # eedade12f4cb "net: kfree_skb_list use kmem_cache_free_bulk", 6.3, as the location is;
