@@ -23,25 +23,31 @@ struct cell {
 	__u64 consumed[2];  /* the last user let go of it here */
 };
 
+/* One CPU's; what it writes for each packet comes first, and no cache line is another CPU's, too. */
 struct row {
-	__u64 unknown[2];    /* seen, but not on which CPU it was consumed, or allocated */
-	__u64 returned[2];   /* freed here for a CPU that consumed it and sent it back */
-	__u64 udp_received;  /* datagrams read here, alloc CPU not known (raw tracepoints) */
-	__u64 udp_returned;  /* those of returned[RX] that are UDP */
+	/* Scratch: the sk_buff in hand, and why its release must not be counted again. */
+	__u64 handled;
+	__u64 why;
+	__u64 deferred_cb;   /* and how its control block began, where it was deferred */
+	__u64 udp;           /* the sk_buff that UDP is letting go of; raw: the thread that does */
+	/* By direction: RX, TX. Functions: what its matrix would say no more of. */
+	__u64 freed_home[2];   /* its memory went back here, where it was allocated */
+	__u64 delivered;       /* received, and taken by a reader here */
+	__u64 delivered_home;  /* and allocated here */
+	__u64 deferred[2];     /* sent from here to the alloc CPU, to be freed there */
 	__u64 clones;
 	__u64 merged;        /* its bytes moved into another sk_buff: not a packet of its own */
 	__u64 neither;
+	__u64 udp_received;  /* datagrams read here, alloc CPU not known (raw tracepoints) */
+	__u64 returned[2];   /* freed here for a CPU that consumed it and sent it back */
+	__u64 udp_returned;  /* those of returned[RX] that are UDP */
+	__u64 unknown[2];    /* seen, but not on which CPU it was consumed, or allocated */
 	__u64 not_told[2];   /* seen, but not whose they are: skb_sides.h */
 	__u64 udp_not_told;  /* datagrams read here, but not known whose (raw tracepoints) */
 	/* Where threads are chosen. */
 	__u64 sends;         /* calls that send: of UDP and TCP, and of other sockets */
 	__u64 owners_found;  /* of these, by sockets of which it was not known whose they are */
 	__u64 address;       /* Scratch: skb_owners.h */
-	/* Scratch: the sk_buff in hand, and why its release must not be counted again. */
-	__u64 handled;
-	__u64 why;
-	__u64 deferred_cb;   /* and how its control block began, where it was deferred */
-	__u64 udp;           /* the sk_buff that UDP is letting go of; raw: the thread that does */
 	/* Raw tracepoints: TCP's originals. */
 	__u64 outlived;      /* gone before their clone, so their end was not seen */
 	__u64 acked;         /* of these, seen at the ACK */
@@ -53,15 +59,14 @@ struct row {
 	__u64 told;
 	__u64 told_side;
 	__u64 acked_side;
-	/* Functions: what its matrix would say no more of. */
-	__u64 freed_home[2];   /* its memory went back here, where it was allocated */
-	__u64 deferred[2];     /* sent from here to the alloc CPU, to be freed there */
 	__u64 deferred_to[2];  /* sent to here, where the flush is not seen; by other CPUs, too */
-	__u64 delivered;       /* received, and taken by a reader here */
-	__u64 delivered_home;  /* and allocated here */
+	__u64 unused[4];       /* up to a whole number of lines */
 };
 
 CONSTANT(bool, only_few_cells);
+
+/* So many that no cache line is another CPU's, too. */
+#define CELLS_OF_A_CPU ((possible_cpus + 3) & ~3u)
 
 COUNTERS(cells, struct cell);
 
@@ -97,9 +102,11 @@ static __always_inline struct cell *cell_of(__u32 cpu, __u32 alloc_cpu)
 
 	if (alloc_cpu >= possible_cpus)
 		return NULL;
-	index = cpu * possible_cpus + alloc_cpu;
-	if (!only_few_cells)
+	if (!only_few_cells) {
+		index = cpu * CELLS_OF_A_CPU + alloc_cpu;
 		return bpf_map_lookup_elem(&cells, &index);
+	}
+	index = cpu * possible_cpus + alloc_cpu;
 	cell = bpf_map_lookup_elem(&few_cells, &index);
 	if (cell || bpf_map_update_elem(&few_cells, &index, &none, BPF_NOEXIST))
 		return cell;

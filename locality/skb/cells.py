@@ -133,7 +133,7 @@ class Table:
     """
 
     def __init__(self, obj: Object, cpus: int) -> None:
-        self._live = Counters(obj, "cells", CELL, (cpus, cpus))
+        self._live = Counters(obj, "cells", CELL, (cpus, _in_row(cpus)))
         self._before = np.zeros((cpus, cpus, 2), np.uint64)
         self.read()
 
@@ -142,7 +142,8 @@ class Table:
         grown = np.zeros(self._before.shape, np.int64)
         for first in range(0, len(grown), _ROWS):
             rows = slice(first, first + _ROWS)
-            now, before = self._live.read(rows)["consumed"], self._before[rows]
+            now = self._live.read(rows)["consumed"][:, : len(grown)]
+            before = self._before[rows]
             # Of rows without a packet no memory is touched that was not before.
             if not np.array_equal(now, before):
                 np.subtract(now, before, out=grown[rows].view(np.uint64))
@@ -215,8 +216,13 @@ def cells_of(obj: Object, cpus: int) -> Table | FewCells:
     return Table(obj, cpus) if cpus <= MOST_DENSE else FewCells(obj, cpus)
 
 
+def _in_row(cpus: int) -> int:
+    """Cells that a CPU has in the table: a whole number of cache lines (CELLS_OF_A_CPU)."""
+    return -(-cpus // 4) * 4
+
+
 def sizes(cpus: int) -> dict[str, int]:
     """How many entries the maps have."""
     if cpus <= MOST_DENSE:
-        return {"cells": cpus**2, "few_cells": 1}
+        return {"cells": cpus * _in_row(cpus), "few_cells": 1}
     return {"cells": 1, "few_cells": MOST_PAIRS}
