@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 #: What installs a module that is not called as its package is.
 _INSTALLED_AS = {
@@ -45,6 +44,7 @@ def _what_installs(package: str) -> str:
     # Every command would pay for these.
     import shlex
     import sysconfig
+    from pathlib import Path
 
     wanted = shlex.quote(_INSTALLED_AS.get(package, package))
     if "_bootstrap" in sys.modules:  # of shiv: this is the one file

@@ -56,12 +56,13 @@ def test_numpy_has_one_thread_where_nobody_chose(
 def test_nothing_is_collected_while_modules_are_imported() -> None:
     script = """
 import atexit, gc, sys
-before = [generation["collections"] for generation in gc.get_stats()]
+of_python, collected = gc.get_threshold(), []
+def collects(phase, told):
+    if phase == "start" and gc.get_threshold() != of_python:
+        collected.append(told)
+gc.callbacks.append(collects)
 from locality.__main__ import main
-def told():
-    after = [generation["collections"] for generation in gc.get_stats()]
-    print(sum(after) - sum(before), gc.get_freeze_count() > 10_000)
-atexit.register(told)
+atexit.register(lambda: print(len(collected), gc.get_freeze_count() > 10_000))
 sys.argv = ["locality", "accept", "--help"]
 main()
 """
