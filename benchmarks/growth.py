@@ -11,6 +11,7 @@ the page is written of all parts that are there.
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import platform
@@ -59,6 +60,8 @@ def main() -> None:
             "before": _commit(checkouts["before"]),
             "after": _commit(AFTER),
         }
+        for checkout in checkouts.values():  # or each start compiles what changed, if it may not keep it
+            compileall.compile_dir(checkout / "locality", quiet=1)
         for part in arguments.parts or PARTS:
             for case in PARTS[part]:
                 if arguments.missing and case.name in found:
