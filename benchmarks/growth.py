@@ -60,7 +60,9 @@ def main() -> None:
             "before": _commit(checkouts["before"]),
             "after": _commit(AFTER),
         }
-        for checkout in checkouts.values():  # or each start compiles what changed, if it may not keep it
+        for (
+            checkout
+        ) in checkouts.values():  # or each start compiles what changed, if it may not keep it
             compileall.compile_dir(checkout / "locality", quiet=1)
         for part in arguments.parts or PARTS:
             for case in PARTS[part]:

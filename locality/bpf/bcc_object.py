@@ -21,9 +21,10 @@ from mmap import PAGESIZE
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
+from locality.bpf.compiled import PROBES
 from locality.bpf.headers import Headers
 from locality.bpf.libbpf import lib
-from locality.bpf.object import PROBES, Object
+from locality.bpf.object import Object
 from locality.errors import Unsupported
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-import platform
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -19,7 +18,8 @@ import numpy as np
 
 from locality.bpf import libbpf, run, trial
 from locality.bpf.abi import ProgramInfo, info_of
-from locality.bpf.btf import Btf, kernel
+from locality.bpf.btf import Btf
+from locality.bpf.compiled import object_file
 from locality.bpf.libbpf import lib
 from locality.bpf.links import Links
 from locality.bpf.refusal import answer, failure
@@ -31,34 +31,6 @@ if TYPE_CHECKING:
 
 #: By which libbpf attaches kprobes (CONFIG_KPROBE_EVENTS; Linux 4.17).
 KPROBE_EVENTS = Path("/sys/bus/event_source/devices/kprobe")
-
-PROBES = Path(__file__).parent.parent / "probes"
-
-
-def object_file(name: str) -> Path:
-    """The object of a probe, compiled for this machine's architecture.
-
-    One that names bpf_rdonly_cast() was compiled without it, too, for kernels that do not have it:
-    libbpf would seek it in the types of all modules, for which it needs CAP_SYS_ADMIN (before
-    libbpf 1.5).
-
-    Raises:
-        Unsupported: The probes are not compiled for this architecture.
-        LocalityError: The object was not built.
-    """
-    machine = platform.machine()
-    path = PROBES / f"{name}.{machine}.bpf.o"
-    without_cast = PROBES / f"{name}-uncast.{machine}.bpf.o"
-    if without_cast.is_file() and not kernel().has_function("bpf_rdonly_cast"):
-        return without_cast
-    if path.is_file():
-        return path
-    if others := sorted(one.name.split(".")[1] for one in PROBES.glob(f"{name}.*.bpf.o")):
-        raise Unsupported(
-            f"the probe {name} was compiled for {' and '.join(others)}, and this machine is "
-            f"{machine}"
-        )
-    raise LocalityError(f"the probe {path.name} was not built: run make probes")
 
 
 class Object:

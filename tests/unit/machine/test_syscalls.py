@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from locality.bpf.object import PROBES
+from locality.bpf.compiled import PROBES
 from locality.machine.syscalls import (
     NUMBERS,
     Call,
