@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -172,6 +173,7 @@ def test_packets_add_up_over_scrapes(tmp_path: Path, rung: str) -> None:
 
 # Bugs: names or types that Prometheus warns of; more series than announced; a name of a process, a
 # user or an address in a label.
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="limitation: no promtool here")
 def test_what_promtool_says(tmp_path: Path) -> None:
     with (
         exporting(tmp_path) as (_, url),
