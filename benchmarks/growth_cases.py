@@ -160,6 +160,14 @@ def _live_cases() -> Iterator[tuple[str, tuple[Case, ...]]]:
                 rounds=9,
             )
             for name, goal in commands.items()
+        )
+        + tuple(
+            Case(f"floor {of}", (Wanted("ms", text, "ms"),), rounds=9, sides=("after",))
+            for of, text in {
+                "imports": "floor of all that measure: Python that imports click and numpy",
+                "accept": "floor of `accept`: Python that loads its programs by ctypes, no more",
+                "skb": "floor of `skb`: Python that loads its programs by ctypes, no more",
+            }.items()
         ),
     )
     yield (

@@ -91,15 +91,15 @@ def dry_run(count: str, more: str) -> dict[str, float]:
     """CPU time of `attach-cbpf --dry-run` of many groups, and its memory."""
     with groups(int(count)), processes(int(more)):
         words = ("attach-cbpf", "--port", str(PORT), "--dry-run", *MAP)
-        return _ended(words)
+        return _ended([*LOCALITY, *words])
 
 
-def _ended(words: Sequence[str]) -> dict[str, float]:
+def _ended(command: list[str]) -> dict[str, float]:
     """Run a command to its end."""
     # Without the memory of this process, which a forked child begins with.
     pid = os.posix_spawn(
         sys.executable,
-        [*LOCALITY, *words],
+        command,
         os.environ,
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
@@ -108,7 +108,7 @@ def _ended(words: Sequence[str]) -> dict[str, float]:
     )
     _, status, usage = os.wait4(pid, 0)
     if status:
-        raise SystemExit(f"{' '.join(words)}: status {status}")
+        raise SystemExit(f"{' '.join(command)}: status {status}")
     return {"s": usage.ru_utime + usage.ru_stime, "MB": usage.ru_maxrss / 1024}
 
 
@@ -196,7 +196,7 @@ def start(*words: str) -> dict[str, float]:
     """CPU time of a command until it traces, or until it has ended."""
     if words[0] in {"groups", "--help"}:
         for _ in range(2):  # the first leaves the compiled bytecode
-            ended = _ended(words)
+            ended = _ended([*LOCALITY, *words])
         return {"ms": 1000 * ended["s"]}
     with tempfile.TemporaryDirectory() as scratch:
         ready = Path(scratch, "ready")
@@ -209,6 +209,35 @@ def start(*words: str) -> dict[str, float]:
                 spent = _cpu_s(process.pid)
                 process.kill()
     return {"ms": 1000 * spent}
+
+
+IMPORTS = "import os; os.environ['OPENBLAS_NUM_THREADS'] = '1'; import click, numpy"
+LOAD = """
+import ctypes, sys
+lib, path, wanted = ctypes.CDLL("libbpf.so.1"), sys.argv[1].encode(), sys.argv[2:]
+for name in ("bpf_object__open_file", "bpf_object__next_program", "bpf_program__name"):
+    getattr(lib, name).restype = ctypes.c_char_p if name.endswith("name") else ctypes.c_void_p
+probe = ctypes.c_void_p(lib.bpf_object__open_file(path, None))
+program = lib.bpf_object__next_program(probe, None)
+while program:
+    program = ctypes.c_void_p(program)
+    lib.bpf_program__set_autoload(program, lib.bpf_program__name(program).decode() in wanted)
+    program = lib.bpf_object__next_program(probe, program)
+sys.exit(lib.bpf_object__load(probe) != 0)
+"""
+
+
+def floor(of: str) -> dict[str, float]:
+    """CPU time of Python with what every start imports, or that only loads a command's programs."""
+    if of == "imports":
+        return {"ms": 1000 * _ended([sys.executable, "-c", IMPORTS])["s"]}
+    from locality.accept.source import AcceptSource
+    from locality.bpf.compiled import object_file
+    from locality.skb.source import SkbSource
+
+    with AcceptSource() if of == "accept" else SkbSource() as source:
+        file, programs = object_file(source.attachment.obj.name), source.attachment.programs
+    return {"ms": 1000 * _ended([sys.executable, "-c", LOAD, str(file), *programs])["s"]}
 
 
 def workers(count: str) -> dict[str, float]:
@@ -336,6 +365,7 @@ JOBS: dict[str, Callable[..., dict[str, float]]] = {
     "nearest": nearest,
     "skb-read": skb_read,
     "start": start,
+    "floor": floor,
     "workers": workers,
     "full-ring": full_ring,
     "udp": udp,
