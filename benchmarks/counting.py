@@ -71,7 +71,8 @@ class _Empties:
 
     def __init__(self, scratch: Path) -> None:
         allowed = RUNGS[:2] if contestants.has_kprobes() else RUNGS[2:]
-        self._names = [name for rung in allowed for name in rung.programs(btf.kernel())]
+        names = (name for rung in allowed for name in rung.programs(btf.kernel()))
+        self._names = list(dict.fromkeys(names))  # a program may be of several rungs
         before = set(program_stats.programs())
         with Object.open("skb_alloc_free") as ours:
             self._obj = open_empty(ours, self._names, scratch)

@@ -23,7 +23,7 @@ from statistics import median
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
 PORT = 18_080
 MAP = ("--map", "auto", "--rx-cpus", "0,1")

@@ -536,6 +536,7 @@ def test_the_command_and_its_recording(tmp_path: Path) -> None:
     counted = [record["machine"][name] for name in ("cycles", "cache_misses")]
     assert ("no PMU here" in said) == (counted == [None, None])
     again = run("replay", path, "--speed", "0", "--json")
+    assert again.returncode == 0, again.stderr
     replayed = json.loads(again.stdout)
     assert replayed.pop("rows") == record.pop("rows")
     assert replayed == record
