@@ -40,6 +40,7 @@ class Object:
         self.name = name
         self._handle = handle
         self._programs: dict[str, int] = {}
+        self._constants = b""
         self._links = Links()
         self._mmaps: list[mmap.mmap] = []
         self.btf = Btf(lib.bpf_object__btf(handle))
@@ -84,6 +85,7 @@ class Object:
                 field[: len(value)] = value
             else:
                 constants[name] = value
+        self._constants = bytes(memory)
 
     def _initial_value(self, section: str) -> ctypes.Array[ctypes.c_char]:
         """The memory of a data section as it is before `load`, to read and write."""
@@ -165,10 +167,9 @@ class Object:
                 return
             for ours, theirs in zip(_maps(self._handle), _maps(handle), strict=True):
                 lib.bpf_map__set_max_entries(theirs, lib.bpf_map__max_entries(ours))
+                # Ours has lost its constants by now (libbpf 1.5).
                 if lib.bpf_map__name(ours).endswith(b".rodata"):
-                    ctypes.memmove(
-                        _initial_value(theirs), constants := _initial_value(ours), len(constants)
-                    )
+                    ctypes.memmove(_initial_value(theirs), self._constants, len(self._constants))
             for ours, theirs in zip(_programs(self._handle), _programs(handle), strict=True):
                 lib.bpf_program__set_autoload(theirs, lib.bpf_program__autoload(ours))
             lib.bpf_object__load(handle)
