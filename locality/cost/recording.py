@@ -12,7 +12,7 @@ from locality.cost.columns import CAUSE_ROW, COLUMNS, INTERVAL, LEFT_OUT_ROW, RO
 from locality.cost.histogram import EDGES, bucket_of
 from locality.cost.interval import DISTANCES, LEFT_OUT, MEASURES, READER, TIME, CostInterval
 from locality.reads.columns import READER_ROW
-from locality.recording.format import damaged, nanoseconds, schema_of, seconds_of
+from locality.recording.format import damaged, nanoseconds, schema_of, seconds_of, without_times
 from locality.recording.intervals import IntervalRecorder, require_interval, split
 from locality.top.grouping import PROTOCOLS
 
@@ -150,23 +150,23 @@ def interval_of(parts: Mapping[str, pa.RecordBatch], meta: Meta) -> CostInterval
         parts: The batch as `rows_by_kind` gives it.
         meta: Of the recording.
     """
-    (whole,) = parts[INTERVAL].to_pylist()
-    part = parts[READER_ROW].to_pydict()
+    (whole,) = without_times(parts[INTERVAL]).to_pylist()
+    part = without_times(parts[READER_ROW]).to_pydict()
     readers = np.zeros(len(part["reader"]), READER)
     for name in (*_PLAIN, "outgoing"):
         readers[name] = part[name]
     readers["protocol"] = [_NUMBERS[name] for name in part["protocol"]]
     readers["comm"] = np.array(part["comm"], "S16")
-    for row in parts[LEFT_OUT_ROW].to_pylist():
+    for row in without_times(parts[LEFT_OUT_ROW]).to_pylist():
         place = row["reader"], LEFT_OUT.index(row["reason"]), DISTANCES.index(row["distance"])
         readers["left_out"][place] += row["count"]
-    timed = parts[TIME_ROW].to_pydict()
+    timed = without_times(parts[TIME_ROW]).to_pydict()
     times = np.zeros(len(timed["reader"]), TIME)
     times["reader"], times["count"] = timed["reader"], timed["count"]
     times["measure"] = [MEASURES.index(word) for word in timed["measure"]]
     times["distance"] = [DISTANCES.index(word) for word in timed["distance"]]
     times["bucket"] = [bucket_of(ns) for ns in timed["ns"]]
-    causes = {row["cause"]: row["count"] for row in parts[CAUSE_ROW].to_pylist()}
+    causes = {row["cause"]: row["count"] for row in without_times(parts[CAUSE_ROW]).to_pylist()}
     paths = zip(part["cgroup"], part["cgroup_path"], strict=True)
     return CostInterval(
         time=seconds_of(parts[INTERVAL]["time"]),

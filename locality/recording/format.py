@@ -76,6 +76,12 @@ def seconds_of(times: pa.Array) -> float:
     return float(times.cast(pa.int64())[0].as_py() / 10**9)
 
 
+def without_times(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Rows without their times: Arrow makes Python's values of nanoseconds only by pandas."""
+    fields = (field for field in rows.schema if not pa.types.is_timestamp(field.type))
+    return rows.select([field.name for field in fields])
+
+
 #: What reading JSON that somebody else wrote may raise, where it is not what it should be.
 NOT_OURS = (KeyError, TypeError, ValueError, OverflowError)
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from locality.recording.arrow import values_of
-from locality.recording.format import damaged, require_values, seconds_of
+from locality.recording.format import damaged, require_values, seconds_of, without_times
 from locality.recording.intervals import IntervalRecorder
 from locality.skb.columns import COLUMNS, PAIR, TOTAL
 from locality.skb.interval import RX, TX, Flow, Interval
@@ -109,10 +109,12 @@ def interval_of(rows: pa.RecordBatch, meta: Meta) -> Interval:
         LocalityError: It is not what a recorder writes.
     """
     interval = recorded(rows, meta)
-    totals = interval.totals.to_pydict()
+    totals = without_times(interval.totals).to_pydict()
     flows: list[dict[str, Any]] = [{}, {}]
     figures: dict[str, Any] = {}
     for column in TOTALS:
+        if column.name not in totals:  # the time
+            continue
         rx, tx = totals[column.name]
         match column.form:
             case "direction":

@@ -10,7 +10,7 @@ import pyarrow as pa
 from locality.reads.batch import SOURCES
 from locality.reads.columns import READER_ROW
 from locality.recording.columns import of_row
-from locality.recording.format import nanoseconds, schema_of, seconds_of
+from locality.recording.format import nanoseconds, schema_of, seconds_of, without_times
 from locality.recording.intervals import IntervalRecorder, require_interval, split
 from locality.top.columns import COLUMNS, INTERVAL, ROWS
 from locality.top.grouping import PROTOCOLS
@@ -77,7 +77,7 @@ def interval_of(parts: Mapping[str, pa.RecordBatch], meta: Meta) -> TopInterval:
         parts: The batch as `rows_by_kind` gives it.
         meta: Of the recording.
     """
-    (whole,) = parts[INTERVAL].to_pylist()
+    (whole,) = without_times(parts[INTERVAL]).to_pylist()
     part = parts[READER_ROW]
     readers = np.zeros(len(part), READER)
     readers["sources"] = -1

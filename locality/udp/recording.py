@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from locality.recording.columns import of_row
-from locality.recording.format import damaged, nanoseconds, schema_of, seconds_of
+from locality.recording.format import damaged, nanoseconds, schema_of, seconds_of, without_times
 from locality.recording.intervals import IntervalRecorder, require_interval, split
 from locality.udp.columns import COLUMNS, ROWS, field_of
 from locality.udp.interval import FLOW, READER, SOCKET, UdpGroup, UdpInterval
@@ -102,7 +102,7 @@ def interval_of(parts: Mapping[str, pa.RecordBatch], meta: Meta) -> UdpInterval:
     Raises:
         LocalityError: It is not what a recorder writes.
     """
-    (whole,) = parts["interval"].to_pylist()
+    (whole,) = without_times(parts["interval"]).to_pylist()
     groups = _groups_of(parts["group"])
     readers = _records_of(parts["reader"], "reader", READER)
     sockets = _records_of(parts["socket"], "socket", SOCKET)
@@ -152,7 +152,7 @@ def _group_rows(groups: Mapping[int, UdpGroup]) -> dict[str, pa.Array]:
 
 def _groups_of(part: pa.RecordBatch) -> dict[int, UdpGroup]:
     groups = {}
-    for values in part.to_pylist():
+    for values in without_times(part).to_pylist():
         group = {
             field_of(column.name, "group"): values[column.name]
             for column in _OF_ROW["group"]
