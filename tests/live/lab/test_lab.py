@@ -27,6 +27,7 @@ from locality.lab.napi_threads import why_no_napi_threads
 from locality.lab.network import SERVER_ADDRESS
 from locality.lab.nginx import run_nginx
 from locality.lab.wires import WIRES, why_no_tap
+from tests.live.helpers.traffic import EMULATED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -234,7 +235,8 @@ def test_the_accepts_are_as_local_as_the_program(
 def test_the_experiment(wire: str) -> None:
     with open_lab(2, wire) as lab, measuring(lab.server, of_server=True) as meter:
         judged = tuple(Figure) if lab.wire.like_card and meter.of_server else (Figure.ACCEPT,)
-        results = list(run(lab, meter.measure, seconds=1, judged=judged))
+        # An emulated CPU may need more than a second to the first connection.
+        results = list(run(lab, meter.measure, seconds=5 if EMULATED else 1, judged=judged))
     assert [r.phase.name for r in results] == ["before", "after", "reversed", "map", "detach"]
     for result in results:
         seen = result.measurement
