@@ -105,6 +105,8 @@ static __always_inline void freed(struct sk_buff *skb, struct packet packet, boo
 	if (selects() && (why ? why == FLUSHED || row->told_side != OURS
 			      : !is_ours(row, packet.kind, side_at_end(row, skb, packet.kind))))
 		return;
+	if (!is_counted(&packet))
+		return;
 	if (packet.alloc_cpu >= possible_cpus) {
 		row->unknown[packet.kind]++;
 		return;
@@ -159,7 +161,7 @@ static __always_inline void let_go(struct sk_buff *skb, struct packet packet, bo
 	row->deferred_cb = control_block(skb, loads);
 	if (selects())
 		row->told = 0;
-	if (!is_ours(row, packet.kind, side))
+	if (!is_ours(row, packet.kind, side) || !is_counted(&packet))
 		return;
 	consumed(row, cpu, packet.kind, packet.alloc_cpu);
 	deferred(row, packet, 1);

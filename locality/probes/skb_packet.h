@@ -188,6 +188,19 @@ static __always_inline __u64 control_block(struct sk_buff *skb, bool loads)
 	return first;
 }
 
+/*
+ * Whether a packet was received or sent. Asked again before a kind is an index: where it was kept on
+ * the stack, the verifier has forgotten its range once a helper has written beside it.
+ */
+static __always_inline bool is_counted(struct packet *packet)
+{
+	__u32 kind = packet->kind;
+
+	asm volatile("" : "+r"(kind));
+	packet->kind = kind;
+	return kind <= TX;
+}
+
 /* For programs that have just an address: a cast, or a copy, or a helper call a field. */
 static __always_inline bool fragment_at(struct sk_buff *skb)
 {
