@@ -25,10 +25,9 @@ CHECKOUT = Path(__file__).parents[3]
 TIME = 1_700_000_001.123456717
 RECORDED = CHECKOUT / "locality/lab/recorded"
 
-#: Takes away what another system's Python has not.
-ELSEWHERE = """
-import ctypes, os, socket, sys
-HIDDEN = {"bcc", "fcntl", "grp", "pwd", "resource", "termios", "tty"}
+#: Takes away modules, whose names are in HIDDEN.
+HIDING = """
+import sys
 class Hidden:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in HIDDEN:
@@ -36,6 +35,12 @@ class Hidden:
 for name in HIDDEN & sys.modules.keys():
     del sys.modules[name]
 sys.meta_path.insert(0, Hidden())
+"""
+#: Takes away what another system's Python has not.
+ELSEWHERE = f"""
+HIDDEN = {{"bcc", "fcntl", "grp", "pwd", "resource", "termios", "tty"}}
+{HIDING}
+import ctypes, os, socket
 LINUX = ("AF_ALG", "AF_NETLINK", "AF_PACKET", "AF_VSOCK", "IPPROTO_MPTCP", "NETLINK_", "PACKET_",
          "SO_BINDTODEVICE", "SO_INCOMING_CPU", "SO_MARK", "SO_REUSEPORT", "TCP_", "if_nametoindex")
 for name in dir(socket):
@@ -48,14 +53,13 @@ for name in ("O_PATH", "O_TMPFILE", "pidfd_open", "sched_getaffinity", "sched_se
 class Library(ctypes.CDLL):
     def __init__(self, name=None, *rest, **more):
         if "bpf" in str(name):
-            raise OSError(f"{name}: cannot open shared object file: No such file or directory")
+            raise OSError(f"{{name}}: cannot open shared object file: No such file or directory")
         super().__init__(name, *rest, **more)
 ctypes.CDLL = Library
 """
-#: Runs several command lines and loads a recording; ends with an error where one of them does.
-PROGRAM = f"""{ELSEWHERE}
+#: Runs several command lines; ends with an error where one of them does.
+RUN = """
 import json
-from locality import load
 from locality.__main__ import main
 recording, *lines = json.loads(sys.argv[1])
 for line in lines:
@@ -64,26 +68,17 @@ for line in lines:
         main()
     except SystemExit as ended:
         if ended.code:
-            sys.exit(f"{{line}}: {{ended.code}}")
-assert load(recording).frames
-"""
-#: The same, without what only reports and load() need.
-LEAN = """
-import json, sys
-class Hidden:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"matplotlib", "pandas"}:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Hidden())
-from locality.__main__ import main
-for line in json.loads(sys.argv[1]):
-    sys.argv[:] = ["locality", *line]
-    try:
-        main()
-    except SystemExit as ended:
-        if ended.code:
             sys.exit(f"{line}: {ended.code}")
 """
+#: And loads a recording.
+PROGRAM = f"""{ELSEWHERE}{RUN}
+from locality import load
+assert load(recording).frames
+"""
+#: Without what only reports and load() need.
+LEAN = f"""
+HIDDEN = {{"matplotlib", "pandas"}}
+{HIDING}{RUN}"""
 PARTS = f"""{ELSEWHERE}
 from locality.kinds import KINDS
 for kind in KINDS.values():
@@ -158,7 +153,7 @@ def test_recordings_are_read_without_pandas(kind: str, tmp_path: Path) -> None:
     ]
     if kind != "connections":  # which data sets do not take
         lines.append(("export", "--dataset", tmp_path / "set", recording))
-    done = python(LEAN, json.dumps(lines, default=str))
+    done = python(LEAN, json.dumps([recording, *lines], default=str))
     assert done.returncode == 0, done.stderr
 
 
