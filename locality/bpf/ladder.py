@@ -17,7 +17,7 @@ from locality.machine.capabilities import missing_for_probes
 from locality.machine.limits import require_room
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from locality.bpf.engine import Kernel
     from locality.bpf.object import Object
@@ -79,6 +79,13 @@ class Attachment(NamedTuple):
         return self.rung.name if self.engine == "core" else f"{self.rung.name} ({self.engine})"
 
 
+def require_rung(only: str | None, names: Collection[str]) -> None:
+    """Raise `LocalityError` if a rung is asked for that is none of these."""
+    if only is not None and only not in names:
+        known = ", ".join(names)
+        raise LocalityError(f"there is no rung {only!r} here: use one of {known}", exit_code=2)
+
+
 def attach_best(
     rungs: Sequence[Rung],
     open_object: Callable[[], Object],
@@ -99,9 +106,7 @@ def attach_best(
         Unsupported: No rung was allowed; the message has every reason.
         OSError: This process may not open as many files as probes take.
     """
-    if only is not None and only not in {rung.name for rung in rungs}:
-        known = ", ".join(rung.name for rung in rungs)
-        raise LocalityError(f"there is no rung {only!r} here: use one of {known}", exit_code=2)
+    require_rung(only, [rung.name for rung in rungs])
     engine = engine or core(why="")
     refused: list[Refusal] = []
     with closing(_Objects(open_object)) as objects:

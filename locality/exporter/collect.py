@@ -11,7 +11,8 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from locality import __version__
-from locality.errors import LocalityError, Unsupported
+from locality.bpf.ladder import require_rung
+from locality.errors import Unsupported
 from locality.exporter import metrics
 from locality.exporter.measures import RUNGS, Accepts, Packets, Reads
 from locality.text import printable
@@ -59,9 +60,7 @@ def open_measures(
     Raises:
         LocalityError: None of them is allowed here, or there is no such probe type.
     """
-    if rung is not None and rung not in RUNGS:
-        known = ", ".join(sorted(RUNGS))
-        raise LocalityError(f"there is no rung {rung!r} here: use one of {known}", exit_code=2)
+    require_rung(rung, sorted(RUNGS))
     found: list[Measure] = []
     refused: list[str] = []
     with ExitStack() as stack:
