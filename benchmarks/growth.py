@@ -25,11 +25,12 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.growth_cases import PARTS, SIDES, Case, Wanted
 from benchmarks.measure import number, ratios
+from tests.checkout import CHECKOUT as AFTER
+from tests.checkout import commit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-AFTER = Path(__file__).parents[1]
 LIVE = ("groups", "maps", "packets", "start", "steady")
 JOBS = Path(__file__).with_name("growth_data_jobs.py")
 LIVE_JOBS = Path(__file__).with_name("growth_live_jobs.py")
@@ -57,8 +58,8 @@ def main() -> None:
             "kernel": platform.release(),
             "cpus": os.cpu_count(),
             "python": platform.python_version(),
-            "before": _commit(checkouts["before"]),
-            "after": _commit(AFTER),
+            "before": commit(checkouts["before"]),
+            "after": commit(),
         }
         for (
             checkout
@@ -96,11 +97,6 @@ def _measure(
             )
             values[side].append(json.loads(done.stdout))
     return values
-
-
-def _commit(checkout: Path) -> str:
-    command = ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"]
-    return subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout.strip()
 
 
 def _rows(case: Case, found: Mapping[str, Any]) -> Iterator[str]:

@@ -156,7 +156,7 @@ def _method(found: Mapping[str, Any]) -> Iterator[str]:
     if here:
         yield f"- processor of this machine: {here['processor']}, Python {here['python']}"
     yield from (
-        f"- the whole run took {found['seconds']:.0f} s",
+        f"- measured on commit {found['commit']}; the whole run took {found['seconds']:.0f} s",
         "",
         _METHOD,
     )

@@ -27,8 +27,9 @@ from benchmarks.measure import Figure
 from benchmarks.programs import SOURCES, compile_native
 from benchmarks.targets import GROWTH, GUEST, GUESTS, HERE, comparisons
 from locality.errors import LocalityError
+from tests.checkout import CHECKOUT, commit
 from tests.vm.guest import run
-from tests.vm.kernel_images import CHECKOUT, CannotBoot, kernel_headers, kernel_image
+from tests.vm.kernel_images import CannotBoot, kernel_headers, kernel_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +107,8 @@ def _measure(places: Sequence[str], *, short: bool) -> dict[str, Any]:
             except (CannotBoot, LocalityError) as reason:
                 missing[place] = str(reason)
                 print(f"left out: {reason}", flush=True)
-    return {"seconds": time.monotonic() - begin, "places": found, "missing": missing}
+    seconds = time.monotonic() - begin
+    return {"commit": commit(), "seconds": seconds, "places": found, "missing": missing}
 
 
 def _here(share: Path, *, short: bool) -> dict[str, Any]:

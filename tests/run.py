@@ -18,14 +18,15 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
+from tests.checkout import CHECKOUT
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parents[1]
 LOGS = CHECKOUT / ".cache/test"
 PATIENCE_S = 20.0
 POLL_S = 0.1

@@ -21,6 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from tests.checkout import commit
 from tests.live.helpers.agreement import (
     CASES,
     MESSAGES,
@@ -177,7 +178,7 @@ def write_csv(rows: Iterable[Row], path: Path) -> None:
 _METHOD = """\
 # Do the probe types of `locality skb` agree?
 
-`make accuracy` wrote this page and overwrites it.
+`make accuracy` wrote this page on commit {commit} and overwrites it.
 
 `locality skb` can count packets with several probe types: `fentry`, `kprobe` and
 `raw-tracepoint`. For this page all types that a kernel offers are attached at once and count the
@@ -200,6 +201,7 @@ known reason.
 
 def _method(row: Row) -> str:
     return _METHOD.format(
+        commit=commit(),
         cpus=row.cpus,
         messages=row.messages,
         mib=SIZE >> 20,

@@ -8,6 +8,7 @@ Writes definitions.csv and definitions.svg, and the table in definitions.md.
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,9 +22,11 @@ from matplotlib.figure import Figure
 
 from locality.errors import LocalityError
 from locality.reporting.figures import GREY, LOCAL, REMOTE, svg
+from tests.checkout import commit
 from tests.vm.guest import run
 from tests.vm.kernel_images import USUAL, CannotBoot, kernel_image
 from validation.definitions import Row, read_csv, table, write_csv
+from validation.marked_page import filled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,7 +34,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DOCS = Path(__file__).parent.parent / "docs/generated"
-BEGIN, END = "<!-- begin of what make definitions wrote -->\n", "<!-- end of it -->\n"
+#: What says on which commit the table was measured; data and figure do not.
+MADE_ON = re.compile(r"^Measured on commit (.*)\.$", re.MULTILINE)
 TIMEOUT_S = 1800  # on a busy machine the oldest kernel took eight minutes
 
 #: What is drawn: protocol, CPUs, and between which kernels the frees of that began to be deferred.
@@ -132,11 +136,16 @@ def picture(rows: Sequence[Row]) -> str:
         return svg(draw(rows))
 
 
-def with_table(page: str, rows: Sequence[Row]) -> str:
-    """A page, with this table between its marks."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{table(rows)}\n\n{END}{after}"
+def with_table(page: str, rows: Sequence[Row], made_on: str | None = None) -> str:
+    """A page, with this table between its marks.
+
+    Args:
+        page: The whole page as it was.
+        rows: Of the table.
+        made_on: The commit that was measured; without it, the one that the page names stays.
+    """
+    name = made_on or (known[1] if (known := MADE_ON.search(page)) else "?")
+    return filled(page, "definitions", [f"Measured on commit {name}.", "", table(rows)])
 
 
 def _measure_all() -> Iterator[Row]:
@@ -150,11 +159,12 @@ def _measure_all() -> Iterator[Row]:
 def main(*, redraw: bool) -> None:
     """Write data, figure and table of docs/generated/definitions.md."""
     data, page = DOCS / "definitions.csv", DOCS / "definitions.md"
+    made_on = None if redraw else commit()
     if not redraw:
         write_csv(list(_measure_all()), data)
     rows = read_csv(data)
     (DOCS / "definitions.svg").write_text(picture(rows), encoding="utf-8")
-    page.write_text(with_table(page.read_text(encoding="utf-8"), rows), encoding="utf-8")
+    page.write_text(with_table(page.read_text(encoding="utf-8"), rows, made_on), encoding="utf-8")
     print(table(rows))
 
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from locality.exporter.share_interval import interval
 from locality.exporter.windows import KEPT, pause
+from tests.checkout import commit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -197,9 +198,9 @@ def _connect(listener: socket.socket, ended: threading.Event) -> None:
 
 PAGE = """# Shares from random windows
 
-`make duty-windows` wrote this page (root). `locality exporter --duty 10%` attaches its probes
-in random windows of time, and tells the share that is local with a 95 % interval. Is the share of
-the whole time in it?
+`make duty-windows` wrote this page on commit {commit} (root). `locality exporter --duty 10%`
+attaches its probes in random windows of time, and tells the share that is local with a 95 %
+interval. Is the share of the whole time in it?
 
 ## Made-up events
 
@@ -235,6 +236,7 @@ def main() -> None:
         return
     print(
         PAGE.format(
+            commit=commit(),
             rows="\n".join(simulated()),
             live=told,
             length=LENGTH,

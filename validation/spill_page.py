@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from locality.text import percent, share
+from tests.checkout import commit
+from validation.marked_page import filled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 DOCS = Path(__file__).parent.parent / "docs"
-BEGIN, END = "<!-- begin of what make spill wrote -->\n", "<!-- end of it -->\n"
 
 LAB = ("-m", "locality", "lab", "spill", "--seconds", "8", "--rounds", "5")
 #: Of the busiest worker; the last two are 70 and 90 % of what both workers take.
@@ -64,6 +65,8 @@ def measure(part: str) -> dict[str, Any]:
 
 def tables(found: Mapping[str, Any]) -> Iterator[str]:
     """What goes into the page, of the parts that were measured."""
+    commits = dict.fromkeys(found[part]["commit"] for part in PARTS if part in found)
+    yield from (f"Measured on commit {', '.join(commits)}.", "") if commits else ()
     unequal = [found[name] for name in UNEQUAL if name in found]
     for result in unequal[:1]:
         yield (
@@ -169,13 +172,6 @@ def _events_table(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         yield f"| {title} | {' | '.join(cells)} |"
 
 
-def between_marks(page: str, lines: Iterable[str]) -> str:
-    """A page, with these lines between its marks."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n\n{END}{after}"
-
-
 #: The pages, and what goes into each.
 PAGES = {"generated/spill.md": tables, "guides/attach.md": short_table}
 
@@ -188,12 +184,12 @@ def main(*, only: tuple[str, ...], redraw: bool) -> None:
     data = DOCS / "generated/spill.json"
     found: dict[str, Any] = json.loads(data.read_text()) if data.exists() else {}
     for part in () if redraw else only or PARTS:
-        found[part] = measure(part)
+        found[part] = {"commit": commit(), **measure(part)}
         # Also if the next one does not come to its end.
         data.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     for name, lines in PAGES.items():
         page = DOCS / name
-        page.write_text(between_marks(page.read_text("utf-8"), lines(found)), encoding="utf-8")
+        page.write_text(filled(page.read_text("utf-8"), "spill", lines(found)), encoding="utf-8")
     if missing := [part for part in PARTS if part not in found]:
         print(f"not measured yet: {', '.join(missing)}", file=sys.stderr)
 

@@ -20,15 +20,16 @@ import click
 
 from locality.errors import LocalityError
 from locality.lab.trial_results import markdown, remarks
+from tests.checkout import commit
 from tests.vm.guest import run
 from tests.vm.kernel_images import CannotBoot, kernel_image
+from validation.marked_page import filled
 from validation.trial_aa import table as aa_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DOCS = Path(__file__).parent.parent / "docs/generated"
-BEGIN, END = "<!-- begin of what make trial wrote -->\n", "<!-- end of it -->\n"
 KERNEL, CPUS = "6.12", 4
 AA_FILE = "trial-aa.csv"
 AA_TITLE = """\
@@ -77,22 +78,29 @@ def measure_in_guest(file: Path) -> None:
         file.write_bytes(Path(share, file.name).read_bytes())
 
 
+def _sign(file: Path) -> None:
+    """Add on which commit the figures were measured."""
+    document = {"commit": commit(), **json.loads(file.read_text(encoding="utf-8"))}
+    file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
 def path_of(place: str) -> Path:
     """Where the figures of a place are."""
     return DOCS / f"trial-{place}.json"
 
 
-def tables() -> str:
+def tables() -> list[str]:
     """The tables of all places that were measured, and of the trials of nothing."""
     lines = [line for place in TITLES if path_of(place).exists() for line in _part(place)]
     if (DOCS / AA_FILE).exists():
-        lines += [AA_TITLE, *aa_table(DOCS / AA_FILE), ""]
-    return "\n".join(lines)
+        lines += [AA_TITLE, *aa_table(DOCS / AA_FILE)]
+    return lines
 
 
 def _part(place: str) -> Iterator[str]:
     document: dict[str, Any] = json.loads(path_of(place).read_text(encoding="utf-8"))
     yield f"## {TITLES[place]}\n"
+    yield f"- commit: {document['commit']}"
     for name, value in document["machine"].items():
         yield f"- {name}: {value}"
     yield f"\n{document['note']}\n"
@@ -100,13 +108,6 @@ def _part(place: str) -> Iterator[str]:
     for remark in remarks(document):
         yield f"\n{remark}"
     yield ""
-
-
-def with_tables(page: str) -> str:
-    """A page, with these tables between its marks."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{tables()}\n{END}{after}"
 
 
 @click.command()
@@ -117,8 +118,9 @@ def main(*, only: str | None, redraw: bool) -> None:
     for place, measure in ((HERE, measure_here), (GUEST, measure_in_guest)):
         if not redraw and only in {None, place}:
             measure(path_of(place))
+            _sign(path_of(place))
     page = DOCS / "trial.md"
-    page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
+    page.write_text(filled(page.read_text(encoding="utf-8"), "trial", tables()), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from locality.trial import student
 from locality.trial.anytime import BURN_IN, evidence
 from locality.trial.doubts import of_trial
 from locality.trial.effects import Verdict, effects, interval_so_far
+from tests.checkout import commit
 from validation.simulated_trials import World, by_blocks, by_connection
 
 if TYPE_CHECKING:
@@ -211,7 +212,7 @@ HEADING = ("plan", "statistic", "units", "load", "values")
 BEGIN = """\
 # How often is a trial right?
 
-`make trial-statistics` wrote this page and overwrites it.
+`make trial-statistics` wrote this page on commit {commit} and overwrites it.
 
 `locality trial` says *better*, *worse* or *no difference shown* by an interval of 95 %. For this
 page {trials:,} trials of each kind were made up with an effect that is known, and judged as real
@@ -267,7 +268,8 @@ def page(trials: int, figures: list[dict[str, object]]) -> Iterator[str]:
             return found
 
         reach = 1.96 * math.sqrt(0.95 * 0.05 / trials)
-        yield BEGIN.format(trials=trials, low=percent(0.95 - reach), high=percent(0.95 + reach))
+        low, high = percent(0.95 - reach), percent(0.95 + reach)
+        yield BEGIN.format(commit=commit(), trials=trials, low=low, high=high)
         alike = {case: judge("A against A", case) for case in CASES}
         yield from table(
             (*HEADING, "holds zero", "doubted", "could show"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tests.checkout import commit
 from tests.packages.chroots import SUITES
 
 HEAD = """\
@@ -15,10 +16,10 @@ connections there. The size is that of the files on disk with all packages that 
 the minimal system with Python, without pip; for a container that of the whole image. Wheels and
 packages were at hand, but a container's are downloaded while it is built. The last column is the
 time from the command to the first probe, at its first start. All ran on the kernel of one machine,
-which did other work, too; systems can be of different runs.
+which did other work, too. Each row names the commit that was installed.
 
-| system | way | MB on disk | seconds to install | seconds to start |
-|---|---|--:|--:|--:|
+| system | way | MB on disk | seconds to install | seconds to start | commit |
+|---|---|--:|--:|--:|---|
 """
 
 
@@ -40,7 +41,7 @@ class Page:
             if system in SUITES:
                 lines[system, way] = line
         for system, way, size, installing, starting in self.rows:
-            figures = f"{size:.0f} | {installing:.0f} | {starting:.1f}"
+            figures = f"{size:.0f} | {installing:.0f} | {starting:.1f} | {commit()}"
             lines[system, way] = f"| {system} | {way} | {figures} |\n"
         suites = [*SUITES]
         ordered = sorted(lines, key=lambda place: suites.index(place[0]))

@@ -17,8 +17,9 @@ import shlex
 import shutil
 from typing import TYPE_CHECKING
 
+from tests.checkout import CHECKOUT
 from tests.vm.arm64_image import ENVIRONMENT, has_module, initramfs, root_image
-from tests.vm.kernel_images import CHECKOUT, cache_directory, require_programs
+from tests.vm.kernel_images import cache_directory, require_programs
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,8 +20,8 @@ from subprocess import run
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from tests.checkout import CHECKOUT
 from tests.vm.kernel_images import (
-    CHECKOUT,
     CannotBoot,
     PrivateApt,
     cache_directory,

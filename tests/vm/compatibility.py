@@ -53,15 +53,16 @@ TITLES = {
     "agree": "skb probe types agree",
     "attach": "attach",
 }
+TITLED = [(TITLES[subject], rung) for subject, rung in ROWS]
 
 HEAD = """\
 # Which measurement works on which kernel
 
 `make test-kernels` wrote this page and overwrites it. `make test-kernel KERNEL=6.1` replaces one
-column, so columns can be of different versions of the tests. Debian's kernels run under QEMU with
-4 CPUs. Names that end in amd64 are kernels of x86-64. Those that end in arm64 (pages of 4 KiB) and
-arm64-16k are kernels of arm64, with programs of arm64. The column marked "not in QEMU" is the
-kernel of the machine that ran the tests.
+column; the first row says which commit each column was measured on. Debian's kernels run under
+QEMU with 4 CPUs. Names that end in amd64 are kernels of x86-64. Those that end in arm64 (pages of
+4 KiB) and arm64-16k are kernels of arm64, with programs of arm64. The column marked "not in QEMU"
+is the kernel of the machine that ran the tests.
 Each measurement has several probe types (option `--rung`); a row is one of them.
 
 """
@@ -83,6 +84,10 @@ LEGEND = """
 - **attach**: `attach-cbpf` on groups of other processes, and the experiment with nginx. This
   needs no probe type.
 """
+
+
+#: The first row of the page, which is of no subject.
+COMMIT = ("commit", "")
 
 
 @dataclass(frozen=True)
@@ -114,10 +119,12 @@ class Column:
     Attributes:
         title: What `uname -r` says, and where it runs if not in a guest.
         cells: By (subject, rung), for each of `ROWS`.
+        commit: Of the checkout that was tested.
     """
 
     title: str
     cells: Mapping[tuple[str, str], Cell]
+    commit: str = "?"
 
 
 @dataclass(frozen=True)
@@ -126,7 +133,8 @@ class Shown:
 
     Attributes:
         title: As of `Column`, in markdown.
-        cells: By (title of the subject, rung): the words, and the notes, in markdown.
+        cells: By (title of the subject, rung): the words, and the notes, in markdown; the commit
+            as `COMMIT`.
     """
 
     title: str
@@ -209,12 +217,11 @@ def table(columns: Sequence[Column], earlier: str = "") -> str:
         _line(["", "probe type", *(shown[name].title for name in order)]),
         _line(["---"] * (2 + len(order))),
     ]
-    for subject, rung in ROWS:
-        row = [TITLES[subject], rung]
-        for name in order:
-            words, marks = shown[name].cells.get((row[0], rung), ("not measured", ()))
-            row.append(words + "".join(map(notes.mark, marks)))
-        lines.append(_line(row))
+    for row, otherwise in [(COMMIT, "?"), *((row, "not measured") for row in TITLED)]:
+        found = (shown[name].cells.get(row, (otherwise, ())) for name in order)
+        lines.append(
+            _line([*row, *(words + "".join(map(notes.mark, why)) for words, why in found)])
+        )
     lines.append("")
     lines += [f"[^{number}]: {text}" for number, text in enumerate(notes.texts, start=1)]
     return "\n".join(lines) + "\n"
@@ -228,7 +235,7 @@ def _shown_column(column: Column) -> Shown:
     found = {
         (TITLES[subject], rung): _shown(cell) for (subject, rung), cell in column.cells.items()
     }
-    return Shown(_escape(column.title), found)
+    return Shown(_escape(column.title), {COMMIT: (_escape(column.commit), ()), **found})
 
 
 def _shown(cell: Cell) -> tuple[str, tuple[str, ...]]:

@@ -26,9 +26,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from tests.checkout import CHECKOUT
 from tests.vm import arm64_guest
 from tests.vm.kernel_images import (
-    CHECKOUT,
     SOURCES,
     CannotBoot,
     KernelImage,

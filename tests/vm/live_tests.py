@@ -16,10 +16,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.checkout import CHECKOUT, commit
 from tests.vm import results
 from tests.vm.compatibility import LADDERS, Cell, Column, cells
 from tests.vm.guest import JOINED, Ended, run
-from tests.vm.kernel_images import CHECKOUT, kernel_image
+from tests.vm.kernel_images import kernel_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,7 +109,7 @@ class Outcome:
     def column(self) -> Column:
         """The kernel in the table."""
         title = f"{self.release} (not in QEMU)" if self.kernel == HOST else self.release
-        return Column(title, self.cells)
+        return Column(title, self.cells, commit())
 
     @property
     def story(self) -> str:

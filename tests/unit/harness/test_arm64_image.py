@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.checkout import CHECKOUT
 from tests.vm.arm64_guest import BYTECODE, keep_bytecode
 from tests.vm.arm64_image import (
     MODULES,
@@ -18,7 +19,7 @@ from tests.vm.arm64_image import (
     kernel_modules,
     list_words,
 )
-from tests.vm.kernel_images import CHECKOUT, CannotBoot, KernelImage
+from tests.vm.kernel_images import CannotBoot, KernelImage
 from tests.vm.live_tests import IGNORED, NEEDS_CLANG
 
 if TYPE_CHECKING:

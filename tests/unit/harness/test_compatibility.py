@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from locality.accept import source as accept
 from locality.skb import source as skb
 from locality.udp import source as udp
+from tests.checkout import CHECKOUT
 from tests.vm.compatibility import ANY, ROWS, Cell, Column, cells, page, table
 from tests.vm.results import Result, read
 
-CHECKOUT = Path(__file__).parents[3]
+if TYPE_CHECKING:
+    from pathlib import Path
+
 GONE = "no result: the kernel was gone"
 
 # What real tests leave: pytest runs these, with the hooks that the live tests have.
@@ -225,7 +228,9 @@ def test_comes_after(): pass
 def column(title: str, **odd: Cell) -> Column:
     """A kernel on which all is well, except the accept rows given by their rungs."""
     return Column(
-        title, {row: Cell(3) for row in ROWS} | {("accept", r): c for r, c in odd.items()}
+        title,
+        {row: Cell(3) for row in ROWS} | {("accept", r): c for r, c in odd.items()},
+        "abc1234",
     )
 
 
@@ -239,6 +244,7 @@ def test_the_table() -> None:
             column("6|1 (here)", fentry=Cell(1, ("test_x[a|b]", "test_y")), kprobe=refused),
         ]
     ).splitlines()
+    assert lines.pop(2) == "| commit |  | abc1234 | abc1234 |"
     assert lines[:4] == [
         "|  | probe type | 5.10.0-9-amd64 | 6\\|1 (here) |",
         "| --- | --- | --- | --- |",
@@ -267,7 +273,7 @@ def test_the_table() -> None:
 
 # Bugs: a run on one kernel takes the columns of the others away, or their notes, or mixes them up;
 # the kernel of another architecture or flavour replaces one of the same release; what nobody
-# measured passes.
+# measured passes; a column that stays claims the commit of the one that is new.
 def test_a_run_on_one_kernel_keeps_the_other_columns() -> None:
     refused = Cell(0, (), ("said: a|b\\",))
     old = [
@@ -280,9 +286,13 @@ def test_a_run_on_one_kernel_keeps_the_other_columns() -> None:
     arm = column("6.12.1+deb13-arm64", kprobe=Cell(2, (), ("no readers",)))
     newer = column("6.12.7+deb13-amd64", fentry=refused)
     assert page([arm, newer], before) == page([old[0], newer, arm, old[2]])
-    less = "".join(line for line in before.splitlines(True) if not line.startswith("| attach"))
-    row = next(line for line in page([arm], less).splitlines() if line.startswith("| attach"))
-    assert row == "| attach | any | not measured | not measured | pass (3) | not measured |"
+    lacking = ("| attach", "| commit")
+    less = "".join(line for line in before.splitlines(True) if not line.startswith(lacking))
+    rows = [line for line in page([arm], less).splitlines() if line.startswith(lacking)]
+    assert rows == [
+        "| commit |  | ? | ? | abc1234 | ? |",
+        "| attach | any | not measured | not measured | pass (3) | not measured |",
+    ]
 
 
 # Bug: what the tool itself says that a rung does not see is not on the page.

@@ -12,9 +12,8 @@ from threading import Event
 
 import pytest
 
+from tests.checkout import CHECKOUT
 from tests.run import LANES, Part, run
-
-CHECKOUT = Path(__file__).parents[3]
 
 
 # Bugs: a failure in the middle of a lane is forgotten, or ends the lane; what passed is shown and

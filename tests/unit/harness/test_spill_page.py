@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from validation.spill_page import DOCS, PAGES, between_marks
+from validation.marked_page import filled
+from validation.spill_page import DOCS, PAGES
 
 
 # Bugs: a page shows other figures than the file with all of them; the marks are lost, and the next
@@ -15,4 +16,4 @@ from validation.spill_page import DOCS, PAGES, between_marks
 def test_pages_show_what_was_measured(name: str) -> None:
     found = json.loads((DOCS / "generated/spill.json").read_text())
     page = (DOCS / name).read_text(encoding="utf-8")
-    assert between_marks(page, PAGES[name](found)) == page
+    assert filled(page, "spill", PAGES[name](found)) == page

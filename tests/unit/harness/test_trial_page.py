@@ -6,8 +6,9 @@ import json
 from typing import TYPE_CHECKING
 
 from validation import trial_page
+from validation.marked_page import filled
 from validation.trial_aa import table
-from validation.trial_page import DOCS, path_of, tables, with_tables
+from validation.trial_page import DOCS, path_of, tables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,14 +19,14 @@ if TYPE_CHECKING:
 # New data committed without the table that is made of it, or a table touched by hand.
 def test_the_tables_are_those_of_the_data() -> None:
     page = (DOCS / "trial.md").read_text()
-    assert with_tables(page) == page
+    assert filled(page, "trial", tables()) == page
     assert json.loads(path_of("here").read_text())["note"] in page
 
 
 # A place that was not measured must not look as if it had been.
 def test_a_place_without_data_has_no_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial_page, "DOCS", tmp_path)
-    assert tables() == ""
+    assert tables() == []
 
 
 # What was held and what was not exchanged: 5 % would read as 95 %.

@@ -7,12 +7,13 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from locality.kinds import KINDS
 from locality.trial.recording import record
+from tests.checkout import CHECKOUT
 from tests.unit.connections.made_up import batch, connections
 from tests.unit.cost.test_output import SEEN as COST
 from tests.unit.recordings import meta
@@ -20,7 +21,9 @@ from tests.unit.top.test_output import SEEN as TOP
 from tests.unit.trial.test_recording import whole
 from tests.unit.udp.test_recording import made_up
 
-CHECKOUT = Path(__file__).parents[3]
+if TYPE_CHECKING:
+    from pathlib import Path
+
 #: No whole microseconds: no datetime of Python is this time.
 TIME = 1_700_000_001.123456717
 RECORDED = CHECKOUT / "locality/lab/recorded"
