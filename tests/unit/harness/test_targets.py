@@ -56,7 +56,8 @@ def test_the_page_has_misses_and_what_was_left_out() -> None:
     machine = {"kernel": "6.1", "cpus": 4, "processor": "any", "python": "3.11"}
     figures = [user(LARGE, "locality accept", 1.0), user(LARGE, "bcc tcpaccept", 10.0)]
     found = {
-        "commit": "abc1234", "seconds": 800.0,
+        "commit": "abc1234",
+        "seconds": 800.0,
         "places": {
             "4": {
                 "machine": machine,
