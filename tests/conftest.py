@@ -21,6 +21,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "kernel)",
     )
     group.addoption(
+        "--core",
+        action="store_true",
+        help="of the live tests run only the core on each of the --kernels: minutes, not an hour",
+    )
+    group.addoption(
         "--packages",
         action="store_true",
         help="also install locality on bare Debian systems, which are downloaded",

@@ -58,11 +58,13 @@ TITLED = [(TITLES[subject], rung) for subject, rung in ROWS]
 HEAD = """\
 # Which measurement works on which kernel
 
-`make test-kernels` wrote this page and overwrites it. `make test-kernel KERNEL=6.1` replaces one
-column; the first row says which commit each column was measured on. Debian's kernels run under
-QEMU with 4 CPUs. Names that end in amd64 are kernels of x86-64. Those that end in arm64 (pages of
-4 KiB) and arm64-16k are kernels of arm64, with programs of arm64. The column marked "not in QEMU"
-is the kernel of the machine that ran the tests.
+`make test-kernels` wrote this page and overwrites it: it runs the core of the live tests on each
+kernel. `make test-kernel KERNEL=6.1` runs all of them on one kernel, and replaces its column. The
+first rows say which commit a column was measured on, and with which tests.
+
+Debian's kernels run under QEMU with 4 CPUs. Names that end in amd64 are kernels of x86-64. Those
+that end in arm64 (pages of 4 KiB) and arm64-16k are kernels of arm64, with programs of arm64. The
+column marked "not in QEMU" is the kernel of the machine that ran the tests.
 Each measurement has several probe types (option `--rung`); a row is one of them.
 
 """
@@ -86,8 +88,8 @@ LEGEND = """
 """
 
 
-#: The first row of the page, which is of no subject.
-COMMIT = ("commit", "")
+#: The first rows of the page, which are of no subject: what was tested, and with which tests.
+COMMIT, TESTS = ("commit", ""), ("live tests", "")
 
 
 @dataclass(frozen=True)
@@ -120,11 +122,13 @@ class Column:
         title: What `uname -r` says, and where it runs if not in a guest.
         cells: By (subject, rung), for each of `ROWS`.
         commit: Of the checkout that was tested.
+        tests: Which live tests ran there: all, or the core.
     """
 
     title: str
     cells: Mapping[tuple[str, str], Cell]
     commit: str = "?"
+    tests: str = "all"
 
 
 @dataclass(frozen=True)
@@ -133,8 +137,8 @@ class Shown:
 
     Attributes:
         title: As of `Column`, in markdown.
-        cells: By (title of the subject, rung): the words, and the notes, in markdown; the commit
-            as `COMMIT`.
+        cells: By (title of the subject, rung): the words, and the notes, in markdown;
+            `COMMIT` and `TESTS`, too.
     """
 
     title: str
@@ -217,7 +221,11 @@ def table(columns: Sequence[Column], earlier: str = "") -> str:
         _line(["", "probe type", *(shown[name].title for name in order)]),
         _line(["---"] * (2 + len(order))),
     ]
-    for row, otherwise in [(COMMIT, "?"), *((row, "not measured") for row in TITLED)]:
+    for row, otherwise in [
+        (COMMIT, "?"),
+        (TESTS, "all"),
+        *((row, "not measured") for row in TITLED),
+    ]:
         found = (shown[name].cells.get(row, (otherwise, ())) for name in order)
         lines.append(
             _line([*row, *(words + "".join(map(notes.mark, why)) for words, why in found)])
@@ -235,7 +243,8 @@ def _shown_column(column: Column) -> Shown:
     found = {
         (TITLES[subject], rung): _shown(cell) for (subject, rung), cell in column.cells.items()
     }
-    return Shown(_escape(column.title), {COMMIT: (_escape(column.commit), ()), **found})
+    about = {COMMIT: (_escape(column.commit), ()), TESTS: (column.tests, ())}
+    return Shown(_escape(column.title), {**about, **found})
 
 
 def _shown(cell: Cell) -> tuple[str, tuple[str, ...]]:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.vm.compatibility import page, table
 from tests.vm.kernel_images import SOURCES, CannotBoot
-from tests.vm.live_tests import HOST, TAIL, Outcome, run_live_tests
+from tests.vm.live_tests import CORE, HOST, TAIL, WHOLE, Outcome, run_live_tests
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +25,9 @@ ALL = (*SOURCES, HOST)
 class Kernels:
     """Boots a kernel when the first test asks for it and keeps the outcome for the others."""
 
-    def __init__(self, asked: Sequence[str]) -> None:
+    def __init__(self, asked: Sequence[str], select: str = WHOLE) -> None:
         self.asked = asked
+        self.select = select
         self.shares: dict[str, Path] = {}
         self.ran: dict[str, Outcome] = {}
 
@@ -42,7 +43,7 @@ class Kernels:
         if kernel not in self.ran:
             try:
                 self.shares[kernel] = factory.mktemp(f"kernel-{kernel}-", numbered=True)
-                self.ran[kernel] = run_live_tests(kernel, self.shares[kernel])
+                self.ran[kernel] = run_live_tests(kernel, self.shares[kernel], self.select)
             except CannotBoot as reason:
                 pytest.skip(str(reason))
         return self.ran[kernel]
@@ -63,7 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
     asked = ALL if text == "all" else tuple(filter(None, text.split(",")))
     if unknown := set(asked) - set(ALL):
         raise pytest.UsageError(f"no kernel {unknown}: choose from {', '.join(ALL)}, or all")
-    config.stash[KERNELS] = Kernels(asked)
+    config.stash[KERNELS] = Kernels(asked, CORE if config.getoption("core") else WHOLE)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -79,12 +79,14 @@ class Outcome:
         release: What `uname -r` says, or should.
         ended: How the guest ended, or the shell on this machine.
         share: The directory with the files.
+        select: Which tests: `WHOLE` or `CORE`.
     """
 
     kernel: str
     release: str
     ended: Ended
     share: Path
+    select: str = WHOLE
 
     def left(self, name: str) -> str:
         """The text of a file, empty if there is none."""
@@ -109,7 +111,7 @@ class Outcome:
     def column(self) -> Column:
         """The kernel in the table."""
         title = f"{self.release} (not in QEMU)" if self.kernel == HOST else self.release
-        return Column(title, self.cells, commit())
+        return Column(title, self.cells, commit(), "core" if self.select == CORE else "all")
 
     @property
     def story(self) -> str:
@@ -133,7 +135,7 @@ def run_live_tests(kernel: str, share: Path, select: str = WHOLE) -> Outcome:
     """
     if kernel == HOST:
         script = _script(share, select, IGNORED, SECONDS_AN_ATTEMPT)
-        return Outcome(kernel, platform.release(), _here(script), share)
+        return Outcome(kernel, platform.release(), _here(script), share, select)
     image = kernel_image(kernel)
     own = image.architecture == "amd64"
     ignored = IGNORED if own else (*IGNORED, *NEEDS_CLANG)
@@ -146,7 +148,7 @@ def run_live_tests(kernel: str, share: Path, select: str = WHOLE) -> Outcome:
         cpus=CPUS,
         qemu=JOINED,
     )
-    return Outcome(kernel, image.version, ended, share)
+    return Outcome(kernel, image.version, ended, share, select)
 
 
 def _script(share: Path, select: str, ignored: Sequence[str], seconds: int) -> str:

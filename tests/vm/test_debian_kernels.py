@@ -3,8 +3,9 @@
 One boot a kernel; `live_tests.py` says what runs there, and the tests here read what came of
 it. To add a kernel, add it to `kernel_images.SOURCES` and `OFFERED`.
 
-`pytest tests/vm --kernels 5.10,7.x` chooses; `make test-kernels` runs all of them and this
-machine's own, and writes docs/generated/compatibility.md; .ci/run takes them in turn.
+`pytest tests/vm --kernels 5.10,7.x` chooses, `--core` runs only the core there. `make
+test-kernels` runs the core on all of them and on this machine's own, and writes
+docs/generated/compatibility.md; .ci/run takes them in turn, with all live tests.
 """
 
 from __future__ import annotations

@@ -225,12 +225,13 @@ def test_comes_after(): pass
     assert cells(read(file.read_text()).values(), GONE)["attach", ANY] == Cell(4)
 
 
-def column(title: str, **odd: Cell) -> Column:
+def column(title: str, tests: str = "all", **odd: Cell) -> Column:
     """A kernel on which all is well, except the accept rows given by their rungs."""
     return Column(
         title,
         {row: Cell(3) for row in ROWS} | {("accept", r): c for r, c in odd.items()},
         "abc1234",
+        tests,
     )
 
 
@@ -241,10 +242,11 @@ def test_the_table() -> None:
     lines = table(
         [
             column("5.10.0-9-amd64", fentry=refused, kprobe=Cell(2, (), ("no readers",))),
-            column("6|1 (here)", fentry=Cell(1, ("test_x[a|b]", "test_y")), kprobe=refused),
+            column("6|1 (here)", "core", fentry=Cell(1, ("test_x[a|b]", "test_y")), kprobe=refused),
         ]
     ).splitlines()
     assert lines.pop(2) == "| commit |  | abc1234 | abc1234 |"
+    assert lines.pop(2) == "| live tests |  | all | core |"
     assert lines[:4] == [
         "|  | probe type | 5.10.0-9-amd64 | 6\\|1 (here) |",
         "| --- | --- | --- | --- |",
@@ -273,7 +275,7 @@ def test_the_table() -> None:
 
 # Bugs: a run on one kernel takes the columns of the others away, or their notes, or mixes them up;
 # the kernel of another architecture or flavour replaces one of the same release; what nobody
-# measured passes; a column that stays claims the commit of the one that is new.
+# measured passes; a column that stays claims the commit, or the tests, of the one that is new.
 def test_a_run_on_one_kernel_keeps_the_other_columns() -> None:
     refused = Cell(0, (), ("said: a|b\\",))
     old = [
@@ -283,7 +285,7 @@ def test_a_run_on_one_kernel_keeps_the_other_columns() -> None:
     ]
     before = page(old)
     assert page([], before) == page(old[:1], before) == before
-    arm = column("6.12.1+deb13-arm64", kprobe=Cell(2, (), ("no readers",)))
+    arm = column("6.12.1+deb13-arm64", "core", kprobe=Cell(2, (), ("no readers",)))
     newer = column("6.12.7+deb13-amd64", fentry=refused)
     assert page([arm, newer], before) == page([old[0], newer, arm, old[2]])
     lacking = ("| attach", "| commit")
