@@ -34,9 +34,14 @@ def processes(proc: Path = PROC) -> list[int]:
 
 
 def threads(pid: int, proc: Path = PROC) -> list[int]:
-    """The threads of a process, in order; none if it has ended."""
+    """The threads of a process, the main one first; none if it has ended.
+
+    The main thread need not have the lowest number: the kernel begins again with low numbers when
+    it has given out the highest (alloc_pid() in kernel/pid.c).
+    """
     with PassingOver():
-        return sorted(map(int, os.listdir(f"{proc}/{pid}/task")))  # noqa: PTH208
+        found = map(int, os.listdir(f"{proc}/{pid}/task"))  # noqa: PTH208
+        return sorted(found, key=lambda tid: (tid != pid, tid))
     return []
 
 

@@ -199,7 +199,7 @@ def _read(among: Collection[int] | None) -> Descriptors:
     io_uring = set[int]()
     for pid in processes():
         shared[pid] = tables(pid)
-        for tid in sorted(set(shared[pid].values()), key=lambda tid: (tid != pid, tid)):
+        for tid in dict.fromkeys(shared[pid].values()):
             for fd, link in links(pid, tid):
                 if (inode := _socket(link)) is not None:
                     if among is None or inode in among:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from locality.errors import LocalityError
-from locality.machine.processes import has_thread_named, require_pids
+from locality.machine.processes import has_thread_named, require_pids, threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,6 +55,14 @@ def test_a_thread_is_no_process(thread: threading.Thread) -> None:
     thread.start()
     with pytest.raises(LocalityError, match=f"{thread.native_id} is a thread"):
         require_pids([thread.native_id or 0])
+
+
+# Bug: the lowest number is taken for the main thread's; it is not, once the kernel has begun again.
+def test_the_main_thread_comes_first(tmp_path: Path) -> None:
+    for tid in (99, 300, 301):
+        (tmp_path / f"300/task/{tid}").mkdir(parents=True)
+    assert threads(300, tmp_path) == [300, 99, 301]
+    assert threads(299, tmp_path) == []
 
 
 # Bug: pid 12 passes for thread 12 of process 123.
