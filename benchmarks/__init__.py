@@ -9,6 +9,7 @@ tracers    accepts beside bcc and bpftrace: start, memory, CPU time, nginx
 calls      events lost at a steady rate, beside bcc and bpftrace
 counting   packets beside bcc and bpftrace: ns each, a ping-pong, nginx
 drain      taking events out of the ring, against a libbpf callback
+floors     what a tracer in Python that prints a line for each connection cannot be below
 probes     the skb probes' run time, beside an empty program on the same hooks
 pingpong   how much slower a TCP ping-pong is while `locality skb` counts
 start      from exec to attached, and memory, of the tracing commands

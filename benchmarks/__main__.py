@@ -25,8 +25,8 @@ ALONE = (
     *("drain", "probes", "pingpong", "start", "lab", "sinks", "dashboard", "load", "follow"),
     *("top", "cost", "skb_filters", "spill", "exporter"),
 )
-#: Beside what people would otherwise run.
-SIDE_BY_SIDE = ("tracers", "calls", "counting")
+#: Beside what people would otherwise run, or what nothing can be below.
+SIDE_BY_SIDE = ("floors", "tracers", "calls", "counting")
 NAMES = (*SIDE_BY_SIDE, *ALONE)
 
 

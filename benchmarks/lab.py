@@ -45,11 +45,13 @@ TURN_S = 0.2
 WARM_UP_S = 0.5
 
 
-NOT_TRACED, EMPTY, NOBODY_READS = "not traced", "empty programs", "accept, nobody reads"
+NOT_TRACED, NOBODY_READS = "not traced", "accept, nobody reads"
+EMPTY, EMPTY_SKB = "empty programs", "empty programs of skb"
 ACCEPT, SUMMARY, SKB, BOTH = "accept", "accept --summary", "skb", "accept and skb"
 COMPARED = (
-    *((name, NOT_TRACED) for name in (EMPTY, NOBODY_READS, SUMMARY, ACCEPT, SKB, BOTH)),
+    *((name, NOT_TRACED) for name in (EMPTY, NOBODY_READS, SUMMARY, ACCEPT, EMPTY_SKB, SKB, BOTH)),
     *((name, EMPTY) for name in (NOBODY_READS, SUMMARY, ACCEPT)),
+    (SKB, EMPTY_SKB),
 )
 GOAL = Goal(low=0.99)
 
@@ -81,8 +83,9 @@ def _compare(lab: Lab, scratch: Path) -> dict[str, list[float]]:
         for source in (accepts, packets):
             source.attachment.obj.detach()
         accept, skb = _probes(accepts), _probes(packets)
-        empty = open_empty(*accept, scratch)
+        empty, empty_skb = (open_empty(*probes, scratch) for probes in (accept, skb))
         stack.callback(empty.close)
+        stack.callback(empty_skb.close)
 
         def measured(
             *probes: Probes, sinks: tuple[Sink[AcceptBatch], ...] = (summary, text)
@@ -102,6 +105,7 @@ def _compare(lab: Lab, scratch: Path) -> dict[str, list[float]]:
         contestants: dict[str, Callable[[], float]] = {
             NOT_TRACED: measured,
             EMPTY: partial(measured, (empty, accept[1])),
+            EMPTY_SKB: partial(measured, (empty_skb, skb[1])),
             NOBODY_READS: partial(measured, accept, sinks=()),
             SUMMARY: partial(measured, accept, sinks=(summary,)),
             ACCEPT: partial(measured, accept),

@@ -38,10 +38,36 @@ CSV_COLUMNS = ("where", "part", "figure", "median", "low", "high", "unit")
 
 #: Titles of the parts by their module. `python -m benchmarks NAME` runs the other parts.
 PARTS = {
+    "floors": "Floors",
+    "lab": "nginx in many short turns, ours alone",
     "tracers": "Accepted connections",
     "calls": "Events at a steady rate",
     "counting": "Packets",
     "pingpong": "A TCP ping-pong, ours alone",
+}
+
+#: By question: how a floor was measured, and why a goal is missed.
+_FLOORS = {
+    "a": """\
+The floor is a Python that imports click and numpy, loads `libbpf.so.1`, and does nothing with it.
+What is above it is our own modules and the time in which the kernel verifies the programs.""",
+    "b": "The floor is the same Python.",
+    "c": """\
+The floor is a loop in C that writes lines of the same fields by `printf(3)` and does nothing else:
+no ring, no counting. Where it is above a goal, no tool that formats its lines by `printf` can reach
+the goal. In the guests connections come slowly, so each reading of the ring brings few, and what a
+reading costs is shared by few lines: (g) has the cost of one among ten times as many.""",
+    "e": """\
+The floor is 0, for the time of empty programs is taken away already. The ports count at the free
+alone. `locality skb` also counts where a packet was consumed, for each pair of CPUs, and dropped
+packets apart. For this it has a program more for each packet, and looks up more maps. On an
+emulated CPU a look-up costs more, compared with the rest, than on a real one.""",
+    "f": """\
+The floor is that of empty programs on the same hooks. Many programs cost their caller more by being
+there than by what they do: a program on a tracepoint of system calls makes every system call of the
+machine take the longer way, and `accept` has no other hook where the kernel refuses kprobes and
+fentry. *Short turns* are rounds of 0.2 s with all contestants in turns, which tell a percent; the
+other rows have few rounds, and differences of some percent in them mean nothing.""",
 }
 
 _METHOD = """\
@@ -110,7 +136,8 @@ def page(
         "",
         f"{met} of {len(goals)} goals were met.",
         "A ratio below 1 x means that `locality` costs less. Each value is a median.",
-        "Brackets give the middle half of the rounds, if there were several.",
+        "Brackets give the middle half of the rounds, if there were several. A *floor* is what no",
+        "tool of this kind can be below; the text under a table says how it was measured.",
         "",
     )
     for letter, question in QUESTIONS.items():
@@ -118,12 +145,16 @@ def page(
         if not asked:
             continue
         yield from (f"### ({letter}) {question}", "")
-        yield from ("| figure | where | value | goal |", "|---|---|--:|---|")
+        yield from ("| figure | where | value | floor | goal |", "|---|---|--:|--:|---|")
         for line in asked:
             figure = line.figure
             verdict = line.verdict.replace("MISSED", "**missed**")
-            yield f"| {figure.name} | {SHORT[line.place]} | {_value(figure)} | {verdict} |"
+            floor = "" if line.floor is None else number(line.floor)
+            value = _value(figure)
+            yield f"| {figure.name} | {SHORT[line.place]} | {value} | {floor} | {verdict} |"
         yield ""
+        if letter in _FLOORS:
+            yield from (_FLOORS[letter], "")
 
 
 def figures_csv(found: Mapping[str, Any]) -> str:

@@ -59,7 +59,7 @@ def run(scratch: Path) -> Iterator[Figure]:
         name: [sys.executable, "-m", "locality", name, "--ready-file", str(ready)]
         for name in ("accept", "skb")
     } | {
-        name: [sys.executable, "-c", _ready_after(statement), str(ready)]
+        name: [sys.executable, "-c", ready_after(statement), str(ready)]
         for name, statement in FLOORS.items()
     }
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(scratch / "bytecode")}
@@ -67,7 +67,7 @@ def run(scratch: Path) -> Iterator[Figure]:
     starts: dict[str, list[Start]] = {name: [] for name in commands}
 
     def start(name: str) -> float:
-        starts[name].append(_start(commands[name], environment, ready))
+        starts[name].append(started(commands[name], environment, ready))
         return starts[name][-1].seconds
 
     ended: dict[str, list[float]] = {name: [] for name in ENDING}
@@ -95,12 +95,12 @@ def run(scratch: Path) -> Iterator[Figure]:
         yield Figure(f"{name}: CPU time to its end", values, "s", Goal(high=GOALS[name]))
 
 
-def _ready_after(statement: str) -> str:
+def ready_after(statement: str) -> str:
     """A Python program that is ready after one statement."""
     return f"import signal, sys; {statement}; open(sys.argv[1], 'w').write('x'); signal.pause()"
 
 
-def _start(command: Sequence[str], environment: dict[str, str], ready: Path) -> Start:
+def started(command: Sequence[str], environment: dict[str, str], ready: Path) -> Start:
     """Start a command, wait until it has written to its ready-file, and end it."""
     pipe = os.open(ready, os.O_RDONLY | os.O_NONBLOCK)
     quiet = subprocess.DEVNULL

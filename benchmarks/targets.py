@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import median
 from typing import TYPE_CHECKING, TypeAlias
 
+from benchmarks import lab
+from benchmarks.floors import FLOOR
 from benchmarks.measure import Figure, Goal, number, ratios
 
 if TYPE_CHECKING:
@@ -58,13 +61,13 @@ class Comparison:
         letter: Of the issue's list: what was to be measured.
         figure: Name, values, unit, and the goal if there is one.
         place: Where.
-        noise: Whether the goal is also met if the middle half of the rounds has 0 in it.
+        floor: What nothing of its kind can be below, in the figure's unit; None if not measured.
     """
 
     letter: str
     figure: Figure
     place: str
-    noise: bool = False
+    floor: float | None = None
 
     @property
     def met(self) -> bool | None:
@@ -72,8 +75,7 @@ class Comparison:
         goal = self.figure.goal
         if goal is None:
             return None
-        low, high = self.figure.middle
-        return goal.met(self.figure.median) or (self.noise and low <= 0 <= high)
+        return goal.met(self.figure.median)
 
     @property
     def verdict(self) -> str:
@@ -82,8 +84,7 @@ class Comparison:
         if goal is None:
             return ""
         if self.met:
-            within = "" if goal.met(value) else ", within the noise"
-            return f"goal {goal}: met{within}"
+            return f"goal {goal}: met"
         if goal.high == 0 or self.figure.unit == "%":
             return f"goal {goal}: MISSED by {number(value - goal.high)} {self.figure.unit}".rstrip()
         return f"goal {goal}: MISSED, {number(value / goal.high)} times the goal"
@@ -132,17 +133,20 @@ def _compare(
         else:
             values = [upper.median / lower.median]
         name = f"{upper.name.partition(': ')[0]}: {ours} / {theirs}"
-        yield Comparison(letter, Figure(name, values, "x", goal), place)
+        least = find(measured[place], what, FLOOR)
+        floor = least.median / lower.median if least else 0 if what == NET_NS else None
+        yield Comparison(letter, Figure(name, values, "x", goal), place, floor)
 
 
 def _alone(
-    measured: Measured, letter: str, what: str, who: str, goal: Goal, *, noise: bool = False
+    measured: Measured, letter: str, what: str, who: str, goal: Goal
 ) -> Iterator[Comparison]:
     for place in (HERE, GUEST):
         figure = find(measured.get(place, ()), what, who)
         if figure is not None:
             with_goal = Figure(figure.name, figure.values, figure.unit, goal)
-            yield Comparison(letter, with_goal, place, noise)
+            least = find(measured[place], what, FLOOR)
+            yield Comparison(letter, with_goal, place, least.median if least else None)
 
 
 def _start_and_memory(measured: Measured) -> Iterator[Comparison]:
@@ -184,7 +188,7 @@ def _lost(measured: Measured) -> Iterator[Comparison]:
             million = reached is not None and reached.median > NEARLY_A_MILLION
             goal = Goal(high=0) if million and who.startswith("locality") else None
             name = f"lost, {asked}{came}: {who}"
-            yield Comparison("d", Figure(name, figure.values, figure.unit, goal), place)
+            yield Comparison("d", Figure(name, figure.values, figure.unit, goal), place, 0)
 
 
 def _cost_of_packets(measured: Measured) -> Iterator[Comparison]:
@@ -202,22 +206,39 @@ def _cost_of_packets(measured: Measured) -> Iterator[Comparison]:
 
 
 def _slower(measured: Measured) -> Iterator[Comparison]:
-    one = Goal(high=1)
-    for who in (ACCEPT, SKB):
-        yield from _alone(measured, "f", NGINX, who, one, noise=True)
+    yield from _nginx_in_many_turns(measured)
     for place in (HERE, GUEST):
         for figure in measured.get(place, ()):
-            who = figure.name.partition(": ")[2]
-            if figure.name.startswith(NGINX) and who not in {ACCEPT, SKB}:
+            if figure.name.startswith(NGINX):
                 yield Comparison("f", figure, place)
-    yield from _alone(measured, "f", PING_PONG, SKB, Goal(high=3))
     for place in (HERE, GUEST):
-        for figure in measured.get(place, ()):
-            if figure.name.startswith(PING_PONG) and not figure.name.endswith(f": {SKB}"):
+        figures = measured.get(place, ())
+        for figure in figures:
+            if figure.name.startswith(PING_PONG):
                 yield Comparison("f", figure, place)
             elif figure.name.startswith("slow-down, "):
                 three = Figure(f"TCP ping-pong {figure.name}", figure.values, "%", Goal(high=3))
-                yield Comparison("f", three, place)
+                placement = figure.name.partition(", ")[2]
+                (floor,) = (
+                    one.median
+                    for one in figures
+                    if one.name == f"slow-down by empty programs, {placement}"
+                )
+                yield Comparison("f", three, place, floor)
+
+
+def _nginx_in_many_turns(measured: Measured) -> Iterator[Comparison]:
+    """Of the part lab, whose rounds are enough to tell a percent."""
+    found = {figure.name: figure.values for figure in measured.get(HERE, ())}
+    for who, empty in ((lab.ACCEPT, lab.EMPTY), (lab.SKB, lab.EMPTY_SKB)):
+        ours, least = (found.get(f"{one} / {lab.NOT_TRACED}") for one in (who, empty))
+        if ours and least:
+            figure = Figure(f"{NGINX}, short turns: {who}", _percent_less(ours), "%", Goal(high=1))
+            yield Comparison("f", figure, HERE, median(_percent_less(least)))
+
+
+def _percent_less(values: Sequence[float]) -> list[float]:
+    return [(1 - value) * 100 for value in values]
 
 
 def _growth(measured: Measured) -> Iterator[Comparison]:

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.counting import received
-from benchmarks.measure import Figure, Goal
+from benchmarks.measure import Figure
 from benchmarks.peers import contestants
 from benchmarks.peers.running import count_events
 from benchmarks.performance_page import figures_csv, page, table
-from benchmarks.targets import Comparison, comparisons, find
+from benchmarks.targets import comparisons, find
 
 SMALL, LARGE = "300 accepts", "3,000 accepts"
 
@@ -41,14 +41,21 @@ def test_ratios_are_of_one_place_and_name_what_was_missed() -> None:
     assert line.verdict == "goal <= 0.0666667: MISSED, 1.50 times the goal"
 
 
-# A slow-down that is above its goal by chance is not a miss; one that never touches 0 is.
-def test_noise_excuses_only_what_it_covers() -> None:
-    goal = Goal(high=1)
-    noisy = Comparison("f", Figure("nginx", [-3, 2, 4], "%", goal), "here", noise=True)
-    clear = Comparison("f", Figure("nginx", [1.5, 2, 4], "%", goal), "here", noise=True)
-    assert noisy.met
-    assert "noise" in noisy.verdict
-    assert clear.verdict == "goal <= 1: MISSED by 1.00 %"
+# What nobody can be below is taken from another place, or put in other units than the figure.
+def test_a_floor_is_in_the_units_of_its_figure() -> None:
+    floor = Figure("user CPU per 100,000: floor", [0.5], "s")
+    figures = [user(LARGE, "locality accept", 1.0), user(LARGE, "bcc tcpaccept", 10.0), floor]
+    (line,) = (line for line in comparisons({"4": figures}) if line.letter == "c")
+    assert line.floor == 0.05
+    (line,) = (line for line in comparisons({"4": figures[:2], "here": [floor]}))
+    assert line.floor is None
+    turns = [
+        Figure("accept / not traced", [0.9], "x"),
+        Figure("empty programs / not traced", [0.97], "x"),
+    ]
+    (line,) = comparisons({"here": turns})
+    assert (line.figure.median, line.floor) == (pytest.approx(10), pytest.approx(3))
+    assert line.verdict == "goal <= 1: MISSED by 9.00 %"
 
 
 # What did not come to its end must be told, and a miss must not read like a goal that is met.
