@@ -150,15 +150,15 @@ def conduct(request: Request) -> Trial | None:
 
 
 def show_result(found: Trial, format_: str, record: Path | None, *, force: bool) -> None:
-    """Print a trial, and record it."""
+    """Print a trial, and then record it: a full disk does not take what was found."""
     from locality.trial.records import trial_record
     from locality.trial.text import lines
 
+    show([json.dumps(trial_record(found))] if format_ == "json" else lines(found))
     if record is not None:
         from locality.trial.recording import record as write_recording
 
         write_recording(found, record, force=force)
-    show([json.dumps(trial_record(found))] if format_ == "json" else lines(found))
 
 
 def check_record(record: Path | None, *, force: bool) -> None:
@@ -166,10 +166,16 @@ def check_record(record: Path | None, *, force: bool) -> None:
 
     Raises:
         LocalityError: There is something of that name, or no directory for it.
+        ImportError: A package that recordings need is not installed.
     """
     from locality.files import new_file
 
-    if record is not None and not force:
-        with new_file(record):
-            pass
-        record.unlink()
+    if record is None:
+        return
+    import locality.trial.recording  # noqa: F401 - this needs it later
+
+    if force and record.is_file() and not record.is_symlink():
+        return  # it is replaced at the end
+    with new_file(record):
+        pass
+    record.unlink()
