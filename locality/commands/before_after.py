@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from locality.commands.lines import show
 from locality.errors import LocalityError
+from locality.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from contextlib import ExitStack
 
+    from locality.commands.take_back import TakenBack
     from locality.machine.topology import Topology
     from locality.steering.count import Counted
     from locality.steering.watch import Watch
@@ -82,7 +84,7 @@ def _require_countable(protocol: str, ports: set[int]) -> None:
 def compare_with(
     before: list[Before],
     seconds: float,
-    take_back: Callable[[], Iterable[str]],
+    take_back: Callable[[], Iterable[TakenBack]],
     *,
     waits: bool = False,
 ) -> None:
@@ -91,12 +93,12 @@ def compare_with(
     Args:
         before: What was counted before the change.
         seconds: How long to count.
-        take_back: Undoes the change, and says what was done.
+        take_back: Undoes the change.
         waits: Judge by the waits for accept(), too.
 
     Raises:
-        LocalityError: Something got worse, and the change was taken back; or nothing improved:
-            exit status 3.
+        LocalityError: Something got worse, and the change was taken back as far as it could be; or
+            nothing improved: exit status 3.
     """
     from locality.steering.verify import Outcome, verdict, verdict_with_waits
 
@@ -108,8 +110,12 @@ def compare_with(
         show([f"{one.protocol} {line}" if len(before) > 1 else line for line in lines])
         outcomes.setdefault(outcome, one.counted)
     if Outcome.WORSE in outcomes:
-        show(take_back())
-        worse = f"{outcomes[Outcome.WORSE].measured.figure} got worse: the change was taken back"
+        whole = True
+        for line, as_it_was in take_back():
+            show([printable(line)])
+            whole = whole and as_it_was
+        end = "the change was taken back" if whole else "not all could be taken back: see above"
+        worse = f"{outcomes[Outcome.WORSE].measured.figure} got worse: {end}"
         raise LocalityError(worse, exit_code=EXIT_NO_BETTER)
     if Outcome.BETTER not in outcomes:
         was = outcomes[Outcome.NOT_SHOWN]

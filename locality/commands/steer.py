@@ -14,10 +14,11 @@ from locality.commands.before_after import Before, compare_with, count_before
 from locality.commands.lines import show, tell
 from locality.commands.steering_plans import make_plans
 from locality.commands.steering_request import AUTO, INCOMING_CPU, Request
+from locality.commands.take_back import restore_incoming_cpus, take_back
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from locality.cbpf import Program
     from locality.commands.steering_plans import Plans, Sockets
@@ -166,26 +167,8 @@ def attach_to(
             show(lines if request.table != AUTO else [])
         if before and request.verify:
             waits = request.spill is not None
-            compare_with(before, request.verify, partial(_take_back, targets), waits=waits)
+            compare_with(before, request.verify, partial(take_back, targets), waits=waits)
     return plans
-
-
-def _take_back(targets: list[Target]) -> Iterator[str]:
-    """Give each group the program that it had; what was done, a line each."""
-    from locality import attach_cbpf
-    from locality.steering import attachment
-
-    for target in targets:
-        group = target.group
-        program = attachment.present(group)
-        if group.is_opaque:
-            yield f"{target.address}: had {group.ebpf}, which cannot be put back"
-        elif program is not None:
-            attachment.attach(target.pid, target.fd, program, (target.inode,))
-            yield f"{target.address}: its earlier program is attached again"
-        else:
-            attachment.detach(target.pid, target.fd, (target.inode,))
-            yield attach_cbpf.detached_line(target.pid, target.fd)
 
 
 def _preflight(
@@ -316,16 +299,7 @@ def set_incoming_cpus(request: Request, machine: Topology) -> None:
             cpus = ", ".join(f"index {setting.index}: CPU {setting.cpu}" for setting in chosen)
             show([f"{group}: SO_INCOMING_CPU set ({cpus})"])
         if before and request.verify:
-            compare_with(before, request.verify, partial(_restore_incoming_cpus, groups))
-
-
-def _restore_incoming_cpus(groups: list[FoundGroup]) -> Iterator[str]:
-    """Give each socket the SO_INCOMING_CPU that it had."""
-    from locality.steering import incoming_cpu
-
-    for group in groups:
-        incoming_cpu.apply(incoming_cpu.as_found(group))
-        yield f"{group}: SO_INCOMING_CPU is as it was"
+            compare_with(before, request.verify, partial(restore_incoming_cpus, groups))
 
 
 def clear_incoming_cpus(request: Request) -> None:
