@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import struct
 from dataclasses import dataclass
 from datetime import datetime
@@ -57,6 +58,11 @@ class WrongEntry:
     def restore(self, _system: System, /) -> bool:
         """Say why it cannot be put back."""
         raise LocalityError(self.wrong)
+
+
+def undo_command(file: Path) -> str:
+    """What reverts the changes that are in a file, for a shell."""
+    return f"locality undo {shlex.quote(str(file))}"
 
 
 def default_undo_file() -> Path:

@@ -81,7 +81,7 @@ def doctor(
 def _apply(undo_file: Path | None, diagnosis: Diagnosis) -> None:
     from locality.changes.system import this_system
     from locality.changes.undo import apply
-    from locality.changes.undo_file import default_undo_file
+    from locality.changes.undo_file import default_undo_file, undo_command
     from locality.doctor.running import without_effect
 
     undo_file = undo_file or default_undo_file()
@@ -94,7 +94,7 @@ def _apply(undo_file: Path | None, diagnosis: Diagnosis) -> None:
         why = "the kernel accepted the value, but the file still has the old one"
         tell(f"not changed: {change.command}: {why}")
     changed = len(diagnosis.changes) - len(failed) - len(ineffective)
-    tell(f"{changed} changed; to revert: locality undo {undo_file}")
+    tell(f"{changed} changed; to revert: {undo_command(undo_file)}")
     if failed:
         raise LocalityError(f"{len(failed)} of {len(diagnosis.changes)} changes were refused")
 

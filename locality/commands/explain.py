@@ -150,13 +150,14 @@ def _try(
     """Apply a remedy, and measure again; what made it worse is taken back."""
     from locality.changes.system import this_system
     from locality.changes.undo import apply
-    from locality.changes.undo_file import default_undo_file
+    from locality.changes.undo_file import default_undo_file, undo_command
 
     file = undo_file or default_undo_file()
     failed = apply(remedy.changes, file, this_system())
     for failure in failed:
         tell(f"not changed: {failure}")
-    tell(f"{len(remedy.changes) - len(failed)} changed; to revert: locality undo {file}")
+    changed = len(remedy.changes) - len(failed)
+    tell(f"{changed} changed; to revert: {undo_command(file)}")
     from locality.steering.verify import Outcome
 
     try:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from locality.changes.system import this_system
 from locality.changes.undo import prepare, undo
+from locality.changes.undo_file import undo_command
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def restoring(
         for line in restoration.failed:
             say(f"not put back: {line}")
         if restoration.failed:
-            say(f"to put it back: locality undo {undo_file}")
+            say(f"to put it back: {undo_command(undo_file)}")
 
 
 @contextmanager

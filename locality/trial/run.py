@@ -214,7 +214,7 @@ def _keep(
         if changes:
             for failure in apply(changes, asked.undo_file, this_system()):
                 reporter.say(f"not changed: {failure}")
-            reporter.say(f"kept: {arm}; to revert: locality undo {asked.undo_file}")
+            reporter.say(f"kept: {arm}; to revert: {undo_file.undo_command(asked.undo_file)}")
         elif isinstance(trying, ByBlocks):
             trying.keep()
             reporter.say(f"kept: {arm}")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,8 +22,6 @@ from locality.errors import LocalityError
 from tests.unit.spill.made_up import table
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from locality.changes.protocol import Change
 
 MASK = "/sys/class/net/eth0/queues/rx-0/rps_cpus"
@@ -369,3 +369,9 @@ def test_a_program_is_for_the_group_it_was_made_for(system: System, tmp_path: Pa
     )
     done, failed = undo(tmp_path / "undo.json", system)
     assert (done, "the group has gone" in failed[0]) == (0, True)
+
+
+# Bug: the command that reverts what was changed does something else: the file's name has blanks.
+def test_the_command_that_reverts() -> None:
+    name = "my changes; reboot"
+    assert shlex.split(undo_file.undo_command(Path(name))) == ["locality", "undo", name]
