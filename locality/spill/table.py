@@ -13,7 +13,7 @@ import numpy as np
 
 from locality import cbpf
 from locality.errors import LocalityError
-from locality.machine.topology import Distance
+from locality.machine.topology import MOST_CPUS, Distance
 from locality.steering.nearest import farthest
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MOST_SOCKETS = 4096
 """The tables have a row of all sockets for each CPU; no larger group was tried."""
+_MOST_BOUND = 2**32 - 1
+"""It has 32 bits in the kernel."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,12 +115,20 @@ class Table:
         Raises:
             KeyError, TypeError, ValueError: It is something else.
         """
-        sockets = np.array(entry["sockets"], np.uint64)
-        distances = np.array(entry["distances"], np.uint8)
+        try:
+            sockets = np.array(entry["sockets"], np.uint64)
+            distances = np.array(entry["distances"], np.uint8)
+        except OverflowError as error:
+            raise ValueError(str(error)) from None
         cpus, bound = tuple(entry["cpus"]), entry["bound"]
         if not all(type(number) is int and number >= 0 for number in (*cpus, bound)):
             raise TypeError("CPUs and bound are whole numbers")
-        if sockets.shape != distances.shape or sockets.shape[:1] != (len(cpus),):
+        if bound > _MOST_BOUND or max(cpus, default=0) >= MOST_CPUS:
+            raise ValueError(f"CPUs {cpus} and a bound of {bound}")
+        if not cpus and not sockets.size and not distances.size:
+            sockets, distances = sockets.reshape(0, 0), distances.reshape(0, 0)
+        rows = sockets.ndim == 2 and len(sockets) == len(cpus)  # noqa: PLR2004 - CPUs, sockets
+        if not rows or sockets.shape != distances.shape or (cpus and not sockets.size):
             raise ValueError(f"sockets of shape {sockets.shape} for {len(cpus)} CPUs")
         if distances.size and distances.max() > max(Distance):
             raise ValueError("a distance that there is not")

@@ -84,14 +84,23 @@ def test_without_some_sockets() -> None:
 def test_json() -> None:
     one = table(0, 2, 4)
     assert Table.from_json(json.loads(json.dumps(one.to_json()))) == one
-    for name, wrong in {
-        "bound": -1,
-        "cpus": [0],
-        "sockets": [[1], [2, 3], [4]],
-        "distances": [[9] * 3] * 3,
-    }.items():
+    for wrong in (
+        {"bound": -1},
+        {"bound": 1 << 32},
+        {"cpus": [0]},
+        {"cpus": [0, 2, 1 << 20]},
+        {"sockets": [[1], [2, 3], [4]]},
+        {"sockets": [[-1] * 3] * 3},
+        {"sockets": [[1 << 64] * 3] * 3},
+        {"sockets": [1, 2, 3], "distances": [0, 0, 0]},
+        {"sockets": [[], [], []], "distances": [[], [], []]},
+        {"distances": [[9] * 3] * 3},
+        {"distances": [[300] * 3] * 3},
+    ):
         with pytest.raises((TypeError, ValueError)):
-            Table.from_json({**one.to_json(), name: wrong})
+            Table.from_json({**one.to_json(), **wrong})
+    none = Table.from_json({"bound": 2, "cpus": [], "sockets": [], "distances": []})
+    assert none == one.without(one.members)
     with pytest.raises(KeyError):
         Table.from_json({})
 
