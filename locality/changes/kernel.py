@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -27,12 +28,12 @@ class FileChange:
     @property
     def command(self) -> str:
         """What makes the change by hand: a line for a shell."""
-        return f"echo {self.new} > {self.path}"
+        return f"echo {self.new} > {shlex.quote(self.path)}"
 
     @property
     def undo_command(self) -> str:
         """What takes it back by hand."""
-        return f"echo {self.old.strip()} > {self.path}"
+        return f"echo {self.old.strip()} > {shlex.quote(self.path)}"
 
     def save(self, system: System) -> SavedFile:
         """What the file says now."""
@@ -118,17 +119,17 @@ class TableChange:
     @property
     def command(self) -> str:
         """What makes the change by hand: a line for a shell."""
-        return f"ethtool -X {self.device} equal {self.queues}"
+        return f"ethtool -X {shlex.quote(self.device)} equal {self.queues}"
 
     @property
     def undo_command(self) -> str:
         """What takes it back by hand; ethtool takes no single entries, but weights come close."""
         weights = [self.old.count(queue) for queue in range(max(self.old) + 1)]
-        return f"ethtool -X {self.device} weight {' '.join(map(str, weights))}"
+        return f"ethtool -X {shlex.quote(self.device)} weight {' '.join(map(str, weights))}"
 
     def save(self, system: System) -> SavedTable:
         """The table that is there now."""
-        return SavedTable(self.device, system.read_table(self.device))
+        return SavedTable(self.device, system.read_table(self.device), _device(self.device, system))
 
     def make(self, system: System) -> None:
         """Set the table."""
@@ -137,18 +138,24 @@ class TableChange:
 
 @dataclass(frozen=True, slots=True)
 class SavedTable:
-    """An RSS indirection table as it was."""
+    """An RSS indirection table as it was, and which device had it; see `KernelFiles.owner`."""
 
     KEY: ClassVar = "device"
 
     device: str
     table: Table
+    owner: str
 
     def __str__(self) -> str:
         return f"RSS table of {self.device}"
 
     def restore(self, system: System) -> bool:
         """Put it back, and say whether it was another one."""
+        if (now := _device(self.device, system)) != self.owner:
+            raise LocalityError(
+                f"the device of this name had the number {printable(self.owner)}, and has "
+                f"{printable(now) or 'none'} now: not changed"
+            )
         if system.read_table(self.device) == self.table:
             return False
         system.write_table(self.device, self.table)
@@ -161,4 +168,10 @@ class SavedTable:
     @classmethod
     def from_json(cls, entry: Entry) -> Self:
         """Read what `to_json` gave, with every type checked."""
-        return cls(text(entry["device"]), tuple(map(queue, entry["table"])))
+        device, table = text(entry["device"]), tuple(map(queue, entry["table"]))
+        return cls(device, table, text(entry["owner"]))
+
+
+def _device(name: str, system: System) -> str:
+    """What tells a device from another one of the same name."""
+    return system.files.owner(f"/sys/class/net/{name}/")

@@ -17,7 +17,7 @@ Table = tuple[int, ...]
 
 # What a change may write to, and so what an undo file may name.
 _ALLOWED = re.compile(
-    r"/proc/sys/net/core/[a-z0-9_]+"
+    r"/proc/sys/net/core/(rps_sock_flow_entries|skb_defer_max)"
     r"|/proc/irq/\d+/smp_affinity_list"
     r"|/sys/class/net/(?!\.)[^/\s]+/queues/[rt]x-\d+/(rps_cpus|rps_flow_cnt|xps_cpus)"
 )
@@ -84,7 +84,8 @@ class KernelFiles:
     def owner(self, path: str) -> str:
         """What a file belongs to, so that it is known when that is another thing by then.
 
-        Interrupt numbers and device names are given out anew.
+        Interrupt numbers and device names are given out anew. Of a device: the path of its
+        directory will do.
         """
         if match := _INTERRUPT.match(path):
             owner = f"/sys/kernel/irq/{match[1]}/actions"
