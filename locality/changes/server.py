@@ -15,6 +15,7 @@ from locality.cbpf import Program
 from locality.cbpf.describe import describe, option_for
 from locality.changes.entry import cpu, number, text
 from locality.errors import LocalityError
+from locality.machine.processes import require_own_proc
 from locality.machine.topology import format_cpu_list
 from locality.spill.table import Table
 from locality.spill.text import describe as describe_spill
@@ -123,8 +124,16 @@ class ProgramChange:
 
     def make(self, _system: System) -> None:
         """Attach; LocalityError says what was refused."""
-        group = self.place.find()
-        attachment.attach(*group.holder, self.new, group.inodes)
+        _attach(self.place.find(), self.new)
+
+
+def _attach(group: FoundGroup, program: Program | Table) -> None:
+    """Attach a program; LocalityError where it is refused, or cannot select all of its sockets."""
+    if left_out := attachment.attach(*group.holder, program, group.inodes):
+        raise LocalityError(
+            f"attached, but only the hash selects {len(left_out)} of {len(group.inodes)} sockets: "
+            f"{next(iter(left_out.values()))}"
+        )
 
 
 def _option(program: Program | Table) -> str:
@@ -154,7 +163,7 @@ class SavedProgram:
         if self.program is None:
             attachment.detach(*present.holder, present.inodes)
         else:
-            attachment.attach(*present.holder, self.program, present.inodes)
+            _attach(present, self.program)
         return True
 
     def to_json(self) -> Entry:
@@ -221,8 +230,10 @@ class SavedAffinity:
         """Put them back, and say whether they were others.
 
         Raises:
-            LocalityError: The thread has ended.
+            LocalityError: The thread has ended, or /proc is that of another pid namespace, in
+                which its number is that of another thread.
         """
+        require_own_proc()
         try:
             same = start_time(self.tid) == self.started
         except OSError:

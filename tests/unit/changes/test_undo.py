@@ -19,6 +19,9 @@ from locality.changes.server import AffinityChange, GroupPlace, ProgramChange, S
 from locality.changes.system import KernelFiles, System
 from locality.changes.undo import apply, undo
 from locality.errors import LocalityError
+from locality.reuseport.group import Group, Member
+from locality.reuseport.survey import FoundGroup
+from locality.steering import attachment
 from tests.unit.spill.made_up import table
 
 if TYPE_CHECKING:
@@ -401,3 +404,16 @@ def test_a_command_for_a_shell_has_one_word_for_a_name() -> None:
     for command in (mask.command, mask.undo_command, rss.command, rss.undo_command):
         assert any(name in word for word in shlex.split(command, comments=True))
     assert FileChange(MASK, "0\n", "3").command == f"echo 3 > {MASK}"
+
+
+# Bug: a program that spills counts as put back, though some sockets are not in its table.
+def test_a_program_that_came_back_in_part_is_told(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = Group((Member(1), Member(2)), True, False, None, "read from the kernel")
+    found = FoundGroup("tcp", "127.0.0.1", 80, 1, 7, 3, group)
+    monkeypatch.setattr(GroupPlace, "find", lambda _place: found)
+    monkeypatch.setattr(attachment, "attach", lambda *_given: {2: "socket 2 is in another map"})
+    saved = SavedProgram(GroupPlace.of(found), table(0, 4))
+    with pytest.raises(LocalityError, match="hash selects 1 of 2 sockets: socket 2 is in another"):
+        saved.restore(system)
