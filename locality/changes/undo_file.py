@@ -74,7 +74,7 @@ def write(path: Path, saved: Iterable[Saved], system: System) -> None:
     """Write an undo file, and have it on the disk before this returns.
 
     Raises:
-        LocalityError: It is there already, or cannot be written.
+        LocalityError: It is there already, or cannot be written; nothing is left of it then.
     """
     document = {
         "locality_undo": VERSION,
@@ -84,13 +84,19 @@ def write(path: Path, saved: Iterable[Saved], system: System) -> None:
     }
     try:
         descriptor = _create(path)
+    except OSError as error:
+        raise _cannot_be_written(path, error) from error
+    try:
         with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123 - a descriptor
             json.dump(document, file, indent=1)
             file.write("\n")
             file.flush()
             os.fsync(descriptor)
-    except OSError as error:
-        raise _cannot_be_written(path, error) from error
+    except BaseException as error:
+        path.unlink(missing_ok=True)  # half of one would be in the way of the next
+        if isinstance(error, OSError):
+            raise _cannot_be_written(path, error) from error
+        raise
 
 
 def require_place(path: Path) -> None:

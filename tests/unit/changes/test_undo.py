@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
@@ -149,6 +150,20 @@ def test_an_existing_undo_file_is_left_alone(root: Path, system: System, tmp_pat
             undo_file.require_place(target)
     assert file.read_text() == "precious"
     assert not (tmp_path / "elsewhere.json").exists()
+    assert content(root, SYSCTL) == "0\n"
+
+
+# Bug: a disk that is full leaves half an undo file, which keeps the command from being run again.
+def test_nothing_is_left_of_an_undo_file_that_cannot_be_written(
+    root: Path, system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(LocalityError, match=r"nothing changed: .*No space left"):
+        apply([FileChange(SYSCTL, "0\n", "64")], tmp_path / "undo.json", system)
+    assert not (tmp_path / "undo.json").exists()
     assert content(root, SYSCTL) == "0\n"
 
 
