@@ -5,6 +5,7 @@ Who plans, compares and restores programs need not know which kind it is.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from locality import attach_cbpf
@@ -72,14 +73,21 @@ def detach(pid: int, fd: int, among: Collection[int] = ()) -> None:
 
 def _release(pid: int, fd: int, among: Collection[int]) -> None:
     """Let another program that spills have the group's sockets at once."""
-    from locality.spill.program import release  # noqa: PLC0415 - loads libbpf
+    if _may_have_maps():
+        from locality.spill.program import release  # noqa: PLC0415 - loads libbpf
 
-    release(pid, fd, among)
+        release(pid, fd, among)
 
 
 def forget_others(groups: Iterable[Group]) -> None:
     """Let the maps of programs go that are in none of these groups any more."""
-    from locality.spill import maps  # noqa: PLC0415 - loads libbpf
+    if _may_have_maps():
+        from locality.spill import maps  # noqa: PLC0415 - loads libbpf
 
-    needed = {group.spill.number for group in groups if group.spill is not None}
-    maps.forget(*(maps.remembered() - needed))
+        needed = {group.spill.number for group in groups if group.spill is not None}
+        maps.forget(*(maps.remembered() - needed))
+
+
+def _may_have_maps() -> bool:
+    """Whether this process may have maps open: a classic program is attached without libbpf."""
+    return "locality.spill.maps" in sys.modules

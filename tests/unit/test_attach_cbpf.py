@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 import threading
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -212,3 +213,37 @@ def test_the_classic_line() -> None:
         "[+] Pid=29333 fd=3 group_size=12 setsockopt(SO_ATTACH_REUSEPORT_CBPF)=0"
     )
     assert detached_line(29333, 3) == "[+] Pid=29333 fd=3 setsockopt(SO_DETACH_REUSEPORT_BPF)=0"
+
+
+WITHOUT_LIBBPF = """
+import ctypes, os, socket
+
+load = ctypes.CDLL
+def without(name, *rest, **more):
+    if name and name.startswith("libbpf"):
+        raise OSError(f"{name}: cannot open shared object file: No such file or directory")
+    return load(name, *rest, **more)
+ctypes.CDLL = without
+
+from locality import cbpf
+from locality.steering import attachment
+
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind(("127.0.0.1", 0))
+    attachment.attach(os.getpid(), sock.fileno(), cbpf.cpu(1))
+    attachment.forget_others([])
+    attachment.detach(os.getpid(), sock.fileno())
+"""
+
+
+# Bug: without libbpf a program is attached, and then an error says that libbpf is missing.
+def test_a_classic_program_needs_no_libbpf() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_LIBBPF],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
