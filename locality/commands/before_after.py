@@ -111,7 +111,8 @@ def compare_with(
         outcomes.setdefault(outcome, one.counted)
     if Outcome.WORSE in outcomes:
         whole = True
-        for line, as_it_was in take_back():
+        # All is taken back before a line is printed: nobody may be reading.
+        for line, as_it_was in [*take_back()]:
             show([printable(line)])
             whole = whole and as_it_was
         end = "the change was taken back" if whole else "not all could be taken back: see above"

@@ -18,7 +18,7 @@ from locality.commands.take_back import restore_incoming_cpus, take_back
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from locality.cbpf import Program
     from locality.commands.steering_plans import Plans, Sockets
@@ -249,9 +249,33 @@ def detach_programs(request: Request) -> None:
         attachment.detach(*request.socket)
         show([attach_cbpf.detached_line(*request.socket)])
         return
-    for group in _groups_of_one_server(request):
+
+    def detach(group: FoundGroup) -> str:
         attachment.detach(*group.holder, group.inodes)
-        show([attach_cbpf.detached_line(*group.holder)])
+        return attach_cbpf.detached_line(*group.holder)
+
+    _change_each(_groups_of_one_server(request), detach)
+
+
+def _change_each(groups: list[FoundGroup], change: Callable[[FoundGroup], str]) -> None:
+    """Change each group, whatever becomes of the others.
+
+    Raises:
+        LocalityError: Why the only group was not changed; or how many of several were not.
+    """
+    failed = 0
+    for group in groups:
+        try:
+            line = change(group)
+        except LocalityError as error:
+            if len(groups) == 1:
+                raise
+            tell(f"{group}: not changed: {error}")
+            failed += 1
+        else:
+            show([line])
+    if failed:
+        raise LocalityError(f"{failed} of {len(groups)} groups were not changed: see above")
 
 
 def follow_groups(request: Request, plans: Plans) -> None:
@@ -294,8 +318,8 @@ def set_incoming_cpus(request: Request, machine: Topology) -> None:
         if request.verify:
             sockets = [group.holder for group in groups]
             before = count_before(stack, sockets, machine, request.verify, needed=True)
+        incoming_cpu.apply([setting for chosen in settings for setting in chosen])
         for group, chosen in zip(groups, settings, strict=True):
-            incoming_cpu.apply(chosen)
             cpus = ", ".join(f"index {setting.index}: CPU {setting.cpu}" for setting in chosen)
             show([f"{group}: SO_INCOMING_CPU set ({cpus})"])
         if before and request.verify:
@@ -306,6 +330,8 @@ def clear_incoming_cpus(request: Request) -> None:
     """Take SO_INCOMING_CPU away from each socket."""
     from locality.steering import incoming_cpu
 
-    for group in _groups_of_one_server(request):
+    def clear(group: FoundGroup) -> str:
         incoming_cpu.apply(incoming_cpu.clearing(group))
-        show([f"{group}: SO_INCOMING_CPU taken away from {len(group.group.members)} sockets"])
+        return f"{group}: SO_INCOMING_CPU taken away from {len(group.group.members)} sockets"
+
+    _change_each(_groups_of_one_server(request), clear)

@@ -51,9 +51,11 @@ def _program_of(target: Target) -> TakenBack:
         line = f"{target.address}: had {group.ebpf}, which cannot be put back"
         return TakenBack(line, as_it_was=False)
     if (program := attachment.present(group)) is not None:
-        attachment.attach(target.pid, target.fd, program, (target.inode,))
+        left_out = attachment.attach(target.pid, target.fd, program, (target.inode,))
         line = f"{target.address}: its earlier program is attached again"
-        return TakenBack(line, as_it_was=True)
+        if left_out:
+            line += f", but only the hash selects some sockets: {next(iter(left_out.values()))}"
+        return TakenBack(line, as_it_was=not left_out)
     attachment.detach(target.pid, target.fd, (target.inode,))
     line = attach_cbpf.detached_line(target.pid, target.fd)
     if group.attached is None:

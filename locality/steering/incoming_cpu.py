@@ -16,10 +16,11 @@ import os
 import select
 import socket
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from locality.errors import LocalityError, Unsupported
+from locality.machine.limits import raise_if_ours
 from locality.machine.topology import format_cpu_list
 from locality.reuseport.borrow import borrowed_socket
 from locality.reuseport.descriptors import descriptors
@@ -27,8 +28,9 @@ from locality.reuseport.servers import server_of
 from locality.steering.plan import unknown, unpinned
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from locality.reuseport.descriptors import Holder
     from locality.reuseport.survey import FoundGroup
 
 CONNECTIONS = 8
@@ -106,27 +108,54 @@ def clearing(group: FoundGroup) -> list[Setting]:
 
 
 def apply(settings: Collection[Setting]) -> None:
-    """Set the option on other processes' sockets.
+    """Set the option on other processes' sockets: on all of them, or on none.
 
     Raises:
-        LocalityError: A socket could not be reached, or the kernel refused; those before it
-            are set.
+        LocalityError: A socket could not be reached, or the kernel refused. Those before it have
+            again what they had, as far as that could be done.
     """
     holders = descriptors({setting.inode for setting in settings}).holders
-    for setting in settings:
-        if not (held := holders.get(setting.inode)):
+    before: list[Setting] = []
+    try:
+        for setting in settings:
+            had = _set(setting, holders.get(setting.inode, ()))
+            before.append(had)  # one by one: those that are set when one fails
+    except BaseException as stopped:  # Ctrl-C, too
+        left = _put_back(before, holders)
+        if left and isinstance(stopped, LocalityError):
             raise LocalityError(
-                f"socket {setting.inode}: closed, or it cannot be duplicated (pidfd_getfd): run as "
-                "root"
-            )
-        pid, fd = held[0].tid, held[0].fd
-        with borrowed_socket(pid, fd, (setting.inode,)) as borrowed:
-            try:
-                borrowed.setsockopt(socket.SOL_SOCKET, socket.SO_INCOMING_CPU, setting.cpu)
-            except OSError as error:
-                raise LocalityError(
-                    f"setsockopt({pid}:{fd}, SO_INCOMING_CPU, {setting.cpu}): {error.strerror}"
-                ) from None
+                f"{stopped}; sockets {', '.join(map(str, left))} keep what was set"
+            ) from None
+        raise
+
+
+def _set(setting: Setting, held: Sequence[Holder]) -> Setting:
+    """Set the option on one socket; what it had."""
+    if not held:
+        raise LocalityError(
+            f"socket {setting.inode}: closed, or it cannot be duplicated (pidfd_getfd): run as root"
+        )
+    pid, fd = held[0].tid, held[0].fd
+    with borrowed_socket(pid, fd, (setting.inode,)) as borrowed:
+        try:
+            had = borrowed.getsockopt(socket.SOL_SOCKET, socket.SO_INCOMING_CPU)
+            borrowed.setsockopt(socket.SOL_SOCKET, socket.SO_INCOMING_CPU, setting.cpu)
+        except OSError as error:
+            raise LocalityError(
+                f"setsockopt({pid}:{fd}, SO_INCOMING_CPU, {setting.cpu}): {error.strerror}"
+            ) from None
+    return replace(setting, cpu=had)
+
+
+def _put_back(before: Sequence[Setting], holders: Mapping[int, Sequence[Holder]]) -> list[int]:
+    """Set again what sockets had; those that could not be reached any more."""
+    left = []
+    for setting in before:
+        try:
+            _set(setting, holders.get(setting.inode, ()))
+        except LocalityError:
+            left.append(setting.inode)
+    return left
 
 
 def require_effective() -> None:
@@ -135,12 +164,28 @@ def require_effective() -> None:
     Two listeners, each with a CPU; over loopback a SYN is processed where the client runs.
 
     Raises:
-        Unsupported: It does not, or this process may use one CPU only.
+        Unsupported: It does not, or this process may use one CPU only, or has no loopback.
     """
     allowed = os.sched_getaffinity(0)
     if len(allowed) < 2:  # noqa: PLR2004 - a choice takes two
         raise Unsupported("cannot test SO_INCOMING_CPU: this process may run on one CPU only")
-    cpus = sorted(allowed)[:2]
+    try:
+        right = _chooses_by_cpu(sorted(allowed)[:2])
+    except OSError as error:
+        raise_if_ours(error.errno)
+        raise Unsupported(
+            "cannot test SO_INCOMING_CPU by connections to 127.0.0.1 in this network namespace: "
+            f"{error.strerror or error}; is lo up (ip link set lo up)?"
+        ) from None
+    if not right:
+        raise Unsupported(
+            "this kernel accepts SO_INCOMING_CPU but does not select by it (connections to two "
+            "listeners of our own went to the wrong one): attach a program instead (--with cbpf)"
+        )
+
+
+def _chooses_by_cpu(cpus: Sequence[int]) -> bool:
+    """Whether connections from each of two CPUs come to the listener that has it."""
     with (
         socket.create_server(("127.0.0.1", 0), reuse_port=True) as first,
         socket.create_server(first.getsockname(), reuse_port=True) as second,
@@ -149,14 +194,9 @@ def require_effective() -> None:
         for listener, cpu in zip(listeners, cpus, strict=True):
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_INCOMING_CPU, cpu)
             listener.setblocking(False)
-        right = all(
+        return all(
             _arrives(listeners, listener, cpu)
             for listener, cpu in zip(listeners, cpus, strict=True)
-        )
-    if not right:
-        raise Unsupported(
-            "this kernel accepts SO_INCOMING_CPU but does not select by it (connections to two "
-            "listeners of our own went to the wrong one): attach a program instead (--with cbpf)"
         )
 
 

@@ -1,0 +1,57 @@
+"""What attach-cbpf does with several groups, and at its end."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from locality.commands import steer
+from locality.errors import LocalityError
+from locality.reuseport.group import Group, Member
+from locality.reuseport.survey import FoundGroup
+from locality.steering import attachment
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+GONE = 7
+"""The process whose socket cannot be reached any more."""
+
+
+@pytest.fixture
+def changed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The processes through whose sockets groups were changed."""
+    through: list[int] = []
+
+    def change(pid: int, *_rest: object) -> dict[int, str]:
+        if pid == GONE:
+            raise LocalityError(f"pidfd_open({pid}): ESRCH")
+        through.append(pid)
+        return {}
+
+    monkeypatch.setattr(attachment, "attach", change)
+    monkeypatch.setattr(attachment, "detach", change)
+    return through
+
+
+# Bug: of several groups the first has no program, and the others keep theirs.
+def test_each_group_is_detached(
+    changed: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def groups(pids: Collection[int]) -> list[FoundGroup]:
+        none = Group((Member(1),), True, False, None, "")
+        return [FoundGroup("tcp", f"127.0.0.{pid}", 80, 1, pid, 3, none) for pid in pids]
+
+    request = SimpleNamespace(socket=None)
+    monkeypatch.setattr(steer, "_groups_of_one_server", lambda _request: groups([GONE, 8, 9]))
+    with pytest.raises(LocalityError, match="1 of 3 groups were not changed"):
+        steer.detach_programs(request)  # type: ignore[arg-type]
+    assert changed == [8, 9]
+    assert "tcp 127.0.0.7:80: not changed: pidfd_open(7): ESRCH" in capsys.readouterr().err
+    monkeypatch.setattr(steer, "_groups_of_one_server", lambda _request: groups([GONE]))
+    with pytest.raises(LocalityError, match=r"^pidfd_open\(7\): ESRCH"):
+        steer.detach_programs(request)  # type: ignore[arg-type]
