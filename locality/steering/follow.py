@@ -67,6 +67,7 @@ class Follower:
     _restless_until: float = 0.0
     _again_at: float = 0.0
     _left_out: dict[_Key, frozenset[int]] = field(default_factory=dict)
+    _ours: dict[_Key, Program | Table] = field(default_factory=dict)
 
     def look(self) -> Iterator[str]:
         """Look once, and put right what is not; one line for each thing that happened."""
@@ -102,6 +103,7 @@ class Follower:
             yield from self._keep(key, group)
         attachment.forget_others(group.group for group in groups.values())
         self._known = groups
+        self._ours = {key: program for key, program in self._ours.items() if key in groups}
         self._trouble = {key: why for key, why in self._trouble.items() if key in groups}
 
     def _find(self) -> list[FoundGroup]:
@@ -116,9 +118,11 @@ class Follower:
 
     def _keep(self, key: _Key, group: FoundGroup) -> Iterator[str]:
         try:
+            _require_known(group)
             program = self.plan(group)
             name = attachment.describe(program, group.group)
             if self._has(key, group, program):
+                self._ours[key] = program
                 if not self._left_out.get(key):
                     self._trouble.pop(key, None)
                 if key not in self._known:
@@ -130,21 +134,22 @@ class Follower:
         except LocalityError as error:
             yield from self._once(key, group, str(error))
             return
-        yield f"{group}: {self._what_happened(key, group)}; attached {name}"
-        self._trouble.pop(key, None)
+        self._ours[key] = program
         self._left_out[key] = frozenset(left_out)
+        self._trouble.pop(key, None)
+        yield f"{group}: {self._what_happened(key, group)}; attached {name}"
         for why in left_out.values():
             yield from self._once(key, group, f"{why}; only the hash selects it")
 
     def _has(self, key: _Key, group: FoundGroup, program: Program | Table) -> bool:
         """Whether a group has this program.
 
-        Of a table, as far as its sockets could be put into the program's map.
+        Of a table, as far as its sockets could be put into the program's map, and are still there.
         """
         spill = group.group.spill
         if spill is not None and isinstance(program, Table):
             left_out = self._left_out.get(key, frozenset()) & spill.outside
-            return spill.table == program.without(left_out)
+            return spill.table == program.without(left_out | (program.members - group.inodes))
         return attachment.present(group.group) == program
 
     def _once(self, key: _Key, group: FoundGroup, trouble: str) -> Iterator[str]:
@@ -173,15 +178,23 @@ class Follower:
         )
 
     def detach(self) -> Iterator[str]:
-        """Take the program away from the groups that still have the one of the plan."""
+        """Take the program away from the groups that still have the one that they were given.
+
+        That need not be the one of the plan any more: workers may have moved since the last look.
+        """
         self._hear()
         for group in self._find():
+            if group.group.attached is False:
+                continue
             try:
-                if not self._has(_key(group), group, self.plan(group)):
+                _require_known(group)
+                ours = self._ours.get(_key(group)) or self.plan(group)
+                if not self._has(_key(group), group, ours):
+                    yield f"{group}: has another program by now, which is left as it is"
                     continue
                 attachment.detach(*group.holder, group.inodes)
             except LocalityError as error:
-                yield f"{group}: {error}"
+                yield f"{group}: not detached: {error}"
             else:
                 yield f"{group}: detached"
 
@@ -203,6 +216,11 @@ def follow(
         due = max(due + PERIOD_S, time.monotonic())
         if wait(due - time.monotonic()).stop:
             return
+
+
+def _require_known(group: FoundGroup) -> None:
+    if group.group.attached is None:
+        raise LocalityError(f"which program it has is not known ({group.group.how})")
 
 
 def _key(group: FoundGroup) -> _Key:

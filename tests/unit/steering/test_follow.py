@@ -12,7 +12,7 @@ from locality.errors import LocalityError
 from locality.reuseport.evidence import Evidence, Seen, Thread, Worker
 from locality.reuseport.group import Group, Member
 from locality.reuseport.survey import FoundGroup
-from locality.steering import follow
+from locality.steering import attachment, follow
 from locality.steering.follow import Follower
 
 if TYPE_CHECKING:
@@ -22,9 +22,10 @@ PROGRAM = cbpf.table({0: 0})
 WORKER = Worker(7, 7, "server", frozenset({0}))
 
 
-def group() -> FoundGroup:
+def group(program: cbpf.Program | None = PROGRAM, *, attached: bool | None = True) -> FoundGroup:
     members = (Member(100, (WORKER,)),)
-    return FoundGroup("tcp", "127.0.0.1", 80, 1, 7, 3, Group(members, True, True, PROGRAM, ""))
+    found = Group(members, True, attached, program, "BPF was refused")
+    return FoundGroup("tcp", "127.0.0.1", 80, 1, 7, 3, found)
 
 
 @dataclass
@@ -35,15 +36,17 @@ class World:
     changed: bool = True
     accepts: Seen = field(default_factory=Seen)
     planned: str = ""
+    program: cbpf.Program = PROGRAM
+    there: FoundGroup = field(default_factory=group)
 
     def find(self, _seen: Seen, _look: float) -> list[FoundGroup]:
         self.looks += 1
-        return [group()]
+        return [self.there]
 
     def plan(self, _group: FoundGroup) -> cbpf.Program:
         if self.planned:
             raise LocalityError(self.planned)
-        return PROGRAM
+        return self.program
 
     def begin(self) -> None:
         pass
@@ -114,3 +117,50 @@ def test_without_what_sees_changes_every_look_is_a_close_one(world: World) -> No
     follower = world.follower()
     follower.changes = None
     assert looks(world, follower) == 5
+
+
+@pytest.fixture
+def detached(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The sockets through which programs were detached."""
+    through: list[tuple[int, int]] = []
+    monkeypatch.setattr(attachment, "detach", lambda pid, fd, _among: through.append((pid, fd)))
+    return through
+
+
+# Bugs: with --detach-on-exit the program stays, because workers moved after the last look and
+# another one would fit now, or because nobody knows the workers of a server that is ending.
+@pytest.mark.parametrize("planned", ["", "no map can be made"])
+def test_what_was_attached_is_detached_whatever_would_fit_now(
+    world: World, detached: list[tuple[int, int]], planned: str
+) -> None:
+    follower = world.follower()
+    looks(world, follower, 1)
+    world.program, world.planned = cbpf.table({0: 1}), planned
+    assert [*follower.detach()] == ["tcp 127.0.0.1:80: detached"]
+    assert detached == [(7, 3)]
+
+
+# Bugs: a program that somebody else attached meanwhile is detached, or its group passes for
+# detached; to detach nothing is an error.
+def test_programs_of_others_are_not_detached(world: World, detached: list[tuple[int, int]]) -> None:
+    follower = world.follower()
+    looks(world, follower, 1)
+    world.there = group(cbpf.table({0: 1}))
+    (said,) = follower.detach()
+    assert "another program by now" in said
+    world.there = group(None, attached=False)
+    assert [*follower.detach()] == []
+    assert detached == []
+
+
+# Bug: where BPF is refused, a program is attached each second, for nobody sees that it is there.
+def test_nothing_is_attached_where_the_program_is_not_known(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attached: list[object] = []
+    monkeypatch.setattr(attachment, "attach", lambda *given: attached.append(given))
+    world.there = group(None, attached=None)
+    follower = world.follower()
+    said = [line for _ in range(3) for line in follower.look()]
+    assert said == ["tcp 127.0.0.1:80: which program it has is not known (BPF was refused)"]
+    assert attached == []
