@@ -24,6 +24,7 @@ from locality.text import printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+    from types import FrameType
 
     from locality.machine.topology import Topology
 
@@ -109,6 +110,33 @@ def _stop_signals() -> Iterator[int]:
         signal.set_wakeup_fd(wakeup)
         os.close(reader)
         os.close(writer)
+
+
+@contextmanager
+def ending_as(ending: signal.Signals, *numbers: signal.Signals) -> Iterator[None]:
+    """Let signals that would end the process at once do in the block what another one does.
+
+    So what the block has changed is put back. A signal that is ignored (nohup) stays ignored.
+
+    Args:
+        ending: Ends the block in order: SIGTERM within `interruptible`, else SIGINT.
+        numbers: Such as SIGHUP, which a terminal sends that is closed, and its shell once more.
+    """
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        if signal.getsignal(ending) is signal.SIG_IGN:
+            raise KeyboardInterrupt
+        signal.raise_signal(ending)
+
+    before = {number: signal.getsignal(number) for number in numbers}
+    taken = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+    for number in taken:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, before[number])
 
 
 class Awakened(NamedTuple):

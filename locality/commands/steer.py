@@ -280,26 +280,33 @@ def _change_each(groups: list[FoundGroup], change: Callable[[FoundGroup], str]) 
 
 def follow_groups(request: Request, plans: Plans) -> None:
     """Keep the groups on their programs until a signal asks to end."""
+    import signal
+
     from locality.accept.source import AcceptSource, Filter
     from locality.reuseport.changes import Changes
     from locality.reuseport.look import accepted_by
     from locality.steering.follow import Follower, follow
-    from locality.stream import interruptible
+    from locality.stream import ending_as, interruptible
 
     def plan(one: FoundGroup) -> Program | Table:
         return plans[one.protocol](one.group)
 
     follower = Follower(partial(find_groups, request), plan)
     with ExitStack() as stack:
-        with suppress(LocalityError):  # then /proc alone tells who serves
-            source = stack.enter_context(AcceptSource(Filter(ports=(request.port or 0,))))
-            follower.accepted = lambda: accepted_by(source.read().records)
-        with suppress(LocalityError):  # then each look is a close one
-            follower.changes = Changes([request.port or 0], request.netns or 0)
         wait = stack.enter_context(interruptible())
-        follow(follower, wait, lambda line: show([line]))
         if request.detach_on_exit:
-            show(follower.detach())
+            stack.enter_context(ending_as(signal.SIGTERM, signal.SIGHUP))
+        try:
+            with suppress(LocalityError):  # then /proc alone tells who serves
+                source = stack.enter_context(AcceptSource(Filter(ports=(request.port or 0,))))
+                follower.accepted = lambda: accepted_by(source.read().records)
+            with suppress(LocalityError):  # then each look is a close one
+                follower.changes = Changes([request.port or 0], request.netns or 0)
+            follow(follower, wait, lambda line: show([line]))
+        finally:
+            if request.detach_on_exit:
+                # All of it before a line is printed: nobody may be reading any more.
+                show([*follower.detach()])
 
 
 # --- SO_INCOMING_CPU --------------------------------------------------------------------

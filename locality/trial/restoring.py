@@ -16,11 +16,11 @@ from locality.changes.system import this_system
 from locality.changes.undo import prepare, undo
 from locality.changes.undo_file import undo_command
 from locality.errors import LocalityError
+from locality.stream import ending_as
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
-    from types import FrameType
 
     from locality.changes.protocol import Change
 
@@ -72,30 +72,13 @@ def restoring(
     if changes:
         prepare(changes, undo_file, this_system())
     restoration = Restoration(undo_file if changes else None)
-    try:
-        with _hangup_ends():
+    # Also while everything is put back: a shell that is closed with its terminal sends SIGHUP, too.
+    with ending_as(signal.SIGTERM, signal.SIGHUP):
+        try:
             yield restoration
-    finally:
-        restoration.restore()
-        for line in restoration.failed:
-            say(f"not put back: {line}")
-        if restoration.failed:
-            say(f"to put it back: {undo_command(undo_file)}")
-
-
-@contextmanager
-def _hangup_ends() -> Iterator[None]:
-    """A terminal that is closed ends the block as SIGTERM does, and not the process at once."""
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        signal.raise_signal(signal.SIGTERM)
-
-    before = signal.getsignal(signal.SIGHUP)
-    if before is signal.SIG_IGN:  # nohup
-        yield
-        return
-    signal.signal(signal.SIGHUP, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGHUP, before)
+        finally:
+            restoration.restore()
+            for line in restoration.failed:
+                say(f"not put back: {line}")
+            if restoration.failed:
+                say(f"to put it back: {undo_command(undo_file)}")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 import pytest
 
 from locality.errors import LocalityError
-from locality.stream import stream
+from locality.stream import ending_as, interruptible, stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -279,3 +279,37 @@ def open_files(pid: int) -> list[str]:
         with suppress(OSError):
             links.append(str(fd.readlink()))
     return links
+
+
+# Bugs: a terminal that is closed ends the process at once, or its shell does, which sends the
+# signal once more; what nohup ignores ends the block.
+def test_a_closed_terminal_ends_the_block_in_order() -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    with interruptible() as wait, ending_as(signal.SIGTERM, signal.SIGHUP):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert wait(NEVER).stop
+    assert signal.getsignal(signal.SIGHUP) == before
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        with interruptible() as wait, ending_as(signal.SIGTERM, signal.SIGHUP):
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not wait(0).stop
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+# Bug: SIGTERM ends the process where Ctrl-C would have what was changed put back; or nothing ends
+# it, in the background of a shell, where Ctrl-C is ignored.
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])
+def test_sigterm_is_an_interrupt(handler: signal.Handlers) -> None:
+    def be_ended() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(PATIENCE)
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        with ending_as(signal.SIGINT, signal.SIGTERM), pytest.raises(KeyboardInterrupt):
+            be_ended()
+    finally:
+        signal.signal(signal.SIGINT, before)

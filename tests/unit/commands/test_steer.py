@@ -14,7 +14,7 @@ from locality.reuseport.survey import FoundGroup
 from locality.steering import attachment
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
 GONE = 7
 """The process whose socket cannot be reached any more."""
@@ -55,3 +55,36 @@ def test_each_group_is_detached(
     monkeypatch.setattr(steer, "_groups_of_one_server", lambda _request: groups([GONE]))
     with pytest.raises(LocalityError, match=r"^pidfd_open\(7\): ESRCH"):
         steer.detach_programs(request)  # type: ignore[arg-type]
+
+
+# Bugs: with --detach-on-exit the program stays where the command ends by an error, or because
+# nobody reads what it prints.
+@pytest.mark.parametrize("ended", [BrokenPipeError, LocalityError, KeyboardInterrupt])
+def test_whatever_ends_a_follower_the_program_is_detached(
+    ended: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detached: list[str] = []
+
+    def refuse(*_given: object) -> None:
+        raise LocalityError("no probe here")
+
+    def end(*_given: object) -> None:
+        raise ended
+
+    def detach(_follower: object) -> Iterator[str]:
+        for name in ("one", "another"):
+            detached.append(name)
+            yield name
+
+    def broken(_lines: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("locality.accept.source.AcceptSource", refuse)
+    monkeypatch.setattr("locality.reuseport.changes.Changes", refuse)
+    monkeypatch.setattr("locality.steering.follow.follow", end)
+    monkeypatch.setattr("locality.steering.follow.Follower.detach", detach)
+    monkeypatch.setattr(steer, "show", broken)
+    request = SimpleNamespace(port=80, netns=1, detach_on_exit=True)
+    with pytest.raises(BrokenPipeError):
+        steer.follow_groups(request, {})  # type: ignore[arg-type]
+    assert detached == ["one", "another"]
