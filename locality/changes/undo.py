@@ -28,13 +28,7 @@ def apply(changes: Sequence[Change], undo_file: Path, system: System) -> list[st
             change cannot be read: then nothing was changed.
     """
     prepare(changes, undo_file, system)
-    failed = []
-    for change in changes:
-        try:
-            change.make(system)
-        except (OSError, LocalityError) as error:
-            failed.append(f"{change.command}: {_reason(error)}")
-    return failed
+    return make(changes, system)
 
 
 def prepare(changes: Sequence[Change], undo_file: Path, system: System) -> None:
@@ -44,6 +38,17 @@ def prepare(changes: Sequence[Change], undo_file: Path, system: System) -> None:
         LocalityError: As `apply` does.
     """
     file.write(undo_file, [_save(change, system) for change in changes], system)
+
+
+def make(changes: Sequence[Change], system: System) -> list[str]:
+    """Make changes whose undo file is written; what could not be changed, a line each."""
+    failed = []
+    for change in changes:
+        try:
+            change.make(system)
+        except (OSError, LocalityError) as error:
+            failed.append(f"{change.command}: {_reason(error)}")
+    return failed
 
 
 def undo(undo_file: Path, system: System) -> tuple[int, list[str]]:

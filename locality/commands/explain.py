@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,24 +148,30 @@ def _try(
     *,
     back: bool,
 ) -> Observation:
-    """Apply a remedy, and measure again; what made it worse is taken back."""
+    """Apply a remedy, and measure again; what made it worse is taken back.
+
+    With `back` all of it is taken back, whatever ends this.
+    """
     from locality.changes.system import this_system
-    from locality.changes.undo import apply
+    from locality.changes.undo import make, prepare
     from locality.changes.undo_file import default_undo_file, undo_command
-
-    file = undo_file or default_undo_file()
-    failed = apply(remedy.changes, file, this_system())
-    for failure in failed:
-        tell(f"not changed: {failure}")
-    changed = len(remedy.changes) - len(failed)
-    tell(f"{changed} changed; to revert: {undo_command(file)}")
     from locality.steering.verify import Outcome
+    from locality.stream import ending_as, interruptible
 
-    try:
-        observer.watch.settle()
-        after = observer.observe(seconds)
-        back = back or after.since(before) is Outcome.WORSE
-        return after
-    finally:
-        if back:
-            put_back_from(file)
+    file, system = undo_file or default_undo_file(), this_system()
+    prepare(remedy.changes, file, system)
+    with ending_as(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        try:
+            failed = make(remedy.changes, system)
+            for failure in failed:
+                tell(f"not changed: {failure}")
+            changed = len(remedy.changes) - len(failed)
+            tell(f"{changed} changed; to revert: {undo_command(file)}")
+            observer.watch.settle()
+            after = observer.observe(seconds)
+            back = back or after.since(before) is Outcome.WORSE
+            return after
+        finally:
+            if back:
+                with interruptible():  # a second Ctrl-C waits until it is done
+                    put_back_from(file)

@@ -69,9 +69,11 @@ class Watch:
             raise KeyboardInterrupt
 
     def settle(self) -> None:
-        """Let pass what was sent on its way before a change."""
+        """Let pass what was sent on its way before a change; see `count` for errors."""
         with interruptible() as wait:
-            wait(SETTLE_S)
+            stopped = wait(SETTLE_S).stop
+        if stopped:
+            raise KeyboardInterrupt
 
 
 @dataclass(frozen=True)
