@@ -11,6 +11,7 @@ from locality.cbpf.describe import describe, option_for
 from locality.doctor import alike, check_listeners, check_spill, placement
 from locality.doctor.findings import Finding, Level
 from locality.doctor.values import Unread, Value
+from locality.errors import LocalityError
 from locality.machine.topology import format_cpu_list
 from locality.reuseport.servers import server_of
 from locality.steering.attachment import describe_present
@@ -209,7 +210,10 @@ def _choice(
     elif group.spill is not None:
         yield check_spill.program(one, cpus, read)
     elif group.program is not None:
-        yield check_spill.hot_worker(one, read) or _program(one, group.program, cpus, read)
+        try:
+            yield check_spill.hot_worker(one, read) or _program(one, group.program, cpus, read)
+        except LocalityError as error:  # an instruction that is not evaluated
+            yield Unread(subject, f"what {describe(group.program)} answers is not known: {error}")
     elif steered:
         yield _incoming_cpu(one, cpus, read)
     else:

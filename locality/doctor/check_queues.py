@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from locality.changes.kernel import TableChange
@@ -46,8 +47,8 @@ def queues(machine: Machine, device: Device) -> Iterator[Finding]:
         f"{what}; the device can have {most}",
         "Only the CPUs of the queues receive: a worker elsewhere never gets a local packet.",
         read,
-        by_hand=(f"ethtool -L {device.name} {kind} {min(most, cpus)}",),
-        by_hand_undo=(f"ethtool -L {device.name} {kind} {have}",),
+        by_hand=(f"ethtool -L {shlex.quote(device.name)} {kind} {min(most, cpus)}",),
+        by_hand_undo=(f"ethtool -L {shlex.quote(device.name)} {kind} {have}",),
         not_applied="it resets the device and creates its interrupts again",
     )
 
@@ -235,6 +236,7 @@ def irqbalance(machine: Machine) -> Iterator[Finding]:
         (machine.irqbalance,),
         by_hand=("systemctl stop irqbalance",),
         by_hand_undo=("systemctl start irqbalance",),
-        not_applied="a service is yours to stop; or keep it off these interrupts with "
-        "--banirq=" + " --banirq=".join(map(str, numbers)),
+        not_applied="a service is yours to stop"
+        + "; or keep it off these interrupts with" * bool(numbers)
+        + "".join(f" --banirq={number}" for number in numbers),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from locality.changes.kernel import FileChange
@@ -78,13 +79,14 @@ def offloads(_machine: Machine, device: Device) -> Iterator[Finding]:
     if not off:
         yield Finding(Level.OK, f"{device.name} offloads", "GRO and TSO are on", read=read)
         return
+    command = f"ethtool -K {shlex.quote(device.name)}"
     yield Finding(
         Level.MAY,
         f"{device.name} offloads",
         f"{' and '.join(off).upper()} off",
         "Each segment is then a packet of its own: whatever crosses CPUs does so many times.",
         read,
-        by_hand=(f"ethtool -K {device.name} {' '.join(f'{name} on' for name in off)}",),
-        by_hand_undo=(f"ethtool -K {device.name} {' '.join(f'{name} off' for name in off)}",),
+        by_hand=(f"{command} {' '.join(f'{name} on' for name in off)}",),
+        by_hand_undo=(f"{command} {' '.join(f'{name} off' for name in off)}",),
         not_applied="there are reasons to switch them off (routing, capturing, a driver's bug)",
     )

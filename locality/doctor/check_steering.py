@@ -5,6 +5,7 @@ Documentation/networking/scaling.rst; get_rps_cpu of net/core/dev.c.
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from locality.changes.kernel import FileChange
@@ -240,8 +241,8 @@ def threaded_veth(_machine: Machine, device: Device) -> Iterator[Finding]:
             "NAPI threads are on and GRO is off: the threads are idle",
             "Without GRO a veth does not poll: the sender's CPU does the receiving.",
             (device.threaded,),
-            by_hand=(f"ethtool -K {device.name} gro on",),
-            by_hand_undo=(f"ethtool -K {device.name} gro off",),
+            by_hand=(f"ethtool -K {shlex.quote(device.name)} gro on",),
+            by_hand_undo=(f"ethtool -K {shlex.quote(device.name)} gro off",),
             not_applied="it also wants TSO off at the other end, which is not ours",
         )
 

@@ -23,11 +23,13 @@ from locality.steering.plan import AutoMap, LessCapacity, Plan, SpillTable, fixe
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from locality.cbpf import Program
     from locality.changes.kernel import FileChange
     from locality.changes.protocol import Change
     from locality.explain.causes import Attribution, Share
     from locality.machine.topology import Topology
     from locality.reuseport.group import Group
+    from locality.spill.table import Table
 
 
 WORTH_IT = 0.02
@@ -213,12 +215,8 @@ def _spread(now: Situation) -> Remedy:
         except LocalityError:
             predicted += share.local[True]
             continue
-        agreeing = dict.fromkeys(received, 1.0)
-        group = share.found.group
-        usual = [program and by_cpu(program, group) for program in (change.new, change.old)]
         to_be, as_is = (
-            expected_local(group, program, received, agreeing) if program else 0.0
-            for program in usual
+            _under(program, share.found.group, received) for program in (change.new, change.old)
         )
         if as_is < to_be:
             changes.append(change)
@@ -296,6 +294,20 @@ def _expected(share: Share, change: ProgramChange, group: Group | None = None) -
     if program is None:
         return 0.0
     return expected_local(group, program, share.received, agreement_of(share))
+
+
+def _under(program: Program | Table | None, group: Group, received: Mapping[int, float]) -> float:
+    """How many connections are local under a program if SYN and ACK come to one CPU.
+
+    None are taken to be where there is none, or where its answers cannot be computed.
+    """
+    usual = None if program is None else by_cpu(program, group)
+    if usual is None:
+        return 0.0
+    try:
+        return expected_local(group, usual, received, dict.fromkeys(received, 1.0))
+    except LocalityError:  # an instruction that is not evaluated
+        return 0.0
 
 
 def _program(

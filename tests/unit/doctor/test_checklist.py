@@ -175,6 +175,8 @@ def test_irqbalance_is_named(card: Machine) -> None:
     assert finding.by_hand == ("systemctl stop irqbalance",)
     assert finding.changes == ()
     assert "--banirq=" in finding.not_applied
+    unnamed = found(diagnose(with_device(machine, interrupts=())), "irqbalance")
+    assert unnamed.not_applied == "a service is yours to stop"
 
 
 # Bug: an interrupt whose queue is not known is guessed.
@@ -366,6 +368,16 @@ def test_a_program_is_held_against_the_workers(card: Machine) -> None:
     by_hash = judged(card, group(*PINNED, program=cbpf.BUILDERS["rxhash"](4)))["choice"]
     assert isinstance(by_hash, Finding)
     assert by_hash.what == "rxhash % 4 chooses by rxhash, not by CPU"
+
+
+# Bug: a program of somebody else's, with an instruction that is not evaluated here, ends the whole
+# checklist.
+def test_a_program_that_cannot_be_evaluated(card: Machine) -> None:
+    copy_to_x = cbpf.Instruction(0x07, 0, 0, 0)
+    foreign = cbpf.Program((copy_to_x, cbpf.Instruction(0x16, 0, 0, 0)))
+    choice = judged(arriving(card, 0, 1, 2, 3), group(*PINNED, program=foreign))["choice"]
+    assert isinstance(choice, Unread)
+    assert "cannot evaluate the instruction" in choice.reason
 
 
 # Bug: workers that may run anywhere are judged as if they were pinned.

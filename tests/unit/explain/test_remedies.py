@@ -69,6 +69,18 @@ def test_what_has_its_syn_elsewhere_is_not_promised_to_a_map() -> None:
     assert by_map.note == ""
 
 
+# Bug: a program of somebody else's, with an instruction that is not evaluated here, ends explain.
+def test_a_program_that_cannot_be_evaluated() -> None:
+    copy_to_x = cbpf.Instruction(0x07, 0, 0, 0)
+    foreign = cbpf.Program((copy_to_x, cbpf.Instruction(0x16, 0, 0, 0)))
+    now = situation(found([0], [1], program=foreign), tally((0, 0, 0, 30), (1, 1, 0, 20)))
+    assert now.attribution.causes == {Cause.OTHER: 20}
+    assert remedies(now) == {}
+    remedy = applied(now)
+    assert remedy is not None
+    assert remedy.predicted == 50
+
+
 # Bugs: spreading is promised where nothing here does it; the map it needs is left out.
 def test_spreading_by_flow() -> None:
     right = found([0], [1], [2], [3], program=cbpf.cpu(4))
