@@ -150,15 +150,17 @@ def conduct(request: Request) -> Trial | None:
 
 
 def show_result(found: Trial, format_: str, record: Path | None, *, force: bool) -> None:
-    """Print a trial, and then record it: a full disk does not take what was found."""
+    """Print a trial, and then record it: neither a full disk nor a closed pipe takes all of it."""
     from locality.trial.records import trial_record
     from locality.trial.text import lines
 
-    show([json.dumps(trial_record(found))] if format_ == "json" else lines(found))
-    if record is not None:
-        from locality.trial.recording import record as write_recording
+    try:
+        show([json.dumps(trial_record(found))] if format_ == "json" else lines(found))
+    finally:
+        if record is not None:
+            from locality.trial.recording import record as write_recording
 
-        write_recording(found, record, force=force)
+            write_recording(found, record, force=force)
 
 
 def check_record(record: Path | None, *, force: bool) -> None:

@@ -139,10 +139,12 @@ class ByBlocks:
             self.session.safety.begin()
             self.session.safety.expected = self.switch.programs
             trial = replace(trial, began=time.time_ns())
-            units, ending = self._run(
-                TRIAL, pairs, self.switch.to, self.session.safety.judge, trial
-            )
-            restored = self._go_back(restoration)
+            try:
+                units, ending = self._run(
+                    TRIAL, pairs, self.switch.to, self.session.safety.judge, trial
+                )
+            finally:  # what commands did is not in the undo file, and whatever ends it, A is run
+                restored = self._go_back(restoration)
         return replace(
             trial,
             units=units,
@@ -159,9 +161,23 @@ class ByBlocks:
         shares = (percent(share(int(local), int(total)), 2) for local, total in self._local)
         return {"accept-local in A and B": ", ".join(shares)}
 
-    def keep(self) -> None:
-        """Leave arm B in place, where no undo file can: run its command."""
-        self.switch.to(B)
+    def keep(self) -> bool:
+        """Leave arm B in place, where no undo file can: run its command.
+
+        Returns:
+            Whether that was done; if it failed, A's command was run again.
+
+        Raises:
+            LocalityError: Neither could be done, so it is not known what there is.
+        """
+        try:
+            self.switch.to(B)
+        except LocalityError as error:
+            self.session.reporter.say(f"not kept: {error}")
+            self.switch.to(A)
+            self.session.reporter.say(f"put back: {self.switch.arms[A]}")
+            return False
+        return True
 
     def _go_back(self, restoration: Restoration) -> bool:
         """Put everything back, and say whether that is done."""

@@ -24,6 +24,7 @@ from locality.trial.counters import Counters
 from locality.trial.effects import Verdict, effects
 from locality.trial.guard import Guard
 from locality.trial.look import look_at
+from locality.trial.restoring import Restoration
 from locality.trial.safety import Safety
 from locality.trial.session import Session
 from locality.trial.switches import ATTACH, RPS, SPILL, AttachSwitch, CommandSwitch, rps_of
@@ -212,13 +213,30 @@ def _keep(
     arm = trial.design.arms[1]
     try:
         if changes:
-            for failure in apply(changes, asked.undo_file, this_system()):
-                reporter.say(f"not changed: {failure}")
+            if failed := apply(changes, asked.undo_file, this_system()):
+                return _not_kept(trial, failed, asked, reporter)
             reporter.say(f"kept: {arm}; to revert: {undo_file.undo_command(asked.undo_file)}")
         elif isinstance(trying, ByBlocks):
-            trying.keep()
+            if not trying.keep():
+                return trial
             reporter.say(f"kept: {arm}")
     except LocalityError as error:
         reporter.say(f"not kept: {error}")
-        return trial
+        # Of changes none was made; of commands the one that would take B's back has failed.
+        return trial if changes else replace(trial, restored=False)
     return replace(trial, kept=arm, restored=False)
+
+
+def _not_kept(trial: Trial, failed: Sequence[str], asked: Asked, reporter: Reporter) -> Trial:
+    """Put back the part of arm B that could be made: half of it was not tried."""
+    for failure in failed:
+        reporter.say(f"not changed: {failure}")
+    restoration = Restoration(asked.undo_file)
+    restoration.restore()
+    for line in restoration.failed:
+        reporter.say(f"not put back: {line}")
+    if restoration.failed:
+        reporter.say(f"to put it back: {undo_file.undo_command(asked.undo_file)}")
+    else:
+        reporter.say("not kept: not all of it could be done, so everything was put back")
+    return replace(trial, restored=restoration.done)
