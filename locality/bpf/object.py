@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 #: By which libbpf attaches kprobes (CONFIG_KPROBE_EVENTS; Linux 4.17).
 KPROBE_EVENTS = Path("/sys/bus/event_source/devices/kprobe")
+_READ_BYTES = 1 << 16
 
 
 class Object:
@@ -227,8 +229,17 @@ class Object:
         fd = lib.bpf_iter_create(lib.bpf_link__fd(self._links.of(program)))
         if fd < 0:
             raise failure(f"the kernel refused to start the iterator {program}")
-        with os.fdopen(fd, "rb", buffering=0) as iterator:
-            return iterator.read()
+        written: list[bytes] = []
+        try:
+            while True:
+                with suppress(BlockingIOError):
+                    # After a million objects of which the program wrote nothing, the kernel wants
+                    # to be asked again (EAGAIN; MAX_ITER_OBJECTS of kernel/bpf/bpf_iter.c).
+                    if not (part := os.read(fd, _READ_BYTES)):
+                        return b"".join(written)
+                    written.append(part)
+        finally:
+            os.close(fd)
 
     def info(self, program: str) -> ProgramInfo:
         """What the kernel counts of a loaded program."""

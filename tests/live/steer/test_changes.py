@@ -195,3 +195,46 @@ def test_iterators_list_what_proc_shows(server: Server) -> None:
             young = listed.threads([], before - 1_000_000_000)["pid"].tolist()
         assert pid in young
         assert pid not in listed.threads([])["pid"]
+
+
+#: A process with so many descriptors that are not listed, until its standard input ends.
+CROWD = 600_000
+CROWDED = f"""
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, ({CROWD}, {CROWD}))
+null = os.open("/dev/null", os.O_RDONLY)
+for _ in range({CROWD} - 100):
+    os.dup(null)
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+# Bug: after a million descriptors that are not listed the kernel wants to be asked again, and what
+# stands behind them is missing, or it ends in a traceback.
+def test_iterators_go_on_behind_a_million_descriptors(server: Server) -> None:
+    try:
+        tasks.tasks()
+    except LocalityError as refusal:
+        pytest.skip(f"limitation: {refusal}")
+    if int(Path("/proc/sys/fs/nr_open").read_text()) < CROWD:
+        pytest.skip("limitation: no process may have so many descriptors (fs.nr_open)")
+    fd = server.one.fileno()
+    inode = os.fstat(fd).st_ino
+    holders = []
+    with ExitStack() as stack:
+        for code, inherited in ((CROWDED, ()), (CROWDED, ()), ("print(); input()", (fd,))):
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-u", "-c", code],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    pass_fds=inherited,
+                )
+            )
+            stack.callback(process.kill)
+            assert process.stdout
+            assert process.stdout.readline()
+            holders.append(process.pid)
+        listed = descriptors._listed({inode})  # noqa: SLF001
+    assert listed.holders.pids([inode]) == {os.getpid(), holders[-1]}
