@@ -80,7 +80,7 @@ class Port(WholeRange):
         incomplete: str,
     ) -> list[CompletionItem]:
         """The ports of our network namespace that are served."""
-        from locality.reuseport.group import bound_sockets
+        from locality.reuseport.bound import bound_sockets
         from locality.reuseport.places import TABLES
 
         ports = {one.port for table in TABLES for one in bound_sockets(os.getpid(), table)}

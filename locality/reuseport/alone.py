@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from locality.reuseport.group import BoundSocket
+    from locality.reuseport.bound import BoundSocket
     from locality.reuseport.places import Place
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from locality.machine.limits import PassingOver
 from locality.machine.processes import processes
 from locality.reuseport import sock_diag
-from locality.reuseport.group import BoundSocket, parse_table
+from locality.reuseport.bound import BoundSocket, parse_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator

@@ -47,7 +47,7 @@ _TABLES = {
 
 
 class Listed(NamedTuple):
-    """A socket; see `locality.reuseport.group.BoundSocket`, which is made of it."""
+    """A socket; see `locality.reuseport.bound.BoundSocket`, which is made of it."""
 
     local: str
     state: int

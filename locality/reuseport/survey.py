@@ -23,14 +23,8 @@ from locality.errors import LocalityError
 from locality.machine.processes import pids_with_thread_named, require_own_proc
 from locality.reuseport import descriptors
 from locality.reuseport.borrow import borrowed_socket
-from locality.reuseport.group import (
-    BoundSocket,
-    Group,
-    Member,
-    Reader,
-    kernel_reader,
-    with_workers,
-)
+from locality.reuseport.bound import BoundSocket
+from locality.reuseport.group import Group, Member, Reader, kernel_reader, with_workers
 from locality.reuseport.places import open_now, places
 
 if TYPE_CHECKING:

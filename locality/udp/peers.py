@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from locality.reuseport.group import BoundSocket
+from locality.reuseport.bound import BoundSocket
 from locality.reuseport.places import namespaces
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ import sys
 import threading
 import time
 
-from locality.reuseport import descriptors, workers
-from locality.reuseport import group as reuseport
+from locality.reuseport import bound, descriptors, workers
 from locality.reuseport.evidence import Evidence
 from locality.reuseport.target import inspect
 
@@ -40,16 +39,16 @@ tfd:        9 events: 80002019 data:     7f3c1d2e01d0  pos:0 ino:9267f sdev:8
 
 # Counting another address, another user or connections would refuse a right group size.
 def test_only_the_same_address_and_user_counts() -> None:
-    sockets = reuseport.parse_sockets(TCP.splitlines())
-    assert reuseport.same_address(sockets, 599677) == {599677, 599678}
-    assert reuseport.same_address(sockets, 599690) == {599690}
-    assert reuseport.same_address(sockets, 599695) == set()
+    sockets = bound.parse_sockets(TCP.splitlines())
+    assert bound.same_address(sockets, 599677) == {599677, 599678}
+    assert bound.same_address(sockets, 599690) == {599690}
+    assert bound.same_address(sockets, 599695) == set()
     assert {one.port for one in sockets} == {8080}
 
 
 def test_ipv6_and_udp() -> None:
-    sockets = reuseport.parse_sockets(UDP6.splitlines())
-    assert reuseport.same_address(sockets, 21002) == {21001, 21002}
+    sockets = bound.parse_sockets(UDP6.splitlines())
+    assert bound.same_address(sockets, 21002) == {21001, 21002}
     assert {one.port for one in sockets} == {53}
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from locality.reuseport import sock_diag, target
-from locality.reuseport.group import BoundSocket, parse_table
+from locality.reuseport.bound import BoundSocket, parse_table
 from locality.reuseport.places import TABLES, Namespace, namespace_of, namespaces
 
 if TYPE_CHECKING:

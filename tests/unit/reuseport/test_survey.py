@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from locality import cbpf
-from locality.reuseport import descriptors
-from locality.reuseport import group as reuseport
+from locality.reuseport import bound, descriptors
 from locality.reuseport import survey as groups
 from locality.reuseport.alone import Alone
 from locality.reuseport.borrow import borrowed_socket
@@ -74,14 +73,14 @@ def members(found: FoundGroup) -> list[int]:
 # Bugs: an address with its bytes or its words reversed; the wrong half of the queues' column; a
 # reading that goes on through all connections, or one that ends before UDP's sockets.
 def test_tables() -> None:
-    (tcp,) = reuseport.parse_sockets(TCP.splitlines(), until_connection=True)
-    (udp,) = reuseport.parse_sockets(UDP6.splitlines())
+    (tcp,) = bound.parse_sockets(TCP.splitlines(), until_connection=True)
+    (udp,) = bound.parse_sockets(UDP6.splitlines())
     assert (tcp.host, tcp.port, tcp.inode, tcp.waiting, tcp.listens) == (
         *("127.0.0.1", 8080, 599677, 31, True),
     )
     assert (udp.host, udp.port, udp.inode, udp.listens) == ("[2001:db8::1]", 53, 21001, False)
     beyond = iter([*TCP.splitlines(), "this line must not be read"])
-    assert len(reuseport.parse_sockets(beyond, until_connection=True)) == 1
+    assert len(bound.parse_sockets(beyond, until_connection=True)) == 1
     assert list(beyond) == ["this line must not be read"]
 
 
