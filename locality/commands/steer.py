@@ -89,8 +89,9 @@ def _one_server(request: Request, found: list[FoundGroup]) -> list[FoundGroup]:
     Raises:
         LocalityError: There are none, and why; or they are of several.
     """
+    from locality.reuseport.one_server import of_one_server
     from locality.reuseport.servers import server_of
-    from locality.reuseport.survey import find, of_one_server
+    from locality.reuseport.survey import find
 
     alone = [] if found or request.port is None else find(ports=(request.port,), alone=True)
     for one in alone:

@@ -17,8 +17,9 @@ from locality.machine import topology
 from locality.reads.tcp import TcpReads
 from locality.reuseport.descriptors import socket_behind
 from locality.reuseport.evidence import LOOK_S
+from locality.reuseport.one_server import of_one_namespace
 from locality.reuseport.servers import UNKNOWN, Server, moves_between_threads, server_of
-from locality.reuseport.survey import find, of_one_namespace
+from locality.reuseport.survey import find
 from locality.skb.source import SkbSource
 from locality.steering import attachment
 from locality.steering.count import ACCEPTS, READS, Counted, Measured

@@ -11,10 +11,7 @@ whose sockets are all connected.
 from __future__ import annotations
 
 import os
-import socket
-import struct
 from collections import defaultdict
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,21 +23,16 @@ from locality.reuseport.borrow import borrowed_socket
 from locality.reuseport.bound import BoundSocket
 from locality.reuseport.group import Group, Member, Reader, kernel_reader, with_workers
 from locality.reuseport.places import open_now, places
+from locality.reuseport.socket_facts import as_member, interface_of, is_mptcp, shares_port
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Collection
 
     from locality.reuseport.alone import Alone
     from locality.reuseport.descriptors import Descriptors
     from locality.reuseport.evidence import Seen
     from locality.reuseport.places import Place
-
-_IPPROTO_MPTCP = 262
-_SO_REUSEPORT = 15  # Python leaves the name out where its C library has none
-_INTERFACE_BYTES = 16  # IFNAMSIZ
-# struct tcp_info: eight bytes and four words, then tcpi_unacked and tcpi_sacked, which a
-# listener uses for its backlog and its limit (tcp_get_info of net/ipv4/tcp.c).
-_TCP_INFO_BACKLOG, _TCP_INFO_BYTES = 24, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,34 +203,6 @@ def survey(
     return Survey(sorted(found, key=_order), unasked)
 
 
-def of_one_server(found: list[FoundGroup]) -> list[FoundGroup]:
-    """The groups, if there are any and they are of one network namespace.
-
-    Raises:
-        LocalityError: There are none, or they are of several.
-    """
-    if not found:
-        raise LocalityError(
-            "no such SO_REUSEPORT group of TCP or UDP was found: locality groups shows all that "
-            "there are"
-        )
-    return of_one_namespace(found)
-
-
-def of_one_namespace(found: list[FoundGroup]) -> list[FoundGroup]:
-    """The groups, if they are all of one network namespace.
-
-    Raises:
-        LocalityError: They are of several.
-    """
-    if len(namespaces := sorted({str(one.netns) for one in found})) > 1:
-        raise LocalityError(
-            f"this port has groups in {len(namespaces)} network namespaces: choose one by --netns "
-            f"({', '.join(namespaces)}) or --pid; locality groups shows them"
-        )
-    return found
-
-
 class _Search:
     """Looks at sockets."""
 
@@ -311,11 +275,11 @@ class _Search:
 
     def _examine(self, borrowed: socket.socket, holder: tuple[int, int]) -> _Asked:
         asked = _Asked(
-            _member(borrowed),
-            shares=bool(borrowed.getsockopt(socket.SOL_SOCKET, _SO_REUSEPORT)),
+            as_member(borrowed),
+            shares=shares_port(borrowed),
             holder=holder,
-            interface=_interface(borrowed),
-            mptcp=borrowed.proto == _IPPROTO_MPTCP,
+            interface=interface_of(borrowed),
+            mptcp=is_mptcp(borrowed),
         )
         if self._read is None:
             return asked
@@ -364,24 +328,3 @@ def _found(place: Place, asked: _Asked, group: Group) -> FoundGroup:
 def _order(one: FoundGroup) -> tuple[int, str, int, str, tuple[int, ...]]:
     inodes = tuple(member.inode for member in one.group.members)
     return (one.netns or 0, one.protocol, one.port, one.address, inodes)
-
-
-# --- what a socket says of itself -----------------------------------------------------------
-
-
-def _member(borrowed: socket.socket) -> Member:
-    incoming, backlog, limit = -1, None, None
-    with suppress(OSError):  # not on every kernel for MPTCP
-        incoming = borrowed.getsockopt(socket.SOL_SOCKET, socket.SO_INCOMING_CPU)
-    with suppress(OSError):  # UDP
-        info = borrowed.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
-        backlog, limit = struct.unpack_from("=II", info, _TCP_INFO_BACKLOG)
-    inode = os.fstat(borrowed.fileno()).st_ino
-    return Member(inode, (), incoming if incoming >= 0 else None, backlog, limit)
-
-
-def _interface(borrowed: socket.socket) -> str:
-    name = b""
-    with suppress(OSError):  # the interface has gone
-        name = borrowed.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, _INTERFACE_BYTES)
-    return name.rstrip(b"\0").decode(errors="backslashreplace")

@@ -14,14 +14,13 @@ from locality.reuseport.borrow import borrowed_socket
 from locality.reuseport.descriptors import held_sockets
 from locality.reuseport.group import Group, reader_of_borrowed, with_workers
 from locality.reuseport.places import TABLES, namespace_of, tables_of
+from locality.reuseport.socket_facts import address_of, is_connected, kind_of, shares_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from locality.reuseport.evidence import Seen
 
-_IPPROTO_MPTCP = 262
-_SO_REUSEPORT = 15  # Python leaves the name out where its C library has none
 _NO_GROUP = Group((), order_known=False, attached=None, program=None, how="of no group")
 
 
@@ -93,11 +92,11 @@ def bound_port(pid: int, fd: int) -> tuple[str, int]:
     The port is 0 of any other socket; see `inspect_all` for errors.
     """
     with borrowed_socket(pid, fd) as borrowed:
-        kind = _kind(borrowed)
+        kind = kind_of(borrowed)
         if kind == "tcp":
             is_bound = borrowed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
         else:
-            is_bound = kind == "udp" and not _connected(borrowed)
+            is_bound = kind == "udp" and not is_connected(borrowed)
         return kind, borrowed.getsockname()[1] if is_bound else 0
 
 
@@ -142,15 +141,15 @@ def _inspect(
     read: Callable[[socket.socket, int], Group],
 ) -> Target:
     with borrowed_socket(pid, fd, among) as borrowed:
-        kind = _kind(borrowed)
+        kind = kind_of(borrowed)
         return Target(
             pid=pid,
             fd=fd,
             kind=kind,
-            address=_address(borrowed),
-            reuseport=bool(borrowed.getsockopt(socket.SOL_SOCKET, _SO_REUSEPORT)),
+            address=address_of(borrowed),
+            reuseport=shares_port(borrowed),
             listening=bool(borrowed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)),
-            connected=_connected(borrowed),
+            connected=is_connected(borrowed),
             group=read(borrowed, pid) if kind in {"tcp", "udp"} else _NO_GROUP,
             listeners=listeners,
             inode=os.fstat(borrowed.fileno()).st_ino,
@@ -160,27 +159,3 @@ def _inspect(
 def listeners_of(pid: int) -> dict[int, int]:
     """The sockets a process listens on, or takes datagrams on: fd to port."""
     return Listening().of(pid)
-
-
-def _kind(sock: socket.socket) -> str:
-    if sock.family not in {socket.AF_INET, socket.AF_INET6}:
-        return getattr(sock.family, "name", f"family {sock.family}").removeprefix("AF_").lower()
-    if sock.proto == _IPPROTO_MPTCP:
-        return "mptcp"
-    known = {socket.SOCK_STREAM: "tcp", socket.SOCK_DGRAM: "udp"}
-    return known.get(sock.type, f"type {sock.type}")
-
-
-def _address(sock: socket.socket) -> str:
-    if sock.family not in {socket.AF_INET, socket.AF_INET6}:
-        return ""
-    host, port = sock.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _connected(sock: socket.socket) -> bool:
-    try:
-        sock.getpeername()
-    except OSError:
-        return False
-    return True

@@ -14,8 +14,9 @@ from locality import cbpf
 from locality.changes.server import GroupPlace, ProgramChange
 from locality.errors import LocalityError
 from locality.machine.processes import threads
+from locality.reuseport.one_server import of_one_namespace
 from locality.reuseport.servers import server_of
-from locality.reuseport.survey import find, of_one_namespace
+from locality.reuseport.survey import find
 from locality.spill.table import Table
 from locality.steering import attachment
 from locality.steering.plan import AutoMap
