@@ -92,7 +92,9 @@ class Safety:
         for group, program in self.expected():
             try:
                 present = read_sockets(*group.holder, group.inodes)
-            except LocalityError:  # a process that has ended: the sockets will tell
+            except LocalityError:  # its process has ended, or has another socket of this number
+                if changed := self._changed():
+                    return changed
                 continue
             if present.attached is not None and not _has(present, program):
                 return (
