@@ -68,7 +68,7 @@ class GroupPlace:
         from locality.reuseport import survey as groups  # noqa: PLC0415 - loads libbpf
 
         where = (self.netns, self.protocol, self.address)
-        for candidate in groups.find(ports=[self.port]):
+        for candidate in groups.find(ports=[self.port], served=False):
             group = candidate.group
             same = {member.inode for member in group.members} & {*self.inodes}
             if same and (candidate.netns, candidate.protocol, candidate.address) == where:

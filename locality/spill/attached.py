@@ -63,7 +63,10 @@ class Counted:
         return sum(map(self.total, names)) + self.hashed
 
     def since(self, earlier: Counted) -> Counted:
-        """What was counted since an earlier reading of the same program."""
+        """What all CPUs counted since an earlier reading of the same program.
+
+        What each socket got is not told apart by time: that is of the later reading.
+        """
         grown = np.zeros_like(self.by_cpu)
         for name in COUNTS.names or ():
             grown[name] = self.by_cpu[name] - earlier.by_cpu[name]

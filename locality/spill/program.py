@@ -99,9 +99,10 @@ def give(pid: int, fd: int, table: Table, among: Collection[int] = ()) -> Given:
         if isinstance(maps, Maps) and maps.capacity >= len(inodes):
             left_out = _write(maps, group, inodes, table)
             return Given(group.spill.number, True, left_out)
-        detach(pid, fd, inodes)
-    _release({member.cookie for member in group.members})
-    with _load(len(inodes)) as obj:
+    with _load(len(inodes)) as obj:  # before its program is taken away: it may be refused
+        if group.spill is not None:
+            detach(pid, fd, inodes)
+        _release({member.cookie for member in group.members})
         maps = Maps.of_object(obj)
         try:
             left_out = _write(maps, group, inodes, table, patient=True)
