@@ -307,7 +307,7 @@ def _remedied(finding: Finding, one: FoundGroup) -> Finding:
         finding,
         by_hand=(f"{command} --map auto",),
         by_hand_undo=(f"{command} {before}",) if before else (),
-        not_applied="a group is changed by that command, which looks before it leaps",
+        not_applied=check_spill.NOT_APPLIED,
     )
 
 

@@ -27,7 +27,7 @@ SEEN = 1000
 FULL, EMPTY = 0.5, 0.1
 """A queue is long from this part of its limit on, and short up to that one."""
 
-_NOT_APPLIED = "a group is changed by that command, which looks before it leaps"
+NOT_APPLIED = "that command changes a group, after it has checked what this would do"
 
 
 def program(one: FoundGroup, cpus: Collection[int], read: tuple[Value, ...]) -> Finding:
@@ -55,7 +55,7 @@ def program(one: FoundGroup, cpus: Collection[int], read: tuple[Value, ...]) -> 
             read,
             by_hand=(command,),
             by_hand_undo=(f"locality attach-cbpf --port {one.port} --detach",),
-            not_applied=_NOT_APPLIED,
+            not_applied=NOT_APPLIED,
         )
     counted = spill.counted
     if counted is not None and counted.answers >= SEEN:
@@ -100,7 +100,7 @@ def hot_worker(one: FoundGroup, read: tuple[Value, ...]) -> Finding | None:
         read,
         by_hand=(f"{command} --map auto --spill auto",),
         by_hand_undo=(f"{command} {option}",) if option else (),
-        not_applied=_NOT_APPLIED,
+        not_applied=NOT_APPLIED,
     )
 
 

@@ -215,14 +215,14 @@ def _wrong_size(
 ) -> str:
     """What would happen because the program is made for another group, or nothing."""
     size = len(target.group.members)
-    missed, spilled = _starved(size, answers), _hashed(size, program, answers)
+    missed, hashed = _starved(size, answers), _hashed(size, program, answers)
     # A map claims no size: it is wrong if it points past the end or leaves sockets out, but for
     # those that are more than there are CPUs to give them.
     fed = len(set(answers.values()))
     fits = not missed or fed == len(cpus) if group is None else group == size
     if fits and program.group <= size:
         return ""
-    effects = [effect for effect in (missed, spilled) if effect]
+    effects = [effect for effect in (missed, hashed) if effect]
     if not effects:
         effects = [f"on this machine's CPUs ({format_cpu_list(cpus)}) that makes no difference"]
     remedy = f"--group {size}" if group not in {None, size} else f"every index from 0 to {size - 1}"
