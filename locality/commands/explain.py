@@ -151,6 +151,10 @@ def _try(
     """Apply a remedy, and measure again; what made it worse is taken back.
 
     With `back` all of it is taken back, whatever ends this.
+
+    Raises:
+        LocalityError: A change was refused. The others are taken back: half a remedy, such as a map
+            for workers that were not pinned, is none.
     """
     from locality.changes.system import this_system
     from locality.changes.undo import make, prepare
@@ -165,8 +169,10 @@ def _try(
             failed = make(remedy.changes, system)
             for failure in failed:
                 tell(f"not changed: {failure}")
-            changed = len(remedy.changes) - len(failed)
-            tell(f"{changed} changed; to revert: {undo_command(file)}")
+            if failed:
+                back, many = True, len(remedy.changes)
+                raise LocalityError(f"{len(failed)} of {many} changes could not be made")
+            tell(f"{len(remedy.changes)} changed; to revert: {undo_command(file)}")
             observer.watch.settle()
             after = observer.observe(seconds)
             back = back or after.since(before) is Outcome.WORSE
