@@ -67,6 +67,7 @@ class CsvCost(GroupedOutput["CostInterval"]):
         """Write an interval."""
         record = cost_record(batch, self._by, self._lost_before(batch))
         whole = {name: record[name] for name in _OF_INTERVAL}
+        whole["rung"] = spreadsheet_text(record["rung"])
         for row in record["rows"]:
             fields = {name: row[name] for name in _FIELDS}
             texts = {name: spreadsheet_text(row[name] or "") for name in ("name", "cgroup_path")}

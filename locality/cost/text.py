@@ -9,7 +9,7 @@ from locality.cost.grouping import CAUTION, REMOTE, rows_of
 from locality.cost.interval import LEFT_OUT, WAIT, WAKE_UP, reads_of
 from locality.machine.topology import Distance
 from locality.reads.outputs import DEFAULT, GroupedOutput
-from locality.text import duration, percent, share, wrap
+from locality.text import duration, percent, printable, share, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -185,7 +185,7 @@ def summary_lines(summary: Summary[CostInterval]) -> Iterator[str]:
     if total is None:
         yield "no interval was over"
         return
-    yield f"{total.seconds:.1f} s on rung {total.rung}, {total.lost} lost"
+    yield f"{total.seconds:.1f} s on rung {printable(total.rung)}, {total.lost} lost"
     yield sums_line(total)
     yield from clock_lines(total)
     yield from table_lines(total, DEFAULT, sentences=True)

@@ -10,6 +10,7 @@ from locality.machine.topology import Distance
 from locality.skb.columns import OF_DIRECTION
 from locality.skb.interval import RX, TX, packets_by_distance
 from locality.stream import Output
+from locality.text import spreadsheet_text
 
 if TYPE_CHECKING:
     from locality.machine.distance import Counts
@@ -88,6 +89,7 @@ class CsvSkb(Output["Interval"]):
     def write(self, batch: Interval) -> None:
         """Write an interval."""
         record = _flat(interval_record(batch, self._machine, self._lost))
+        record["rung"] = spreadsheet_text(record["rung"])
         self._lost = batch.lost
         if self._writer is None:
             self._writer = csv.DictWriter(self._out, list(record), lineterminator="\n")

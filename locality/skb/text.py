@@ -15,6 +15,7 @@ from locality.text import (
     kilo_rate,
     matrix_lines,
     percent,
+    printable,
     share,
     wrap,
 )
@@ -105,7 +106,8 @@ def summary_lines(summary: Summary[Interval]) -> Iterator[str]:
     if total is None:
         yield "no interval was over"
         return
-    yield f"{total.seconds:.1f} s on rung {total.rung}, {total.lost} probe runs lost"
+    rung = printable(total.rung)
+    yield f"{total.seconds:.1f} s on rung {rung}, {total.lost} probe runs lost"
     for direction, name, flow in ((RX, "received", total.rx), (TX, "sent", total.tx)):
         yield f"{name}: {flow.packets} packets"
         if flow.packets:

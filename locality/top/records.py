@@ -64,6 +64,7 @@ class CsvTop(GroupedOutput["TopInterval"]):
         """Write an interval."""
         record = top_record(batch, self._by, self._lost_before(batch))
         whole = {name: record[name] for name in _OF_INTERVAL}
+        whole["rung"] = spreadsheet_text(record["rung"])
         for row in record["rows"]:
             texts = {name: spreadsheet_text(row[name] or "") for name in ("name", "cgroup_path")}
             self._writer.writerow(whole | row | texts)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from locality.machine.distance import distance_text
 from locality.machine.topology import Distance
 from locality.reads.outputs import DEFAULT, GroupedOutput
-from locality.text import duration, percent, share
+from locality.text import duration, percent, printable, share
 from locality.top.grouping import GROUPINGS, commands, ranked
 from locality.top.interval import DISTANCES, known, remote
 from locality.top.waits import waits_of
@@ -126,7 +126,7 @@ def summary_lines(summary: Summary[TopInterval]) -> Iterator[str]:
     if total is None:
         yield "no interval was over"
         return
-    yield f"{total.seconds:.1f} s on rung {total.rung}, {total.lost} lost"
+    yield f"{total.seconds:.1f} s on rung {printable(total.rung)}, {total.lost} lost"
     yield sums_line(total)
     rows = ranked(total, DEFAULT)
     if not len(rows):

@@ -176,6 +176,7 @@ def _rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
             whole = {name: record[name] for name in _OF_INTERVAL}
             whole |= {name: group[name] for name in ("netns", "port", "imbalance")}
             whole |= {
+                "rung": spreadsheet_text(record["rung"]),
                 "group": spreadsheet_text(group["name"]),
                 "effective_sockets": group["effective_sockets"],
                 "top_flow": top and top["source"],

@@ -57,7 +57,7 @@ def summary_lines(summary: Summary[UdpInterval]) -> Iterator[str]:
     if total is None:
         yield "no interval was over"
         return
-    yield f"{total.seconds:.1f} s on rung {total.rung}, {total.lost} lost"
+    yield f"{total.seconds:.1f} s on rung {printable(total.rung)}, {total.lost} lost"
     sockets = total.sockets
     datagrams, known, local, drops, refused = (
         int(sockets[name].sum()) for name in ("datagrams", "known", "local", "drops", "refused")

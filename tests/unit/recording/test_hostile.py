@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,18 +17,24 @@ import pyarrow as pa
 import pytest
 
 from locality.errors import LocalityError
-from locality.kinds import KINDS
+from locality.kinds import COST, KINDS, SKB, TOP, UDP
 from locality.recording.columns import MOST
 from locality.recording.format import KEY, schema_of
 from locality.recording.frames import load
 from locality.recording.message import next_batch_grows
 from locality.recording.reader import Reader
+from locality.skb.interval import Flow, Interval
 from locality.skb.packing import pack
 from locality.skb.stored import COUNTS, PLACES, TOTALS
+from tests.unit import udp_intervals
+from tests.unit.cost import made_up as cost_made_up
 from tests.unit.recordings import CPUS, FORMAT_2, SKB_META, accepts, packets
+from tests.unit.top import made_up as top_made_up
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from locality.kinds import Kind
 
 #: A row of packets in memory, at least.
 BYTES_OF_A_ROW = 80
@@ -314,3 +323,29 @@ def test_a_name_of_any_bytes(tmp_path: Path) -> None:
     odd = tmp_path / os.fsdecode(b"caf\xe9\x1b.arrows")
     recorded(tmp_path / "x.arrows", "accept").rename(odd)
     assert len(load(odd).accepts) == 8
+
+
+FLOW = Flow(packets=4, local=2, freed_local=2, deferred=0, unknown=0)
+
+
+# Bug: what a recording calls its probe type reaches the terminal as escape sequences, or a
+# spreadsheet as a formula.
+@pytest.mark.parametrize(
+    ("kind", "seen"),
+    [
+        (SKB, Interval(1.0, 1.0, "fentry", 0, FLOW, FLOW, 1, 1, np.ones((2, 2, 2), "i8"))),
+        (UDP, udp_intervals.interval(udp_intervals.sockets(1))),
+        (TOP, top_made_up.interval(top_made_up.reader(1, cpu=1))),
+        (COST, cost_made_up.interval((cost_made_up.reader(1), [cost_made_up.Times(100, 1)]))),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_a_hostile_probe_type(kind: Kind, seen: Any) -> None:  # noqa: ANN401 - each kind's own
+    hostile = replace(seen, rung="=\x1b[2J\n")
+    machine = SKB_META.machine
+    summary = kind.summary.get()(machine)
+    summary.write(hostile)
+    out = io.StringIO()
+    kind.outputs["csv"].get()(out, machine).write(hostile)
+    assert [row["rung"] for row in csv.DictReader(io.StringIO(out.getvalue()))] == ["'=\\x1b[2J\\n"]
+    assert "\x1b" not in out.getvalue() + "".join(kind.summary_lines.get()(summary))
