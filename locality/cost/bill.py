@@ -116,7 +116,7 @@ def read(
     ):
         try:
             counts |= parse((proc / name).read_text())
-        except (OSError, ValueError, IndexError):
+        except (OSError, ValueError, LookupError):
             continue
     return Bill(**counts, causes=causes)
 

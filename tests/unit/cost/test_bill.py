@@ -71,6 +71,8 @@ def test_what_is_not_told_is_not_known(tmp_path: Path) -> None:
     told = bill.read(None, proc=tmp_path)
     assert told.interrupts == 5000
     assert (told.rps, told.reschedulings, told.causes) == (None, None, None)
+    (tmp_path / "stat").write_text("cpu 1 2 3 4 5 6 7\n")  # a container may be shown no more
+    assert bill.read(None, proc=tmp_path).interrupts is None
 
 
 # Bugs: what is not known once is 0 in the difference; a CPU that goes offline gives a negative
