@@ -7,6 +7,7 @@ from fcntl import ioctl
 from pathlib import Path
 
 from locality.errors import LocalityError
+from locality.machine.digits import MOST_DIGITS
 from locality.text import printable
 
 PROC = Path("/proc")
@@ -37,21 +38,21 @@ def network_namespace(text: str, proc: Path = PROC, names: Path = NAMES) -> int:
     """
     if not (text.isascii() and text.isdigit()):
         return _of_name(text, names)
-    number = int(text)
+    number = int(text) if len(text) <= MOST_DIGITS else 0
     if _LEAST_INODE <= number <= _MOST_INODE:
         return number
     if 0 < number <= _MOST_PID:
         return _of_process(number, proc)
     raise LocalityError(
-        f"{shortest(text)} is neither a pid nor the inode of a network namespace, which is "
+        f"{_shortened(text)} is neither a pid nor the inode of a network namespace, which is "
         f"{_LEAST_INODE} or more: 'locality groups' and 'lsns -t net' show the inodes",
         exit_code=2,
     )
 
 
-def shortest(text: str) -> str:
+def _shortened(text: str) -> str:
     """A number that a user gave, not longer than a message can be."""
-    return text if len(text) <= len(str(1 << 64)) else f"{text[:8]}…"
+    return text if len(text) <= MOST_DIGITS else f"{text[:8]}…"
 
 
 def _of_process(pid: int, proc: Path) -> int:

@@ -42,6 +42,7 @@ def test_an_inode_is_itself(inode: int) -> None:
         ("4194303", "there is no process 4194303: pgrep"),
         ("0", "neither a pid nor the inode"),
         ("9" * 400, "99999999… is neither"),
+        ("9" * 5000, "99999999… is neither"),  # int() refuses more than 4300
         ("nowhere", "there is no network namespace 'nowhere' in "),
         ("gone", "gone is not a network namespace"),
         ("pids", "pids is not a network namespace"),
