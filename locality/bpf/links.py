@@ -91,8 +91,10 @@ def _attach(program: int, section: str) -> int | None:
     link: int | None
     if section.startswith("tp/"):
         with tracefs.perf_event(section.removeprefix("tp/")) as event:
-            # The link takes the descriptor over when it is made.
-            link = lib.bpf_program__attach_perf_event(program, os.dup(event))
+            descriptor = os.dup(event)
+            link = lib.bpf_program__attach_perf_event(program, descriptor)
+            if not link:  # else the link has taken it over
+                os.close(descriptor)
     else:
         link = lib.bpf_program__attach(program)
     return link
