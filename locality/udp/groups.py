@@ -36,6 +36,8 @@ SHARE_OF_TIME = 0.01
 SHARE_FOR_CHANGES = 0.05
 #: Of so many sockets it is known that they were looked for.
 MOST_LOOKED_FOR = 1 << 16
+#: Of so many sockets it is known in which group they were; of more, only of those that are there.
+MOST_NUMBERED = 1 << 16
 
 
 class Place(NamedTuple):
@@ -108,6 +110,9 @@ class Membership:
         ]
         for one in found:
             self._note(one)
+        if len(self._numbers) > MOST_NUMBERED:
+            now = frozenset[int]().union(*(one.inodes for one in found))
+            self._numbers = {inode: self._numbers[inode] for inode in now if inode}
         if self._states:
             self._states.expect(b"".join(one.group.state for one in found))
         if len(self._looked_for) > MOST_LOOKED_FOR:
@@ -119,10 +124,12 @@ class Membership:
 
     def _note(self, one: FoundGroup) -> None:
         inodes = [member.inode for member in one.group.members]
-        # Sockets come and go; as long as one of them was there before, it is the same group.
-        known = (self._numbers[inode] for inode in inodes if inode in self._numbers)
+        # Sockets come and go; as long as one of them was there before, it is the same group. Those
+        # that are being closed have no inode.
+        there = [inode for inode in inodes if inode]
+        known = (self._numbers[inode] for inode in there if inode in self._numbers)
         key = next(known, len(self.groups))
-        self._numbers.update(dict.fromkeys(inodes, key))
+        self._numbers.update(dict.fromkeys(there, key))
         self.groups[key] = UdpGroup(
             netns=one.netns,
             address=one.address,

@@ -15,11 +15,16 @@ from locality.reuseport.places import namespaces
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+#: Sockets that are kept: servers that connect one to each client close them again.
+_MOST_KNOWN = 1 << 16
 _CONNECTED = "01"  # TCP_ESTABLISHED of include/net/tcp_states.h, which UDP uses too
 
 
 class Peers:
-    """The peers of sockets, each looked for once."""
+    """The peers of sockets, each looked for once.
+
+    Of very many, only those are kept that were asked for last.
+    """
 
     def __init__(self) -> None:
         self._known: dict[int, str] = {}
@@ -30,6 +35,8 @@ class Peers:
         if not self._known.keys() >= {*wanted}:
             found = dict(_read())
             self._known |= {inode: found.get(inode, "") for inode in wanted}
+            if len(self._known) > _MOST_KNOWN:
+                self._known = {inode: self._known[inode] for inode in wanted}
         return {inode: peer for inode in wanted if (peer := self._known[inode])}
 
 
