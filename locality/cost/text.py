@@ -8,7 +8,7 @@ from locality.cost.bill import WORDS
 from locality.cost.grouping import CAUTION, REMOTE, rows_of
 from locality.cost.interval import LEFT_OUT, WAIT, WAKE_UP, reads_of
 from locality.machine.topology import Distance
-from locality.reads.outputs import DEFAULT, GroupedOutput
+from locality.reads.outputs import DEFAULT, GroupedOutput, rate
 from locality.text import duration, percent, printable, share, wrap
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def sums_line(interval: CostInterval) -> str:
         return "no reads"
     left_out = int(interval.readers["left_out"].sum())
     return (
-        f"{_rate(total, interval.seconds)} reads/s, "
+        f"{rate(total, interval.seconds)} reads/s, "
         f"{percent(share(int(reads[[*REMOTE]].sum()), known))} remote, "
         f"{percent(share(left_out, total))} left out of the times"
     )
@@ -108,7 +108,7 @@ def row_lines(row: Row, seconds: float) -> Iterator[str]:
         waits = (duration(row.percentile(WAIT, (distance,), of)) for of in (50, 90, 99))
         wakes = (duration(row.percentile(WAKE_UP, (distance,), of)) for of in (50, 99))
         yield (
-            f"  {distance.phrase:<20} {_rate(reads, seconds):>9} {percent(share(reads, total)):>6}"
+            f"  {distance.phrase:<20} {rate(reads, seconds):>9} {percent(share(reads, total)):>6}"
             + "".join(f" {text:>7}" for text in (*waits, *wakes))
         )
     if left_out := left_out_text(row):
@@ -134,7 +134,7 @@ def bill_lines(interval: CostInterval) -> Iterator[str]:
     bill, seconds = interval.bill, interval.seconds
     calls = f"{_told(bill.function_calls, seconds)} function calls"
     if bill.tlb_flushes is not None:
-        calls += f" (TLB flushes {_rate(bill.tlb_flushes, seconds)})"
+        calls += f" (TLB flushes {rate(bill.tlb_flushes, seconds)})"
     cpu = None if bill.softirq_ns is None else 100 * bill.softirq_ns / (seconds * 1e9)
     ratio = "?"
     if bill.softirqs is not None and bill.interrupts:
@@ -157,26 +157,21 @@ def _pmu_text(interval: CostInterval) -> str:
     text = ""
     for count, words in ((bill.cycles, "cycles"), (bill.cache_misses, "LLC misses")):
         if count is not None:
-            each = f" ({_rate(count, reads)} a read)" if reads else ""
-            text += f"; {_rate(count, seconds)} {words} a second{each}"
+            each = f" ({rate(count, reads)} a read)" if reads else ""
+            text += f"; {rate(count, seconds)} {words} a second{each}"
     return text
 
 
 def causes_text(bill: Bill, seconds: float) -> str:
     """What CPUs have each other call, the most frequent first; empty if that is not known."""
     causes = sorted((bill.causes or {}).items(), key=lambda one: (-one[1], one[0]))
-    shown = [f"{WORDS.get(name, name)} {_rate(count, seconds)}" for name, count in causes]
+    shown = [f"{WORDS.get(name, name)} {rate(count, seconds)}" for name, count in causes]
     more = f", {len(shown) - MOST_CAUSES} more" if len(shown) > MOST_CAUSES else ""
     return ", ".join(shown[:MOST_CAUSES]) + more
 
 
 def _told(count: int | None, seconds: float) -> str:
-    return "?" if count is None else _rate(count, seconds)
-
-
-def _rate(count: int, seconds: float) -> str:
-    rate = count / seconds
-    return f"{rate:,.0f}" if rate >= 10 or not count else f"{rate:.1f}"  # noqa: PLR2004
+    return "?" if count is None else rate(count, seconds)
 
 
 def summary_lines(summary: Summary[CostInterval]) -> Iterator[str]:

@@ -55,3 +55,9 @@ class GroupedOutput(Output[I_contra]):
         clock = time.strftime("%H:%M:%S", time.localtime(interval.time))
         missed = interval.lost - self._lost_before(interval)
         self._out.write(f"{clock} {sums}{f', {missed} lost' if missed > 0 else ''}\n")
+
+
+def rate(count: int, of: float) -> str:
+    """A count for each of so many seconds, or reads: ``1,234``, or ``3.4`` if it is below ten."""
+    each = count / of
+    return f"{each:,.0f}" if each >= 10 or not count else f"{each:.1f}"  # noqa: PLR2004

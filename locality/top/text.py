@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from locality.machine.distance import distance_text
 from locality.machine.topology import Distance
-from locality.reads.outputs import DEFAULT, GroupedOutput
-from locality.text import duration, percent, printable, share
+from locality.reads.outputs import DEFAULT, GroupedOutput, rate
+from locality.text import WIDTH, duration, percent, printable, share
 from locality.top.grouping import GROUPINGS, commands, ranked
 from locality.top.interval import DISTANCES, known, remote
 from locality.top.waits import waits_of
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 #: So many rows are shown; JSON and CSV have all.
 MOST_ROWS = 20
-WIDTH = 80
 
 COUNTS = f"{'remote/s':>9} {'reads/s':>9} {'local':>6} {'MB/s':>6} "
 #: Of the times of `--cost`: p50 of local and of remote reads.
@@ -59,9 +58,7 @@ def sums_line(interval: TopInterval) -> str:
         return "no reads"
     here = share(int(rows["cpu"].sum()), told)
     away = int(remote(rows).sum())
-    return (
-        f"{_rate(reads, seconds)} reads/s, {percent(here)} local, {_rate(away, seconds)} remote/s"
-    )
+    return f"{rate(reads, seconds)} reads/s, {percent(here)} local, {rate(away, seconds)} remote/s"
 
 
 def table_lines(interval: TopInterval, by: str) -> Iterator[str]:
@@ -102,14 +99,9 @@ def _line(
     name = name if len(name) <= longest else name[: longest - 1] + "…"
     local = percent(share(int(row["cpu"]), told))
     return (
-        f"{_rate(away, seconds):>9} {_rate(int(row['reads']), seconds):>9} {local:>6} "
+        f"{rate(away, seconds):>9} {rate(int(row['reads']), seconds):>9} {local:>6} "
         f"{size:>6} {times} {source:<6} {name:<{FEW_NAME}}"
     )
-
-
-def _rate(count: int, seconds: float) -> str:
-    rate = count / seconds
-    return f"{rate:,.0f}" if rate >= 10 or not count else f"{rate:.1f}"  # noqa: PLR2004
 
 
 def distances_of(interval: TopInterval) -> Counts:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from locality.arrays import alike
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -201,7 +203,7 @@ def in_order(rows: Array) -> Array:
 def _together(
     earlier: Array,
     later: Array,
-    key: Sequence[str],
+    key: tuple[str, ...],
     sums: Sequence[str],
     maxima: Sequence[str] = (),
 ) -> Array:
@@ -209,11 +211,7 @@ def _together(
     rows = np.concatenate([earlier, later])
     if not len(rows):
         return rows
-    names = np.concatenate(
-        [np.ascontiguousarray(rows[name]).reshape(len(rows), -1).view("u1") for name in key], axis=1
-    )
-    whole = np.ascontiguousarray(names).view(f"V{names.shape[1]}").ravel()
-    _, inverse = np.unique(whole, return_inverse=True)
+    inverse = alike(rows, key)
     latest = np.zeros(inverse.max() + 1, "i8")
     np.maximum.at(latest, inverse, np.arange(len(rows)))
     merged = rows[latest]
