@@ -1,4 +1,4 @@
-"""What the kernel tells about a BPF program and about a link, as include/uapi/linux/bpf.h has it.
+"""What the kernel tells about a BPF program, map or link, as include/uapi/linux/bpf.h has it.
 
 A structure that one module alone hands to the kernel or to libbpf stands in that module.
 """

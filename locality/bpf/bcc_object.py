@@ -21,6 +21,7 @@ from mmap import PAGESIZE
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
+from locality.bpf import handles
 from locality.bpf.compiled import PROBES
 from locality.bpf.headers import Headers
 from locality.bpf.libbpf import lib
@@ -87,8 +88,8 @@ def require_bcc() -> Any:  # noqa: ANN401 - bcc has no types
         import bcc  # noqa: PLC0415 - takes 0.1 s, and only who chose it needs it
     except (ImportError, OSError) as error:  # OSError: a library of it cannot be loaded
         raise Unsupported(
-            f"bcc cannot be imported ({error}): on Debian, apt-get install python3-bpfcc; a "
-            "virtual environment must be made to see it, as the README says",
+            f"bcc cannot be imported ({error}): on Debian, apt-get install python3-bpfcc; in a "
+            "virtual environment, link /usr/lib/python3/dist-packages/bcc into its site-packages",
             answer="bcc cannot be imported",
         ) from None
     if not hasattr(bcc, "BPF"):
@@ -153,15 +154,13 @@ class BccObject(Object):
 
     def _make_maps(self) -> None:
         """Make every map as its definition in the object says."""
-        handle = lib.bpf_object__next_map(self._open_handle, None)
-        while handle:
+        for handle in handles.maps(self._open_handle):
             name = lib.bpf_map__name(handle).decode()
             if "." in name:  # a data section's map carries the object's name in front
                 name = f".{name.partition('.')[2]}"
             self._made[name] = self._make(name, handle)
             if name.startswith("."):
                 self._fill(name)
-            handle = lib.bpf_object__next_map(self._open_handle, handle)
 
     def _make(self, name: str, handle: int) -> Map:
         kind, entries = lib.bpf_map__type(handle), lib.bpf_map__max_entries(handle)

@@ -38,8 +38,6 @@ class Kind(IntEnum):
     CONST = 10
     RESTRICT = 11
     FUNC = 12
-    FUNC_PROTO = 13
-    VAR = 14
     DATASEC = 15
     TYPE_TAG = 18
     ENUM64 = 19

@@ -2,7 +2,7 @@
 
 Only declarations live here, and the one piece of state that libbpf has for the
 whole process: its log. libbpf writes to stderr by default; here nothing is printed. Within
-`listening` every line goes to `log`, a short ring of recent lines, from which `object.Object`
+`listening` every line goes to `log`, a short ring of recent lines, from which `refusal.answer`
 quotes when something fails. To hand over what libbpf says of each relocation takes as long as a
 tenth of a start, so it is only listened to when something is tried again to learn why it failed.
 
@@ -45,6 +45,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "bpf_program__fd": (c_int, (c_void_p,)),
     "bpf_program__attach": (c_void_p, (c_void_p,)),
     "bpf_program__attach_perf_event": (c_void_p, (c_void_p, c_int)),
+    "bpf_enable_stats": (c_int, (c_uint32,)),
     "bpf_iter_create": (c_int, (c_int,)),
     "bpf_link_create": (c_int, (c_int, c_int, c_int, c_void_p)),
     "bpf_link__fd": (c_int, (c_void_p,)),

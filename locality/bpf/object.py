@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from locality.bpf import libbpf, run, trial
+from locality.bpf import handles, libbpf, run, trial
 from locality.bpf.abi import ProgramInfo, info_of
 from locality.bpf.btf import Btf
 from locality.bpf.compiled import object_file
@@ -27,7 +27,7 @@ from locality.bpf.refusal import answer, failure
 from locality.errors import LocalityError, Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 
 #: By which libbpf attaches kprobes (CONFIG_KPROBE_EVENTS; Linux 4.17).
@@ -91,7 +91,7 @@ class Object:
 
     def _initial_value(self, section: str) -> ctypes.Array[ctypes.c_char]:
         """The memory of a data section as it is before `load`, to read and write."""
-        return _initial_value(self._map(section))
+        return handles.initial_value(self._map(section))
 
     @property
     def _open_handle(self) -> int:
@@ -104,7 +104,7 @@ class Object:
     def programs(self) -> dict[str, int]:
         """libbpf's handles of the object's programs, by C function name."""
         if self._open_handle and not self._programs:
-            for handle in _programs(self._open_handle):
+            for handle in handles.programs(self._open_handle):
                 self._programs[lib.bpf_program__name(handle).decode()] = handle
         return self._programs
 
@@ -167,12 +167,15 @@ class Object:
             handle = lib.bpf_object__open_file(str(object_file(self.name)).encode(), None)
             if not handle:
                 return
-            for ours, theirs in zip(_maps(self._handle), _maps(handle), strict=True):
+            maps = (handles.maps(obj) for obj in (self._handle, handle))
+            for ours, theirs in zip(*maps, strict=True):
                 lib.bpf_map__set_max_entries(theirs, lib.bpf_map__max_entries(ours))
                 # Ours has lost its constants by now (libbpf 1.5).
                 if lib.bpf_map__name(ours).endswith(b".rodata"):
-                    ctypes.memmove(_initial_value(theirs), self._constants, len(self._constants))
-            for ours, theirs in zip(_programs(self._handle), _programs(handle), strict=True):
+                    memory = handles.initial_value(theirs)
+                    ctypes.memmove(memory, self._constants, len(self._constants))
+            programs = (handles.programs(obj) for obj in (self._handle, handle))
+            for ours, theirs in zip(*programs, strict=True):
                 lib.bpf_program__set_autoload(theirs, lib.bpf_program__autoload(ours))
             lib.bpf_object__load(handle)
             code = ctypes.get_errno()
@@ -202,13 +205,14 @@ class Object:
         self._links.detach(self._links.names if names is None else names)
 
     def test_run(self, program: str) -> int:
-        """Run a raw tracepoint program once, here and now, attached to nothing.
+        """Run a raw tracepoint or syscall program once, here and now, attached to nothing.
 
         Returns:
             What the program returned.
 
         Raises:
-            Unsupported: The kernel refused (BPF_PROG_TEST_RUN of raw tracepoints is in 5.10+).
+            Unsupported: The kernel refused (BPF_PROG_TEST_RUN takes raw tracepoint programs since
+                5.10, and syscall ones since 5.14).
         """
         options = run.Options(sz=ctypes.sizeof(run.Options))
         fd = lib.bpf_program__fd(self.programs[program])
@@ -320,7 +324,7 @@ class Object:
         handle: int | None
         if name.startswith("."):
             # A data section's map carries the object's name in front: "accept_c.rodata".
-            found = _maps(self._open_handle)
+            found = handles.maps(self._open_handle)
             handle = next((m for m in found if lib.bpf_map__name(m).decode().endswith(name)), None)
         else:
             handle = lib.bpf_object__find_map_by_name(self._open_handle, name.encode())
@@ -341,26 +345,3 @@ class Object:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
-
-
-def _programs(handle: int) -> Iterator[int]:
-    """libbpf's handles of an object's programs."""
-    program = lib.bpf_object__next_program(handle, None)
-    while program:
-        yield program
-        program = lib.bpf_object__next_program(handle, program)
-
-
-def _maps(handle: int) -> Iterator[int]:
-    """libbpf's handles of an object's maps."""
-    found = lib.bpf_object__next_map(handle, None)
-    while found:
-        yield found
-        found = lib.bpf_object__next_map(handle, found)
-
-
-def _initial_value(handle: int) -> ctypes.Array[ctypes.c_char]:
-    """The memory of a data section's map before its object is loaded."""
-    size = ctypes.c_size_t()
-    address = lib.bpf_map__initial_value(handle, ctypes.byref(size))
-    return (ctypes.c_char * size.value).from_address(address)
