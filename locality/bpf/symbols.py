@@ -60,4 +60,6 @@ def function_ranges(functions: Collection[str]) -> list[tuple[int, int]]:
 
 def _range(address: int, text: bytes) -> tuple[int, int]:
     """From "net_rx_action+0x0/0x2d0", which tells the length last."""
+    if not text:  # bpf_snprintf() had no buffer left
+        raise Unsupported("the kernel does not tell how long a function is")
     return address, address + int(text.rpartition(b"/")[2], 16)
