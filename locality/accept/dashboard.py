@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -28,7 +27,7 @@ from locality.machine.distance import by_distance, distance_words
 from locality.text import duration, percent, share
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from rich.console import Console
 
@@ -108,22 +107,14 @@ class AcceptDashboard(Dashboard[AcceptBatch]):
         machine: Whose CPUs the records name.
         header: Shown on top.
         console: A terminal.
-        clock: As of `RecentAccepts`; a replay's runs at the replay's speed.
     """
 
     title: ClassVar[str] = "accept"
 
-    def __init__(
-        self,
-        machine: Topology,
-        header: Header,
-        console: Console,
-        *,
-        clock: Callable[[], int] = time.monotonic_ns,
-    ) -> None:
+    def __init__(self, machine: Topology, header: Header, console: Console) -> None:
         super().__init__(header, console)
         self._machine = machine
-        self._recent = RecentAccepts(clock)
+        self._recent = RecentAccepts()
 
     def _take(self, batch: AcceptBatch) -> bool:
         return self._recent.write(batch)

@@ -99,7 +99,7 @@ class View:
 
     Attributes:
         elapsed: Seconds since the start.
-        lost: Records the ring had no room for, since the start.
+        lost: As of `AcceptBatch`, since the start.
         total: Connections since the start.
         total_local: Local connections since the start.
         rate: Connections/s in the last whole second.
