@@ -81,7 +81,7 @@ class AcceptSource(Probing):
 
     Args:
         wanted: What to record.
-        rung: Stand on this rung or fail; None takes the best.
+        rung: Use this rung or fail; None takes the best.
         ring_bytes: Size of the ring; rounded up to a power of two of pages.
         engine: auto, core or bcc.
 

@@ -54,7 +54,7 @@ class ConnectionSource(Probing):
 
     Args:
         wanted: Which accepts to follow; who reads later does not matter.
-        rung: Stand on this rung or fail; None takes the best.
+        rung: Use this rung or fail; None takes the best.
         ring_bytes: Size of the ring; rounded up to a power of two of pages.
         table: How many connections can be followed at the same time.
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from locality.arrays import Array
     from locality.cost.interval import CostInterval
     from locality.machine.distance import Counts
-    from locality.recording.frames import Recording
+    from locality.recording.recording import Recording
     from locality.reporting.blocks import Block, Named
 
 MOST_ROWS = 30

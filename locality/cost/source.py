@@ -87,7 +87,7 @@ class CostSource(Probing):
     Args:
         wanted: Whose reads, on which ports.
         period: Seconds between readings.
-        rung: Stand on this rung or fail; None takes the best.
+        rung: Use this rung or fail; None takes the best.
         protocol: tcp or udp: only its reads; None for both.
 
     Attributes:

@@ -163,7 +163,7 @@ class SkbSource(Probing):
 
     Args:
         period: Seconds between readings.
-        rung: Stand on this rung or fail; None takes the best.
+        rung: Use this rung or fail; None takes the best.
         engine: auto, core or bcc.
         wanted: Which packets to count.
 

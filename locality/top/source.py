@@ -39,7 +39,7 @@ class TopSource(Probing):
     Args:
         wanted: Whose reads, on which ports.
         period: Seconds between readings.
-        rung: Stand on this rung or fail; None takes the best.
+        rung: Use this rung or fail; None takes the best.
         rows: How many threads and ports, of TCP and of UDP, are counted at once.
         timed: Measure beside it how long packets wait, as `locality cost` does.
 

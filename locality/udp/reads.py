@@ -47,7 +47,7 @@ class UdpReads(Probing):
 
     Args:
         wanted: Whose reads, of which ports.
-        rung: Stand on this rung or fail; None takes the best.
+        rung: Use this rung or fail; None takes the best.
         ring_bytes: Size of the ring; rounded up to a power of two of pages.
 
     Raises:

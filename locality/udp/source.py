@@ -117,7 +117,7 @@ class UdpSource(Probing):
         wanted: Which readers and ports to count. By pid or comm, sockets are shown that such
             a thread reads, or such a process holds.
         period: Seconds between readings.
-        rung: Stand on this rung or fail; None takes the best.
+        rung: Use this rung or fail; None takes the best.
         sample: Note the flow of one datagram in so many.
 
     Raises:
