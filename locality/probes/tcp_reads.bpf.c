@@ -7,8 +7,9 @@
  *   sock_recv_length         the end of a read of any kind that goes through sock_recvmsg(), with
  *                            what it took (raw tracepoint, 6.3); splice() does not
  *   tcp_rcv_space_adjust     before it: once for each packet that a read took data from, and for
- *                            splice() too
- * A read that only looks (MSG_PEEK) and one of the error queue are not recorded.
+ *                            splice() too; it does not tell a read that only looks (MSG_PEEK)
+ *                            from others, so that one is recorded as well
+ * With the first one, a read that only looks and one of the error queue are not recorded.
  */
 #include "tcp_reader.h"
 

@@ -62,7 +62,11 @@ RUNGS = (Rung("raw-tracepoint", programs),)
 
 def attach_reads(open_object: Callable[[], Object], only: str | None = None) -> Attachment:
     """Attach the probe of TCP reads, and say what it does not show; see `attach_best`."""
-    return noting_unseen(attach_best(RUNGS, open_object, only))
+    attachment = noting_unseen(attach_best(RUNGS, open_object, only))
+    if "raw_adjusted" not in attachment.programs:
+        return attachment
+    rung = attachment.rung.noting("reads that only look (MSG_PEEK) are counted, too")
+    return attachment._replace(rung=rung)
 
 
 def noting_unseen(attachment: Attachment) -> Attachment:
