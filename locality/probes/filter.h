@@ -3,8 +3,8 @@
  * Which tasks, ports and network namespaces are wanted: decided in the kernel, so that the rest
  * costs nothing more. All of them where nothing was chosen.
  */
-#ifndef LOCALITY_WANTED_H
-#define LOCALITY_WANTED_H
+#ifndef LOCALITY_FILTER_H
+#define LOCALITY_FILTER_H
 
 #include "kernel_differences.h"
 #include "pid_namespace.h"

@@ -22,7 +22,10 @@ CONSTANT(__u32, mask_words);
 
 /* The processes: one bit for each remainder. User space sorts out the others itself. */
 __u8 wanted_pids[REMAINDERS / 8];
-/* Of processes that began later than this moment of CLOCK_MONOTONIC, in ns, the main threads, with no state. */
+/*
+ * And the main threads, with a state of 0, of processes that began later than this moment of
+ * CLOCK_MONOTONIC, in ns.
+ */
 GLOBAL(__u64, young_since);
 
 /* The sockets: one bit for each remainder of their inodes. */
