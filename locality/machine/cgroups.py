@@ -110,6 +110,15 @@ def processes_in(cgroup: Cgroup) -> set[int]:
     return pids - {0}  # those of other pid namespaces
 
 
+def _leads_elsewhere(path: str, number: int) -> bool:
+    """Whether a path is that of another cgroup: its process has been moved there meanwhile."""
+    for mount in _mounts(PROC):
+        # What is not mounted here cannot be told.
+        with suppress(OSError, ValueError):
+            return (mount / path.lstrip("/")).stat().st_ino != number
+    return False
+
+
 class CgroupPaths:
     """Paths of cgroups by their ids: each is asked for once, of a process that is in it.
 
@@ -131,8 +140,10 @@ class CgroupPaths:
         for number, pid in zip(distinct.tolist(), pids[first].tolist(), strict=True):
             if not number:
                 continue
-            if number not in self._known and (path := path_of(pid)) is not None:
-                self._known[number] = path
+            if number not in self._known:
+                path = path_of(pid)
+                if path is not None and not _leads_elsewhere(path, number):
+                    self._known[number] = path
             if number in self._known:
                 paths[number] = self._known[number]
         if len(self._known) > _MOST_KNOWN:

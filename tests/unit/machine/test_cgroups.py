@@ -113,6 +113,19 @@ def test_paths_are_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [1, 2, 2]
 
 
+# Bug: a process is moved to another cgroup before it is asked for, and the first one is called by
+# the other one's name from then on.
+def test_a_process_that_has_been_moved(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    web = find("web.slice", machine).id
+    is_in = iter(["/web.slice/nginx.service", "/web.slice"])
+    monkeypatch.setattr("locality.machine.cgroups.PROC", machine)
+    monkeypatch.setattr("locality.machine.cgroups.path_of", lambda _pid: next(is_in))
+    paths = CgroupPaths()
+    asked = np.array([web]), np.array([11])
+    assert paths.of(*asked) == {}
+    assert paths.of(*asked) == paths.of(*asked) == {web: "/web.slice"}
+
+
 # Bugs: containers that have gone stay in memory for days; paths of those that run are forgotten.
 def test_paths_of_very_many_cgroups_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
