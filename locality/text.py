@@ -60,6 +60,11 @@ def _cut(text: str, first: int, last: int) -> str:
     return text if left_out <= 0 else f"{text[:first]}[... {left_out} more ...]{text[-last:]}"
 
 
+def clipped(text: str, width: int) -> str:
+    """A text of at most so many characters, with a mark where it was cut."""
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
 def spreadsheet_text(raw: bytes | str) -> str:
     """Printable text that no spreadsheet takes for a formula: an apostrophe goes before one."""
     text = printable(raw)

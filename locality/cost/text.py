@@ -9,7 +9,7 @@ from locality.cost.grouping import CAUTION, REMOTE, rows_of
 from locality.cost.interval import LEFT_OUT, WAIT, WAKE_UP, reads_of
 from locality.machine.topology import Distance
 from locality.reads.outputs import DEFAULT, GroupedOutput, rate
-from locality.text import duration, percent, printable, share, wrap
+from locality.text import clipped, duration, percent, printable, share, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,12 +94,12 @@ def table_lines(interval: CostInterval, by: str, *, sentences: bool = False) -> 
         if sentences:
             yield from wrap(row.sentence(interval.seconds), "  ", first="  ")
     if len(rows) > MOST_ROWS:
-        yield f"  ... and {len(rows) - MOST_ROWS} more: use --port or --pid, or --format json"
+        yield f"  … and {len(rows) - MOST_ROWS} more: use --port or --pid, or --format json"
 
 
 def row_lines(row: Row, seconds: float) -> Iterator[str]:
     """A row: its name, a line for each distance that occurred, and what was left out."""
-    yield f"{shortened(row.name)}"
+    yield clipped(row.name, NAME_WIDTH)
     total = int(row.reads.sum())
     for distance in Distance:
         reads = int(row.reads[distance])
@@ -113,11 +113,6 @@ def row_lines(row: Row, seconds: float) -> Iterator[str]:
         )
     if left_out := left_out_text(row):
         yield from wrap(f"left out: {left_out}", "    ", first="  ")
-
-
-def shortened(name: str) -> str:
-    """A name of a row that leaves room in its line."""
-    return name if len(name) <= NAME_WIDTH else name[: NAME_WIDTH - 1] + "…"
 
 
 def left_out_text(row: Row) -> str:

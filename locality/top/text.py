@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from locality.machine.distance import distance_text
 from locality.machine.topology import Distance
 from locality.reads.outputs import DEFAULT, GroupedOutput, rate
-from locality.text import WIDTH, duration, percent, printable, share
+from locality.text import WIDTH, clipped, duration, percent, printable, share
 from locality.top.grouping import GROUPINGS, commands, ranked
 from locality.top.interval import DISTANCES, known, remote
 from locality.top.waits import waits_of
@@ -92,11 +92,10 @@ def _line(
     away = told - int(row["cpu"])
     source = f"CPU {row['sources'][0]}" if row["sources"][0] >= 0 else "-"
     size = f"{int(row['bytes']) / seconds / 1e6:.1f}" if interval.bytes_seen else "?"
-    name = GROUPINGS[by].name(row, interval.cgroups)
+    name = clipped(GROUPINGS[by].name(row, interval.cgroups), longest)
     times = ""
     if interval.cost is not None:
         times = f"{duration(waits.local):>7} {duration(waits.remote):>7} "
-    name = name if len(name) <= longest else name[: longest - 1] + "…"
     local = percent(share(int(row["cpu"]), told))
     return (
         f"{rate(away, seconds):>9} {rate(int(row['reads']), seconds):>9} {local:>6} "

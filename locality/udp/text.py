@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from locality.stream import Output
-from locality.text import kilo_rate, percent, printable, share, wrap
+from locality.text import clipped, kilo_rate, percent, printable, share, wrap
 from locality.udp.advice import concentration, cures, meaning
 from locality.udp.balance import balances
 from locality.udp.processing import processed
@@ -207,6 +207,4 @@ def _pairs(row: _Row) -> Iterator[tuple[str, int]]:
 
 def _worker(reader: Any) -> str:  # noqa: ANN401 - numpy.void
     tid = f"/{reader['tid']}"
-    name = printable(reader["comm"])
-    room = WORKER_WIDTH - 1 - len(tid)
-    return (name if len(name) <= room else name[: room - 1] + "…") + tid
+    return clipped(printable(reader["comm"]), WORKER_WIDTH - 1 - len(tid)) + tid
