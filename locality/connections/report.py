@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from locality.reporting import figures as draw
 from locality.reporting.blocks import Measure, picture
 from locality.reporting.page import Table
-from locality.reporting.sections import counted
+from locality.reporting.sections import counted, lost_events
 from locality.text import duration, percent, share
 
 if TYPE_CHECKING:
@@ -49,9 +49,7 @@ def headline(recording: Recording) -> str:
 
 def cautions(recording: Recording) -> Iterator[str]:
     """What was lost."""
-    if recording.lost:
-        lost = counted(recording.lost, "connection")
-        yield f"{lost} lost beside {events(recording):,} seen; shares are of those seen"
+    yield from lost_events(recording, "connection")
 
 
 def blocks(prefix: str, recording: Recording) -> Iterator[Block]:

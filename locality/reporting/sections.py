@@ -107,6 +107,20 @@ def lost_runs(recording: Recording, noun: str) -> Iterator[str]:
         )
 
 
+def lost_events(recording: Recording, noun: str) -> Iterator[str]:
+    """The caution for events without a record.
+
+    Args:
+        recording: Of events.
+        noun: What each of them is.
+    """
+    if recording.lost:
+        yield (
+            f"{counted(recording.lost, noun)} lost beside {events(recording):,} seen; shares are "
+            "of those seen"
+        )
+
+
 def distance_blocks(
     prefix: str, recording: Recording, classes: Mapping[str, Counts | None], which: str
 ) -> Iterator[Block]:
