@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from locality.dataset.facts import Server, cells_of
-from locality.dataset.schema import BY_DISTANCE, SUMS, UNKNOWN
-from locality.recording.arrow import filled_of, values_of
+from locality.dataset.schema import ELSEWHERE, SUMS, UNKNOWN
+from locality.recording.arrow import filled_of, known_of, values_of
 from locality.skb.interval import RX
 from locality.skb.recording import recorded
 
@@ -36,21 +36,21 @@ class SkbContents:
             name: filled_of(totals[name]) for name in ("packets", "lost", "apart", "together")
         }
         lost = int(figures["lost"].max())
+        is_seen = known_of(totals["local"])
         for direction, (measure, pairs) in enumerate(zip(MEASURES, both, strict=True)):
             seconds = float(values_of(totals["seconds"])[direction])
             middle = int(values_of(totals["time"])[direction]) / 1e9 - seconds / 2
             self._facts.period(middle, measure, seconds, max(0, lost - self._lost))
             sums = np.zeros(len(SUMS), np.int64)
-            if totals["local"].null_count:
-                sums[UNKNOWN] = figures["packets"][direction]
-            else:
+            if is_seen[direction]:
                 np.add.at(sums, self._distances[pairs.cells], pairs.packets)
                 sums[0] += figures["together"][direction]
-                # What has no pair of known CPUs is unknown, whatever it was not told for.
-                sums[UNKNOWN] += max(0, int(figures["packets"][direction]) - int(sums.sum()))
+                sums[ELSEWHERE] = figures["apart"][direction]
+            # The others have no known consume CPU.
+            sums[UNKNOWN] += max(0, int(figures["packets"][direction]) - int(sums.sum()))
             if not sums.any():
                 continue
-            self._facts.count(middle, Server(measure), sums[: len(BY_DISTANCE) + 1])
+            self._facts.count(middle, Server(measure), sums)
             if direction == RX:
                 alloc, consume = np.divmod(pairs.cells, self._meta.possible)
                 none = np.full(len(alloc), -1)
