@@ -39,7 +39,8 @@ def measure(readings: int = READINGS) -> Offset:
     clock, real, monotonic = time.clock_gettime_ns, time.CLOCK_REALTIME, time.CLOCK_MONOTONIC
     for _ in range(readings):
         before, between, after = clock(monotonic), clock(real), clock(monotonic)
-        if between - before < low:  # the clock was set just now: what was read before is void
+        # The clock was set just now, back or forward: what was read before is void.
+        if between - before < low or between - after > high:
             low, high = -(1 << 63), 1 << 63
         low, high = max(low, between - after), min(high, between - before)
     shift = namespace_offset()
