@@ -7,7 +7,6 @@ compiled probe's own type information whenever it is opened.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,6 +19,7 @@ from locality.bpf.ring import Ring
 from locality.bpf.source import Probing
 from locality.filter import Wanted
 from locality.machine.cgroups import CgroupPaths
+from locality.machine.clocks import monotonic_to_utc
 
 if TYPE_CHECKING:
     from locality.bpf.object import Object
@@ -106,7 +106,7 @@ class AcceptSource(Probing):
         self._ring = Ring.map(self.fd, self._object.map_entries("events"), ACCEPT)
         self._globals = self._object.bss
         self._paths = CgroupPaths()
-        self.clock_offset = time.time_ns() - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        self.clock_offset = monotonic_to_utc()
 
     def _open(self) -> Object:
         obj = self._engine.open("accept_cpu", constants(self.wanted, self.ring_bytes))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from locality.bpf.btf import check_layout
 from locality.bpf.object import Object
 from locality.errors import LocalityError
 from locality.machine import pid_namespace, topology
+from locality.machine.clocks import monotonic_ns
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -69,7 +69,7 @@ class Tasks:
         Args:
             pids: Those of these processes, perhaps with some of others; all if None.
             young_since: And the main threads, with a state of 0, of processes that began later
-                than that moment of CLOCK_MONOTONIC, in ns.
+                than that moment of the kernel's CLOCK_MONOTONIC, in ns.
 
         Returns:
             Of dtype `THREAD`.
@@ -107,5 +107,5 @@ def _bits(numbers: Collection[int] | None) -> Array | int:
 
 
 def now() -> int:
-    """This moment of CLOCK_MONOTONIC, in ns."""
-    return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+    """This moment, as `Tasks.threads` takes it."""
+    return monotonic_ns()

@@ -6,7 +6,6 @@ to its end, and hands out batches of records. A record holds that of the accept.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, ClassVar
 
 from locality.accept import source as accept
@@ -19,6 +18,7 @@ from locality.bpf.source import Probing
 from locality.connections.batch import CONNECTION, ConnectionBatch
 from locality.errors import Unsupported
 from locality.machine.cgroups import CgroupPaths
+from locality.machine.clocks import monotonic_to_utc
 from locality.reads import tcp
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class ConnectionSource(Probing):
         self._ring = Ring.map(self.fd, self._object.map_entries("events"), CONNECTION)
         self._globals = self._object.bss
         self._paths = CgroupPaths()
-        self.clock_offset = time.time_ns() - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        self.clock_offset = monotonic_to_utc()
 
     def _open(self) -> Object:
         obj = Object.open("connections", constants(self._wanted, self._ring_bytes))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
+
+from locality.machine.clocks import namespace_offset
 
 READINGS = 200
 #: Readings at a later time, to see whether the clock was set.
@@ -45,17 +46,3 @@ def measure(readings: int = READINGS) -> Offset:
         low, high = max(low, between - after), min(high, between - before)
     shift = namespace_offset()
     return Offset(low + shift, high + shift)
-
-
-def namespace_offset(proc: Path = Path("/proc/self/timens_offsets")) -> int:
-    """What this process's CLOCK_MONOTONIC has more than the kernel's, ns (time_namespaces(7))."""
-    try:
-        lines = proc.read_text().splitlines()
-    except OSError:  # before Linux 5.6, or built without
-        return 0
-    for line in lines:
-        name, *values = line.split()
-        if name in {"monotonic", str(time.CLOCK_MONOTONIC)}:
-            seconds, ns = map(int, values)
-            return seconds * 10**9 + ns
-    return 0

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
 from locality.cost import clock
-from locality.cost.clock import Offset, namespace_offset
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from locality.cost.clock import Offset
+from locality.machine.clocks import namespace_offset
 
 
 # Bug: a clock that was set is not noticed, or each measurement passes for one that was.
@@ -47,20 +44,3 @@ def test_a_clock_that_is_set_while_it_is_read(set_by: int, monkeypatch: pytest.M
     measured = clock.measure(20)
     assert measured.low <= measured.high
     assert measured.middle == pytest.approx(1_000_000 + set_by + namespace_offset(), abs=2)
-
-
-# Bug: in a time namespace a program's clock differs from the kernel's by hours.
-@pytest.mark.parametrize(
-    ("text", "offset"),
-    [
-        ("monotonic           0         0\nboottime            0         0\n", 0),
-        ("monotonic          10         5\nboottime          -3         0\n", 10_000_000_005),
-        ("1  -2  7\n7 0 0\n", -1_999_999_993),
-        ("", 0),
-    ],
-)
-def test_the_offset_of_a_time_namespace(tmp_path: Path, text: str, offset: int) -> None:
-    path = tmp_path / "timens_offsets"
-    path.write_text(text)
-    assert namespace_offset(path) == offset
-    assert namespace_offset(tmp_path / "missing") == 0
