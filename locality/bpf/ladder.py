@@ -39,7 +39,7 @@ class Rung(NamedTuple):
     note: str = ""
 
     def noting(self, more: str) -> Rung:
-        """The same with one thing more that its numbers do not show, if that is anything."""
+        """The same rung, whose note says this as well; an empty text adds nothing."""
         return self._replace(note="; ".join(filter(None, (self.note, more))))
 
 

@@ -151,7 +151,7 @@ class Ring:
             slots, length = slots[: busy.argmax()], length[: busy.argmax()]
         if ((length & ~DISCARD) != self._record.itemsize).any():
             raise LocalityError(
-                f"the ring holds a record that has not the expected {self._record.itemsize} bytes: "
-                "rebuild the probes (make probes)"
+                "a record of the ring buffer does not have the expected "
+                f"{self._record.itemsize} bytes: rebuild the probes (make probes)"
             )
         return slots, (length & DISCARD) == 0

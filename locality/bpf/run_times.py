@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from locality.bpf.libbpf import lib
 from locality.errors import Unsupported
+from locality.machine.limits import raise_if_ours
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +29,13 @@ def counted() -> Iterator[None]:
     """
     fd = lib.bpf_enable_stats(_BPF_STATS_RUN_TIME)
     if fd < 0:
-        raise Unsupported("the kernel does not measure BPF programs: Linux 5.8 does, for root")
+        raise_if_ours(ctypes.get_errno())
+        answer = os.strerror(ctypes.get_errno())
+        raise Unsupported(
+            f"the kernel refused to measure how long BPF programs run: {answer}. Linux 5.8 and "
+            "newer do, for root",
+            answer=answer,
+        )
     try:
         yield
     finally:

@@ -36,8 +36,8 @@ RUNGS = (
         "raw-tracepoint",
         raw_reads,
         note="where several threads read one socket at once, which CPU processed a datagram is "
-        "not always known; of a read at once the record comes with the socket's next datagram "
-        "at the latest",
+        "not always known; the record of a datagram that was read at once comes with the socket's "
+        "next datagram at the latest",
     ),
 )
 
