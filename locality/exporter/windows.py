@@ -77,10 +77,11 @@ class Windows:
         self._count, self._seconds = 0, 0.0
         self._before: dict[str, Share] = {}
         self.last: dict[str, deque[Share]] = defaultdict(lambda: deque(maxlen=KEPT))
-        self._refused = ""
-        for measure in measures:
-            measure.detach()
-        self._take()
+        self._refused: dict[str, str] = {}
+        with lock:
+            for measure in measures:
+                measure.detach()
+            self._take()
 
     def begin(self, settled: Callable[[], None], ended: threading.Event) -> threading.Thread:
         """Attach and detach, in a thread of its own.
@@ -105,27 +106,35 @@ class Windows:
         return self._seconds / self._count if self._count else self._length
 
     def window(self, wait: Callable[[float], object]) -> None:
-        """One window. What the kernel refuses to attach is told once, and tried again next time."""
+        """One window. What the kernel refuses to attach is told once, and tried again next time.
+
+        A window in which nothing could be attached is none, and is not counted.
+        """
         begin = time.monotonic()
         with self._lock:
-            for measure in self._measures:
-                try:
-                    measure.attach()
-                except LocalityError as refusal:
-                    self._say(f"{measure.name}: {refusal}")
+            attached = [self._attach(measure) for measure in self._measures]
         wait(self._length)
         with self._lock:
             for measure in self._measures:
                 measure.detach()
+            if not any(attached):
+                return
             self._seconds += time.monotonic() - begin
             self._count += 1
             for name, share in self._take().items():
                 self.last[name].append(share)
 
-    def _say(self, line: str) -> None:
-        if line != self._refused:
-            self._tell(line)
-            self._refused = line
+    def _attach(self, measure: Measure) -> bool:
+        """Attach its probes; False if the kernel refuses, which is told if it is news."""
+        try:
+            measure.attach()
+        except LocalityError as refusal:
+            if self._refused.get(measure.name) != str(refusal):
+                self._tell(f"{measure.name}: {refusal}")
+                self._refused[measure.name] = str(refusal)
+            return False
+        self._refused.pop(measure.name, None)
+        return True
 
     def _take(self) -> dict[str, Share]:
         """What was counted since this was called last, by name."""

@@ -3,12 +3,58 @@
 from __future__ import annotations
 
 import random
+import threading
 from statistics import mean
+from typing import TYPE_CHECKING
 
 import pytest
 
+from locality.errors import Unsupported
+from locality.exporter.measures import Measure
+from locality.exporter.metrics import PortLabels
 from locality.exporter.share_interval import FEWEST, interval
-from locality.exporter.windows import LONGEST, pause
+from locality.exporter.windows import LONGEST, Windows, pause
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from prometheus_client import Metric
+
+    from locality.bpf.ladder import Attachment
+    from locality.exporter.measures import Share
+
+
+class Measured(Measure):
+    """A measurement whose probes the kernel takes, or refuses for a reason."""
+
+    def __init__(self, name: str, refusal: str = "") -> None:
+        self.name = name  # type: ignore[misc]  # of the class elsewhere
+        self.refusal = refusal
+
+    @property
+    def attachments(self) -> Sequence[Attachment]:
+        return ()
+
+    def attach(self) -> None:
+        if self.refusal:
+            raise Unsupported(self.refusal)
+
+    def read(self) -> None:
+        pass
+
+    def families(self, ports: PortLabels) -> Iterator[Metric]:
+        del ports
+        yield from ()
+
+    def shares(self) -> Mapping[str, Share]:
+        return {self.name: (0, 0)}
+
+    @property
+    def lost(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        pass
 
 
 # Bug: windows take another share of the time than was asked for.
@@ -57,3 +103,40 @@ def test_busy_windows_count_more() -> None:
     assert known is not None
     assert known.share == pytest.approx(4500 / 5010)
     assert 0.0 <= known.low <= known.share <= known.high <= 1.0
+
+
+def counted(windows: Windows) -> float:
+    """How many windows the metrics tell."""
+    families = {family.name: family for family in windows.families(PortLabels(1))}
+    return float(families["locality_windows"].samples[0].value)
+
+
+# Bugs: two measurements that the kernel refuses are told in each window, for each differs from what
+# was told last; what is refused again after it worked is not told; a window in which nothing was
+# attached counts as one.
+def test_what_is_refused_is_told_once_and_no_window() -> None:
+    told: list[str] = []
+    measures = [Measured("accepts", "no"), Measured("reads", "not now")]
+    windows = Windows(measures, threading.Lock(), 0.5, 1.0, told.append)
+    for _ in range(3):
+        windows.window(lambda _seconds: None)
+    assert told == ["accepts: no", "reads: not now"]
+    assert counted(windows) == 0
+    measures[0].refusal = ""
+    windows.window(lambda _seconds: None)
+    assert counted(windows) == 1
+    measures[0].refusal = "no"
+    windows.window(lambda _seconds: None)
+    assert told == ["accepts: no", "reads: not now", "accepts: no"]
+    assert counted(windows) == 1
+
+
+# Bug: what metrics and findings read at the same time is counted twice.
+def test_the_counters_are_read_by_one_at_a_time() -> None:
+    lock = threading.Lock()
+
+    class Watched(Measured):
+        def read(self) -> None:
+            assert lock.locked()
+
+    Windows([Watched("reads")], lock, 0.5, 1.0, pytest.fail)
