@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from locality.cbpf.describe import describe
@@ -68,14 +68,14 @@ class Look:
     """What one look at a machine showed of what may change.
 
     Attributes:
-        values: By key, the value in words.
+        values: By key, the value in words; None where it could not be read.
         queues: By device, its interrupts and how many queues it has.
         pids: By group, the processes that hold its sockets.
         inodes: By group, its sockets.
         irqbalance: Whether it runs.
     """
 
-    values: Mapping[Key, str]
+    values: Mapping[Key, str | None]
     queues: Mapping[str, object] = field(default_factory=dict)
     pids: Mapping[str, frozenset[int]] = field(default_factory=dict)
     inodes: Mapping[str, frozenset[int]] = field(default_factory=dict)
@@ -84,16 +84,15 @@ class Look:
     @classmethod
     def at(cls, machine: Machine, groups: Iterable[FoundGroup]) -> Look:
         """Of what was read of a machine, and its groups."""
-        values: dict[Key, str] = {}
+        values: dict[Key, str | None] = {}
         queues: dict[str, object] = {}
         for device in machine.devices:
             for one in device.interrupts:
-                if one.allowed:
-                    key = "irq_affinity", device.name, f"interrupt {one.number}"
-                    values[key] = one.allowed.text
+                key = "irq_affinity", device.name, f"interrupt {one.number}"
+                values[key] = one.allowed.text if one.allowed else None
             for place, queue in enumerate(device.rx):
-                if queue.rps_cpus:
-                    values["rps", device.name, f"RPS of rx-{place}"] = queue.rps_cpus.text
+                mask = queue.rps_cpus.text if queue.rps_cpus else None
+                values["rps", device.name, f"RPS of rx-{place}"] = mask
             for place, xps in enumerate(device.xps):
                 values["xps", device.name, f"XPS of tx-{place}"] = xps.text
             numbers = frozenset(one.number for one in device.interrupts)
@@ -110,24 +109,36 @@ class Look:
             values["group", name, "sockets"] = f"{len(sockets)}"
         return cls(values, queues, dict(pids), dict(inodes), machine.irqbalance is not None)
 
+    def keeping(self, before: Look) -> Look:
+        """With what could not be read now as it was: it is compared when it can be read again."""
+        values = {
+            key: before.values.get(key) if value is None else value
+            for key, value in self.values.items()
+        }
+        return replace(self, values=values)
 
-def _program(group: FoundGroup) -> str:
+
+def _program(group: FoundGroup) -> str | None:
+    """The program of a group in words; None if it is not known whether there is one."""
     if group.group.program is not None:
         return describe(group.group.program)
     if group.group.ebpf is not None:
         return f"eBPF program {group.group.ebpf.name}"
-    return {None: "?", True: "a program that is not shown", False: "none"}[group.group.attached]
+    return {None: None, True: "a program that is not shown", False: "none"}[group.group.attached]
 
 
 def changes(before: Look, after: Look) -> Iterator[Change]:
     """What differs, by kind.
 
     A group whose sockets were all replaced has changed, even if there are as many as before. One
-    that is new, or is gone, is one change and not two.
+    that is new, or is gone, is one change and not two. What could not be read once did not change
+    as far as is known.
     """
     for key in sorted(before.values.keys() | after.values.keys()):
         kind, owner, what = key
         old, new = before.values.get(key), after.values.get(key)
+        if any(look.values.get(key, "") is None for look in (before, after)):
+            continue
         if kind == "program" and (old is None or new is None):
             continue
         replaced = kind == "group" and before.inodes.get(owner) != after.inodes.get(owner)

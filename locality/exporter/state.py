@@ -122,9 +122,11 @@ class MachineState:
         )
 
     def _note_changes(self, look: Look) -> None:
-        before, self._look = self._look, look
+        before = self._look
         if before is None:
+            self._look = look
             return
+        self._look = look.keeping(before)
         found = [*changes(before, look)]
         self._changes.update((change.kind, change.cause) for change in found)
         for change in found[:_LOGGED]:
