@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import ipaddress
 import math
 import threading
 import time
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=Measure)
 
 _M_ARENA_MAX = -8  # malloc.h
-_LOOPBACK = ("127.", "::1")
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def run(request: Request, tell: Callable[[str], None]) -> None:
         stack.callback(ended.set)
         parts: list[Part] = []
         if request.findings:
-            parts += _state(measures, lock, ended, tell)
+            parts += _state(measures, lock, ended, tell, request.netns)
         if request.duty < 1:
             windows = Windows(measures, lock, request.duty, request.window, tell)
             thread = windows.begin(partial(keep_only, PROBES), ended)
@@ -164,11 +164,13 @@ def _state(
     lock: threading.Lock,
     ended: threading.Event,
     tell: Callable[[str], None],
+    netns: int | None,
 ) -> list[Part]:
     """Settings and groups, which are read again and again."""
     from locality.exporter.state import MachineState  # noqa: PLC0415 - takes 4 MB
 
-    state = MachineState(lock, of_kind(Accepts, measures), of_kind(Reads, measures), tell)
+    accepts, reads = of_kind(Accepts, measures), of_kind(Reads, measures)
+    state = MachineState(lock, accepts, reads, tell, netns)
     state.watch(partial(keep_only, NEEDS["doctor"]), ended)
     return [state]
 
@@ -180,7 +182,7 @@ def of_kind(kind: type[M], measures: Iterable[Measure]) -> M | None:
 
 def _warn(listen: tuple[str, int], security: Security, tell: Callable[[str], None]) -> None:
     closed = security.credentials is not None or security.client_ca is not None
-    if not listen[0].startswith(_LOOPBACK) and not closed:
+    if not ipaddress.ip_address(listen[0]).is_loopback and not closed:
         tell(
             f"everybody who reaches {where(listen)} can read the metrics: --basic-auth or "
             "--tls-client-ca asks who it is"

@@ -22,7 +22,7 @@ from locality.exporter.changes import CAUSES, Look, changes
 from locality.udp.balance import effective_sockets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from prometheus_client import Metric
 
@@ -57,6 +57,7 @@ class MachineState:
         accepts: Tells on which CPUs connections are received; None if that is not measured.
         reads: Tells who reads.
         tell: Takes a line for the log.
+        netns: The network namespace whose sockets are measured; None for all.
     """
 
     def __init__(
@@ -65,11 +66,13 @@ class MachineState:
         accepts: Accepts | None,
         reads: Reads | None,
         tell: Callable[[str], None],
+        netns: int | None = None,
     ) -> None:
         self._lock = lock
         self._accepts = accepts
         self._reads = reads
         self._tell = tell
+        self._netns = netns
         self._seen = _Seen()
         self._look: Look | None = None
         self._changes: Counter[tuple[str, str]] = Counter()
@@ -102,7 +105,7 @@ class MachineState:
                 (finding.code, SEVERITIES[finding.level])
                 for finding in diagnosis_of(machine, groups).bad
             )
-        except LocalityError as refusal:
+        except (LocalityError, OSError) as refusal:
             if str(refusal) != self._refused:
                 self._tell(f"settings and groups are not read: {refusal}")
                 self._refused = str(refusal)
@@ -111,7 +114,7 @@ class MachineState:
         self._note_changes(Look.at(machine, groups))
         by_port: dict[int, list[FoundGroup]] = defaultdict(list)
         for group in groups:
-            if group.shares:
+            if group.shares and self._netns in {None, group.netns}:
                 by_port[group.port].append(group)
         self._seen = _Seen(
             time.time(),
@@ -155,8 +158,10 @@ class MachineState:
         for port, received in zip(counted.ports.tolist(), counted.received, strict=True):
             grown = received - self._received.get(port, np.zeros_like(received))
             self._received[port] = received
-            workers = [member.cpus for one in by_port.get(port, ()) for member in one.group.members]
-            share = attainable(grown, [cpus for cpus in workers if cpus])
+            workers = workers_of([*by_port.get(port, ())])
+            if workers is None:
+                continue
+            share = attainable(grown, workers)
             if share is None and port in by_port:
                 share = self._seen.attainable.get(port)
             if share is not None:
@@ -192,6 +197,18 @@ class MachineState:
                     family.add_metric([label], value)
             if family.samples:
                 yield family
+
+
+def workers_of(groups: Sequence[FoundGroup]) -> list[frozenset[int]] | None:
+    """The CPUs that the workers of each socket of a port may run on; of those that are known.
+
+    Returns:
+        None for groups of several network namespaces: accepts are counted by port, so it is not
+        known whose workers could have had them.
+    """
+    if len({one.netns for one in groups}) > 1:
+        return None
+    return [member.cpus for one in groups for member in one.group.members if member.cpus]
 
 
 def attainable(received: Array, workers: Iterable[frozenset[int]]) -> float | None:
