@@ -51,7 +51,7 @@ def open_measures(
 
     Args:
         machine: This machine's CPUs.
-        names: Of `MEASURES`.
+        names: Of `MEASURES`; one that is given twice is attached once.
         wanted: Which sockets' events.
         ports: Which have series of their own.
         tell: Takes a line.
@@ -64,11 +64,11 @@ def open_measures(
     found: list[Measure] = []
     refused: list[str] = []
     with ExitStack() as stack:
-        for name in names:
+        for name in dict.fromkeys(names):
             try:
                 measure = MEASURES[name](machine, wanted, ports, rung)
             except Unsupported as refusal:
-                refused.append(f"{name} are not measured: {refusal}")
+                refused.append(f"{name}: not measured: {refusal}")
                 continue
             stack.callback(measure.close)
             found.append(measure)

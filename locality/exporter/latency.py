@@ -121,8 +121,10 @@ class Latency(Measure):
 
 
 def by_cause(bill: Bill) -> dict[str, int]:
-    """Interrupts between CPUs by the label's value."""
-    found = Counter({_RESCHEDULING: bill.reschedulings or 0})
+    """Interrupts between CPUs by the label's value; those that this machine tells."""
+    found = Counter[str]()
+    if bill.reschedulings is not None:
+        found[_RESCHEDULING] = bill.reschedulings
     for function, count in (bill.causes or {}).items():
         found[CAUSES.get(function, CAUSES[OTHER])] += count
     return dict(found)

@@ -1,7 +1,8 @@
 """The metrics: their names, labels and meanings, and how many series there may be.
 
 Names follow Prometheus' conventions: base units, ``_total`` for what only grows. A label never has
-a value from outside this program but for numbers of ports, and of those there are only so many.
+a value from outside this program but for the kernel's release and numbers of ports, and of those
+there are only so many.
 """
 
 from __future__ import annotations

@@ -13,10 +13,11 @@ from locality.commands.exporter import MEASURES
 from locality.cost import histogram
 from locality.cost.bill import Bill
 from locality.doctor.checklist import CODES
-from locality.exporter import latency, metrics
+from locality.exporter import collect, latency, metrics
 from locality.exporter.changes import CAUSES
 from locality.exporter.measures import BOUNDS, buckets
 from locality.exporter.metrics import OTHER, PortLabels, bounded, ports_for, summed
+from locality.filter import Wanted
 from locality.machine.topology import Distance, Topology
 
 if TYPE_CHECKING:
@@ -152,3 +153,29 @@ def test_latency_and_its_causes() -> None:
     assert found[float("inf")] == 5
     bill = Bill(reschedulings=5, causes={"flush_tlb_func": 2, "some_func": 3, "other": 1})
     assert latency.by_cause(bill) == {"rescheduling": 5, "tlb_flush": 2, "other": 4}
+
+
+# Bug: interrupts of which the machine tells no number are exported as 0.
+def test_interrupts_that_are_not_known_have_no_series() -> None:
+    assert latency.by_cause(Bill(causes={"flush_tlb_func": 2})) == {"tlb_flush": 2}
+    assert latency.by_cause(Bill()) == {}
+
+
+# Bug: a measurement that is asked for twice is attached twice, and Prometheus refuses answers in
+# which a series comes twice.
+def test_a_measurement_is_attached_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+
+    class Opened:
+        def close(self) -> None:
+            """Nothing is attached."""
+
+    def attach(*_arguments: object) -> Opened:
+        opened.append("reads")
+        return Opened()
+
+    monkeypatch.setattr(collect, "MEASURES", {"reads": attach})
+    machine = Topology(1, (0,), np.zeros((2, 2), np.uint8))
+    names = ("reads", "reads")
+    found = collect.open_measures(machine, names, Wanted(), PortLabels(1), pytest.fail)
+    assert (len(found), opened) == (1, ["reads"])
