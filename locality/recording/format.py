@@ -102,8 +102,12 @@ def parse_json(raw: bytes) -> Any:  # noqa: ANN401 - whatever is in it
         raise ValueError("nested too deeply") from None
 
 
-def _number(value: Any, least: int, most: int = (1 << 63) - 1) -> int:  # noqa: ANN401 - from JSON
-    """A whole number in a range, or ValueError."""
+def whole_number(value: Any, least: int, most: int = (1 << 63) - 1) -> int:  # noqa: ANN401 - from JSON
+    """A whole number in a range.
+
+    Raises:
+        ValueError: It is none, or outside.
+    """
     if type(value) is not int or not least <= value <= most:
         raise ValueError(value)
     return value
@@ -309,7 +313,7 @@ class Meta:
         said: Any = None
         try:
             said = parse_json((schema.metadata or {})[KEY])
-            version = _number(said["format"], 1)
+            version = whole_number(said["format"], 1)
         except KeyError:
             raise LocalityError("it was not recorded by locality") from None
         except NOT_OURS:
@@ -333,15 +337,18 @@ class Meta:
         kind = str(said["kind"])
         if kind not in KINDS:
             raise ValueError(kind)
-        possible = _number(said["possible"], 1, _MOST_CPUS)
+        possible = whole_number(said["possible"], 1, _MOST_CPUS)
         distances = _distances(said["distances"])
         if distances.shape != (possible + 1,) * 2 or distances.max() > max(Distance):
             raise ValueError(distances.shape)
+        online = tuple(whole_number(cpu, 0, possible - 1) for cpu in said["online"])
+        if not online:
+            raise ValueError("no CPU was online")
         interval = said["interval"]
         if interval is not None and not 0 < float(interval) < math.inf:
             raise ValueError(interval)
         return cls(
-            format=_number(said["format"], 1),
+            format=whole_number(said["format"], 1),
             tool=str(said["tool"]),
             host=str(said["host"]),
             kernel=str(said["kernel"]),
@@ -349,12 +356,12 @@ class Meta:
             unseen=str(said["unseen"]),
             filter=str(said["filter"]),
             label=str(said["label"]),
-            clock_offset=_number(said["clock_offset"], -(1 << 63)),
-            started=_number(said["started"], 0),
+            clock_offset=whole_number(said["clock_offset"], -(1 << 63)),
+            started=whole_number(said["started"], 0),
             kind=kind,
             refused=tuple(map(str, said["refused"])),
             possible=possible,
-            online=tuple(_number(cpu, 0, possible - 1) for cpu in said["online"]),
+            online=online,
             distances=distances.tolist(),
             interval=None if interval is None else float(interval),
         )

@@ -15,7 +15,15 @@ from locality.errors import LocalityError
 from locality.files import reason
 from locality.kinds import KINDS
 from locality.recording.arrow import numbers, texts
-from locality.recording.format import KEY, NOT_OURS, Meta, damaged, parse_json, schema_of
+from locality.recording.format import (
+    KEY,
+    NOT_OURS,
+    Meta,
+    damaged,
+    parse_json,
+    schema_of,
+    whole_number,
+)
 from locality.recording.message import (
     BYTES_OF_A_PAIR,
     MOST_GROWTH,
@@ -218,12 +226,12 @@ class Reader:
             )
 
     def _note(self, said: dict[str, Any]) -> None:
-        self.lost = int(said["lost"])
+        lost = whole_number(said["lost"], 0)
         self.told = {name: count for name, count in said.items() if type(count) is int}
         if "ended" in said:
-            self.meta = replace(
-                self.meta, ended=int(said["ended"]), count=int(said["count"]), lost=self.lost
-            )
+            ended, count = whole_number(said["ended"], 0), whole_number(said["count"], 0)
+            self.meta = replace(self.meta, ended=ended, count=count, lost=lost)
+        self.lost = lost
 
     @property
     def note(self) -> str:

@@ -85,6 +85,7 @@ def recorded(path: Path, kind: str) -> Path:
         {"clock_offset": None},
         {"online": [99]},
         {"online": 3},
+        {"online": []},
         {"interval": math.inf},
         {"interval": 0},
         {"interval": "soon"},
@@ -102,6 +103,24 @@ def test_damaged_metadata_are_one_line(tmp_path: Path, changes: dict[str, Any]) 
     rewritten(path, changes)
     with pytest.raises(LocalityError, match="damaged"):
         load(path)
+
+
+# Bug: a recording that says that it ended in a time of four hundred digits, or lost less than
+# nothing, ends `locality report` with a traceback.
+@pytest.mark.parametrize("said", [{"ended": 10**400}, {"lost": -1}, {"count": 1.5}], ids=str)
+def test_a_damaged_end_is_none(tmp_path: Path, said: dict[str, Any]) -> None:
+    path = tmp_path / "x.arrows"
+    with Reader(recorded(tmp_path / "real", "accept")) as reader:
+        batch = next(iter(reader))
+        schema = batch.schema.with_metadata(reader.schema.metadata)
+    told = {"lost": 0, "ended": 1, "count": 8} | said
+    with pa.ipc.new_stream(str(path), schema) as writer:
+        writer.write_batch(batch, custom_metadata={KEY: b'{"lost": 0}'})
+        writer.write_batch(batch.slice(0, 0), custom_metadata={KEY: json.dumps(told).encode()})
+    recording = load(path)
+    assert len(recording.accepts) == len(batch)
+    assert (recording.lost, recording.meta.ended) == (0, None)
+    assert recording.torn
 
 
 # Bug: JSON of ten thousand brackets ends Python's reader with a RecursionError.
