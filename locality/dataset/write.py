@@ -23,6 +23,7 @@ from locality.dataset.schema import KEY, RECORDING, SCHEMA, VERSION
 from locality.errors import LocalityError
 from locality.kinds import KINDS
 from locality.recording.reader import Reader
+from locality.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -100,13 +101,13 @@ def add_recording(
     of_all = {
         "version": VERSION,
         "recording": recording,
-        "cluster": cluster,
-        "host": meta.host if host is None else host,
+        "cluster": printable(cluster),
+        "host": printable(meta.host if host is None else host),
         "kind": meta.kind,
     }
     written = Written(recording)
     for day, day_rows in days(facts, meta):
-        folders = (f"dt={day}", folder("cluster", cluster), folder("host", str(of_all["host"])))
+        folders = (f"dt={day}", *(folder(name, str(of_all[name])) for name in ("cluster", "host")))
         name = f"{meta.kind}-{recording}.parquet"
         if store.note(folders, name) == note.encode():
             written = Written(
@@ -163,8 +164,12 @@ def days(facts: Facts, meta: Meta) -> Iterator[tuple[str, list[Row]]]:
 
 
 def parquet(rows: list[Mapping[str, Any]], note: str) -> bytes:
-    """Rows as a Parquet file."""
-    return parquet_of(pa.Table.from_pylist(rows, SCHEMA), note)
+    """Rows as a Parquet file; text of a recording, which may be any, becomes printable."""
+    shown = [
+        {name: printable(value) if isinstance(value, str) else value for name, value in row.items()}
+        for row in rows
+    ]
+    return parquet_of(pa.Table.from_pylist(shown, SCHEMA), note)
 
 
 def parquet_of(table: pa.Table, note: str) -> bytes:

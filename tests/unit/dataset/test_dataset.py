@@ -134,6 +134,17 @@ def test_names_of_folders() -> None:
     assert folder("cluster", "") == "cluster=__HIVE_DEFAULT_PARTITION__"
 
 
+# Bug: a host name, a label or a filter of bytes that are no UTF-8 ends the export with a traceback.
+def test_text_that_no_encoding_has(tmp_path: Path) -> None:
+    about = {"host": "web\udcff", "label": "\udcfe", "filter_": "comm \udcfd"}
+    recording = accepts(tmp_path / "a.arrows", 10, 0.5, **about)
+    root = tmp_path / "set"
+    add_recording(recording, store.store_of(str(root)), cluster="\udcfc")
+    (row,) = rows(root, schema.RECORDING)
+    assert (row["host"], row["label"], row["filter"]) == (r"web\udcff", r"\udcfe", r"comm \udcfd")
+    assert row["cluster"] == r"\udcfc"
+
+
 # Bug: as root, a link that somebody laid below DIR leads what is written elsewhere.
 def test_no_link_is_followed(tmp_path: Path) -> None:
     elsewhere, root = tmp_path / "elsewhere", tmp_path / "set"
