@@ -100,8 +100,14 @@ def fleet(
     shape = format_ or (suffix if suffix in {"json", "html"} else "text")
     there = days_of(dataset)
     last = there[-1] if day is None else day.replace(tzinfo=UTC).date()
-    wanted: tuple[date, ...] = tuple(last - timedelta(days=ago) for ago in reversed(range(days)))
-    asked = Asked(wanted, before(wanted, since), measure, by)
+    wanted: tuple[date, ...]
+    try:
+        wanted = tuple(last - timedelta(days=ago) for ago in reversed(range(days)))
+        asked = Asked(wanted, before(wanted, since), measure, by)
+    except OverflowError:
+        raise click.UsageError(
+            "--days and --since lead to days before the year 1: give smaller numbers"
+        ) from None
     with opened(dataset, engine) as answering:
         found = study(answering, asked, there)
     made = "\n".join(_lines(found, shape, top))

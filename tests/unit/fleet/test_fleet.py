@@ -28,6 +28,16 @@ DAY, WEEK_BEFORE = "2026-11-20", "2026-11-13"
 HOSTILE = "<script>\x1b[2J"
 
 
+# Bug: a number of days that leads to a date before the first one is a traceback.
+@pytest.mark.parametrize("option", ["--days", "--since"])
+def test_days_before_the_first(tmp_path: Path, option: str) -> None:
+    (tmp_path / f"dt={DAY}").mkdir()
+    for days in ("999999", "99999999999999999999"):
+        done = CliRunner().invoke(cli, ["fleet", str(tmp_path), option, days])
+        assert done.exit_code == 2, done.output
+        assert "before the year 1" in done.output
+
+
 def host(
     root: Path, name: str, local: float, day: str = DAY, *, rows: list[dict[str, Any]] | None = None
 ) -> None:
