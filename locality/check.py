@@ -132,7 +132,7 @@ def _short(names: Iterable[str]) -> str:
 def check_json(
     attempts: Sequence[Attempt], engines: Sequence[EngineAnswer], held: Mapping[str, bool]
 ) -> str:
-    """What `lines` says as one object, for JSON."""
+    """What `check_lines` says as one object, for JSON."""
     found = {"rungs": attempts, "engines": engines}
     lists = {name: [vars(answer) for answer in answers] for name, answers in found.items()}
     commands = {

@@ -63,7 +63,7 @@ def write_report(
 ) -> None:
     """Write a report of one or more recordings.
 
-    Recordings of accepts, packets and datagrams may be mixed; each kind is compared with its own.
+    Recordings of all kinds may be mixed; each kind is compared with its own.
     Which of a kind are before and which after is told by their names if each is labelled
     (or else its file called) ``before...`` or ``after...`` and both occur; otherwise by their
     order: the first half is before, the second after. An odd number of recordings in no
@@ -81,7 +81,8 @@ def write_report(
         LocalityError: A recording cannot be read, or a file not written.
     """
     to_stdout = str(out) == "-"
-    if not to_stdout and any(out.resolve() == path.resolve() for path in recordings):
+    # Not by Path.resolve(): of links in a circle it makes a RuntimeError.
+    if not to_stdout and os.path.realpath(out) in map(os.path.realpath, recordings):
         name = printable(str(out))
         raise LocalityError(f"{name} is one of the recordings: give another -o", exit_code=2)
     page = _page(list(zip(_names(recordings), _read(recordings), strict=True)))

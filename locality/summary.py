@@ -1,4 +1,4 @@
-"""What a run of `locality skb`, `udp` or `spread` adds up to; tables of workers that end."""
+"""What a run that counts in intervals adds up to; tables of workers that end."""
 
 from __future__ import annotations
 

@@ -282,6 +282,16 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
         write_report([recording], tmp_path / "r.html", figures=recording / "x")
 
 
+# Bug: a link that leads to itself, as a recording or as the report, is a traceback.
+def test_links_in_a_circle(tmp_path: Path) -> None:
+    recording, circle = accepts(tmp_path / "one.arrows", 1, 0.5), tmp_path / "circle"
+    circle.symlink_to(circle)
+    with pytest.raises(LocalityError, match=r"cannot read .*circle"):
+        write_report([circle], tmp_path / "r.html")
+    with pytest.raises(LocalityError, match=r"cannot write .*circle"):
+        write_report([recording], circle)
+
+
 # Bugs: an earlier report is lost without a word; everybody can read who talked to whom.
 def test_an_earlier_report_is_kept(tmp_path: Path) -> None:
     recording, out = accepts(tmp_path / "one.arrows", 1, 0.5), tmp_path / "r.html"
