@@ -128,7 +128,7 @@ def spill(
     console = Console(highlight=False, file=None if text else sys.stderr)
     wanted = [name for name in STEERINGS if name in (names or STEERINGS)]
     results: list[LoadResult] = []
-    with open_queue_lab(1000 * work, "tap", workers) as lab:
+    with open_queue_lab(1000 * work, workers) as lab:
         rest = (1 - skew / 100) / (len(lab.cpus) - 1)
         received = lab.learn([skew / 100, *[rest] * (len(lab.cpus) - 1)])
         lab.calibrate(received)

@@ -28,7 +28,7 @@ from locality.lab.queue_load import LEAD_S, Answers, Orders, run_sender
 from locality.lab.queue_server import PORT, run_server
 from locality.lab.realtime import run_first
 from locality.lab.udp_experiment import PACKAGES
-from locality.lab.wires import lay_wire
+from locality.lab.wires import lay_wire, require_taps
 from locality.machine import topology
 from locality.reuseport.group import read_sockets
 from locality.spill import bound, table
@@ -38,6 +38,7 @@ from locality.steering.count import Counted
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from locality.accept.batch import AcceptBatch
     from locality.cbpf import Program
     from locality.lab.namespaces import Namespace
     from locality.lab.queue_server import QueueServer
@@ -102,10 +103,10 @@ class Figures:
     busy: tuple[float, ...]
     answered: Answered | None = None
 
-    def percentile(self, which: float) -> float:
-        """Of the times, seconds; nan of none."""
+    def percentile(self, which: float) -> float | None:
+        """Of the times, seconds; None of none."""
         times = self.answers.times
-        return float(np.percentile(times, which)) if len(times) else float("nan")
+        return float(np.percentile(times, which)) if len(times) else None
 
 
 @dataclass
@@ -216,9 +217,7 @@ class QueueLab:
         counted, lost = Counted(self.machine), self.accepts.read().lost
         answers = self.send(skew, self.rate(skew, load), seconds, seed)
         batch = self.accepts.read()
-        netns = Path(f"/proc/{self.server.pid}/ns/net").stat().st_ino
-        ours = batch.records["netns"] == netns
-        counted.write(replace(batch, records=batch.records[ours], lost=batch.lost - lost))
+        counted.write(replace(self._ours(batch), lost=batch.lost - lost))
         busy = (self.serving.rows["busy_ns"] - rows["busy_ns"]) / 1e9 / seconds
         group = read_sockets(self.serving.pid, self._fd)
         return Figures(
@@ -239,11 +238,16 @@ class QueueLab:
         self.accepts.read()
         counted = Counted(self.machine)
         self.send(skew, self.rate(skew, load), seconds)
-        counted.write(self.accepts.read())
+        counted.write(self._ours(self.accepts.read()))
         group = read_sockets(self.serving.pid, self._fd)
         limits = [one.backlog_limit for one in group.members if one.backlog_limit is not None]
         own = {cpu: index for index, cpu in enumerate(self.cpus)}
         return bound.choose(counted.waits.arrivals, own, len(self.cpus), limits)
+
+    def _ours(self, batch: AcceptBatch) -> AcceptBatch:
+        """The accepts of the lab's server: others of this machine may have its port."""
+        netns = Path(f"/proc/{self.server.pid}/ns/net").stat().st_ino
+        return replace(batch, records=batch.records[batch.records["netns"] == netns])
 
     @property
     def _fd(self) -> int:
@@ -295,24 +299,24 @@ class Steering:
 
 
 @contextmanager
-def open_queue_lab(work_us: int, wire_name: str, workers: int = 2) -> Iterator[QueueLab]:
+def open_queue_lab(work_us: int, workers: int = 2) -> Iterator[QueueLab]:
     """Set the lab up; when the block ends, nothing of it is left.
 
     Args:
         work_us: Microseconds that a worker needs for a connection.
-        wire_name: What connects client and server: a name of `wires.WIRES`.
         workers: How many workers and RX CPUs.
 
     Raises:
-        LocalityError: Not root, a program is missing, a command failed; no second CPU.
+        LocalityError: Not root, a program is missing, a command failed; no taps, no second CPU.
         Unsupported: This kernel allows no probe of accepts.
     """
     programs.require(PACKAGES)
+    require_taps("only over them a port's connections arrive on one CPU, as this experiment needs")
     cpus = rx_cpus(os.sched_getaffinity(0), workers)
     with (
         namespace() as server,
         namespace() as client,
-        lay_wire(wire_name, server, client, cpus) as laid,
+        lay_wire("tap", server, client, cpus) as laid,
         run_server(server, cpus) as serving,
         AcceptSource(Filter(ports=(PORT,))) as accepts,
     ):

@@ -18,7 +18,7 @@ from locality.lab.queue_experiment import HASH, MAP, SPILL, STEERINGS
 from locality.text import percent, printable, share
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from locality.lab.queue_experiment import Figures, QueueLab, Skew
     from locality.spill.bound import Bound
@@ -56,13 +56,15 @@ class LoadResult:
         """Percent that can be local if no worker does more than it can."""
         return 100 * (1 - self.largest + self.largest * min(1.0, 1 / self.load))
 
-    def local(self, steering: str) -> float:
-        """Percent that was accept-local: the median of the rounds."""
-        return median(100 * one.local / max(one.accepted, 1) for one in self.turns[steering])
+    def local(self, steering: str) -> float | None:
+        """Percent that was accept-local: the median of the rounds; None if none saw an accept."""
+        shares = [share(one.local, one.accepted) for one in self.turns[steering]]
+        known = [one for one in shares if one is not None]
+        return median(known) if known else None
 
-    def times(self, steering: str, which: float) -> list[float]:
-        """A percentile of each round, ms."""
-        return [1e3 * one.percentile(which) for one in self.turns[steering]]
+    def times(self, steering: str, which: float) -> list[float | None]:
+        """A percentile of each round, ms; None of a round in which nothing was answered."""
+        return [_ms(one.percentile(which)) for one in self.turns[steering]]
 
     def failed(self, steering: str) -> int:
         """Connections without an answer, of all rounds."""
@@ -71,7 +73,7 @@ class LoadResult:
     def wins(self, other: str) -> int:
         """In how many rounds the p99 of spill was below that of another steering."""
         pairs = zip(self.times(SPILL, 99), self.times(other, 99), strict=True)
-        return sum(one < two for one, two in pairs)
+        return sum(one < two for one, two in pairs if one is not None and two is not None)
 
 
 def circumstances(lab: QueueLab, skew: Skew) -> Iterator[str]:
@@ -85,12 +87,28 @@ def circumstances(lab: QueueLab, skew: Skew) -> Iterator[str]:
 
 def turn_line(number: int, total: int, load: float, one: Figures) -> str:
     """One turn in one line, as soon as it is over."""
-    late = 1e3 * float(np.percentile(one.answers.late, 99)) if len(one.answers.late) else 0.0
+    lost = f", {one.lost} accepts lost" if one.lost else ""
     return (
         f"{number}/{total} load {100 * load:g} %, {one.steering}: "
-        f"{percent(share(one.local, one.accepted))} local, p99 {1e3 * one.percentile(99):.1f} ms "
-        f"(client late {late:.1f} ms)"
+        f"{percent(share(one.local, one.accepted))} local, p99 "
+        f"{_text([_ms(one.percentile(99))])} ms (client late {_text([_late(one)])} ms){lost}"
     )
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else 1e3 * seconds
+
+
+def _late(one: Figures) -> float | None:
+    """How late the client began all connections but one of a hundred, ms; None of none."""
+    late = one.answers.late
+    return 1e3 * float(np.percentile(late, 99)) if len(late) else None
+
+
+def _text(values: Sequence[float | None], of: Callable[[Sequence[float]], float] = median) -> str:
+    """A figure of the rounds in which there is one; ``?`` if there is none."""
+    known = [value for value in values if value is not None]
+    return f"{of(known):.1f}" if known else "?"
 
 
 def result_table(results: Sequence[LoadResult]) -> Table:
@@ -117,10 +135,10 @@ def rows(result: LoadResult) -> Iterator[tuple[str, ...]]:
             percent(result.most_local) if not number else "",
             f"{name} {result.bound.connections}" if name == SPILL else name,
             percent(result.local(name)),
-            f"{median(times[50]):.1f}",
-            f"{median(p99):.1f}",
-            f"{min(p99):.1f}..{max(p99):.1f}",
-            f"{median(times[99.9]):.1f}",
+            _text(times[50]),
+            _text(p99),
+            f"{_text(p99, min)}..{_text(p99, max)}",
+            _text(times[99.9]),
             str(sum(one.overflows for one in result.turns[name])),
             str(result.failed(name)),
         )
@@ -177,8 +195,8 @@ def _turn(one: Figures) -> dict[str, Any]:
         "overflows": one.overflows,
         "failed": dict(one.answers.failed),
         "busy": list(one.busy),
-        "ms": {f"p{which:g}": 1e3 * one.percentile(which) for which in PERCENTILES},
-        "late_p99_ms": 1e3 * float(np.percentile(one.answers.late, 99)) if one.answers.sent else 0,
+        "ms": {f"p{which:g}": _ms(one.percentile(which)) for which in PERCENTILES},
+        "late_p99_ms": _late(one),
         "spilled": counted and sum(counted.spilled.values()),
         "kept": counted and counted.total("kept") + counted.total("kept_long"),
         "hashed": counted and counted.hashed,

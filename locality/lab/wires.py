@@ -83,6 +83,19 @@ def why_no_tap() -> str:
     return ""
 
 
+def require_taps(otherwise: str) -> None:
+    """See that this process can make taps.
+
+    Args:
+        otherwise: What to do, or to know, where it cannot.
+
+    Raises:
+        LocalityError: It cannot; says why.
+    """
+    if missing := why_no_tap():
+        raise LocalityError(f"no taps here: {missing}; {otherwise}")
+
+
 def _machine(program: Path) -> bytes:
     """The architecture that an ELF file is for: its class, byte order and e_machine."""
     with program.open("rb") as file:
@@ -121,8 +134,7 @@ def lay_wire(
 
 @contextmanager
 def _taps(server: Namespace, client: Namespace, cpus: Sequence[int]) -> Iterator[Process]:
-    if missing := why_no_tap():
-        raise LocalityError(f"no taps here: {missing}; --wire veth-rps needs none")
+    require_taps("--wire veth-rps needs none")
     networks = (f"/proc/{end.pid}/ns/net" for end in (server, client))
     argv = (str(PROGRAM), LINK, *networks, *map(str, cpus))
     # With the caller's mounts: the package may lie below /tmp.

@@ -9,14 +9,16 @@ import pytest
 
 from locality.lab.queue_experiment import HASH, SPILL, Figures
 from locality.lab.queue_load import Answers
-from locality.lab.queue_results import LoadResult, conclusions, rows
+from locality.lab.queue_results import LoadResult, conclusions, rows, turn_line
 from locality.spill.bound import Bound
 
 
-def turn(steering: str, *milliseconds: float, local: int = 1, failed: int = 0) -> Figures:
+def turn(
+    steering: str, *milliseconds: float, local: int = 1, failed: int = 0, lost: int = 0
+) -> Figures:
     times = np.array(milliseconds) / 1e3
     answers = Answers(times, np.zeros(len(times), np.int64), Counter({"TIMEOUT": failed}))
-    return Figures(steering, 2, answers, len(times), local, 0, 3, (0.5, 0.5))
+    return Figures(steering, 2, answers, len(times), local, lost, 3, (0.5, 0.5))
 
 
 def result(load: float, *turns: Figures) -> LoadResult:
@@ -40,6 +42,19 @@ def test_rows_have_medians_of_the_rounds() -> None:
     ]
     (row,) = rows(result(0.9, *turns))
     assert row == ("90%", "100.0%", "hash", "50.0%", "9.0", "9.0", "5.0..90.0", "9.0", "9", "3")
+
+
+# Bugs: a round in which nothing was answered makes a figure of all rounds `nan`, or its share 0 %;
+# accepts that the probe lost are not told.
+def test_what_is_not_known_is_a_question_mark() -> None:
+    nothing = turn(HASH, local=0, failed=5, lost=3)
+    (row,) = rows(result(0.9, nothing))
+    assert row[3:8] == ("?", "?", "?", "?..?", "?")
+    (row,) = rows(result(0.9, nothing, turn(HASH, 4)))
+    assert row[3:8] == ("100.0%", "4.0", "4.0", "4.0..4.0", "4.0")
+    line = turn_line(1, 2, 0.9, nothing)
+    assert line == "1/2 load 90 %, hash: ? local, p99 ? ms (client late ? ms), 3 accepts lost"
+    assert result(0.9, nothing, turn(SPILL, 4)).wins(HASH) == 0
 
 
 # Bug: rounds are compared that met other arrivals.

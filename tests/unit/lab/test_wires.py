@@ -10,8 +10,9 @@ import pytest
 
 from locality.commands.demo import demo
 from locality.errors import LocalityError
-from locality.lab import wires
+from locality.lab import programs, wires
 from locality.lab.namespaces import Namespace
+from locality.lab.queue_experiment import open_queue_lab
 from locality.lab.wires import VETH_LIMIT, WIRES, Wire, best_wire, lay_wire
 
 if TYPE_CHECKING:
@@ -62,6 +63,18 @@ def test_taps_asked_for_say_what_is_missing(no_taps: str) -> None:
     with (
         pytest.raises(LocalityError, match=f"^no taps here: .*{no_taps}.*; --wire veth-rps"),
         lay_wire("tap", HERE, HERE, [0, 1]),
+    ):
+        pass
+
+
+# Bug: an experiment that needs taps advises an option that it does not have.
+def test_the_experiment_with_queues_needs_taps(
+    no_taps: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(programs, "require", lambda _packages: None)  # root is another matter
+    with (
+        pytest.raises(LocalityError, match=f"^no taps here: .*{no_taps}.*; only over them"),
+        open_queue_lab(1000),
     ):
         pass
 
