@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from locality.commands.lines import show, tell
+from locality.commands.lines import show, table_console, tell
 from locality.commands.numbers import WholeRange
 from locality.commands.options import force_option
 from locality.commands.values import OUTPUT, SECONDS, WRITABLE
@@ -65,8 +65,6 @@ def demo(
     three wrong setups. If it cannot run here, it says what is missing and shows a recording. Exit
     code 3: a phase did not show the expected share.
     """
-    from rich.console import Console
-
     from locality.dashboard.svg import save_svg
     from locality.lab.demo import run
     from locality.lab.expectations import Figure
@@ -80,7 +78,7 @@ def demo(
         from locality.lab.recordings import Recordings
 
         recordings = Recordings(record, force=force)
-    console = Console(highlight=False, record=svg is not None)
+    console = table_console(record=svg is not None)
     results = []
     with ExitStack() as stack:
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +10,10 @@ import click
 
 from locality.commands.demo import demo
 from locality.commands.lab_spill import spill
-from locality.commands.lines import show, tell
+from locality.commands.lines import show, table_console, tell
 from locality.commands.numbers import WholeRange
 from locality.commands.options import json_options
-from locality.commands.values import OUTPUT, SECONDS
+from locality.commands.values import NEW_OUTPUT, SECONDS
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:
@@ -22,15 +21,6 @@ if TYPE_CHECKING:
 
 #: Bytes of an IP packet. From about 3,500 on a veth takes no XDP program any more.
 SMALLEST, LARGEST = 64, 3000
-
-
-def _in_a_directory(
-    _context: click.Context, _parameter: click.Parameter, path: Path | None
-) -> Path | None:
-    """Refuse a file that cannot be written before anything is measured."""
-    if path is not None and not path.parent.is_dir():
-        raise click.BadParameter(f"there is no directory {path.parent}")
-    return path
 
 
 @click.group()
@@ -103,19 +93,17 @@ lab.add_command(spill)
 )
 @click.option(
     "--figure",
-    type=OUTPUT,
+    type=NEW_OUTPUT,
     default=Path("udp-scaling.svg"),
     show_default=True,
     metavar="FILE",
-    callback=_in_a_directory,
     help="Draw throughput over sockets to this file, .svg or .png.",
 )
 @click.option("--no-figure", is_flag=True, help="Draw no figure.")
 @click.option(
     *("-o", "--output"),
-    type=OUTPUT,
+    type=NEW_OUTPUT,
     metavar="FILE",
-    callback=_in_a_directory,
     help="Write the results to this file as JSON.",
 )
 @json_options()
@@ -139,8 +127,6 @@ def udp(
     Measures 1 to as many sockets as there are CPUs, with four ways to choose the socket. Then
     sends keep-alives of a control session to the group, and shows which sockets they reach.
     """
-    from rich.console import Console
-
     from locality.lab.udp_cases import cases, merged
     from locality.lab.udp_control import hold_sessions
     from locality.lab.udp_experiment import allowed_cpus, open_udp_lab, run
@@ -165,7 +151,7 @@ def udp(
         FLOWS if flows == "both" else (flows,),
     )
     text = format_ == "text"
-    console = Console(highlight=False, file=None if text else sys.stderr)
+    console = table_console(beside=not text)
     measured: list[Result] = []
     with open_udp_lab(max(*counts, 2), senders) as udp_lab:
         for line in circumstances(udp_lab, flood=flood):
@@ -218,9 +204,8 @@ def udp(
 )
 @click.option(
     *("-o", "--output"),
-    type=OUTPUT,
+    type=NEW_OUTPUT,
     metavar="FILE",
-    callback=_in_a_directory,
     help="Write the results to this file as JSON.",
 )
 @json_options()
@@ -232,8 +217,6 @@ def lab_trial(*, block: float, pairs: int, workers: int, output: Path | None, fo
     the method is worth, and so does a server whose remote reads are made 50 us dearer. Exit code
     3: that was not found.
     """
-    from rich.console import Console
-
     from locality.lab.experiment import open_lab
     from locality.lab.trial_experiment import Length, run
     from locality.lab.trial_results import (
@@ -248,7 +231,7 @@ def lab_trial(*, block: float, pairs: int, workers: int, output: Path | None, fo
     from locality.lab.udp_results import write_json
     from locality.lab.wires import best_wire
 
-    console = Console(highlight=False, file=None if format_ == "text" else sys.stderr)
+    console = table_console(beside=format_ != "text")
     found = []
     with open_lab(workers, best_wire()) as opened:
         machine = machine_facts(opened)
@@ -257,14 +240,14 @@ def lab_trial(*, block: float, pairs: int, workers: int, output: Path | None, fo
         for shown in run(opened, Length(block, pairs), tell):
             found.append(shown)
             if text := line(shown):
-                console.print(text, markup=False)
+                console.print(text)
     document = to_json(machine, found)
     for table in tables(found):
         console.print()
         console.print(table)
     console.print()
     for text in closing(found):
-        console.print(text, markup=False)
+        console.print(text)
     if format_ == "json":
         show([json.dumps(document)])
     if output is not None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from locality.commands.lines import show, tell
+from locality.commands.lines import show, table_console, tell
 from locality.commands.numbers import WholeRange
 from locality.commands.options import json_options
-from locality.commands.values import OUTPUT, SECONDS, Spill
+from locality.commands.values import NEW_OUTPUT, SECONDS, Spill
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,7 +85,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     *("-o", "--output"),
-    type=OUTPUT,
+    type=NEW_OUTPUT,
     metavar="FILE",
     help="Write the results to this file as JSON.",
 )
@@ -109,8 +108,6 @@ def spill(
     Connections come at moments that do not depend on the answers, and their times run from these
     moments. The three steerings take turns, and meet the same arrivals in each round.
     """
-    from rich.console import Console
-
     from locality.lab.queue_experiment import SPILL, STEERINGS, Steering, open_queue_lab, run
     from locality.lab.queue_results import (
         NOTES,
@@ -125,7 +122,7 @@ def spill(
     from locality.spill.bound import Bound
 
     text = format_ == "text"
-    console = Console(highlight=False, file=None if text else sys.stderr)
+    console = table_console(beside=not text)
     wanted = [name for name in STEERINGS if name in (names or STEERINGS)]
     results: list[LoadResult] = []
     with open_queue_lab(1000 * work, workers) as lab:

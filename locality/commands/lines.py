@@ -11,6 +11,8 @@ from locality.commands.console import CONSOLE
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from rich.console import Console
+
 
 def tell(line: str) -> None:
     """A line beside the results."""
@@ -30,6 +32,20 @@ def end(lines: Iterable[str], format_: str) -> None:
     if format_ == "text" or not CONSOLE.quiet:
         for line in lines:
             click.echo(line, err=format_ != "text")
+
+
+def table_console(*, beside: bool = False, record: bool = False) -> Console:
+    """rich's console, for tables: no text is markup or the name of an emoji.
+
+    What the kernel or a program of the lab answered is among the lines, and may be anything.
+
+    Args:
+        beside: Print on standard error, beside results for programs.
+        record: Keep what is printed, for a picture.
+    """
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, emoji=False, stderr=beside, record=record)
 
 
 def check_who(pids: Iterable[int], comm: str | None) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -86,6 +88,22 @@ class Byte(Read[int]):
         return number
 
 
+class NewOutput(click.Path):
+    """A file that is written after a measurement: its directory must be there before."""
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - as in click
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Path:
+        """Refuse a file in no directory."""
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if not path.parent.is_dir():
+            self.fail(f"there is no directory {path.parent}", param, ctx)
+        return path
+
+
 #: A time one can wait for: not zero, not negative, not infinite.
 SECONDS = Number(min=0.01, max=1e9, unit="seconds")
 SPEED = Number(min=0, max=1e6, unit="factor")
@@ -99,3 +117,4 @@ WRITABLE = click.Path(dir_okay=False, writable=True, path_type=Path)
 #: Whether it can be read or written is found out by doing it.
 READABLE = click.Path(path_type=Path)
 OUTPUT = click.Path(path_type=Path)
+NEW_OUTPUT = NewOutput(path_type=Path)

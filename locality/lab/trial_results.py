@@ -44,7 +44,7 @@ _SHOWN = (Verdict.BETTER, Verdict.WORSE)
 def machine_facts(lab: LocalLab) -> dict[str, str]:
     """The machine that the figures are of; before the lab has loaded it."""
     return {
-        "kernel": platform.release(),
+        "kernel": printable(platform.release()),
         "processor": processor(),
         "online CPUs": str(os.cpu_count()),
         "CPUs of the lab": format_cpu_list(lab.cpus),

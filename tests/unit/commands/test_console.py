@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from locality.commands.lines import table_console
+
 RECORDED = Path(__file__).parents[3] / "locality/lab/recorded/before.arrows"
 
 
@@ -80,3 +82,12 @@ def test_utc(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "times are XYZ (UTC+0500)" in local.stderr
     assert "times are" not in utc.stderr
     assert "+05:00\nended" in locality("info", RECORDED).stdout
+
+
+# Bug: a kernel's answer in a line of the lab is taken for rich's markup, and a part of it is gone.
+def test_lines_beside_tables_are_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    line = "not of the server alone: [fentry] refused [bold]it[/bold] :warning: [/x]"
+    table_console().print(line, soft_wrap=True)
+    assert capsys.readouterr().out == f"{line}\n"
+    table_console(beside=True).print(line, soft_wrap=True)
+    assert capsys.readouterr().err == f"{line}\n"

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from locality.cli import cli
 from locality.lab.queue_experiment import HASH, SPILL, Figures
 from locality.lab.queue_load import Answers
 from locality.lab.queue_results import LoadResult, conclusions, rows, turn_line
 from locality.spill.bound import Bound
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def turn(
@@ -26,6 +32,15 @@ def result(load: float, *turns: Figures) -> LoadResult:
     for one in turns:
         made.turns[one.steering].append(one)
     return made
+
+
+# Bug: the file for the results cannot be written, which is told when minutes of measuring are over.
+@pytest.mark.parametrize("experiment", ["spill", "trial", "udp"])
+def test_a_file_in_no_directory_is_refused_at_once(tmp_path: Path, experiment: str) -> None:
+    out = tmp_path / "none" / "results.json"
+    done = CliRunner().invoke(cli, ["lab", experiment, "-o", str(out)])
+    assert done.exit_code == 2
+    assert "there is no directory" in done.output
 
 
 # Bug: a goal that cannot be reached is not seen to be one.
