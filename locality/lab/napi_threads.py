@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from locality.errors import LocalityError
 from locality.lab.namespaces import POLL_S, START_S
 from locality.lab.network import LINK
+from locality.lab.programs import SYSTEM_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +36,7 @@ def why_no_napi_threads() -> str:
     """Why there are no such threads here, in words; empty if there are."""
     if not SWITCH.exists():
         return f"this kernel has no {SWITCH} (Linux 5.12)"
-    return "" if shutil.which("ethtool") else "ethtool is not installed"
+    return "" if shutil.which("ethtool", path=SYSTEM_PATH) else "ethtool is not installed"
 
 
 def receive_by_threads(server: Namespace, client: Namespace, cpus: Sequence[int]) -> None:

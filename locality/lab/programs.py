@@ -56,7 +56,8 @@ def require(packages: Mapping[str, str] = PACKAGES) -> None:
     if missing:
         names = " ".join(sorted({packages[program] for program in missing}))
         raise LocalityError(
-            f"the lab needs {' and '.join(missing)}, not on PATH: apt-get install {names}"
+            f"the lab needs {' and '.join(missing)} in a directory of the system (such as "
+            f"/usr/bin): apt-get install {names}"
         )
     if os.geteuid() != 0:
         raise LocalityError("the lab makes network namespaces, only root can: run it with sudo")

@@ -24,7 +24,8 @@ def test_every_missing_program_is_named_with_its_package() -> None:
         require(packages)
     message = str(error.value)
     assert message == (
-        "the lab needs no-such-wrk and no-such-nginx, not on PATH: apt-get install nginx-light wrk"
+        "the lab needs no-such-wrk and no-such-nginx in a directory of the system (such as "
+        "/usr/bin): apt-get install nginx-light wrk"
     )
 
 
