@@ -83,18 +83,19 @@ def opened(dataset: str, engine: str = DUCKDB) -> Iterator[Engine]:
         LocalityError: There is no such engine, or it cannot be used.
     """
     scheme = engine.partition(":")[0]
-    if engine == DUCKDB:
-        made: Engine = DuckDb(dataset)
-    elif scheme == "spark" and engine != scheme:
-        made = Spark(dataset, engine)
-    elif scheme == "clickhouse" and "//" in engine:
-        made = ClickHouse(engine)
-    else:
-        raise LocalityError(
-            f"there is no engine {printable(engine)}: use duckdb, spark://HOST:PORT, spark:MASTER "
-            "or clickhouse://USER@HOST/DATABASE?table=TABLE",
-            exit_code=2,
-        )
+    with _answering(scheme):
+        if engine == DUCKDB:
+            made: Engine = DuckDb(dataset)
+        elif scheme == "spark" and engine != scheme:
+            made = Spark(dataset, engine)
+        elif scheme == "clickhouse" and "//" in engine:
+            made = ClickHouse(engine)
+        else:
+            raise LocalityError(
+                f"there is no engine {printable(engine)}: use duckdb, spark://HOST:PORT, "
+                "spark:MASTER or clickhouse://USER@HOST/DATABASE?table=TABLE",
+                exit_code=2,
+            )
     try:
         yield made
     finally:
@@ -108,9 +109,10 @@ class Engine:
         """The rows of some days, with all columns of the schema.
 
         Raises:
-            LocalityError: They are of a newer version.
+            LocalityError: They are of a newer version, or the engine refuses.
         """
-        table = _in_schema(self._table(days))
+        with _answering(type(self).__name__):
+            table = _in_schema(self._table(days))
         version = self.ask(questions.newest_version(table))[0]["version"]
         if version is not None and version > VERSION:
             raise LocalityError(
@@ -125,12 +127,8 @@ class Engine:
         Raises:
             LocalityError: The engine refuses.
         """
-        try:
+        with _answering(type(self).__name__):
             rows: list[dict[str, Any]] = question.to_pyarrow().to_pylist()
-        except Exception as error:
-            if isinstance(error, (KeyboardInterrupt, MemoryError)):
-                raise
-            raise refused(self, error) from error
         return rows
 
     def _table(self, days: Sequence[date]) -> Any:  # noqa: ANN401 - a table of ibis
@@ -170,20 +168,17 @@ class DuckDb(Engine):
         )
         if not files:
             raise nothing(self._dataset, days)
-        try:
-            for first in range(0, len(files), _FILES):
-                rows = self._connection.read_parquet(
-                    [_literal(file) for file in files[first : first + _FILES]],
-                    union_by_name=True,
-                    hive_partitioning=False,
-                )
-                if first:
-                    self._connection.insert(_named(days), _in_schema(rows))
-                else:
-                    self._connection.create_table(_named(days), _in_schema(rows))
-            return self._connection.table(_named(days))
-        except Exception as error:
-            raise refused(self, error) from error
+        for first in range(0, len(files), _FILES):
+            rows = self._connection.read_parquet(
+                [_literal(file) for file in files[first : first + _FILES]],
+                union_by_name=True,
+                hive_partitioning=False,
+            )
+            if first:
+                self._connection.insert(_named(days), _in_schema(rows))
+            else:
+                self._connection.create_table(_named(days), _in_schema(rows))
+        return self._connection.table(_named(days))
 
     def _objects(self, days: Sequence[date]) -> Any:  # noqa: ANN401
         """The same of an object store, which pyarrow reads."""
@@ -255,18 +250,10 @@ class ClickHouse(Engine):
         parts = urlsplit(engine)
         query = dict(parse_qsl(parts.query))
         self._name = query.pop("table", "facts")
-        url = urlunsplit(parts._replace(query=urlencode(query)))
-        try:
-            self._connection = ibis.connect(url)
-        except Exception as error:
-            raise refused(self, error) from error
+        self._connection = ibis.connect(urlunsplit(parts._replace(query=urlencode(query))))
 
     def _table(self, days: Sequence[date]) -> Any:  # noqa: ANN401
-        try:
-            table = self._connection.table(self._name)
-        except Exception as error:
-            raise refused(self, error) from error
-        return within(table, days)
+        return within(self._connection.table(self._name), days)
 
     def close(self) -> None:
         """Let go of it."""
@@ -290,10 +277,21 @@ def nothing(dataset: str, days: Sequence[date]) -> LocalityError:
     return LocalityError(f"{printable(dataset)} has no files of {when}")
 
 
-def refused(engine: Engine, error: Exception) -> LocalityError:
-    """What an engine said, in a line."""
-    said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return LocalityError(f"{type(engine).__name__} cannot read the data set: {printable(said)}")
+@contextmanager
+def _answering(engine: str) -> Iterator[None]:
+    """What an engine and the libraries below it raise in the block, as one line.
+
+    Raises:
+        LocalityError: With the first line of what the engine said.
+    """
+    try:
+        yield
+    except (LocalityError, ImportError, MemoryError):
+        raise
+    except Exception as error:
+        lines = (line for line in str(error).splitlines() if line.strip())
+        said = printable(next(lines, type(error).__name__))
+        raise LocalityError(f"{printable(engine)} cannot read the data set: {said}") from error
 
 
 def _in_schema(table: Any) -> Any:  # noqa: ANN401 - tables of ibis

@@ -197,6 +197,17 @@ def test_files_are_read_in_several_goes(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(at_once["hosts"]) == 5
 
 
+# Bug: a file that is none, in a directory or behind a URI, ends in a traceback.
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_damaged_file(tmp_path: Path, scheme: str) -> None:
+    host(tmp_path, "web1", 0.5)
+    (file,) = tmp_path.rglob("*.parquet")
+    file.write_bytes(b"PAR1" + bytes(100) + b"PAR1")
+    done = CliRunner().invoke(cli, ["fleet", f"{scheme}{tmp_path}"])
+    assert type(done.exception).__name__ == "LocalityError"
+    assert "cannot read the data set" in str(done.exception)
+
+
 # Bug: what is no data set, or is not there, ends in a traceback.
 @pytest.mark.parametrize("place", ["missing", "empty"])
 def test_no_data_set(place: str, tmp_path: Path) -> None:
