@@ -1,7 +1,7 @@
 """Adds a recording up to the rows of a data set: sums for each bin of time and server.
 
-A bin is at most five minutes, and a recording has 32 bins if it is shorter than that makes: a short
-recording can then still say how much a share varies. Bins begin at multiples of their length, UTC.
+A bin is at most five minutes, and shorter where a recording would have few of them: with 16 bins or
+more it can still say how much a share varies. Bins begin at multiples of their length, UTC.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from locality.arrays import Array
     from locality.recording.format import Meta
 
-#: Lengths of bins, s; each divides a day.
-LADDER = (1, 2, 5, 10, 30, 60, 300)
+#: Lengths of bins, s. Each divides a day, and is at most twice the one before: where `MOST_BINS` of
+#: the shorter ones would be too few, there are half as many of the longer ones.
+LADDER = (1, 2, 4, 8, 15, 30, 60, 120, 240, 300)
 MOST_BINS = 32
 DAY = 86_400
 _LONGEST = 366 * DAY

@@ -198,6 +198,17 @@ def test_bins_become_longer_and_end_at_midnight() -> None:
     assert all(time % 300 == 0 for time, _ in counts)
 
 
+# Bug: a recording of half an hour has so few bins that nothing can be said of how its share varies.
+@pytest.mark.parametrize("seconds", [20, 70, 140, 300, 500, 1000, 1950, 2500, 4000, 8000, 10_000])
+def test_every_recording_has_some_bins(seconds: int) -> None:
+    facts = Facts()
+    for second in range(seconds):
+        facts.period(1_800_000_007 + second, "accepts", 1.0)
+    bins = [row["seconds"] for _, row in facts.rows()]
+    assert len(bins) >= 16
+    assert sum(bins) == seconds
+
+
 # Bug: a host with thousands of ports makes a file of millions of rows, or events vanish.
 def test_servers_are_bounded() -> None:
     facts = Facts()
