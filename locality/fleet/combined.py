@@ -101,13 +101,6 @@ def paule_mandel(effects: Array, variances: Array) -> float:
     return (low + high) / 2
 
 
-def dersimonian_laird(effects: Array, variances: Array) -> float:
-    """The tau squared of DerSimonian and Laird 1986, to compare."""
-    weights = 1 / variances
-    scale = float(weights.sum() - (weights**2).sum() / weights.sum())
-    return max(0.0, (_q(effects, variances, 0.0) - (len(effects) - 1)) / scale)
-
-
 def _q(effects: Array, variances: Array, tau2: float) -> float:
     """The sum of squares around the mean, weighted."""
     weights = 1 / (variances + tau2)

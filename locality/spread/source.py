@@ -47,8 +47,8 @@ COUNTS = np.dtype(
 #: The figures of `COUNTS`; seen is the sum of the others.
 FIGURES = ("seen", "rewritten", "passed", "malformed")
 
-#: The source ports that datagrams get: 1024 to 65535, evenly.
-FIRST_PORT, SOURCE_PORTS = 1024, 65536 - 1024
+#: The first of the source ports that datagrams get: from here to 65535, evenly.
+FIRST_PORT = 1024
 
 _PORTS = 65536
 
