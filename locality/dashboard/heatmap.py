@@ -1,7 +1,7 @@
 """Heat maps of CPU against CPU, grouped until they fit.
 
 Each cell prints its share of the row, so that nothing is told by colour alone: green is
-the diagonal, where a packet stays at home, red is everywhere else.
+the diagonal, where a packet stays on its CPU, red is everywhere else.
 """
 
 from __future__ import annotations
