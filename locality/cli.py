@@ -28,7 +28,11 @@ EXIT_INTERRUPTED = 128 + 2
 
 OPENBLAS_THREADS = "OPENBLAS_NUM_THREADS"
 
-_MOUNT = {"/proc": "mount -t proc proc /proc", "/sys": "mount -t sysfs sysfs /sys"}
+#: Where the kernel shows what it knows: something that is always there, and what mounts it.
+_MOUNT = {
+    "/proc": ("/proc/self", "mount -t proc proc /proc"),
+    "/sys": ("/sys/kernel", "mount -t sysfs sysfs /sys"),
+}
 
 #: Where the commands are, and what --help says of them: the first sentence of their own help.
 COMMANDS = {
@@ -101,8 +105,11 @@ def _what_failed(error: OSError) -> str:
         _give_up_stdout()
         return f"standard output: {error.strerror}"
     name = os.fsdecode(error.filename)
-    mounted = next((one for one in ("/proc", "/sys") if name.startswith(f"{one}/")), None)
-    hint = f"; is it mounted ({_MOUNT[mounted]})?" if mounted else ""
+    hint = ""
+    for place, (always, mount) in _MOUNT.items():
+        # What a process has there goes with it, also where all is mounted.
+        if name.startswith(f"{place}/") and not os.path.lexists(always):
+            hint = f"; is it mounted ({mount})?"
     return f"cannot read {name}: {error.strerror}{hint}"
 
 

@@ -383,6 +383,24 @@ def test_no_standard_output(arguments: list[str]) -> None:
     assert len(done.stderr.splitlines()) <= 1
 
 
+# Bug: of a process that ended meanwhile it is said that /proc may not be mounted.
+def test_a_process_that_has_ended_is_no_missing_mount() -> None:
+    script = """
+import sys
+from locality.cli import cli, main
+@cli.command("look")
+def look():
+    open("/proc/9999999/ns/net")
+sys.argv = ["locality", "look"]
+main()
+"""
+    done = run([sys.executable, "-c", script])
+    assert done.returncode == 1
+    assert done.stderr == (
+        "locality: cannot read /proc/9999999/ns/net: No such file or directory\n"
+    )
+
+
 # --- help and start ---------------------------------------------------------------------
 
 
