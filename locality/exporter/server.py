@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import io
 import os
 import socket
 import ssl
@@ -108,6 +109,10 @@ class _Handler(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401 - as inherited
         """Log nothing."""
 
+    def get_stderr(self) -> io.StringIO:
+        """Nor an answer that breaks off: any client can cause that, and it would be a traceback."""
+        return io.StringIO()
+
     def get_environ(self) -> WSGIEnvironment:
         """Without the client's name, which a name server would have to tell."""
         environ = super().get_environ()
@@ -186,7 +191,7 @@ def listen(registry: CollectorRegistry, address: tuple[str, int], security: Secu
         LocalityError: It cannot listen there, or a file for TLS cannot be used.
     """
     context = security.context()
-    app: WSGIApplication = make_wsgi_app(registry)
+    app = with_errors_in_words(make_wsgi_app(registry))
     if security.credentials is not None:
         app = asking_for(security.credentials, app)
     host, port = address
@@ -214,6 +219,25 @@ def where(address: tuple[Any, ...]) -> str:
     """An address and a port in words: ``127.0.0.1:9817``, ``[::1]:9817``."""
     host, port = address[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def with_errors_in_words(app: WSGIApplication) -> WSGIApplication:
+    """The same, with a line in the answer for what keeps it from being made.
+
+    It may be the client's fault: of an Accept header with a version that is no number
+    prometheus_client makes a TypeError.
+    """
+
+    def guarded(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            return app(environ, start_response)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next one is answered
+            headers = [("Content-Type", "text/plain; charset=utf-8")]
+            start_response("500 Internal Server Error", headers)
+            said = printable(f"{type(error).__name__}: {error}")
+            return [f"the metrics cannot be given out: {said}\n".encode()]
+
+    return guarded
 
 
 def asking_for(credentials: bytes, app: WSGIApplication) -> WSGIApplication:

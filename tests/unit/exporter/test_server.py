@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.registry import Collector
 
 from locality.errors import LocalityError
 from locality.exporter.server import MOST_REQUESTS, Security, listen, read_credentials, where
@@ -21,12 +22,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from prometheus_client import Metric
 
-@contextmanager
-def serving(security: Security | None = None, host: str = "127.0.0.1") -> Iterator[tuple[str, int]]:
+
+def known() -> CollectorRegistry:
     registry = CollectorRegistry()
     Gauge("known", "A metric.", registry=registry).set(7)
-    server = listen(registry, (host, 0), security or Security())
+    return registry
+
+
+@contextmanager
+def serving(
+    security: Security | None = None,
+    host: str = "127.0.0.1",
+    registry: CollectorRegistry | None = None,
+) -> Iterator[tuple[str, int]]:
+    server = listen(registry or known(), (host, 0), security or Security())
     server.start(lambda: None)
     try:
         yield server.server_address[:2]  # type: ignore[misc]
@@ -52,6 +63,37 @@ def test_it_answers(host: str) -> None:
         status, text = asked(address)
     assert status == 200
     assert "known 7.0" in text
+
+
+# Bug: a header that prometheus_client cannot read is a traceback in the log, from anybody.
+@pytest.mark.parametrize("kind", ["application/openmetrics-text", "text/plain"])
+def test_a_strange_header_is_no_traceback(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with serving() as address:
+        status, _ = asked(address, {"Accept": f"{kind}; version=none"})
+        assert status in {200, 500}  # versions of prometheus_client differ
+        assert asked(address)[0] == 200
+    assert capsys.readouterr().err == ""
+
+
+class Broken(Collector):
+    """Metrics that cannot be made."""
+
+    def describe(self) -> Iterator[Metric]:
+        yield from ()
+
+    def collect(self) -> Iterator[Metric]:
+        raise LocalityError("the kernel\x1b[31m said no")
+
+
+# Bug: what keeps metrics from being made is a traceback, and the client is not told.
+def test_an_error_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    registry = CollectorRegistry()
+    registry.register(Broken())
+    with serving(registry=registry) as address:
+        status, text = asked(address)
+    assert status == 500
+    assert text == ("the metrics cannot be given out: LocalityError: the kernel\\x1b[31m said no\n")
+    assert capsys.readouterr().err == ""
 
 
 # Bug: somebody without the password is answered, or one with it is not.
