@@ -26,6 +26,7 @@ from locality.errors import LocalityError
 from locality.kinds import KINDS
 from locality.machine.topology import Distance, Topology
 from locality.recording.columns import of_row
+from locality.recording.foreign_json import NOT_OURS, parse_json, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,37 +81,6 @@ def without_times(rows: pa.RecordBatch) -> pa.RecordBatch:
     """Rows without their times: Arrow makes Python's values of nanoseconds only by pandas."""
     fields = (field for field in rows.schema if not pa.types.is_timestamp(field.type))
     return rows.select([field.name for field in fields])
-
-
-#: What reading JSON that somebody else wrote may raise, where it is not what it should be.
-NOT_OURS = (KeyError, TypeError, ValueError, OverflowError)
-
-
-def parse_json(raw: bytes) -> Any:  # noqa: ANN401 - whatever is in it
-    """JSON as the standard has it: without the infinities that Python's reader knows.
-
-    Raises:
-        ValueError: It is none, or is nested too deeply to be read.
-    """
-
-    def refuse(word: str) -> None:
-        raise ValueError(f"{word} is no JSON")
-
-    try:
-        return json.loads(raw, parse_constant=refuse)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
-def whole_number(value: Any, least: int, most: int = (1 << 63) - 1) -> int:  # noqa: ANN401 - from JSON
-    """A whole number in a range.
-
-    Raises:
-        ValueError: It is none, or outside.
-    """
-    if type(value) is not int or not least <= value <= most:
-        raise ValueError(value)
-    return value
 
 
 def _distances(rows: Any) -> Array:  # noqa: ANN401 - from JSON

@@ -15,15 +15,8 @@ from locality.errors import LocalityError
 from locality.files import reason
 from locality.kinds import KINDS
 from locality.recording.arrow import numbers, texts
-from locality.recording.format import (
-    KEY,
-    NOT_OURS,
-    Meta,
-    damaged,
-    parse_json,
-    schema_of,
-    whole_number,
-)
+from locality.recording.foreign_json import NOT_OURS, parse_json, whole_number
+from locality.recording.format import KEY, Meta, damaged, schema_of
 from locality.recording.message import (
     BYTES_OF_A_PAIR,
     MOST_GROWTH,
