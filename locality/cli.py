@@ -6,6 +6,7 @@ numpy and `attach-cbpf` does not pay for libbpf.
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
@@ -25,6 +26,12 @@ from locality.machine.limits import OURS, open_files
 #: What a shell reports for a program that SIGPIPE ended: `locality ... | head` is no error.
 EXIT_BROKEN_PIPE = 128 + 13
 EXIT_INTERRUPTED = 128 + 2
+
+#: What writing to standard output answers where the reader is there and it still fails.
+_OF_WRITING = {
+    *(errno.EAGAIN, errno.EBADF, errno.EDQUOT, errno.EFBIG),
+    *(errno.EIO, errno.ENOSPC, errno.ENXIO),
+}
 
 OPENBLAS_THREADS = "OPENBLAS_NUM_THREADS"
 
@@ -94,16 +101,18 @@ def _give_up_stdout() -> None:
 
 
 def _what_failed(error: OSError) -> str:
-    """What an error says that no command has an answer to; most are of standard output."""
+    """What an error says that no command has an answer to."""
     if error.errno in OURS:
         return (
             f"{error.strerror}: raise the limit of this process (ulimit -n; it is {open_files()})"
         )
     if error.errno is None:  # of a library that cannot be loaded, for one
         return str(error)
-    if error.filename is None:
+    if error.filename is None and error.errno in _OF_WRITING:
         _give_up_stdout()
         return f"standard output: {error.strerror}"
+    if error.filename is None:
+        return f"a system call was refused: {error.strerror}"
     name = os.fsdecode(error.filename)
     hint = ""
     for place, (always, mount) in _MOUNT.items():

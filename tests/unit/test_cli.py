@@ -383,22 +383,30 @@ def test_no_standard_output(arguments: list[str]) -> None:
     assert len(done.stderr.splitlines()) <= 1
 
 
-# Bug: of a process that ended meanwhile it is said that /proc may not be mounted.
-def test_a_process_that_has_ended_is_no_missing_mount() -> None:
-    script = """
-import sys
+# Bugs: of a process that ended meanwhile it is said that /proc may not be mounted, or that standard
+# output failed.
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (
+            "open('/proc/9999999/ns/net')",
+            "cannot read /proc/9999999/ns/net: No such file or directory",
+        ),
+        ("os.sched_getaffinity(9999999)", "a system call was refused: No such process"),
+    ],
+)
+def test_a_process_that_has_ended(asked: str, said: str) -> None:
+    script = f"""
+import os, sys
 from locality.cli import cli, main
 @cli.command("look")
 def look():
-    open("/proc/9999999/ns/net")
+    {asked}
 sys.argv = ["locality", "look"]
 main()
 """
     done = run([sys.executable, "-c", script])
-    assert done.returncode == 1
-    assert done.stderr == (
-        "locality: cannot read /proc/9999999/ns/net: No such file or directory\n"
-    )
+    assert (done.returncode, done.stderr) == (1, f"locality: {said}\n")
 
 
 # --- help and start ---------------------------------------------------------------------
