@@ -82,7 +82,8 @@ def write_report(
     """
     to_stdout = str(out) == "-"
     # Not by Path.resolve(): of links in a circle it makes a RuntimeError.
-    if not to_stdout and os.path.realpath(out) in map(os.path.realpath, recordings):
+    places = {os.path.realpath(path) for path in recordings}
+    if not to_stdout and os.path.realpath(out) in places:
         name = printable(str(out))
         raise LocalityError(f"{name} is one of the recordings: give another -o", exit_code=2)
     page = _page(list(zip(_names(recordings), _read(recordings), strict=True)))
