@@ -1,4 +1,4 @@
-"""Our side of `flood`: the ring of `calls_ring.bpf.c`, read as `locality accept` reads its own.
+"""Our side of `calls`: the ring of `calls_ring.bpf.c`, read as `locality accept` reads its own.
 
     python -m benchmarks.calls_reader text|summary NUMBER
 

@@ -1,4 +1,4 @@
-"""What growth_data measures, one job a process: ``python growth_data_jobs.py JOB [WORD]...``.
+"""What growth measures of data, one job a process: ``python growth_data_jobs.py JOB [WORD]...``.
 
 Which checkout is measured is said by PYTHONPATH, so this file uses only what both have. It prints
 one JSON object: figures by name. CPU time is that of the process, from its start.

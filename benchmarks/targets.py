@@ -58,7 +58,7 @@ class Comparison:
     """A line of the first table.
 
     Attributes:
-        letter: Of the issue's list: what was to be measured.
+        letter: The part of the page that it stands in.
         figure: Name, values, unit, and the goal if there is one.
         place: Where.
         floor: What nothing of its kind can be below, in the figure's unit; None if not measured.

@@ -2,10 +2,10 @@
 
     python -m validation.spill_events [--connections 200000]
 
-A lab's nginx is asked by many clients at once, one request a connection. Some times a second
-something happens to it: a worker is killed, stopped for a moment, the configuration is read again,
-with as many workers as before, more, or fewer, or a new binary takes over. The same things happen
-in the same order with the hash and with `attach-cbpf --spill --follow`. Each connection is
+A lab's nginx is asked by many clients at once, one request a connection. Several times a
+second something happens to it: a worker is killed, stopped for a moment, the configuration is read
+again, with as many workers as before, more, or fewer, or a new binary takes over. The same things
+happen in the same order with the hash and with `attach-cbpf --spill --follow`. Each connection is
 answered, or ends with an error.
 Then the program's counters are added up, beside how often the kernel says that it ran.
 """
