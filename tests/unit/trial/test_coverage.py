@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from locality.trial.effects import Effect
     from locality.trial.observation import Trial
 
-Make = "Callable[[World, int], Trial]"
-
 
 def blocks(world: World, seed: int) -> Trial:
     return by_blocks(world, 30, seed)
