@@ -42,7 +42,7 @@ TEN_TIMES = 10
 #: After which a port has printed what it counted: it does so each second.
 PRINTED_S = 1.5
 
-#: A port's count of received packets, freed at home or elsewhere.
+#: A port's count of received packets, freed on their alloc CPU or elsewhere.
 _RECEIVED = re.compile(r"^@rx\[[01]\]: (\d+)$|\brx (?:elsewhere|local) (\d+)", re.MULTILINE)
 
 

@@ -150,7 +150,7 @@ def test_freed_local_is_the_number_of_2017(
     assert abs(both.ours(direction, "freed_local") - both.of_2017(direction)) <= both.points
 
 
-# What was sent home is all that lies between the two definitions. Where nothing is, they are one;
+# What was deferred is all that lies between the two definitions. Where nothing is, they are one;
 # a consumption that is counted at the flush, or twice, opens a gap that no deferral explains.
 @each_protocol
 @each_place

@@ -146,7 +146,7 @@ def ping_pong(rung: str, protocol: str, place: str) -> Measured:
 
 
 def deferred_by(protocol: str) -> bool:
-    """Whether this kernel sends what was read home to be freed: TCP since 5.19."""
+    """Whether the alloc CPU frees what was read on another one: TCP since 5.19."""
     return protocol == "tcp" and btf.kernel().has_function("skb_attempt_defer_free")
 
 
@@ -243,7 +243,7 @@ def test_delivered(rung: str, protocol: str, place: str) -> None:
     assert abs(local - expected) <= 0.01 * PACKETS
 
 
-# The point of it all: memory goes home to be freed, so freed-local says nothing of where packets
+# The point of it all: the alloc CPU frees the memory, so freed-local says nothing of where packets
 # are consumed. A rung that sees no free must not print a number.
 @pytest.mark.core
 @pytest.mark.skb_rx

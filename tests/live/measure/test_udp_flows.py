@@ -122,8 +122,8 @@ def test_a_sample_of_flows(rung: str) -> None:
     assert interval.flows_lost <= 0.05 * sampled
 
 
-# "It must show" of the issue: the flow and the cure are named, the cure works, and the names
-# go away. Bugs: members without datagrams do not count; the program is not seen to help.
+# Bugs: the flow or the cure is not named, or still is when the cure has worked; members without
+# datagrams do not count; the program is not seen to help.
 @pytest.mark.udp
 def test_the_single_flow_and_its_cure(rung: str) -> None:
     rounds, burst = 40, 200

@@ -325,7 +325,7 @@ def test_without_privileges() -> None:
     assert "cannot tell whether 1 socket has SO_REUSEPORT" in said
 
 
-# Who serves a socket is seen also where it is not lent. Bug: a socket that is not lent, though
+# Who serves a socket is seen also where it cannot be duplicated. Bug: a socket that cannot, though
 # its holder is there, passes for one that was closed.
 def test_where_borrowing_is_refused() -> None:
     done = subprocess.run(

@@ -108,8 +108,8 @@ def accepts_of_two_workers(dashboard: AcceptDashboard) -> None:
     dashboard.write(batch(2.5, 7, lost=3))
 
 
-# Bugs: a figure of the issue that is not on the screen, or a line that is wider than it or one
-# line too many, which makes a terminal scroll.
+# Bugs: a figure that is not on the screen; a line that is wider than it, or one line too many,
+# which makes a terminal scroll.
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_the_accept_screen(width: int, height: int) -> None:
     console = terminal(width, height)
@@ -131,7 +131,7 @@ def test_the_accept_screen(width: int, height: int) -> None:
     assert re.search(r"queue wait +p50 \d+\.\dus +p90 .*p99 .*p99\.9 .*last 2 s", text)
     assert re.search(r"nginx +111 +#1 +300 +33\.3% +#0 100%", text)
     assert re.search(r"other +222 +#0 +300 +33\.3% +\? 100%", text)
-    # Rows by RX CPU: all of #0's were divided between the CPUs, and #1's stayed at home.
+    # Rows by RX CPU: all of #0's were divided between the CPUs, and #1's all were accepted on #1.
     assert "RX CPU \\ accept CPU" in text
     assert re.search(r"#0 +33 +66 +50", text)
     assert re.search(r"#1 +· +100 +16", text)

@@ -265,7 +265,7 @@ def test_a_cpu_that_is_not_known_has_no_number(tmp_path: Path, name: str | None)
 # --- nodes -----------------------------------------------------------------------------------
 
 
-# Bug: a node of memory alone is a home without CPUs, from which every worker is far.
+# Bug: a node of memory alone passes for a device's node, from which every worker is far.
 def test_a_node_without_cpus(tmp_path: Path) -> None:
     files = {
         "sys/devices/system/node/node0/cpulist": "0-3",

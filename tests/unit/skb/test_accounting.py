@@ -251,7 +251,7 @@ happenings = st.lists(
 )
 
 
-# Packets of a busy interval that come home to be freed in a quiet one: 600 % freed-local. They are
+# Packets of a busy interval that their alloc CPU frees in a quiet one: 600 % freed-local. They are
 # counted with later packets, no more than there are, and none is forgotten.
 @pytest.mark.parametrize("flush_is_seen", [True, False])
 def test_freed_in_a_later_interval(*, flush_is_seen: bool) -> None:
@@ -369,7 +369,7 @@ def tracepoints(
     )
 
 
-# Datagrams are known in sum: the ones that went home through the list were not local.
+# Datagrams are known in sum: the ones that the alloc CPU freed from its list were not local.
 def test_deferred_datagrams() -> None:
     machine = Machine()
     for _ in range(7):
