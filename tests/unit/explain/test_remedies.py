@@ -96,8 +96,8 @@ def test_spreading_by_flow() -> None:
     assert spread.predicted == pytest.approx(100)
 
 
-# Bugs: workers are pinned to CPUs that receive nothing, two to one; a worker that is on an RX CPU is
-# moved; the program is made for where they were.
+# Bugs: workers are pinned to CPUs that receive nothing, two to one; a worker that is on an RX CPU
+# is moved; the program is made for where they were.
 def test_pinning_puts_every_worker_on_an_rx_cpu_of_its_own() -> None:
     wide = found(range(4), [3], range(4), program=cbpf.cpu(3))
     now = situation(wide, tally((0, 1, 3, 50), (2, 3, 2, 300), (1, 3, 1, 200)))
