@@ -10,6 +10,7 @@ of them, another one only those in its windows.
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import socket
 import sys
@@ -20,8 +21,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from locality.exporter.measures import Accepts
 from locality.exporter.share_interval import interval
-from locality.exporter.windows import KEPT, pause
+from locality.exporter.windows import KEPT, Windows, pause
+from locality.filter import Wanted
+from locality.machine import topology
 from tests.checkout import commit
 
 if TYPE_CHECKING:
@@ -141,11 +145,6 @@ def simulated() -> list[str]:
 
 def live() -> str:
     """How often the windows' interval had the share that a probe counted all the while."""
-    from locality.exporter.measures import Accepts  # noqa: PLC0415 - needs root
-    from locality.exporter.windows import Windows  # noqa: PLC0415
-    from locality.filter import Wanted  # noqa: PLC0415
-    from locality.machine import topology  # noqa: PLC0415
-
     machine, ended = topology.read(), threading.Event()
     covered, told = 0, 0
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
@@ -182,8 +181,6 @@ def live() -> str:
 
 def _connect(listener: socket.socket, ended: threading.Event) -> None:
     """Connections, some of which are accepted on the CPU that receives: 20 % or 95 % by turns."""
-    import os  # noqa: PLC0415
-
     cpus = sorted(os.sched_getaffinity(0))
     draw = random.Random(SEED)  # noqa: S311 - no secret
     share = 0.2
