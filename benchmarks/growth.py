@@ -17,7 +17,6 @@ import os
 import platform
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from statistics import median
@@ -35,7 +34,8 @@ LIVE = ("groups", "maps", "packets", "start", "steady")
 JOBS = Path(__file__).with_name("growth_data_jobs.py")
 LIVE_JOBS = Path(__file__).with_name("growth_live_jobs.py")
 KEPT = AFTER / ".cache/growth.json"
-SCRATCH = Path(tempfile.gettempdir()) / "locality-growth"
+#: Recordings of each side; parts that are measured later need those of earlier ones.
+SCRATCH = AFTER / ".cache/growth"
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def main() -> None:
     ends = time.monotonic() + arguments.seconds
     found: dict[str, Any] = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     if arguments.before:
-        SCRATCH.mkdir(exist_ok=True)
+        SCRATCH.mkdir(parents=True, exist_ok=True)
         checkouts = {"before": arguments.before.resolve(), "after": AFTER}
         found["machine"] = {
             "kernel": platform.release(),
@@ -61,9 +61,8 @@ def main() -> None:
             "before": commit(checkouts["before"]),
             "after": commit(),
         }
-        for (
-            checkout
-        ) in checkouts.values():  # or each start compiles what changed, if it may not keep it
+        # Or each start compiles what changed, if it may not keep it.
+        for checkout in checkouts.values():
             compileall.compile_dir(checkout / "locality", quiet=1)
         for part in arguments.parts or PARTS:
             for case in PARTS[part]:
