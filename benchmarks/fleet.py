@@ -20,9 +20,12 @@ from pathlib import Path
 from typing import Any
 
 
-def run(root: Path, *options: str) -> tuple[dict[str, Any], Path]:
-    """The JSON and the page of a data set, each by a process of its own."""
-    folder = Path(tempfile.mkdtemp())
+def run(root: Path, folder: Path, *options: str) -> dict[str, Any]:
+    """Write page and JSON of a data set into a folder, each by a process of its own.
+
+    Returns:
+        What the JSON says.
+    """
     for name in ("fleet.html", "fleet.json"):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         began = time.monotonic()
@@ -33,7 +36,7 @@ def run(root: Path, *options: str) -> tuple[dict[str, Any], Path]:
         seconds = time.monotonic() - began
         print(f"{name}: {seconds:.1f} s, {cpu:.1f} s of CPU, {after.ru_maxrss / 1024:.0f} MiB")
     found: dict[str, Any] = json.loads((folder / "fleet.json").read_text())
-    return found, folder / "fleet.html"
+    return found
 
 
 def check(found: dict[str, Any], planted: dict[str, str]) -> bool:
@@ -49,7 +52,8 @@ def main() -> None:
     parser.add_argument("root", type=Path)
     parser.add_argument("--engine", default="duckdb")
     asked = parser.parse_args()
-    found, _ = run(asked.root, "--engine", asked.engine)
+    with tempfile.TemporaryDirectory() as folder:
+        found = run(asked.root, Path(folder), "--engine", asked.engine)
     planted = json.loads((asked.root / "planted.json").read_text())
     sys.exit(not check(found, planted))
 
