@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,6 @@ from tests.live.helpers.traffic import CPUS, HERE, PATIENCE, THERE, connect_and_
 from tests.live.helpers.traffic import tcp_ping_pong as ping_pong
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.live
@@ -127,8 +127,6 @@ def again_and_again(work: Callable[[], object]) -> Iterator[None]:
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    import socket  # noqa: PLC0415 - the module's name is also that of a field
-
     with socket.create_server(("127.0.0.1", 0), backlog=256) as one:
         yield one
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 import click
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from matplotlib.colors import to_hex
 from rich.console import Console
 
@@ -292,8 +293,6 @@ def test_programs() -> None:
     ],
 )
 def test_usage_errors(arguments: str) -> None:
-    from click.testing import CliRunner  # noqa: PLC0415
-
     done = CliRunner().invoke(cli, ["lab", "udp", *arguments.split()])
     assert done.exit_code == 2
     assert arguments.partition(" ")[0] in done.output
@@ -301,8 +300,6 @@ def test_usage_errors(arguments: str) -> None:
 
 # Bug: a traceback, or half a lab, for a user who is not root.
 def test_only_root_can(monkeypatch: pytest.MonkeyPatch) -> None:
-    from click.testing import CliRunner  # noqa: PLC0415
-
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     done = CliRunner().invoke(cli, ["lab", "udp"])
     assert isinstance(done.exception, LocalityError)
