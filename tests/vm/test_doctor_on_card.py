@@ -9,6 +9,7 @@ import pytest
 
 from locality.lab.namespaces import namespace
 from tests.vm.guest import run
+from tests.vm.guest_nic import qemu_card
 from tests.vm.kernel_images import CannotBoot, kernel_image
 
 KERNEL = "6.12"
@@ -16,11 +17,6 @@ pytestmark = [pytest.mark.vm, pytest.mark.kernel(KERNEL)]
 
 QUEUES = 4
 TIMEOUT = 600
-
-CARD = (
-    *("-netdev", f"tap,id=card,ifname=tap0,script=no,downscript=no,queues={QUEUES}"),
-    *("-device", f"virtio-net-pci,netdev=card,mq=on,rss=on,vectors={2 * QUEUES + 2}"),
-)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +35,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
                 share=share,
                 timeout=TIMEOUT,
                 cpus=QUEUES,
-                qemu=CARD,
+                qemu=qemu_card("tap0", QUEUES),
                 inside=("nsenter", "--target", str(outside.pid), "--net", "--"),
             )
     except CannotBoot as reason:
