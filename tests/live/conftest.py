@@ -8,18 +8,8 @@ from __future__ import annotations
 
 import pytest
 
-from locality.accept import source as accept
-from locality.skb import source as skb
-from locality.udp import source as udp
 from tests.live.helpers.rungs import ASKED
-
-LADDERS = {
-    "accept": accept.RUNGS,
-    "skb_rx": skb.RUNGS,
-    "skb_tx": skb.RUNGS,
-    "udp": udp.RUNGS,
-}
-SUBJECTS = (*LADDERS, "chosen", "agree", "attach")
+from tests.live.helpers.subjects import LADDERS, SUBJECTS
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

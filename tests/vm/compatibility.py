@@ -11,17 +11,14 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from locality.accept import source as accept
-from locality.skb import source as skb
 from locality.text import printable
-from locality.udp import source as udp
+from tests.live.helpers.subjects import LADDERS, WITHOUT_RUNG
 from tests.vm.kernel_images import SOURCES
 from tests.vm.results import FAILED, NOT_RUN, PASSED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from locality.bpf.ladder import Rung
     from tests.vm.results import Result
 
 #: What a test says when it is the kernel that cannot, as tests/conftest.py wants it.
@@ -30,19 +27,10 @@ LIMITATION = "limitation: "
 #: Of subjects that have no rungs.
 ANY = "any"
 
-LADDERS: Mapping[str, Sequence[Rung]] = {
-    "accept": accept.RUNGS,
-    "skb_rx": skb.RUNGS,
-    "skb_tx": skb.RUNGS,
-    "udp": udp.RUNGS,
-}
-
 #: The rows: subjects, which are the markers of the tests, each on its rungs.
 ROWS = [
     *((subject, rung.name) for subject, ladder in LADDERS.items() for rung in ladder),
-    ("chosen", ANY),
-    ("agree", ANY),
-    ("attach", ANY),
+    *((subject, ANY) for subject in WITHOUT_RUNG),
 ]
 TITLES = {
     "accept": "accept",
@@ -285,7 +273,7 @@ def page(columns: Sequence[Column], earlier: str = "") -> str:
 
 def _rung_notes() -> Iterator[str]:
     """What the tool itself says beside the figures of a rung."""
-    ladders = {"accept": accept.RUNGS, "skb": skb.RUNGS, "udp": udp.RUNGS}
+    ladders = {"accept": LADDERS["accept"], "skb": LADDERS["skb_rx"], "udp": LADDERS["udp"]}
     told = [
         f"- {name}, {rung.name}: {_escape(rung.note)}\n"
         for name, ladder in ladders.items()

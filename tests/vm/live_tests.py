@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.checkout import CHECKOUT, commit
+from tests.live.helpers.subjects import SUBJECTS
 from tests.vm import results
-from tests.vm.compatibility import LADDERS, Cell, Column, cells
+from tests.vm.compatibility import Cell, Column, cells
 from tests.vm.guest import JOINED, Ended, run
 from tests.vm.kernel_images import kernel_image
 
@@ -30,7 +31,7 @@ HOST = "host"
 
 #: The markers of what depends on the kernel. All else runs once, on this machine's kernel: no
 #: kernel changes what a screen, a page or a file looks like.
-WHOLE = " or ".join((*LADDERS, "chosen", "agree", "attach"))
+WHOLE = " or ".join(SUBJECTS)
 #: The marker of those that are enough between two runs of the whole.
 CORE = "core"
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from locality.check import attempts
-from tests.vm.compatibility import ANY, LADDERS
+from tests.live.helpers.subjects import LADDERS
+from tests.vm.compatibility import ANY
 from tests.vm.guest import run as run_guest
 from tests.vm.kernel_images import CannotBoot, kernel_image
 from tests.vm.live_tests import CPUS, HOST, STATUS, Outcome
