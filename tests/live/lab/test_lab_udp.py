@@ -31,7 +31,8 @@ from locality.lab.udp_forwarder import PORT
 from locality.lab.udp_rx_cpus import counting_rx_cpus
 from locality.lab.udp_steering import STEERINGS, steering
 from tests.live.helpers.commands import LOCALITY
-from tests.live.lab.test_lab import inhabitants, network_of, until
+from tests.live.helpers.waiting import until
+from tests.live.lab.test_lab import inhabitants, network_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,9 +19,10 @@ from locality.lab.experiment import open_lab
 from locality.lab.namespaces import Namespace, namespace
 from locality.lab.network import LINK, SERVER_ADDRESS
 from locality.lab.wires import PROGRAM, lay_wire, why_no_tap
+from tests.live.helpers.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from locality.lab.wires import Wire
 
@@ -85,14 +86,6 @@ def has_ended(pid: int) -> bool:
     """Whether a process has ended; nobody may have waited for it yet."""
     stat = Path(f"/proc/{pid}/stat")
     return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait until something is true."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def checksum_errors(end: Namespace) -> list[int]:

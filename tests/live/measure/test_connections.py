@@ -25,9 +25,10 @@ from tests.live.helpers.commands import run, tracing
 from tests.live.helpers.networks import CLIENT_ADDRESS, veth
 from tests.live.helpers.rungs import ASKED, check_ladder, parametrize
 from tests.live.helpers.traffic import EMULATED, HERE, PATIENCE, THERE, in_thread, pinned
+from tests.live.helpers.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from locality.accept.batch import Records
@@ -77,13 +78,6 @@ def ended(source: ConnectionSource, count: int) -> Records:
 
 def the_end(record: np.void) -> str:
     return ENDS[int(record["end"])]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 # A better rung passed over without a reason.
@@ -200,7 +194,7 @@ def test_closed_without_reading(rung: str) -> None:
     with ConnectionSource(ME, rung) as source:
         with connection() as (client, server):
             client.sendall(b"12345")
-            wait_for(lambda: len(server.recv(10, socket.MSG_PEEK)) == 5)
+            until(lambda: len(server.recv(10, socket.MSG_PEEK)) == 5)
             server.close()
         (record,) = ended(source, 1)
     assert [int(record[name]) for name in ("received", "sent", "reads", "read")] == [5, 0, 0, 0]
@@ -276,7 +270,7 @@ def test_more_than_there_is_room_for(rung: str) -> None:
                     open_ones.enter_context(connection())
                 batch = source.read()
                 assert batch.still_open == room
-            wait_for(lambda: source.read().still_open == 0)
+            until(lambda: source.read().still_open == 0)
         stack.enter_context(connection())
         batch = source.read()
     assert (batch.unplaced, batch.lost, batch.still_open) == (2 * more, 2 * more, 1)

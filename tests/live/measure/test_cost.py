@@ -18,6 +18,7 @@ import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,10 +51,9 @@ from tests.live.helpers.traffic import (
     pinned,
     tcp_ping_pong,
 )
+from tests.live.helpers.waiting import until as wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from locality.arrays import Array
     from locality.cost.grouping import Row
     from locality.cost.interval import CostInterval
@@ -69,6 +69,8 @@ pytestmark = [
 CLOCKS_NS = 1_000_000 if EMULATED else 2_000
 #: A stamp is given a moment before a test can see that the packet is there.
 DELAYS_MS = (1, 5, 20)
+#: The sooner it is seen, the narrower are the bounds of a time.
+until = partial(wait_until, every_s=0.001)
 
 
 def row_of(interval: CostInterval, port: int, *, outgoing: bool = False) -> Row:
@@ -115,14 +117,6 @@ def waiting(sock: socket.socket) -> int:
     count = array.array("i", [0])
     fcntl.ioctl(sock, termios.FIONREAD, count)
     return count[0]
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for something to become true."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.001)
 
 
 def cost_of(*ports: int) -> CostSource:

@@ -28,6 +28,7 @@ from locality.steering.incoming_cpu import require_effective
 from locality.steering.watch import watching
 from tests.live.helpers.rungs import ASKED
 from tests.live.helpers.traffic import HERE, PATIENCE, THERE
+from tests.live.helpers.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -196,13 +197,6 @@ def command_line(pid: int) -> bytes:
     with suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     return b""
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 # Bugs: a reload adds sockets that get nothing, or closes some and the program points past the

@@ -33,9 +33,10 @@ from locality.trial.observation import A, B
 from locality.trial.targets import Steered
 from tests.live.helpers.rungs import ASKED
 from tests.live.helpers.traffic import HERE, PATIENCE, THERE, Network, pinned
+from tests.live.helpers.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 pytestmark = [
     pytest.mark.live,
@@ -137,13 +138,6 @@ def load(server: Served) -> Iterator[None]:
         over.set()
         for thread in threads:
             thread.join(PATIENCE)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @contextmanager
