@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import random
 import shutil
-import socket
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.live.helpers.ports import free_port
 from tests.live.helpers.prometheus import prometheus
 from tests.live.helpers.traffic import PATIENCE
 from tests.vm.exporting_guest import PORT
@@ -23,6 +21,7 @@ from tests.vm.kernel_images import CannotBoot, KernelImage, kernel_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 KERNEL = "6.12"
 pytestmark = [
@@ -32,15 +31,6 @@ pytestmark = [
 ]
 
 TIMEOUT = 600
-
-
-def free_port() -> int:
-    """A port that nobody has, below those that the kernel gives to connections meanwhile."""
-    below = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    for port in random.sample(range(1024, below), 100):
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
-    raise AssertionError("no port is free")
 
 
 @dataclass

@@ -16,19 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.live.helpers.ports import free_port
 from tests.live.helpers.traffic import HERE, PATIENCE, THERE, pinned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 RULES = Path(__file__).parents[3] / "install/prometheus/locality.rules.yml"
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 @dataclass(frozen=True)

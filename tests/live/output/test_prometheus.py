@@ -15,7 +15,8 @@ from locality.attach_cbpf import attach
 from locality.lab.experiment import open_lab
 from locality.lab.nginx import PORT
 from tests.live.helpers.commands import tracing
-from tests.live.helpers.prometheus import connect, free_port, prometheus, serving
+from tests.live.helpers.ports import free_port
+from tests.live.helpers.prometheus import connect, prometheus, serving
 from tests.live.helpers.rungs import ASKED
 from tests.live.helpers.traffic import HERE, PATIENCE, THERE
 

@@ -19,6 +19,7 @@ from locality.errors import LocalityError
 from locality.reuseport.look import Calls
 from locality.reuseport.survey import find, survey
 from tests.live.helpers.compiler import compile_program
+from tests.live.helpers.ports import free_port
 from tests.live.helpers.traffic import HERE, THERE
 
 if TYPE_CHECKING:
@@ -42,12 +43,6 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("threads") / "server"
     compile_program(SERVER, target, "-pthread")
     return target
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
 
 
 @contextmanager
