@@ -177,7 +177,7 @@ def set_rps(where: Namespace, device: str, mask: str) -> None:
 @pytest.mark.parametrize(("kind", "counts"), [("macvlan", False), ("bridge", True)])
 def test_whose_rps_counts(kind: str, counts: bool) -> None:  # noqa: FBT001 - a case
     if 1 not in topology.read().online:
-        pytest.skip("there is one CPU")
+        pytest.skip("limitation: one CPU")
     with namespace() as server, namespace() as client:
         client.run("ip", "link", "add", "veth1", "type", "veth", "peer", "name", "veth0")
         client.run("ip", "link", "set", "veth0", "netns", str(server.pid))
