@@ -20,7 +20,7 @@ from locality.attach_cbpf import attach, detach
 from locality.reuseport.group import read_from_kernel, read_group
 from locality.reuseport.target import Target, inspect, listeners_of
 from locality.steering.preflight import decide
-from tests.live.helpers.traffic import PATIENCE
+from tests.live.helpers.traffic import CPUS, PATIENCE, pinned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.live, pytest.mark.attach]
 
-CPUS = sorted(os.sched_getaffinity(0))
 CONNECTIONS = 23  # a prime: no accident of rounding gives it
 
 # Four listeners in one group. Each command on stdin is one expression with its answer on
@@ -87,15 +86,6 @@ class Server:
                 socket.create_connection(("127.0.0.1", self.port)).close()
         counts: list[int] = self.tell("accept", CONNECTIONS)
         return counts
-
-
-@contextmanager
-def pinned(cpu: int) -> Iterator[None]:
-    os.sched_setaffinity(0, {cpu})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, CPUS)
 
 
 @pytest.fixture
@@ -240,7 +230,7 @@ def nginx_ready(pid: int, port: int) -> Target:
 @pytest.mark.parametrize("reverse", [False, True])
 def test_the_workers_of_nginx(tmp_path: Path, reverse: bool) -> None:  # noqa: FBT001
     if CPUS[:2] != [0, 1]:
-        pytest.skip("needs CPUs 0 and 1")
+        pytest.skip("limitation: it needs CPUs 0 and 1")
     with nginx(tmp_path, "10 01" if reverse else "01 10") as (pid, port):
         target = nginx_ready(pid, port)
         findings = [finding.text for finding in decide(target, cbpf.cpu(2), 2, [0, 1])]

@@ -9,7 +9,6 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ import pytest
 from locality.errors import LocalityError
 from locality.lab.namespaces import namespace
 from tests.live.helpers import spread_reference as reference
-from tests.live.helpers.commands import tracing
+from tests.live.helpers.commands import LOCALITY, tracing
 from tests.live.helpers.rungs import ASKED
 from tests.live.helpers.traffic import PATIENCE
 from tests.live.helpers.udp_cable import (
@@ -45,7 +44,6 @@ pytestmark = [
     pytest.mark.skipif(ASKED is not None, reason="limitation: no rung of its own"),
 ]
 
-LOCALITY = [sys.executable, "-m", "locality"]
 UDP_SEGMENT, SEGMENT, TRAIN = 103, 992, 8
 # struct tpacket_auxdata of linux/if_packet.h
 SOL_PACKET, PACKET_AUXDATA, TP_STATUS_VLAN_VALID = 263, 8, 1 << 4

@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from locality.machine import topology
 from locality.reuseport.survey import FoundGroup, find
 from locality.steering.incoming_cpu import require_effective
 from locality.steering.watch import watching
+from tests.live.helpers.commands import LOCALITY
 from tests.live.helpers.rungs import ASKED
 from tests.live.helpers.traffic import HERE, PATIENCE, THERE
 from tests.live.helpers.waiting import until
@@ -38,8 +38,6 @@ pytestmark = [
     pytest.mark.skipif(HERE == THERE, reason="limitation: one CPU"),
     pytest.mark.skipif(ASKED is not None, reason="limitation: no rung of its own"),
 ]
-
-LOCALITY = [sys.executable, "-m", "locality"]
 
 
 @pytest.fixture
