@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from locality.errors import LocalityError, Unsupported
+from locality.skb.source import SkbSource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from locality.accept.source import AcceptSource
     from locality.bpf.ladder import Attachment, Rung
     from locality.connections.source import ConnectionSource
-    from locality.skb.source import SkbSource
+    from locality.skb.wanted import SkbFilter
     from locality.udp.reads import UdpReads
     from locality.udp.source import UdpSource
 
@@ -43,6 +44,8 @@ class Closing(Protocol):
 
 #: What kernels before 5.12 say against the probe of `locality udp`.
 NO_ATOMICS = "BPF_STX uses reserved fields"
+#: What 6.1 says against filters of packets where functions are hooked.
+NO_PLACE_OF_FREES = "does not show where it frees"
 
 ASKED = os.environ.get("LOCALITY_RUNG") or None
 
@@ -100,6 +103,16 @@ def skip_without_atomics(source: Callable[[], Closing]) -> None:
         source().close()
     except Unsupported as refusal:
         if NO_ATOMICS not in str(refusal):
+            raise
+        pytest.skip(f"limitation: {refusal}")
+
+
+def open_skb(rung: str, wanted: SkbFilter) -> SkbSource:
+    """A source of chosen packets, or a skip where this kernel cannot tell whose a packet is."""
+    try:
+        return SkbSource(rung=rung, wanted=wanted)
+    except Unsupported as refusal:
+        if NO_PLACE_OF_FREES not in str(refusal):
             raise
         pytest.skip(f"limitation: {refusal}")
 

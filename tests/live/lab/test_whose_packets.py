@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from locality.errors import LocalityError, Unsupported
+from locality.errors import LocalityError
 from locality.lab.demo import Measurement, phases
 from locality.lab.expectations import Figure, limits
 from locality.lab.experiment import open_lab
@@ -18,7 +18,7 @@ from locality.lab.programs import require
 from locality.lab.wires import best_wire, why_no_tap
 from locality.skb.source import RUNGS, SkbSource
 from locality.skb.wanted import SkbFilter
-from tests.live.helpers.rungs import parametrize
+from tests.live.helpers.rungs import open_skb, parametrize
 from tests.live.helpers.traffic import HERE, THERE, tcp_ping_pong
 
 if TYPE_CHECKING:
@@ -72,16 +72,6 @@ def _programs() -> None:
         pytest.skip(f"limitation: {missing}")
 
 
-def opened(rung: str, wanted: SkbFilter) -> SkbSource:
-    """A source, or a skip where this kernel cannot tell whose a packet is."""
-    try:
-        return SkbSource(rung=rung, wanted=wanted)
-    except Unsupported as refusal:
-        if "does not show where it frees" not in str(refusal):
-            raise
-        pytest.skip(f"limitation: {refusal}")
-
-
 # Bugs: a packet is on two sides, or on none, and not said to be; the server's requests are not all
 # among its packets.
 def test_server_client_and_rest_are_all(rung: str) -> None:
@@ -92,7 +82,7 @@ def test_server_client_and_rest_are_all(rung: str) -> None:
             "rest": SkbFilter(netns=inode("self")),
             "all": SkbFilter(),
         }
-        sources = {name: stack.enter_context(opened(rung, one)) for name, one in wanted.items()}
+        sources = {name: stack.enter_context(open_skb(rung, one)) for name, one in wanted.items()}
         seen, requests = under_load(lab, sources)
     for direction, name in enumerate(("rx", "tx")):
         packets = {side: getattr(interval, name).packets for side, interval in seen.items()}
@@ -114,7 +104,7 @@ def test_packets_of_the_server_follow_the_program(rung: str) -> None:
     with open_lab(2, "tap") as lab:
         for phase in phases(lab.cpus)[:2]:
             phase.set_up(lab)
-            with opened(rung, SkbFilter(netns=inode(lab.server.pid))) as source:
+            with open_skb(rung, SkbFilter(netns=inode(lab.server.pid))) as source:
                 seen, _ = under_load(lab, {"server": source})
             shown = Measurement(accepts=0, accept_local=0, lost=0, skb=seen["server"])
             for figure in (Figure.DELIVERED, Figure.SENT):

@@ -25,7 +25,7 @@ from locality.skb.wanted import SkbFilter, device
 from locality.top.source import TopSource
 from locality.udp.source import RUNGS as UDP_RUNGS
 from locality.udp.source import UdpFilter, UdpSource
-from tests.live.helpers.rungs import ASKED, parametrize
+from tests.live.helpers.rungs import ASKED, open_skb, parametrize
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,12 +77,7 @@ def test_connections(rung: str) -> None:
 @pytest.mark.skb_rx
 def test_packets(rung: str) -> None:
     for choice in chosen(device=device("lo"), family=6):
-        try:
-            SkbSource(rung=rung, wanted=SkbFilter(**choice)).close()
-        except Unsupported as refusal:
-            if "does not show where it frees" not in str(refusal):
-                raise
-            pytest.skip(f"limitation: {refusal}")
+        open_skb(rung, SkbFilter(**choice)).close()
 
 
 @pytest.mark.udp

@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from locality.errors import Unsupported
 from locality.machine.cgroups import Cgroup, find
 from locality.skb import senders
 from locality.skb.source import RUNGS, SkbSource
 from locality.skb.wanted import Device, SkbFilter, device
 from tests.live.helpers.networks import veth
-from tests.live.helpers.rungs import parametrize
+from tests.live.helpers.rungs import open_skb, parametrize
 from tests.live.helpers.traffic import (
     HERE,
     ROUND_TRIPS,
@@ -45,9 +44,6 @@ pytestmark = [
 
 NAMES = ("rx", "tx")
 
-#: What 6.1 says against filters where functions are hooked.
-LIMITATION = "does not show where it frees"
-
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     parametrize(metafunc, SkbSource, RUNGS)
@@ -56,16 +52,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def inode(pid: int | str | None) -> int:
     """The network namespace of a process."""
     return Path(f"/proc/{pid}/ns/net").stat().st_ino
-
-
-def opened(rung: str, wanted: SkbFilter) -> SkbSource:
-    """A source, or a skip where this kernel cannot tell whose a packet is."""
-    try:
-        return SkbSource(rung=rung, wanted=wanted)
-    except Unsupported as refusal:
-        if LIMITATION not in str(refusal):
-            raise
-        pytest.skip(f"limitation: {refusal}")
 
 
 def measured(
@@ -77,7 +63,7 @@ def measured(
     """
     with ExitStack() as stack:
         sources = {
-            name: stack.enter_context(opened(rung, wanted))
+            name: stack.enter_context(open_skb(rung, wanted))
             for name, wanted in {**sides, "all": SkbFilter()}.items()
         }
         for _ in range(4):
@@ -308,7 +294,7 @@ def test_each_process_has_its_own_packets(rung: str, by: str) -> None:
 def test_threads_that_only_send(rung: str) -> None:
     with (
         SkbSource(rung=rung) as whole,
-        opened(rung, SkbFilter(pids=(os.getpid(),))) as mine,
+        open_skb(rung, SkbFilter(pids=(os.getpid(),))) as mine,
     ):
         if senders.PROGRAM not in mine.attachment.programs:
             pytest.skip("limitation: this kernel has no tracepoint sock_send_length")
@@ -337,4 +323,4 @@ def test_all_filters_at_once(rung: str, tmp_path: Path) -> None:
     everything = SkbFilter(
         *("x", (1,), (1,), device("lo"), 6), netns=inode("self"), cgroup=Cgroup("/", 1, tmp_path)
     )
-    opened(rung, everything).close()
+    open_skb(rung, everything).close()
