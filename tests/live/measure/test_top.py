@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
-import subprocess
-import sys
 import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -19,12 +18,14 @@ from locality.top.interval import known
 from locality.top.source import TopSource
 from locality.top.waits import waits_of
 from locality.udp.reads import RUNGS as UDP_RUNGS
+from tests.live.helpers.commands import tracing
 from tests.live.helpers.reads import READS, connection, datagrams, read_from
 from tests.live.helpers.rungs import ASKED, skip_without_atomics
-from tests.live.helpers.traffic import HERE, THERE, pinned
+from tests.live.helpers.traffic import HERE, PATIENCE, THERE, pinned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     import numpy as np
 
@@ -166,25 +167,16 @@ def test_times_beside_the_counts() -> None:
 
 
 # Bugs: rows are put together by something else than what was asked for; the way on is not said.
-def test_the_command_sorts_by_what_is_remote() -> None:
+def test_the_command_sorts_by_what_is_remote(tmp_path: Path) -> None:
     with connection() as far, connection() as near:
         ports = [str(server.getsockname()[1]) for _, server in (far, near)]
-        command = [sys.executable, "-m", "locality", "top", "--duration", "4"]
-        command += ["--interval", "100", "--json", "--port", ports[0], "--port", ports[1]]
-        ready = f"/tmp/top-ready-{os.getpid()}"  # noqa: S108 - a fifo of ours
-        os.mkfifo(ready)
-        try:
-            with subprocess.Popen(
-                [*command, "--ready-file", ready], stdout=subprocess.PIPE, text=True
-            ) as running:
-                with open(ready) as told:  # noqa: PTH123
-                    told.read()
-                read_from(*far, sender=HERE, reader=THERE)
-                for _ in range(3):
-                    read_from(*near, sender=HERE, reader=HERE)
-                out, _ = running.communicate(timeout=60)
-        finally:
-            os.unlink(ready)  # noqa: PTH108
+        options = ("--interval", 100, "--json", "--port", ports[0], "--port", ports[1])
+        with tracing(tmp_path, "top", *options) as running:
+            read_from(*far, sender=HERE, reader=THERE)
+            for _ in range(3):
+                read_from(*near, sender=HERE, reader=HERE)
+            running.send_signal(signal.SIGINT)
+            out, _ = running.communicate(timeout=PATIENCE)
     (line,) = out.splitlines()
     first, second = json.loads(line)["rows"]
     assert [str(first["port"]), str(second["port"])] == ports
