@@ -1,3 +1,5 @@
+"""Attaching to a process's socket: what is refused and why, and what is left behind."""
+
 from __future__ import annotations
 
 import errno
@@ -43,8 +45,8 @@ def refusal(pid: int, fd: int) -> str:
     return str(caught.value)
 
 
-# Each test below asks the kernel for one errno; a missing entry in the table of advice, or
-# a traceback instead of a line, fails it.
+# Bugs of the tests below, each of which asks the kernel for one errno: advice is missing in the
+# table; a traceback instead of a line.
 
 
 @pytest.mark.parametrize("pid", [0, -1, -(2**40)])
@@ -151,6 +153,7 @@ def test_a_locked_socket(udp: socket.socket) -> None:
     assert "SO_LOCK_FILTER" in refusal(ME, udp.fileno())
 
 
+# Bugs: a second program is refused; one that was taken away is still there.
 def test_attach_replace_detach(udp: socket.socket) -> None:
     attach(ME, udp.fileno(), cbpf.cpu(1))
     attach(ME, udp.fileno(), cbpf.table({0: 0}))

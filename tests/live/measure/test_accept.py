@@ -221,8 +221,7 @@ def test_other_calls_give_nothing(rung: str, listener: socket.socket) -> None:
     assert len(batch.records) == 1 + 23
 
 
-# Threads that accept from one queue in several processes: records mixed up between CPUs, a
-# thread's id in place of its process's, one process's fd table walked for another's.
+# Threads that accept from the queue of a descriptor, and tell of each connection.
 CHILD = """
 import os, socket, sys, threading
 cpu, fd = map(int, sys.argv[1:])
@@ -248,6 +247,8 @@ for thread in threads:
 """
 
 
+# Bugs: records mixed up between CPUs; a thread's number in place of its process's; one process's
+# table of descriptors walked for another's.
 def test_threads_of_several_processes(rung: str, listener: socket.socket) -> None:
     read_end, write_end = os.pipe()
     fd = str(listener.fileno())

@@ -106,6 +106,7 @@ def test_datagrams_of_a_network_namespace(rung: str) -> None:
     assert {*interval.sockets["netns"].tolist()} == {netns}
 
 
+# Bugs: reads in another namespace count, or are not told apart; those of the asked one are missing.
 @pytest.mark.chosen
 def test_reads_of_a_network_namespace() -> None:
     with two_namespaces() as (one, other):
@@ -238,6 +239,8 @@ def test_datagrams_of_a_cgroup(rung: str, which: str) -> None:
     assert interval.cgroups == paths_below(cgroups[which], cgroups)
 
 
+# Bugs: reads outside the cgroup count; those of the cgroups inside it are missing, or have its
+# number.
 @pytest.mark.chosen
 def test_reads_of_a_cgroup() -> None:
     with servers() as (cgroups, started):

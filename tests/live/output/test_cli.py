@@ -304,6 +304,7 @@ def test_skb_into_a_pipe_that_closes(tmp_path: Path) -> None:
     assert re.fullmatch(r"rx=[ \d?-]{3}% [ \d]{4}kpps tx=[ \d?-]{3}% [ \d]{4}kpps\n", line)
 
 
+# Bug: counts that cannot be written end in a traceback, or as if all were well.
 def test_skb_onto_a_full_disk() -> None:
     with Path("/dev/full").open("w") as full:
         done = locality("skb", "--interval", 0.1, stdout=full.fileno())

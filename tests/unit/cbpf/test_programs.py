@@ -1,3 +1,5 @@
+"""Classic BPF programs: what they answer, here and in the kernel, and how they are written."""
+
 from __future__ import annotations
 
 import ctypes
@@ -113,6 +115,7 @@ def test_a_malformed_program_is_refused(instructions: list[Instruction], problem
         Program(tuple(instructions))
 
 
+# Bug: a division by zero, or a group larger than any, reaches the kernel.
 @pytest.mark.parametrize("group", [0, -1, cbpf.MAX_GROUP + 1])
 def test_an_impossible_group_is_refused(group: int) -> None:
     for build in cbpf.BUILDERS.values():
@@ -120,6 +123,7 @@ def test_an_impossible_group_is_refused(group: int) -> None:
             build(group)
 
 
+# Bug: a number that does not fit is cut to another CPU or index.
 @pytest.mark.parametrize("entry", [{-1: 0}, {2**32: 0}, {0: -1}, {0: cbpf.MAX_GROUP}])
 def test_an_impossible_table_entry_is_refused(entry: dict[int, int]) -> None:
     with pytest.raises(LocalityError, match="out of range"):
@@ -133,6 +137,7 @@ def test_assembled_bytes() -> None:
     )
 
 
+# Bug: a field of an instruction is packed in another order or size than the kernel reads.
 @given(TABLES)
 def test_assembling_loses_nothing(indexes: dict[int, int]) -> None:
     program = cbpf.table(indexes)
@@ -169,23 +174,27 @@ def test_a_foreign_program_is_shown_but_not_guessed_at() -> None:
         cbpf.evaluate(program, Packet(payload=b"1234"))
 
 
+# Bug: the size that checks compare with the real group is that of another kind of program.
 @given(GROUPS, TABLES)
 def test_the_group_a_program_is_made_for(group: int, indexes: dict[int, int]) -> None:
     assert {build(group).group for build in cbpf.BUILDERS.values()} == {group}
     assert cbpf.table(indexes).group == max(indexes.values()) + 1
 
 
+# Bug: a map that the tool prints cannot be given back to it, or means another one.
 @given(TABLES)
 def test_a_map_is_read_as_it_is_written(indexes: dict[int, int]) -> None:
     assert cbpf.parse_map(cbpf.format_map(indexes)) == indexes
 
 
+# Bug: half of a map is taken, or digits of other scripts are.
 @pytest.mark.parametrize("text", ["", "0", "0:", ":1", "0:1,", "0:1;1:0", "0:-1", "a:b", "0:²"])
 def test_a_malformed_map_is_refused(text: str) -> None:
     with pytest.raises(LocalityError, match="is not CPU:index"):
         cbpf.parse_map(text)
 
 
+# Bug: of two entries of a CPU the last one counts, and nobody is told.
 def test_a_cpu_mapped_twice_is_refused() -> None:
     with pytest.raises(LocalityError, match="names CPU 3 twice"):
         cbpf.parse_map("3:0,03:1")
@@ -243,6 +252,7 @@ def test_a_program_for_control_traffic_is_recognised(
     assert cbpf.recognise(Program(changed)) is None
 
 
+# Bug: a jump is shown to another line than it goes to, or an offset without its size.
 def test_disassembly_of_control_traffic() -> None:
     assert cbpf.disassemble(cbpf.payload(4, cbpf.Control(4, 0x80, 0xC0))) == [
         "l0: ld len",

@@ -228,6 +228,7 @@ def test_the_report(tmp_path: Path) -> None:
     assert (tmp_path / "figures/1-cost-times.svg").exists()
 
 
+# Bug: a traceback, or figures, from a file that no recorder wrote.
 @pytest.mark.parametrize(
     ("column", "value"),
     [

@@ -54,6 +54,7 @@ def test_a_path_below_the_mount_or_from_the_root(machine: Path, text: str) -> No
     assert found.id == (mount / "web.slice/nginx.service").stat().st_ino
 
 
+# Bug: the root, however it is written, has an empty path or is not found.
 def test_the_root(machine: Path) -> None:
     assert [find(text, machine).path for text in ("/", "", str(machine / "c groups"))] == ["/"] * 3
 
@@ -68,6 +69,7 @@ def test_what_is_no_cgroup(machine: Path, text: str) -> None:
     assert "systemd-cgls" in str(error.value)
 
 
+# Bug: a traceback where no cgroup v2 is mounted.
 def test_a_machine_without_cgroups(machine: Path) -> None:
     (machine / "self/mountinfo").write_text("")
     with pytest.raises(LocalityError, match="no cgroup v2 hierarchy is mounted"):

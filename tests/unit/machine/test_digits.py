@@ -1,3 +1,5 @@
+"""Which texts are numbers."""
+
 from __future__ import annotations
 
 import pytest

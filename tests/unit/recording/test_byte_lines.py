@@ -70,6 +70,7 @@ def test_numbers(case: tuple[str, list[int]]) -> None:
     assert printed(lines) == [str(value) for value in values]
 
 
+# Bug: the number of digits is one too small or too large at a power of ten.
 @pytest.mark.parametrize("power", range(20))
 def test_numbers_of_every_length(power: int) -> None:
     values = [10**power - 1, 10**power, max(10**power - 10, 0)]

@@ -239,6 +239,7 @@ def test_a_group_that_was_counted() -> None:
     assert (parsed["members"][0]["index"], parsed["members"][0]["known"]) == (None, False)
 
 
+# Bug: a group with an eBPF program, or without any, is shown as one with a map.
 @pytest.mark.parametrize(
     ("one", "expected"),
     [

@@ -38,6 +38,7 @@ def test_the_nearest_with_a_shorter_queue(
     assert answers(*queues) == [answer]
 
 
+# Bug: the first of the sockets equally near is taken, however long its queue is.
 def test_the_shortest_of_those_equally_near() -> None:
     near = tables.make(0, {4: 1}, {1: {4}, 2: {0}, 3: {1}, 4: {2}}, MACHINE)
     assert possible(near, 4, {1: 5, 2: 2, 3: 1, 4: 4}) == [Answer(Kind.SPILLED, 3, Distance.REMOTE)]

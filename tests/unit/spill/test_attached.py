@@ -65,6 +65,7 @@ def test_a_socket_that_has_left() -> None:
     assert spill.counted.departed == (6, 2)
 
 
+# Bug: a socket that the table does not have goes unseen.
 def test_a_socket_that_has_come() -> None:
     spill = Written().read({**COOKIES, 999: 5, 998: 0})
     assert spill.outside == {999, 998}
@@ -84,6 +85,7 @@ def test_a_table_that_makes_no_sense() -> None:
     assert written.read().table is None
 
 
+# Bug: counts that cannot be read are shown as zeros.
 def test_maps_that_cannot_be_had() -> None:
     spill = attached.read(9, LocalityError("only root"), COOKIES)
     assert (spill.table, spill.counted, spill.why) == (None, None, "only root")
@@ -115,6 +117,7 @@ def test_sums_in_words() -> None:
     assert text.totals(nothing) == "0 kept (?), 0 spilled (?)"
 
 
+# Bug: the counts of one socket stand at another, or a socket outside the table has some.
 def test_lines_for_each_socket() -> None:
     spill = attached.Spill(9, table(0, 2, 4), counted(), frozenset({55}))
     assert list(text.counted_lines(spill, [*INODES, 55]))[1:] == [
@@ -125,6 +128,7 @@ def test_lines_for_each_socket() -> None:
     ]
 
 
+# Bug: the order that people read is another one than the program follows.
 def test_a_table_in_words() -> None:
     told = table(0, 2, 4)
     assert text.describe(told, INODES) == "map 0:0,2:1,4:2, spilling above 2"

@@ -53,6 +53,7 @@ def test_as_a_map_it_follows_the_order_of_the_group() -> None:
     assert three.as_map([1, 2, 3]) is None
 
 
+# Bug: a CPU without a worker of its own gets the row of another CPU.
 def test_a_cpu_without_a_worker_has_no_row() -> None:
     assert table(0, 2, own={0: 0}).row(2) == []
 
@@ -105,12 +106,14 @@ def test_json() -> None:
         Table.from_json({})
 
 
+# Bug: sockets past the end of the table are left out, and nobody is told.
 def test_no_group_is_too_large_without_a_word() -> None:
     many = {inode: {0} for inode in range(tables.MOST_SOCKETS + 1)}
     with pytest.raises(LocalityError, match="up to 4096"):
         tables.make(1, {0: 0}, many, MACHINE)
 
 
+# Bug: a worker whose CPU is offline passes for a near one.
 def test_offline_cpus_are_far() -> None:
     machine = replace(MACHINE, online=tuple(range(CPUS - 1)))
     assert tables.make(1, {0: 1}, {1: {0}, 2: set()}, machine).row(0)[1][1] is Distance.UNKNOWN

@@ -1,3 +1,5 @@
+"""What is said of a program before it is attached to a group."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -109,6 +111,7 @@ def test_a_map_cannot_feed_more_workers_than_there_are_cpus() -> None:
     assert "with CPUs 0-1 indexes 2-3 get nothing at all" in said
 
 
+# Bug: the size that the user stated is passed over where a map is given.
 def test_a_map_for_a_stated_group_of_the_wrong_size_is_refused() -> None:
     findings = decide(PINNED, cbpf.table({0: 0}), 2, range(4))
     assert findings[0].level is Level.REFUSE
@@ -133,15 +136,18 @@ def test_reversed_workers_get_the_map_that_fits() -> None:
     assert decide(reverse, fitting, None, range(2)) == []
 
 
+# Bug: workers are to be moved for a program that does not look at CPUs.
 def test_a_program_that_ignores_cpus_is_not_blamed_for_placement() -> None:
     assert decide(target_with(group_on({1}, {0})), cbpf.random(2), 2, range(2)) == []
 
 
+# Bug: a worker that may run everywhere counts as one on the right CPU.
 def test_workers_on_every_cpu_are_to_be_pinned() -> None:
     loose = target_with(group_on({0, 1}, {0, 1}))
     assert "pin them first" in only(decide(loose, cbpf.cpu(2), 2, range(2)), Level.WARN)
 
 
+# Bug: connections go to a socket that nobody accepts from, without a word.
 def test_a_socket_nobody_waits_for() -> None:
     findings = decide(target_with(group_on({0}, set())), cbpf.cpu(2), 2, range(2))
     assert "no thread was seen to wait for index 1:" in findings[0].text
@@ -156,6 +162,7 @@ def test_a_group_that_was_not_seen_is_refused(program: cbpf.Program) -> None:
     assert "counted in /proc (locality check" in said
 
 
+# Bug: a socket that can have no program reaches the kernel, whose errno is all that the user gets.
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -173,6 +180,7 @@ def test_an_unfit_socket_is_refused(changes: dict[str, object], expected: str) -
     assert said.endswith("pid 9 listens on fd 6 (port 80)")
 
 
+# Bug: a socket that is not bound yet is refused, or passes as checked.
 def test_a_udp_socket_before_bind_cannot_be_checked() -> None:
     unbound = replace(target_with(group_on()), kind="udp", listening=False)
     assert "joined no group yet" in only(decide(unbound, cbpf.cpu(4), 4, range(4)), Level.WARN)
@@ -186,6 +194,7 @@ def test_the_fitting_map() -> None:
     assert fitting_map(group_on({0, 1}, {0, 1}), range(2)) == {0: 0, 1: 1}
 
 
+# Bug: a program is described as another one, or one that is not known has no description.
 def test_programs_in_words() -> None:
     assert [describe(build(3)) for build in cbpf.BUILDERS.values()] == [
         "cpu % 3",
@@ -219,6 +228,7 @@ def test_the_dry_run() -> None:
     assert dry_run(cbpf.random(4), range(3))[-1] == "any CPU -> index 0 to 3, by random"
 
 
+# Bugs: what is replaced, or which descriptors are in other groups, is not told.
 def test_the_explanation() -> None:
     group = replace(group_on({0}, {0}), attached=True, program=cbpf.random(2))
     target = replace(target_with(group), listeners={6: 80, 7: 80, 9: 443})

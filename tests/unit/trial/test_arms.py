@@ -1,3 +1,5 @@
+"""Which arm of a trial a connection was in."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Connections as units of a trial."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""The kernel's counters that a block of a trial reads."""
+
 from __future__ import annotations
 
 import os

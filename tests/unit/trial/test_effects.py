@@ -82,6 +82,7 @@ def test_only_whole_pairs_count(unknown: float) -> None:
     assert (more.units, more.low, more.high) == (40, whole.low, whole.high)
 
 
+# Bug: whatever was asked for, means are compared.
 @pytest.mark.parametrize(
     ("summary", "a", "b"), [("mean", 50.5, 101.0), ("p50", 50, 100), ("p99", 99, 198)]
 )
@@ -217,6 +218,7 @@ def test_holm(values: Sequence[float | None], corrected: Sequence[float | None])
     assert found == [None if one is None else pytest.approx(one) for one in corrected]
 
 
+# Bugs: a division by zero; a plan that says the same however long the run is.
 def test_the_smallest_effect_is_not_known_from_nothing() -> None:
     assert smallest_effect(np.zeros(0, units_dtype((WAIT,))), WAIT, 100) is None
     assert smallest_effect(blocks(halved()), WAIT, 0) is None

@@ -1,3 +1,5 @@
+"""The guard that ends a trial which does harm."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -65,6 +65,7 @@ def test_the_text_says_what_was_found_and_what_was_not() -> None:
     assert "There is no A/A part" in none
 
 
+# Bug: one of many outcomes differs by chance, and is told as if it were the only one.
 def test_several_outcomes_are_counted() -> None:
     said = " ".join(text(several()).split())
     assert "3 outcomes were looked at" in said
@@ -105,6 +106,8 @@ def test_lines_are_printable_and_fit(made: Trial) -> None:
     assert [line for line in said.splitlines() if len(line) > WIDTH] == []
 
 
+# Bugs: what is not known is a number; digits that were not measured; a number without its
+# thousands.
 @pytest.mark.parametrize(
     ("value", "said"),
     [
@@ -122,6 +125,7 @@ def test_numbers(value: float | None, said: str) -> None:
     assert number(value) == said
 
 
+# Bug: a share is shown as a fraction, or a difference as a share.
 def test_amounts() -> None:
     assert amount(0.1234, "relative", "us") == "12.3%"
     assert amount(25.0, "relative", "us") == "2.5e+03%"
@@ -181,6 +185,7 @@ def test_parts_are_put_together() -> None:
     assert said.splitlines() == [*lines(BETTER)]
 
 
+# Bug: the screen stays as it was before the first result, or lost events are not on it.
 def test_the_dashboard_shows_the_result() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=100, height=30)
     dashboard = TrialDashboard(MACHINE, Header("lab", "6.18", "none", "port 8080"), console)

@@ -1,3 +1,5 @@
+"""Commands and metrics of the user in a trial."""
+
 from __future__ import annotations
 
 import os
@@ -25,6 +27,7 @@ def test_words_are_split_and_no_shell_sees_them(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+# Bug: the user sees that a command failed, and not why; or a traceback.
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -57,6 +60,7 @@ def test_a_command_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     assert time.monotonic() - began < 60
 
 
+# Bug: an equals sign or a colon of the command is taken for that of the name.
 @pytest.mark.parametrize(
     ("text", "name", "better", "argv"),
     [
@@ -70,6 +74,7 @@ def test_metrics(text: str, name: str, better: str, argv: tuple[str, ...]) -> No
     assert (metric.name, metric.better, metric.command.argv) == (name, better, argv)
 
 
+# Bug: a metric without a name or a command runs, and its column has no title.
 @pytest.mark.parametrize("text", ["nothing", "=cat", "a:up=cat", "a=", "a\x1b=cat"])
 def test_what_is_no_metric_is_refused(text: str) -> None:
     with pytest.raises(LocalityError, match=r"no name or no command|empty command"):
@@ -84,6 +89,7 @@ def test_only_one_number_is_a_number(printed: str) -> None:
         Metric.parse(f"n=echo '{printed}'").read()
 
 
+# Bug: a metric overwrites a column of the recording.
 def test_a_metric_cannot_have_the_name_of_a_column() -> None:
     with pytest.raises(LocalityError, match="choose another name"):
         Metric.parse("pair=echo 1").outcome()

@@ -1,3 +1,5 @@
+"""Whether arm B is kept when a trial has ended."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
