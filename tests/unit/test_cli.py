@@ -317,9 +317,8 @@ def test_an_fd_that_is_no_socket(refused: Refuse, tmp_path: Path, extra: str) ->
         assert f"/proc/{OURSELVES}/fd" in line
 
 
-def test_an_fd_that_is_not_open(
-    refused: Refuse,
-) -> None:  # bug: the errno alone is shown
+# Bug: the errno alone is shown.
+def test_an_fd_that_is_not_open(refused: Refuse) -> None:
     code, line = refused(f"attach-cbpf --pid {OURSELVES} --fd 99999 --group 2")
     assert code == 1
     assert "EBADF" in line

@@ -23,7 +23,7 @@ from locality.trial.text import TextTrial, amount, lines, number, summary_lines
 from tests.unit.recordings import META
 from tests.unit.trial.made_up import SPEED, WAIT, blocks, connections, trial
 
-MACHINE = replace(META).machine
+MACHINE = META.machine
 NOISE = np.random.default_rng(1).lognormal(0, 0.1, (3, 40))
 HALVED = blocks([(100 * one, 50 * other) for one, other in zip(NOISE[0], NOISE[1], strict=True)])
 ALIKE = blocks([(100 * one, 100 * other) for one, other in zip(NOISE[1], NOISE[2], strict=True)])
