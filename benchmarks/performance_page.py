@@ -182,7 +182,8 @@ def _method(found: Mapping[str, Any]) -> Iterator[str]:
     for place, name in PLACES.items():
         if place in found["places"]:
             machine = found["places"][place]["machine"]
-            yield f"- {name}: Linux {machine['kernel']}, {machine['cpus']} CPUs"
+            cpus = f"{machine['cpus']} CPU{'' if machine['cpus'] == 1 else 's'}"
+            yield f"- {name}: Linux {machine['kernel']}, {cpus}"
     here = found["places"].get(HERE, {}).get("machine", {})
     if here:
         yield f"- processor of this machine: {here['processor']}, Python {here['python']}"

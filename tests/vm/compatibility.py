@@ -190,7 +190,8 @@ def _cell(results: Sequence[Result], otherwise: str) -> Cell:
         else:
             failed.append(f"{name} (skipped: {result.reason})")
     if missing or not results:
-        failed.append(f"{missing} tests did not run: {otherwise}" if missing else otherwise)
+        tests = "1 test" if missing == 1 else f"{missing} tests"
+        failed.append(f"{tests} did not run: {otherwise}" if missing else otherwise)
     return Cell(passed, tuple(failed), tuple(dict.fromkeys(limits)))
 
 

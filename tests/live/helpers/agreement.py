@@ -234,7 +234,7 @@ def _meet(one: Sequence[float], other: Sequence[float]) -> bool:
 
 def _why_missing(rung: str, missing: int, lost: int) -> str:
     if missing <= lost:
-        return f"{rung} reports {lost} lost runs"
+        return f"{rung} reports {lost} lost run{'' if lost == 1 else 's'}"
     if rung == "kprobe" and not misses_are_told():
         return "missed kprobe hits, which this kernel does not report"
     return ""

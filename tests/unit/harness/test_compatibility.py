@@ -188,7 +188,7 @@ def test_what_was_not_measured_is_a_failure() -> None:
     done = Result("tests/live/test_x.py::test_a", ("accept",), "tracepoint", "passed")
     died = Result("tests/live/test_x.py::test_b", ("accept",), "tracepoint")
     found = cells([done, died], GONE)
-    assert found["accept", "tracepoint"] == Cell(1, (f"1 tests did not run: {GONE}",))
+    assert found["accept", "tracepoint"] == Cell(1, (f"1 test did not run: {GONE}",))
     assert found["accept", "tracepoint"].verdict == "FAIL"
 
 
