@@ -6,7 +6,8 @@
 # make test-kernels  their core in QEMU on all kernels: docs/generated/compatibility.md (root)
 # make test-packages install it on bare Debian 12, 13 and sid and in a container, and measure (root)
 # make wheel         what pip installs; also make deb, and make zipapp: one file. All go to dist/
-# make setup         only install what these need
+# make setup         only install what these need; make clean removes what was built
+# make unit          quick tests without privileges; also make lint, make format, make probes
 # make accuracy      let the rungs count the same packets: docs/generated/accuracy.md (root)
 # make definitions   consumed, freed and the script of 2017: docs/generated/definitions.md (root)
 # make trial-statistics  judge made-up trials: docs/generated/trial-statistics.md
