@@ -39,6 +39,7 @@ from tests.live.helpers.agreement import (
 from tests.live.helpers.traffic import CPUS
 from tests.vm.guest import JOINED, run
 from tests.vm.kernel_images import USUAL, CannotBoot, kernel_image
+from validation.markdown import table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -106,16 +107,6 @@ def in_guest(kernel: str) -> list[Row]:
             f"the guest with {kernel} ended with {ended.status}: {ended.output[-500:]}"
         )
     return [Row.from_json(line) for line in ended.output.splitlines()]
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> Iterator[str]:
-    """A Markdown table."""
-    head = list(head)
-    yield f"| {' | '.join(head)} |"
-    yield f"|{'---|' * len(head)}"
-    for row in rows:
-        yield f"| {' | '.join(map(str, row))} |"
-    yield ""
 
 
 def every_figure(rows: Iterable[Row]) -> Iterator[str]:

@@ -28,10 +28,11 @@ from locality.trial.anytime import BURN_IN, evidence
 from locality.trial.doubts import of_trial
 from locality.trial.effects import Verdict, effects, interval_so_far
 from tests.checkout import commit
+from validation.markdown import table
 from validation.simulated_trials import World, by_blocks, by_connection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from locality.trial.effects import Effect
     from locality.trial.observation import Trial
@@ -191,16 +192,6 @@ def _ever_shown(seed: int) -> bool:
 def percent(share: float) -> str:
     """With one digit."""
     return f"{100 * share:.1f} %"
-
-
-def table(heading: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
-    """A table in Markdown."""
-    names = [*heading]
-    yield f"| {' | '.join(names)} |"
-    yield f"|{'---|' * len(names)}"
-    for row in rows:
-        yield f"| {' | '.join(row)} |"
-    yield ""
 
 
 def _cells(case: Case) -> tuple[str, ...]:
