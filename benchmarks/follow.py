@@ -175,12 +175,10 @@ def run(scratch: Path) -> Iterator[Figure]:
 
 
 @contextmanager
-def following(lab: LocalLab, log: Path) -> Iterator[None]:
+def following(lab: LocalLab, log: Path, *options: str) -> Iterator[None]:
     """`attach-cbpf --follow` on the lab's port, for the time of the block."""
-    with (
-        log.open("w") as file,
-        subprocess.Popen([*_attach(lab), "--follow"], stdout=file, stderr=file) as process,
-    ):
+    command = [*_attach(lab), *options, "--follow"]
+    with log.open("w") as file, subprocess.Popen(command, stdout=file, stderr=file) as process:
         try:
             yield
         finally:

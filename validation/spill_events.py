@@ -19,7 +19,6 @@ import random
 import select
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -32,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchmarks.follow import Server
+from benchmarks.follow import Server, following
 from benchmarks.program_stats import counted, programs
 from locality.errors import LocalityError
 from locality.lab.experiment import open_lab
@@ -196,7 +195,7 @@ def measure(connections: int, *, spill: bool, log: Path) -> Outcome:
         stack.callback(server.end)
         server.start()
         if spill:
-            stack.enter_context(_following(lab, log))
+            stack.enter_context(following(lab, log, "--spill", str(BOUND)))
             _until_following(log)
         stack.enter_context(counted())
         before = _runs(lab) if spill else (None, None)
@@ -230,22 +229,6 @@ def _ask(where: Namespace, cpus: tuple[int, ...], connections: int) -> Counter[s
                 raise LocalityError(f"a client ended early: {printed[-300:]}")
             ends.update(json.loads(printed.splitlines()[-1]))
     return ends
-
-
-@contextmanager
-def _following(lab: LocalLab, log: Path) -> Iterator[None]:
-    tool = (sys.executable, "-m", "locality", "attach-cbpf", "--port", str(PORT))
-    netns = Path(f"/proc/{lab.server.pid}/ns/net").stat().st_ino
-    cpus = ",".join(map(str, lab.cpus))
-    options = ("--netns", str(netns), "--map", "auto", "--rx-cpus", cpus, "--spill", str(BOUND))
-    with (
-        log.open("w") as file,
-        subprocess.Popen([*tool, *options, "--follow"], stdout=file, stderr=file) as process,
-    ):
-        try:
-            yield
-        finally:
-            process.terminate()
 
 
 def _until_following(log: Path) -> None:
