@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,8 @@ from locality.lab.udp_forwarder import WORKER
 from locality.lab.udp_sender import SENDER, Window
 
 LENGTHS = (1, 36, 1472, 2972, LARGEST)
+#: When datagrams that nobody reads count as lost.
+NEVER_S, AT_ONCE_S = 1e9, -1.0
 
 
 def receiver() -> socket.socket:
@@ -113,7 +115,8 @@ def test_rows_are_shared() -> None:
 # Bugs: what one worker read, or one process sent, is left out; what was lost fills the window for
 # ever; a loss is forgotten while datagrams are still read.
 def test_the_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("locality.lab.udp_sender.WRITE_OFF_S", 0.1)
+    written_off_after = partial(monkeypatch.setattr, "locality.lab.udp_sender.WRITE_OFF_S")
+    written_off_after(NEVER_S)
     senders, workers = np.zeros(2, SENDER), np.zeros(2, WORKER)
     window = Window(senders, workers)
     senders["sent"] = (100, 50)
@@ -121,8 +124,9 @@ def test_the_window(monkeypatch: pytest.MonkeyPatch) -> None:
     assert window.under_way() == 100
     workers["received"][1] = 30
     assert window.under_way() == 80
-    time.sleep(0.2)
-    assert window.under_way() == 0  # nothing was read for long: they are lost
+    written_off_after(AT_ONCE_S)
+    assert window.under_way() == 0  # nothing was read for so long: they are lost
+    written_off_after(NEVER_S)
     senders["sent"][0] += 7
     assert window.under_way() == 7
     window.forget()
