@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 LOCALITY = [sys.executable, "-m", "locality"]
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+def run(*arguments: object, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
     """A command to its end."""
     return subprocess.run(
         [*LOCALITY, *map(str, arguments)],
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         timeout=PATIENCE,
         check=False,

@@ -26,16 +26,14 @@ from locality.recording.reader import Reader
 from locality.reuseport.group import read_group
 from locality.skb.source import RUNGS as SKB_RUNGS
 from locality.skb.source import SkbSource
-from tests.live.helpers.commands import LOCALITY, tracing
+from tests.live.helpers.commands import run, tracing
 from tests.live.helpers.rungs import NO_ATOMICS, parametrize
+from tests.live.helpers.traffic import CPUS, PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.live
-
-PATIENCE = 60  # seconds until something is taken for hung; an emulated machine is slow
-CPUS = sorted(os.sched_getaffinity(0))
 
 ACCEPT_NAMES = [
     *("time", "cpu", "rxcpu", "pid", "tid", "comm", "listen_fd", "fd", "family"),
@@ -62,18 +60,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _buffered(monkeypatch: pytest.MonkeyPatch) -> None:
     """As users run it: an unbuffered standard output has nothing left to flush at exit."""
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
-
-
-def locality(*arguments: object, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
-    return subprocess.run(
-        [*LOCALITY, *map(str, arguments)],
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
 
 
 @dataclass
@@ -208,14 +194,14 @@ def test_accept_waits_for_a_name_until_the_reader_goes(tmp_path: Path) -> None:
 
 # Bug: the time is over and nothing says how it was, or no connections are an error.
 def test_accept_of_nothing(listener: Listener) -> None:
-    done = locality("accept", "--port", listener.port, "--duration", 0.2)
+    done = run("accept", "--port", listener.port, "--duration", 0.2)
     assert done.returncode == 0
     assert done.stdout.splitlines()[-1].startswith("0 accepted, ")
 
 
 # Bug: the probes are attached, then the traceback; or it runs on, and who waits waits for ever.
 def test_an_unwritable_ready_file() -> None:
-    done = locality("accept", "--duration", 60, "--ready-file", "/nonexistent/ready")
+    done = run("accept", "--duration", 60, "--ready-file", "/nonexistent/ready")
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert last == "locality: cannot write /nonexistent/ready: No such file or directory"
@@ -251,7 +237,7 @@ def datagrams() -> Iterator[None]:
 @pytest.mark.skb_tx
 def test_skb_json(rung: str) -> None:
     with datagrams():
-        done = locality("skb", "--rung", rung, "--interval", 0.2, "--count", 3, "--json")
+        done = run("skb", "--rung", rung, "--interval", 0.2, "--count", 3, "--json")
     assert done.returncode == 0, done.stderr
     intervals = [json.loads(line) for line in done.stdout.splitlines()]
     assert [set(one) for one in intervals] == [SKB_NAMES] * 3
@@ -278,7 +264,7 @@ def test_skb_json(rung: str) -> None:
 # below readable lines.
 def test_skb_matrix() -> None:
     with datagrams():
-        done = locality("skb", "--interval", 0.2, "--count", 1, "--matrix")
+        done = run("skb", "--interval", 0.2, "--count", 1, "--matrix")
     assert done.returncode == 0, done.stderr
     interval, summary = done.stdout.split("sent, packets:\n")
     matrix = interval.split("received, packets:\n")[1].splitlines()
@@ -307,7 +293,7 @@ def test_skb_into_a_pipe_that_closes(tmp_path: Path) -> None:
 # Bug: counts that cannot be written end in a traceback, or as if all were well.
 def test_skb_onto_a_full_disk() -> None:
     with Path("/dev/full").open("w") as full:
-        done = locality("skb", "--interval", 0.1, stdout=full.fileno())
+        done = run("skb", "--interval", 0.1, stdout=full.fileno())
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "locality: standard output: No space left on device"
     assert "Traceback" not in done.stderr
@@ -320,7 +306,7 @@ def test_skb_onto_a_full_disk() -> None:
 # the one the measurement then takes.
 @pytest.mark.chosen
 def test_check() -> None:
-    done = locality("check", "--json")
+    done = run("check", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads(done.stdout)
     rungs = found["rungs"]
@@ -333,7 +319,7 @@ def test_check() -> None:
         assert chosen["refusal"] is None
         better = tried[: tried.index(chosen)]
         assert all(one["refusal"] for one in better)
-    done = locality("skb", "--interval", 0.1, "--count", 1, "--json", "--rung", chosen["rung"])
+    done = run("skb", "--interval", 0.1, "--count", 1, "--json", "--rung", chosen["rung"])
     assert json.loads(done.stdout)["rung"] == chosen["rung"]
 
 
@@ -380,7 +366,7 @@ class Group:
 
     def attach_cbpf(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         """Through another member than the one that is looked at."""
-        return locality("attach-cbpf", "--pid", self.pid, "--fd", self.fds[1], *arguments)
+        return run("attach-cbpf", "--pid", self.pid, "--fd", self.fds[1], *arguments)
 
     def classic(self, size: int) -> str:
         return (
