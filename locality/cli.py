@@ -67,7 +67,7 @@ COMMANDS = {
     "top": Lazy("top", "Show who reads what other CPUs received, the worst first."),
     "trial": Lazy("trial", "Try whether serving on the RX CPU helps, at random."),
     "udp": Lazy("udp", "Show which socket, thread and CPU get the datagrams."),
-    "undo": Lazy("doctor", "Revert what doctor --fix or explain --apply changed."),
+    "undo": Lazy("doctor", "Revert what doctor, explain or trial changed."),
 }
 
 

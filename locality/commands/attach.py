@@ -19,7 +19,7 @@ from locality.commands.values import CPU_LIST, NAME, PORT, SECONDS, Lengths, Spi
     "--port",
     type=PORT,
     metavar="PORT",
-    help="Steer every group on this port. Or name one socket by --pid and --fd.",
+    help="Steer every group on this port, of TCP and UDP. Or name one socket by --pid and --fd.",
 )
 @click.option(
     "--comm",
@@ -28,7 +28,9 @@ from locality.commands.values import CPU_LIST, NAME, PORT, SECONDS, Lengths, Spi
     help="With --port: only groups of a process of this name, or with a thread of this name.",
 )
 @click.option(
-    "--proto", type=click.Choice(["tcp", "udp"]), help="With --port: only groups of this protocol."
+    "--proto",
+    type=click.Choice(["tcp", "udp"]),
+    help="With --port: only groups of this protocol.  [default: both]",
 )
 @netns_option("With --port: only groups")
 @click.option(
@@ -80,8 +82,8 @@ from locality.commands.values import CPU_LIST, NAME, PORT, SECONDS, Lengths, Spi
     "--queues",
     type=Lengths(),
     metavar="LENGTHS",
-    help="With --spill and --dry-run: print the answers if so many connections wait at index 0, 1, "
-    "..., such as 5,0,2.  [default: as many as wait now]",
+    help="With --spill and --dry-run: print the answers for these numbers of connections that wait "
+    "at index 0, 1, ..., such as 5,0,2.  [default: as many as wait now]",
 )
 @click.option(
     "--with",
@@ -114,8 +116,9 @@ from locality.commands.values import CPU_LIST, NAME, PORT, SECONDS, Lengths, Spi
 def attach_cbpf(**options: Any) -> None:  # noqa: ANN401 - Request names each and its type
     """Choose the worker of a group by the CPU that receives.
 
-    Attaches a classic BPF program to the SO_REUSEPORT group of a running server, and says what
-    the program does. Exit code 3: --verify showed no improvement.
+    Attaches a classic BPF program to the SO_REUSEPORT group of a running server, in place of the
+    one that the group may have, and says what the program does. --dry-run changes nothing. Exit
+    code 3: --verify showed no improvement.
     """
     from locality.commands.steer import steer
 

@@ -106,7 +106,7 @@ def console_options() -> list[click.Option]:
             metavar="FILE",
             help="Write what goes to standard output to this new file.",
         ),
-        _option(_quiet, "--quiet", is_flag=True, help="Print nothing beside the results."),
+        _option(_quiet, "--quiet", is_flag=True, help="Print nothing but results and errors."),
         _option(
             _log_format,
             "--log-format",

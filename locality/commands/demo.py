@@ -62,8 +62,9 @@ def demo(
     """Repeat the nginx experiment of 2017 in namespaces.
 
     Measures accepts and packets of a real nginx under load, before and after attach-cbpf, and in
-    three wrong setups. If it cannot run here, it says what is missing and shows a recording. Exit
-    code 3: a phase did not show the expected share.
+    three wrong setups. It loads the CPUs of this machine for half a minute. If it cannot run here,
+    it says what is missing and shows a recording. Exit code 3: a phase did not show the expected
+    share.
     """
     from locality.dashboard.svg import save_svg
     from locality.lab.demo import run

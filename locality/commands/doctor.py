@@ -102,9 +102,10 @@ def _apply(undo_file: Path | None, diagnosis: Diagnosis) -> None:
 @click.command()
 @click.argument("file", type=READABLE)
 def undo(*, file: Path) -> None:
-    """Revert what doctor --fix or explain --apply changed.
+    """Revert what doctor, explain or trial changed.
 
-    FILE is the undo file that the command wrote.
+    FILE is the undo file that doctor --fix --yes, explain --apply or trial wrote. A program that
+    attach-cbpf attached is detached by attach-cbpf --detach.
     """
     put_back_from(file)
 

@@ -61,7 +61,7 @@ MEASURES = ("accepts", "packets", "reads")
     metavar="N",
     default=300,
     show_default=True,
-    help="Give out no more than N series. Ports that have none of their own are counted together.",
+    help="Export no more than N series. Ports without series of their own are counted together.",
 )
 @click.option(
     "--duty",
@@ -69,7 +69,7 @@ MEASURES = ("accepts", "packets", "reads")
     metavar="PERCENT",
     default="100%",
     show_default=True,
-    help="Have the probes attached for this share of the time only, in random windows.",
+    help="Attach the probes for this share of the time only, in random windows.",
 )
 @click.option(
     "--window",
@@ -98,9 +98,11 @@ MEASURES = ("accepts", "packets", "reads")
     show_default=True,
     help="Read settings and groups each minute: findings of doctor, and what was changed.",
 )
-@click.option("--tls-cert", type=READABLE, metavar="FILE", help="Speak TLS, with this certificate.")
 @click.option(
-    "--tls-key", type=READABLE, metavar="FILE", help="With --tls-cert: the certificate's key."
+    "--tls-cert", type=READABLE, metavar="FILE", help="Answer by HTTPS, with this certificate."
+)
+@click.option(
+    "--tls-key", type=READABLE, metavar="FILE", help="With --tls-cert: name the certificate's key."
 )
 @click.option(
     "--tls-client-ca",

@@ -28,35 +28,47 @@ MEASURES = ("reads", "accepts", "datagrams", "packets received", "packets sent")
     "--day",
     type=click.DateTime(["%Y-%m-%d"]),
     metavar="YYYY-MM-DD",
-    help="Look at the days up to this one (UTC).  [default: the newest in DATASET]",
+    help="Name the last day to look at (UTC).  [default: the newest in DATASET]",
 )
 @click.option(
-    "--days", type=AT_LEAST_ONE, default=1, show_default=True, help="Look at so many days."
+    "--days",
+    type=AT_LEAST_ONE,
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Look at N days, up to the one of --day.",
 )
 @click.option(
     "--since",
     type=AT_LEAST_ONE,
+    metavar="N",
     default=7,
     show_default=True,
-    help="Compare with the same days, so many days ago.",
+    help="Compare with as many days, N days earlier.",
 )
 @click.option(
     "--measure",
     type=click.Choice(MEASURES),
-    help="Rank hosts by what is local of this.  [default: what most hosts have]",
+    help="Rank hosts by the local share of this.  [default: what most hosts have]",
 )
 @click.option(
     "--by",
     type=click.Choice(["back", "local"]),
     default="back",
     show_default=True,
-    help="Rank hosts by what they would give back, or by how local they are.",
+    help="Rank hosts by the waiting that they could save (back), or by their local share.",
 )
 @click.option(
-    "--top", type=AT_LEAST_ONE, default=20, show_default=True, help="Show so many rows of a table."
+    "--top",
+    type=AT_LEAST_ONE,
+    metavar="N",
+    default=20,
+    show_default=True,
+    help="Show the first N rows of each table.",
 )
 @click.option(
     "--engine",
+    metavar="ENGINE",
     default="duckdb",
     show_default=True,
     help="Choose what computes: duckdb, spark://HOST:PORT, spark:MASTER, or "

@@ -27,7 +27,7 @@ SMALLEST, LARGEST = 64, 3000
 def lab() -> None:
     """Run experiments in network namespaces of their own.
 
-    Nothing outside these namespaces changes.
+    Nothing outside these namespaces changes, but the experiments load the CPUs of this machine.
     """
 
 
@@ -214,8 +214,8 @@ def lab_trial(*, block: float, pairs: int, workers: int, output: Path | None, fo
 
     Compares the map with the hash, with blocks of time in random order: small and large answers,
     one request and several in a connection. The hash against itself and a reversed map show what
-    the method is worth, and so does a server whose remote reads are made 50 us dearer. Exit code
-    3: that was not found.
+    the method is worth. So does a server whose remote reads take 50 us longer on purpose. Exit
+    code 3: the trial did not find these 50 us.
     """
     from locality.lab.experiment import open_lab
     from locality.lab.trial_experiment import Length, run

@@ -87,5 +87,5 @@ class Percent(Read[float]):
 
 def _in_words(low: float | None, high: float | None) -> str:
     if high is None:
-        return f"{low:.10g} or more"
-    return f"{low:.10g} to {high:.10g}"
+        return f"{low:.15g} or more"
+    return f"{low:.15g} to {high:.15g}"

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 @click.option("--dev", type=DEVICE, metavar="IF", help="Count only packets of this network device.")
 @ports_option(help="Count only TCP and UDP packets of this local port. Repeatable.")
 @pids_option(help="Count only packets that this process reads or sent. Repeatable.")
-@comm_option(help="Count only packets that threads of this name, or of a process, read or sent.")
+@comm_option(
+    help="Count only packets that threads of this name, or of a process of this name, read or sent."
+)
 @cgroup_option("Count only packets that threads read or sent")
 @click.option("--family", type=click.Choice(["4", "6"]), help="Count only this IP version.")
 @interval_option

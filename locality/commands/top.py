@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option(
     "--cost",
     is_flag=True,
-    help="Show how long packets waited for their readers, too: the median of local and of remote "
+    help="Also show how long packets waited for their readers: the median of local and of remote "
     "reads. The kernel then stamps every received packet, as for locality cost.",
 )
 @ports_option(help="Show only reads on this local port. Repeatable.")
@@ -58,8 +58,9 @@ def top(
 ) -> None:
     """Show who reads what other CPUs received, the worst first.
 
-    Counts the reads of TCP connections, also of those that were made long ago. A read is local if
-    the thread reads on the CPU that received last. Ctrl-C ends it.
+    Counts the reads of TCP connections and UDP sockets, also of connections that were made before
+    it began. A read is local if the thread reads on the CPU that received, and remote otherwise.
+    Ctrl-C ends it.
     """
     from locality.commands.lines import check_who, tell
     from locality.commands.measure import Subject, check_shown, measure

@@ -39,14 +39,16 @@ _COUNT = WholeRange(0, 1 << 40)
 @click.option(
     "--duration",
     type=SECONDS,
-    help="Run the trial for this time, without the A/A part.  [default: 30, or 60 with --switch]",
+    help="Run the trial for this time, which does not include --aa.  [default: 30, or 60 with "
+    "--switch]",
 )
 @click.option(
     "--aa",
     type=_NONE_OR_SECONDS,
     default=10.0,
     show_default=True,
-    help="Compare what is there with itself for this time before; 0 leaves it out.",
+    help="Before the trial, compare what is there with itself for this time (A against A). 0: "
+    "leave this part out.",
 )
 @click.option(
     "--pairs",
@@ -99,15 +101,15 @@ _COUNT = WholeRange(0, 1 << 40)
     type=_TIMES,
     default=10.0,
     show_default=True,
-    help="Stop when the 99th percentile of the time in the accept queue is so many times the one "
-    "before, and more than 50 ms.",
+    help="Stop when the 99th percentile of the time in the accept queue is this many times what it "
+    "was before the trial, and more than 50 ms.",
 )
 @click.option(
     "--max-imbalance",
     type=_TIMES,
     default=3.0,
     show_default=True,
-    help="Stop when one socket gets so many times its even share of the connections.",
+    help="Stop when one socket gets this many times its even share of the connections.",
 )
 @click.option(
     "--keep-better",
@@ -141,7 +143,7 @@ def trial(*, record: Path | None, force: bool, format_: str, **options: Any) -> 
     """Try whether serving on the RX CPU helps, at random.
 
     Flips a coin for each connection to the port: the worker nearest to its RX CPU, or another one.
-    Compares how long they waited, when they were read, and what they cost. With --switch, a
+    Compares how long connections waited, when they were read, and what they cost. With --switch, a
     setting is switched to and fro in blocks of time. Commands run without a shell, in the
     directory /. Everything is put back at the end. Exit code 3: the trial did harm and was ended.
     """
