@@ -196,8 +196,8 @@ def _connect(listener: socket.socket, ended: threading.Event) -> None:
 PAGE = """# Shares from random windows
 
 `make duty-windows` wrote this page on commit {commit} (root). `locality exporter --duty 10%`
-attaches its probes in random windows of time, and tells the share that is local with a 95 %
-interval. Is the share of the whole time in it?
+attaches its probes in random windows of time, and exports the local share with a 95 % interval.
+This page shows how often the interval contains the share of the whole time.
 
 ## Made-up events
 
@@ -208,14 +208,14 @@ windows. The share of the whole time is that of all events from the first pause 
 |---|---|---|
 {rows}
 
-What happens in rare, short rushes is missed by most reports, and an interval cannot tell what no
-window has seen: see the last row.
+Most reports miss what happens in rare, short rushes, and an interval cannot include what no window
+has seen: see the last row.
 
 ## Real connections
 
 Two probes count the connections that a server of this machine accepts: one all of them, the other
 one those in its windows, which take {live_duty:.0%} of the time. {live_rate:g} connections a second
-are made. 20 % or 95 % of them are local, by turns of a second on average. A report is of
+are made. 20 % or 95 % of them are local, in turns of a second on average. A report covers
 {live_windows} windows, which is few: attaching takes some 0.1 s.
 
 {live}

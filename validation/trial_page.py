@@ -43,7 +43,7 @@ TIMEOUT_S = 2400
 GUEST_OPTIONS = ("--block", "2", "--pairs", "6")
 HERE, GUEST = "here", "guest"
 TITLES = {
-    HERE: "On a machine of its own",
+    HERE: "On the measuring machine",
     GUEST: f"In a guest with {CPUS} emulated CPUs and Linux {KERNEL}",
 }
 

@@ -221,29 +221,30 @@ judged](../reference/trial-statistics.md) has the method.
 
 ## A against A
 
-How often the interval holds zero, as it should. *Doubted*: the trial tells a doubt. *Could show*:
-the smallest effect that it says it could have shown (median).
+How often the interval holds zero, as it should. *Doubted*: how often the trial prints a doubt.
+*Could show*: the smallest effect that the trial says it could have shown (median).
 """
 KNOWN = """\
 ## A known effect
 
 B's values are A's times a ratio: twice the smallest effect that such a trial can show, or just that
-effect. *Found*: the verdict is the right one. *Opposite*: it is the wrong one.
+effect. *Found*: the verdict is right. *Opposite*: the verdict has the wrong direction.
 """
 CARRY = """\
 ## What carries over
 
 By blocks, 60 pairs: a part of an arm's effect stays for the next block, as where connections
 outlive the wash-out. The effect then looks smaller than it is, and the interval does not hold it.
-It is not turned round, and none is made where there is none. The trial tells the doubt by the
-lifetimes of connections, whatever the values say.
+The effect keeps its direction, and where there is none, the trial shows none. The trial prints the
+doubt because of the lifetimes of connections, whatever the values are.
 """
 LOOKS = """\
 ## Looking, and stopping at a difference
 
-A against A, 100 pairs, a look after each pair from the sixth on. The interval of a run that is
-looked at, or that ended early, is a confidence sequence; an interval for one look is wrong far more
-often. By connection the values are lognormal, with a look every 200 of 4,000 connections.
+A against A, 100 pairs, with a look after each pair from the sixth on. The interval of a run that
+is looked at, or that ended early, is a confidence sequence; an interval made for a single look is
+wrong far more often. By connection the values are lognormal, with a look every 200 of 4,000
+connections.
 """
 
 

@@ -32,7 +32,7 @@ REVERSED_IS_BETTER = (
 )
 _WORDS = {
     "cpu_per_request": "CPU a request",
-    "nginx_per_request": "of that nginx",
+    "nginx_per_request": "of which nginx",
     "requests": "requests/s",
     "queue_wait p50": "queue wait p50",
     "receipt_to_read p50": "receipt to read",

@@ -11,12 +11,12 @@ HEAD = """\
 # Installed on bare systems
 
 `make test-packages` wrote this page. It installs locality in each way of the
-[guide on installing](../guides/install.md) on minimal Debian systems and lets it see 23 of 23
-connections there. The size is that of the files on disk with all packages that are not part of
+[guide on installing](../guides/install.md) on minimal Debian systems and checks there that it sees
+23 of 23 connections. The size is that of the files on disk with all packages that are not part of
 the minimal system with Python, without pip; for a container that of the whole image. Wheels and
-packages were at hand, but a container's are downloaded while it is built. The last column is the
-time from the command to the first probe, at its first start. All ran on the kernel of one machine,
-which did other work, too. Each row names the commit that was installed.
+packages were downloaded before, but those of a container while it is built. *Seconds to start* is
+the time from the command to the first probe, at its first start. All ran on the kernel of one
+machine, which did other work, too. Each row names the commit that was installed.
 
 | system | way | MB on disk | seconds to install | seconds to start | commit |
 |---|---|--:|--:|--:|---|
