@@ -129,6 +129,7 @@ def page(
         "",
         "`make bench` wrote this page and overwrites it.",
         "[performance.csv](performance.csv) has every figure that was measured.",
+        "What it costs a server is in the rows *here* of (b), memory, and (f), slow-down.",
         "",
         *_method(found),
         *_missing(found),
@@ -136,7 +137,8 @@ def page(
         "",
         f"{met} of {len(goals)} goals were met.",
         "A ratio below 1 x means that `locality` costs less. Each value is a median.",
-        "Brackets give the middle half of the rounds, if there were several. A *floor* is what no",
+        "Brackets give the middle half of the rounds, if there were several: a slow-down whose",
+        "brackets contain 0 % is within the noise. Goals are the project's own. A *floor* is what no",
         "tool of this kind can be below; the text under a table says how it was measured.",
         "",
     )
