@@ -138,8 +138,8 @@ def page(
         f"{met} of {len(goals)} goals were met.",
         "A ratio below 1 x means that `locality` costs less. Each value is a median.",
         "Brackets give the middle half of the rounds, if there were several: a slow-down whose",
-        "brackets contain 0 % is within the noise. Goals are the project's own. A *floor* is what no",
-        "tool of this kind can be below; the text under a table says how it was measured.",
+        "brackets contain 0 % is within the noise. Goals are the project's own. A *floor* is what",
+        "no tool of this kind can be below; the text under a table says how it was measured.",
         "",
     )
     for letter, question in QUESTIONS.items():
