@@ -1,6 +1,7 @@
 """One record for each read of a socket, whatever its protocol.
 
-The sources of a protocol give batches of these: `locality.udp.reads` for datagrams.
+The sources of a protocol give batches of these: `locality.udp.reads` for datagrams. The records of
+`locality.reads.tcp` have more fields.
 """
 
 from __future__ import annotations

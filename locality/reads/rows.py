@@ -123,7 +123,8 @@ def cpu_places(machine: Topology) -> Array:
     """(CPUs,) what each CPU shares with others, by the lowest of them: dtype `CPU_PLACE`."""
     size = machine.possible
     places = np.zeros(size, CPU_PLACE)
-    for name, distance in (("core", 1), ("llc", 2), ("node", 3)):
+    shared = {"core": Distance.CORE, "llc": Distance.LLC, "node": Distance.NODE}
+    for name, distance in shared.items():
         near = machine.distances[:size, :size] <= distance
         places[name] = near.argmax(axis=1)
     places["known"][[*machine.online]] = 1

@@ -7,6 +7,7 @@ pair. Beyond that the kernel keeps a hash table of the pairs that occur (probes/
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from typing import TYPE_CHECKING, Protocol
 
@@ -199,16 +200,13 @@ class FewCells:
             code = ctypes.get_errno()
             total += count.value
             if refused:
-                if code == _ENOENT:  # there are no more
+                if code == errno.ENOENT:  # there are no more
                     break
                 raise LocalityError(
                     f"the kernel refused to hand out the counters: {os.strerror(code)}"
                 )
             at = ctypes.byref(done)
         return total
-
-
-_ENOENT = 2
 
 
 def cells_of(obj: Object, cpus: int) -> Table | FewCells:
