@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from locality.reuseport.survey import FoundGroup
 
 
+_TIMES = 3
+
+
 def diagnosis_of_this_machine(device: str | None, ports: Collection[int]) -> Diagnosis:
     """Read this network namespace and go through the checklist.
 
@@ -48,12 +51,26 @@ def look_at_this_machine(
     Raises:
         LocalityError: There is no such device, or the kernel refuses netlink.
     """
+    return _read_machine(device), survey(ports=ports, alone=True).groups
+
+
+def _read_machine(device: str | None) -> Machine:
+    """Read it again where a device came or went meanwhile, as those of containers do.
+
+    That looks like the /sys of another network namespace, which stays one.
+    """
+    for _ in range(_TIMES - 1):
+        with suppress(LocalityError):
+            return _read_once(device)
+    return _read_once(device)
+
+
+def _read_once(device: str | None) -> Machine:
     try:
         links = read_links()
     except OSError as error:
         raise LocalityError(f"netlink, to list the devices: {error.strerror}") from error
-    machine = read(Path("/"), links, device)
-    return machine, survey(ports=ports, alone=True).groups
+    return read(Path("/"), links, device)
 
 
 def diagnosis_of(machine: Machine, found: Iterable[FoundGroup]) -> Diagnosis:
