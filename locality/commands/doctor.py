@@ -95,8 +95,18 @@ def _apply(undo_file: Path | None, diagnosis: Diagnosis) -> None:
         tell(f"not changed: {change.command}: {why}")
     changed = len(diagnosis.changes) - len(failed) - len(ineffective)
     tell(f"{changed} changed; to revert: {undo_command(undo_file)}")
-    if failed:
-        raise LocalityError(f"{len(failed)} of {len(diagnosis.changes)} changes were refused")
+    require_made(len(diagnosis.changes), len(failed), len(ineffective))
+
+
+def require_made(planned: int, refused: int, ineffective: int) -> None:
+    """See that all changes of a plan were made.
+
+    Raises:
+        LocalityError: Some were refused, or left what they were to change as it was.
+    """
+    if refused or ineffective:
+        no_effect = f", and {ineffective} had no effect" * bool(ineffective)
+        raise LocalityError(f"{refused} of {planned} changes were refused{no_effect}")
 
 
 @click.command()

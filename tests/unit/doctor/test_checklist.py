@@ -10,12 +10,14 @@ import pytest
 from locality import cbpf
 from locality.changes.kernel import FileChange, TableChange
 from locality.changes.system import KernelFiles
+from locality.commands.doctor import require_made
 from locality.doctor import check_groups, facts, placement
 from locality.doctor.checklist import Diagnosis, diagnose
 from locality.doctor.findings import Finding, Level
 from locality.doctor.running import without_effect
 from locality.doctor.text import as_json, lines
 from locality.doctor.values import Unread, Value
+from locality.errors import LocalityError
 from locality.machine.ethtool import Channels
 from locality.reuseport.evidence import Worker
 from locality.reuseport.group import Group, Member
@@ -495,6 +497,15 @@ def test_a_write_without_effect_is_no_change(tmp_path: Path) -> None:
     changes = [FileChange(path, "0\n", "3") for path in paths]
     failed = [f"{changes[2].command}: Read-only file system"]
     assert without_effect(changes, failed, KernelFiles(tmp_path)) == [changes[0]]
+
+
+# Bug: a plan of which nothing had an effect ends as if all of it were carried out.
+def test_a_plan_that_was_not_carried_out_is_an_error() -> None:
+    require_made(3, 0, 0)
+    with pytest.raises(LocalityError, match=r"^0 of 3 changes were refused, and 3 had no effect$"):
+        require_made(3, 0, 3)
+    with pytest.raises(LocalityError, match=r"^1 of 3 changes were refused$"):
+        require_made(3, 1, 0)
 
 
 # --- output ----------------------------------------------------------------------------------
