@@ -170,7 +170,7 @@ def _group_blocks(prefix: str, one: Balance, total: UdpInterval) -> Iterator[Blo
     sentence = f"{_of_sockets(one)}: {_evenness(one)}"
     if (words := concentration(one)) is not None:
         top = one.top_flow
-        sentence += f". {words}" + (f" ({top.samples:,} of {top.of:,} samples)" if top else "")
+        sentence += f"; {words}" + (f" ({top.samples:,} of {top.of:,} samples)" if top else "")
     yield f"{sentence}."
     if (means := meaning(one)) is not None:
         yield f"{means[0].upper()}{means[1:]}."
