@@ -45,6 +45,7 @@ class Account:
         forward_dropped: Those of them dropped on the way back over the cable.
         sunk: Those that reached the sink.
         control: Keep-alives among `read`.
+        refused: Datagrams that the kernel did not take from the sender; they are not in `sent`.
     """
 
     sent: int
@@ -55,6 +56,7 @@ class Account:
     forward_dropped: int
     sunk: int
     control: int = 0
+    refused: int = 0
 
     def since(self, before: Account) -> Account:
         """What was counted after another moment."""
@@ -67,6 +69,7 @@ class Account:
             forward_dropped=self.forward_dropped - before.forward_dropped,
             sunk=self.sunk - before.sunk,
             control=self.control - before.control,
+            refused=self.refused - before.refused,
         )
 
     def plus(self, other: Account) -> Account:
@@ -131,6 +134,7 @@ def read_account(sender: Sender, forwarder: Forwarder, *, native_xdp: bool = Fal
         forward_dropped=returned,
         sunk=sum(sinks),
         control=int(forwarder.rows["control"].sum()),
+        refused=int(sender.rows["refused"].sum()),
     )
 
 

@@ -92,6 +92,8 @@ def notes(results: Sequence[Result]) -> Iterator[str]:
         if one.figures is None:
             continue
         account, name = one.figures.account, case_name(one.case)
+        if account.refused:
+            yield f"{name}: the kernel took {account.refused} datagrams less than were to be sent"
         if account.unaccounted:
             yield f"{name}: {account.unaccounted:+} datagrams sent are not accounted for"
         if account.unaccounted_forwarded:
@@ -255,6 +257,7 @@ def _figures_json(figures: Figures) -> dict[str, Any]:
         "cpu_seconds": figures.cpu_seconds,
         "waited_seconds": figures.waited_seconds,
         "sent": account.sent,
+        "send_refused": account.refused,
         "read": account.read,
         "buffer_drops": account.buffer_drops,
         "link_dropped": account.link_dropped,

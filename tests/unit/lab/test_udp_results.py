@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import click
@@ -169,7 +170,8 @@ def test_the_table() -> None:
     assert max(map(len, UDP_NOTES)) <= WIDTH
 
 
-# Bugs: a refusal's text breaks out of its line; datagrams that nobody counted are not mentioned.
+# Bugs: a refusal's text breaks out of its line; datagrams that nobody counted are not mentioned, or
+# those that the kernel did not take from the sender.
 def test_notes() -> None:
     assert EVEN.figures
     missing = Account(1003, (500, 300), (0, 200), 0, 800, 0, 799)
@@ -181,6 +183,8 @@ def test_notes() -> None:
     assert lines[3] == "the workers read 800 datagrams, locality udp (fentry) 800"
     assert lines[4] == "forwarded 800 datagrams, 799 reached the sink"
     assert len(list(notes([EVEN]))) == 2
+    untaken = Result(EVEN.case, figures(replace(account((500, 300), (0, 200)), refused=7), 1.0))
+    assert "the kernel took 7 datagrams less than were to be sent" in next(notes([untaken]))
     busy = Result(EVEN.case, figures(account((1, 1), (0, 0)), 1.0, waited=0.5))
     assert list(notes([busy]))[2].startswith("workers ran for 0.2 s and waited 0.5 s for a CPU")
 
