@@ -6,7 +6,7 @@ here, and floors, tracers and counting in guests. It writes docs/generated/perfo
 performance.csv.
 
 =========== ====================================================================
-floors      what a tracer in Python that prints a line for each connection cannot be below
+floors      the least that a tracer in Python costs that prints a line for each connection
 tracers     accepts beside bcc and bpftrace: start, memory, CPU time, nginx
 calls       events lost at a steady rate, beside bcc and bpftrace
 counting    packets beside bcc and bpftrace: ns each, a ping-pong, nginx

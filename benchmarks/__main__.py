@@ -25,7 +25,7 @@ ALONE = (
     *("drain", "probes", "pingpong", "start", "lab", "sinks", "dashboard", "load", "follow"),
     *("top", "cost", "skb_filters", "spill", "exporter"),
 )
-#: Beside what people would otherwise run, or what nothing can be below.
+#: Beside what people would otherwise run, or the least that can be done.
 SIDE_BY_SIDE = ("floors", "tracers", "calls", "counting")
 NAMES = (*SIDE_BY_SIDE, *ALONE)
 

@@ -1,4 +1,4 @@
-"""What a tracer in Python that prints a line for each connection cannot be below.
+"""The least that a tracer in Python costs that prints a line for each connection.
 
 To start: Python, click and numpy, and libbpf, with nothing loaded into the kernel. For a line: to
 format its fields by printf(3) in C. What programs on hooks cost that do nothing is measured where

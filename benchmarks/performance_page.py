@@ -54,9 +54,11 @@ What is above it is our own modules and the time in which the kernel verifies th
     "b": "The floor is the same Python.",
     "c": """\
 The floor is a loop in C that writes lines of the same fields by `printf(3)` and does nothing else:
-no ring, no counting. Where it is above a goal, no tool that formats its lines by `printf` can reach
-the goal. In the guests connections come slowly, so each reading of the ring brings few, and what a
-reading costs is shared by few lines: (g) has the cost of one among ten times as many.""",
+no ring, no counting. Where it is above a goal, no tool that formats its lines one by one with
+`printf` can reach the goal. `locality` can be below it, because it makes the lines of a whole
+batch at once with numpy. In the guests connections come slowly, so each reading of the ring brings
+few, and what a reading costs is shared by few lines: (g) has the cost of one among ten times as
+many.""",
     "e": """\
 The floor is 0, for the time of empty programs is taken away already. The ports count at the free
 alone. `locality skb` also counts where a packet was consumed, for each pair of CPUs, and dropped
@@ -139,7 +141,7 @@ def page(
         "A ratio below 1 x means that `locality` costs less. Each value is a median.",
         "Brackets give the middle half of the rounds, if there were several: a slow-down whose",
         "brackets contain 0 % is within the noise. Goals are the project's own. A *floor* is what",
-        "no tool of this kind can be below; the text under a table says how it was measured.",
+        "it costs to do the least: the text under a table says how, and why goals are missed.",
         "",
     )
     for letter, question in QUESTIONS.items():

@@ -61,7 +61,7 @@ class Comparison:
         letter: The part of the page that it stands in.
         figure: Name, values, unit, and the goal if there is one.
         place: Where.
-        floor: What nothing of its kind can be below, in the figure's unit; None if not measured.
+        floor: What it costs to do the least, in the figure's unit; None if not measured.
     """
 
     letter: str
