@@ -54,7 +54,8 @@ def test_a_floor_is_in_the_units_of_its_figure() -> None:
         Figure("empty programs / not traced", [0.97], "x"),
     ]
     (line,) = comparisons({"here": turns})
-    assert (line.figure.median, line.floor) == (pytest.approx(10), pytest.approx(3))
+    assert line.figure.median == pytest.approx(10)
+    assert line.floor == pytest.approx(3)
     assert line.verdict == "goal <= 1: MISSED by 9.00 %"
 
 
