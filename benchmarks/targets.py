@@ -44,13 +44,13 @@ EVERYBODY = (
     *(SKB, KPROBE, SKB_BCC, STP_BCC, STP_BT, STP_KFUNC),
 )
 
-START, CPU_START = "exec to attached", "CPU time until attached"
+START = "exec to attached"
 MEMORY = "largest resident size"
-USER, KERNEL, PROGRAMS = "user CPU per", "kernel CPU per", "BPF programs"
+USER, PROGRAMS = "user CPU per", "BPF programs"
 NET_NS = "ns above empty programs"
 #: k/s: as many as there shall be where nothing may be lost.
 NEARLY_A_MILLION = 950
-NGINX, PING_PONG = "nginx slowed by", "TCP ping-pong slowed by"
+NGINX = "nginx slowed by"
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,6 @@ def _start_and_memory(measured: Measured) -> Iterator[Comparison]:
     third, half = Goal(high=1 / 3), Goal(high=1 / 2)
     for ours, bcc, bpftrace in peers:
         yield from _compare(measured, "a", START, (ours, bcc), third)
-        yield from _compare(measured, "a", CPU_START, (ours, bcc))
         yield from _compare(measured, "a", START, (ours, bpftrace))
     for ours, bcc, bpftrace in peers:
         yield from _alone(measured, "b", MEMORY, ours, Goal(high=60))
@@ -167,9 +166,8 @@ def _cost_of_accepts(measured: Measured) -> Iterator[Comparison]:
         yield from _compare(measured, "c", USER, (ours, TCPACCEPT), Goal(high=1 / 15))
     # Where tcpaccept cannot run: the same loop of bcc's, over records of an accept's size.
     yield from _compare(measured, "c", USER, (RING_TEXT, RING_BCC), Goal(high=1 / 15))
-    yield from _compare(measured, "c", KERNEL, (ACCEPT, TCPACCEPT))
     yield from _compare(measured, "c", PROGRAMS, (ACCEPT, TCPACCEPT))
-    for what in (USER, KERNEL, PROGRAMS):
+    for what in (USER, PROGRAMS):
         yield from _compare(measured, "c", what, (ACCEPT, ACCEPT_BT))
     yield from _compare(measured, "c", USER, (CLASSIC, ACCEPT_BT))
 
@@ -198,11 +196,9 @@ def _cost_of_packets(measured: Measured) -> Iterator[Comparison]:
         yield from _compare(measured, "e", NET_NS, (ours, theirs), less)
     yield from _compare(measured, "e", NET_NS, (SKB, STP_BT))
     yield from _compare(measured, "e", NET_NS, (SKB, STP_BCC))
-    for who in (SKB, KPROBE, SKB_BCC, STP_BT, STP_KFUNC, STP_BCC):
-        for place in (HERE, GUEST):
-            figure = find(measured.get(place, ()), NET_NS, who)
-            if figure is not None:
-                yield Comparison("e", figure, place)
+    # Times of emulated CPUs would say nothing.
+    if alone := find(measured.get(HERE, ()), NET_NS, SKB):
+        yield Comparison("e", alone, HERE, 0)
 
 
 def _slower(measured: Measured) -> Iterator[Comparison]:
@@ -214,9 +210,7 @@ def _slower(measured: Measured) -> Iterator[Comparison]:
     for place in (HERE, GUEST):
         figures = measured.get(place, ())
         for figure in figures:
-            if figure.name.startswith(PING_PONG):
-                yield Comparison("f", figure, place)
-            elif figure.name.startswith("slow-down, "):
+            if figure.name.startswith("slow-down, "):
                 three = Figure(f"TCP ping-pong {figure.name}", figure.values, "%", Goal(high=3))
                 placement = figure.name.partition(", ")[2]
                 (floor,) = (
