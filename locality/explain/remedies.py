@@ -215,8 +215,10 @@ def _spread(now: Situation) -> Remedy:
         except LocalityError:
             predicted += share.local[True]
             continue
+        agreeing = dict.fromkeys(received, 1.0)
         to_be, as_is = (
-            _under(program, share.found.group, received) for program in (change.new, change.old)
+            _under(program, share.found.group, received, agreeing)
+            for program in (change.new, change.old)
         )
         if as_is < to_be:
             changes.append(change)
@@ -234,10 +236,8 @@ def _no_spill(now: Situation) -> Remedy:
     """A map alone, which keeps the queue long."""
     predicted: float = now.elsewhere
     for share in now.shares:
-        usual = share.found.group.by_cpu
-        if usual is not None:
-            agreeing = agreement_of(share)
-            predicted += expected_local(share.found.group, usual, share.received, agreeing)
+        group = share.found.group
+        predicted += _under(group.by_cpu, group, share.received, agreement_of(share))
     commands = (
         "# let packets be spread evenly over the RX CPUs (locality doctor); or have them local",
         f"# without regard to the queues: {now.attach}",
@@ -296,16 +296,21 @@ def _expected(share: Share, change: ProgramChange, group: Group | None = None) -
     return expected_local(group, program, share.received, agreement_of(share))
 
 
-def _under(program: Program | Table | None, group: Group, received: Mapping[int, float]) -> float:
-    """How many connections are local under a program if SYN and ACK come to one CPU.
+def _under(
+    program: Program | Table | None,
+    group: Group,
+    received: Mapping[int, float],
+    agreement: Mapping[int, float],
+) -> float:
+    """How many connections are local under a program; see `expected_local`.
 
-    None are taken to be where there is none, or where its answers cannot be computed.
+    None are taken to be where there is no program, or where its answers cannot be computed.
     """
     usual = None if program is None else by_cpu(program, group)
     if usual is None:
         return 0.0
     try:
-        return expected_local(group, usual, received, dict.fromkeys(received, 1.0))
+        return expected_local(group, usual, received, agreement)
     except LocalityError:  # an instruction that is not evaluated
         return 0.0
 

@@ -267,7 +267,7 @@ SAVED_CPUS = {"tid": 1, "started": 1, "cpus": [0]}
         ({**SAVED_FILE, "content": 3}, f"entry 2 (path {SYSCTL}): it has a wrong value: 3"),
         ({**SAVED_FILE, "content": "\u20ac"}, f"{SYSCTL}: UnicodeEncodeError"),
         ({**SAVED_FILE, "path": "\x1b[31m"}, "\\x1b[31m"),
-        ({**SAVED_FILE, "path": "/proc/sys/net/core/gone"}, "No such file"),
+        ({**SAVED_FILE, "path": "/proc/sys/net/core/rps_sock_flow_entries"}, "No such file"),
         ({**SAVED_FILE, "path": OUTSIDE}, "not changed"),
         ({**SAVED_FILE, "owner": "another"}, "not changed"),
         ({"path": SYSCTL}, f"entry 2 (path {SYSCTL}): it has no content"),

@@ -69,7 +69,7 @@ def test_whatever_ends_a_follower_the_program_is_detached(
         raise LocalityError("no probe here")
 
     def end(*_given: object) -> None:
-        raise ended
+        raise ended("gone")
 
     def detach(_follower: object) -> Iterator[str]:
         for name in ("one", "another"):

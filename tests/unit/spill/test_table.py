@@ -85,7 +85,7 @@ def test_without_some_sockets() -> None:
 def test_json() -> None:
     one = table(0, 2, 4)
     assert Table.from_json(json.loads(json.dumps(one.to_json()))) == one
-    for wrong in (
+    wrongs: tuple[dict[str, object], ...] = (
         {"bound": -1},
         {"bound": 1 << 32},
         {"cpus": [0]},
@@ -97,7 +97,8 @@ def test_json() -> None:
         {"sockets": [[], [], []], "distances": [[], [], []]},
         {"distances": [[9] * 3] * 3},
         {"distances": [[300] * 3] * 3},
-    ):
+    )
+    for wrong in wrongs:
         with pytest.raises((TypeError, ValueError)):
             Table.from_json({**one.to_json(), **wrong})
     none = Table.from_json({"bound": 2, "cpus": [], "sockets": [], "distances": []})

@@ -82,7 +82,7 @@ class Commands:
 def by_blocks(switch: Commands, said: list[str]) -> Any:  # noqa: ANN401 - as far as it is needed
     """A trial by blocks that switches, without anything to look at."""
     reporter = SimpleNamespace(say=said.append, smallest=lambda _trial: None)
-    safety = SimpleNamespace(begin=lambda: None)
+    safety = SimpleNamespace(begin=lambda: None, judge=None)
     asked = SimpleNamespace(aa_s=0.0, seed=1, metrics=(), undo_file=None)
     trying: Any = object.__new__(ByBlocks)
     trying.session = SimpleNamespace(asked=asked, reporter=reporter, safety=safety, target="")
@@ -97,7 +97,7 @@ def test_whatever_ends_blocks_the_command_of_a_is_run(
     ended: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def end(*_given: object) -> None:
-        raise ended
+        raise ended("gone")
 
     monkeypatch.setattr(ByBlocks, "_run", end)
     switch = Commands()
