@@ -136,11 +136,12 @@ def test_names_of_folders() -> None:
 
 # Bug: a host name, a label or a filter of bytes that are no UTF-8 ends the export with a traceback.
 def test_text_that_no_encoding_has(tmp_path: Path) -> None:
-    about = {"host": "web\udcff", "label": "\udcfe", "filter_": "comm \udcfd"}
-    recording = accepts(tmp_path / "a.arrows", 10, 0.5, **about)
+    recording = accepts(
+        tmp_path / "a.arrows", 10, 0.5, host="web\udcff", label="\udcfe", filter_="comm \udcfd"
+    )
     root = tmp_path / "set"
     add_recording(recording, store.store_of(str(root)), cluster="\udcfc")
-    (row,) = rows(root, schema.RECORDING)
+    row = rows(root, schema.RECORDING)[0]
     assert (row["host"], row["label"], row["filter"]) == (r"web\udcff", r"\udcfe", r"comm \udcfd")
     assert row["cluster"] == r"\udcfc"
 

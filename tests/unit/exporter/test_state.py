@@ -41,6 +41,7 @@ def group(netns: int, *cpus: set[int]) -> FoundGroup:
 # Bugs: connections of one network namespace could have gone to a worker of another one, so that
 # more is attainable than is; a socket that nobody is known to serve counts as one without workers.
 def test_workers_of_a_port() -> None:
-    assert workers_of([group(1, {0}, {1}), group(1, {2}, set())]) == [{0}, {1}, {2}]
+    cpus = [frozenset({0}), frozenset({1}), frozenset({2})]
+    assert workers_of([group(1, {0}, {1}), group(1, {2}, set())]) == cpus
     assert workers_of([group(1, {0}), group(2, {1})]) is None
     assert workers_of([]) == []
