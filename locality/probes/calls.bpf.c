@@ -20,7 +20,7 @@ LICENSE_GPL;
 #define COPIED 128 /* 16 of struct pollfd, or a mask of 1024 descriptors */
 
 /* How a call names descriptors: locality/machine/syscalls.py. */
-enum names { FIRST_ARGUMENT, POLL_ARRAY, SELECT_MASK };
+enum names { AS_ARGUMENT, POLL_ARRAY, SELECT_MASK };
 
 CONSTANT(__u32, call_count);
 CONSTANT_ARRAY(__u32, call_numbers, MOST_CALLS);
@@ -91,9 +91,9 @@ RAW_TRACEPOINT(calls, sys_enter, struct pt_regs *regs, long number)
 	if (!call.pid || !has(wanted_pids, call.pid))
 		return 0;
 	call.first = BPF_CORE_READ(regs, FIRST_ARGUMENT);
-	if (names == FIRST_ARGUMENT && !has(wanted_fds, call.first))
+	if (names == AS_ARGUMENT && !has(wanted_fds, call.first))
 		return 0;
-	if (names != FIRST_ARGUMENT)
+	if (names != AS_ARGUMENT)
 		call.second = BPF_CORE_READ(regs, SECOND_ARGUMENT);
 	if (bpf_map_update_elem(&known, &call, &one, BPF_NOEXIST))
 		return 0; /* it has a record */
@@ -112,7 +112,7 @@ RAW_TRACEPOINT(calls, sys_enter, struct pt_regs *regs, long number)
 		size = (__u32)call.first > COPIED * 8 ? COPIED : ((__u32)call.first + 7) / 8;
 		from = (const void *)call.second;
 	}
-	if (names != FIRST_ARGUMENT && size && size <= COPIED)
+	if (names != AS_ARGUMENT && size && size <= COPIED)
 		bpf_probe_read_user(e->copied, size, from);
 	bpf_ringbuf_submit(e, 0);
 	return 0;
