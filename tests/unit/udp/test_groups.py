@@ -7,6 +7,7 @@ from math import inf
 import pytest
 
 from locality.filter import Wanted
+from locality.reuseport import survey
 from locality.reuseport.group import Group, Member
 from locality.reuseport.survey import FoundGroup
 from locality.udp import groups
@@ -26,7 +27,7 @@ def found(port: int, *inodes: int) -> FoundGroup:
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[FoundGroup]:
     """What the next look finds; no look is too soon after the one before."""
     next_look: list[FoundGroup] = []
-    monkeypatch.setattr(groups.groups, "find", lambda **_wanted: [*next_look])
+    monkeypatch.setattr(survey, "find", lambda **_wanted: [*next_look])
     monkeypatch.setattr(groups, "SHARE_OF_TIME", inf)
     monkeypatch.setattr(groups, "SHARE_FOR_CHANGES", inf)
     return next_look
