@@ -14,7 +14,7 @@ from locality.accept.counts import MAX_ROWS, WAIT_ENDS, AcceptCounts
 from locality.accept.source import RUNGS, AcceptSource, Filter
 from locality.machine import topology
 from locality.machine.topology import Distance
-from tests.live.helpers.rungs import parametrize
+from tests.live.helpers.rungs import parametrize, skip_without_atomics
 from tests.live.helpers.traffic import HERE, THERE, connect_and_accept
 
 pytestmark = [pytest.mark.live, pytest.mark.accept]
@@ -31,6 +31,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.mark.core
 def test_the_counts_are_those_of_the_records(rung: str) -> None:
     machine = topology.read()
+    skip_without_atomics(lambda: AcceptCounts(machine, ME, rung))
     with (
         socket.create_server(("127.0.0.1", 0), backlog=128) as one,
         socket.create_server(("127.0.0.1", 0), backlog=128) as other,

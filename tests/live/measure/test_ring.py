@@ -17,6 +17,7 @@ import pytest
 
 from locality.filter import Wanted
 from locality.reads.tcp import TCP_READ, TcpReads
+from tests.live.helpers.rungs import skip_without_atomics
 from tests.live.helpers.traffic import CPUS, EMULATED, PATIENCE
 
 pytestmark = [pytest.mark.live, pytest.mark.chosen, pytest.mark.core]
@@ -42,6 +43,7 @@ for _ in range({READS}):
 # read while it is being written, and is torn; or it is given back before it was copied. Each
 # record has a later time than the one before it of the same thread, and says what is known of it.
 def test_no_record_is_old_or_torn_or_missing() -> None:
+    skip_without_atomics(TcpReads)
     ends = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
