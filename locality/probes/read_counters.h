@@ -150,14 +150,17 @@ static __always_inline void note_source(struct read_row *row, __u32 cpu)
 	rarest->count++;
 }
 
-/* The thread of a row has read so many bytes on one CPU, which had been received on another. */
+/*
+ * The thread of a row has read so many bytes on one CPU, which had been received on another. A read
+ * of a datagram may be counted by the softirq of another CPU (udp_pairing.h), while the thread reads.
+ */
 static __always_inline void count_in_row(struct read_row *row, __u64 bytes, __u32 cpu, __s32 rx_cpu)
 {
 	__u32 distance = distance_of(cpu, rx_cpu);
 
 	if (distance < DISTANCES) /* for the verifier */
-		row->distances[distance]++;
-	row->bytes += bytes;
+		__sync_fetch_and_add(&row->distances[distance], 1);
+	__sync_fetch_and_add(&row->bytes, bytes);
 	if (rx_cpu >= 0 && (__u32)rx_cpu != cpu)
 		note_source(row, rx_cpu);
 }
