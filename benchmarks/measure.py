@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import cycle
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,15 @@ class Goal:
         return self.low <= value <= self.high
 
     def __str__(self) -> str:
-        return f">= {self.low:g}" if self.low > float("-inf") else f"<= {self.high:g}"
+        return f">= {_plain(self.low)}" if self.low > float("-inf") else f"<= {_plain(self.high)}"
+
+
+def _plain(value: float) -> str:
+    """A number as people would give it: 60, 0.05, 1/15."""
+    fraction = Fraction(value).limit_denominator(100)
+    if fraction.numerator == 1 and abs(float(fraction) - value) < 1e-9 and len(f"{value:g}") > 5:
+        return str(fraction)
+    return f"{value:g}"
 
 
 @dataclass(frozen=True)

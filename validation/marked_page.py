@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from locality.errors import LocalityError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -17,8 +19,13 @@ def filled(page: str, target: str, lines: Iterable[str]) -> str:
         page: The whole page as it was.
         target: What `make` calls it.
         lines: What to put there.
+
+    Raises:
+        LocalityError: The page has lost a mark, so that it is not known what to keep.
     """
     begin = f"<!-- begin of what make {target} wrote -->\n"
-    before, _, rest = page.partition(begin)
-    _, _, after = rest.partition(END)
+    before, begun, rest = page.partition(begin)
+    _, ended, after = rest.partition(END)
+    if not (begun and ended):
+        raise LocalityError(f"the page has no part that make {target} writes: a mark is missing")
     return f"{before}{begin}\n" + "\n".join(lines) + f"\n\n{END}{after}"

@@ -4,6 +4,9 @@ import math
 import re
 from pathlib import Path
 
+import pytest
+
+from locality.errors import LocalityError
 from validation.definitions import Row, read_csv, table, write_csv
 from validation.definitions_page import BARS, DOCS, PANELS, label, picture, with_table
 
@@ -46,13 +49,15 @@ def test_rows_survive_a_file(tmp_path: Path) -> None:
     assert "| 6.18 | raw-tracepoint | TCP, two CPUs | 9 | 12.50% | ? | ? |" in table([unseen])
 
 
-# A second table below the first, or text lost around it.
+# A second table below the first, or text lost around it: without its end, all that comes after.
 def test_a_table_takes_the_place_of_the_one_before() -> None:
     page = (DOCS / "definitions.md").read_text()
     other = with_table(page, ROWS[:1])
     assert other != page
     assert other.count("| kernel |") == 1
     assert with_table(other, ROWS) == page
+    with pytest.raises(LocalityError, match="a mark is missing"):
+        with_table(page.replace("<!-- end of it -->", ""), ROWS)
 
 
 # 99.96 % is not all.

@@ -38,7 +38,7 @@ def test_ratios_are_of_one_place_and_name_what_was_missed() -> None:
     (line,) = (line for line in lines if line.letter == "c")
     assert (line.place, line.figure.median) == ("4", 0.1)
     assert line.met is False
-    assert line.verdict == "goal <= 0.0666667: MISSED, 1.50 times the goal"
+    assert line.verdict == "goal <= 1/15: MISSED, 1.50 times the goal"
 
 
 # What nobody can be below is taken from another place, or put in other units than the figure.
