@@ -12,7 +12,7 @@ from locality.errors import LocalityError
 from locality.lab.load import run_load
 from locality.lab.namespaces import namespace
 from locality.lab.network import SERVER_ADDRESS
-from locality.lab.nginx import PORT, REQUESTS, run_nginx
+from locality.lab.nginx import PORT, run_nginx
 from locality.lab.programs import require
 from locality.lab.wires import lay_wire
 
@@ -42,12 +42,12 @@ class Lab(ABC):
     nginx: Nginx = field(init=False)
     """The nginx that runs now; another one after `serve`."""
 
-    def serve(self, *, reverse: bool = False, requests: int = REQUESTS) -> None:
+    def serve(self, *, reverse: bool = False, requests: int | None = None) -> None:
         """Start nginx, after stopping the one that runs: a new reuseport group, no program.
 
         Args:
             reverse: Pin worker i to the i-th CPU from the end, not from the start.
-            requests: A connection is closed after so many.
+            requests: A connection is closed after so many; None: see `nginx.render`.
         """
         self._serving.close()
         cpus = tuple(reversed(self.cpus)) if reverse else self.cpus

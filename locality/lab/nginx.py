@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from locality.lab.namespaces import Namespace, Process
 
 PORT = 8080
-REQUESTS = 200
-"""A connection is closed after so many requests: there are always new ones to accept."""
+REQUESTS, KEPT_MS = 200, 500
+"""A connection is closed after so many requests, and after so long: there are always new ones to
+accept, on a slow machine, too (keepalive_time is of nginx 1.19.10)."""
 PREFIX = "/tmp/nginx"  # noqa: S108 - /tmp of the namespace, which is private and ends with it
 LARGE, LARGE_BYTES = "large", 1 << 16
 """A file that it serves, and its size; any other path is answered with a few bytes."""
@@ -96,13 +97,15 @@ class Nginx:
 
 
 @contextmanager
-def run_nginx(server: Namespace, cpus: Sequence[int], requests: int = REQUESTS) -> Iterator[Nginx]:
+def run_nginx(
+    server: Namespace, cpus: Sequence[int], requests: int | None = None
+) -> Iterator[Nginx]:
     """Start nginx in a namespace; it runs until the block ends.
 
     Args:
         server: Where.
         cpus: One worker for each, pinned to it, in this order.
-        requests: A connection is closed after so many.
+        requests: A connection is closed after so many; None: after `REQUESTS`, or `KEPT_MS`.
 
     Yields:
         It, when every worker is up and on its CPU.
@@ -131,13 +134,16 @@ def run_nginx(server: Namespace, cpus: Sequence[int], requests: int = REQUESTS) 
         yield nginx
 
 
-def render(cpus: Sequence[int], requests: int = REQUESTS) -> str:
+def render(cpus: Sequence[int], requests: int | None = None) -> str:
     """The configuration: nothing in it or left to a default points outside the prefix.
 
     Args:
         cpus: The CPU of each worker.
-        requests: A connection is closed after so many.
+        requests: A connection is closed after so many; None: after `REQUESTS`, or `KEPT_MS`.
     """
+    closed = f"keepalive_requests {requests or REQUESTS};"
+    if requests is None:
+        closed += f" keepalive_time {KEPT_MS}ms;"
     # The temporary directories are named because nginx makes them, and changes the owner of
     # those that exist, even if it never uses them.
     return f"""\
@@ -154,7 +160,7 @@ events {{
 
 http {{
     access_log off;
-    keepalive_requests {requests};
+    {closed}
     client_body_temp_path body;
     proxy_temp_path proxy;
     fastcgi_temp_path fastcgi;

@@ -160,5 +160,7 @@ def test_the_servers_speak_what_is_asked_of_them() -> None:
     head, _, body = ANSWER.partition(b"\r\n\r\n")
     assert f"Content-Length: {len(body)}".encode() in head
     assert "keepalive_requests 20;" in render([0, 1], 20)
+    assert "keepalive_time" not in render([0, 1], 20)
+    assert "keepalive_time" in render([0, 1])
     assert "stub_status;" in render([0, 1])
     assert parse("  3 requests in 1s\nRequests/sec: 3.0\n").requests == 3
