@@ -60,6 +60,7 @@ def write_report(
     format: Literal["html", "md"] = "html",  # noqa: A002 - what the option is called
     figures: Path | None = None,
     force: bool = False,
+    tell: Callable[[str], object] = lambda _note: None,
 ) -> None:
     """Write a report of one or more recordings.
 
@@ -76,6 +77,8 @@ def write_report(
             if there are `figures` to refer to.
         figures: Also write every figure to this directory, as SVG and as PNG.
         force: Replace files of these names. A new file has mode 0600.
+        tell: Told of each recording that was not read to an end in order, and of what is not
+            compared though there are several.
 
     Raises:
         LocalityError: A recording cannot be read, or a file not written.
@@ -86,7 +89,7 @@ def write_report(
     if not to_stdout and os.path.realpath(out) in places:
         name = printable(str(out))
         raise LocalityError(f"{name} is one of the recordings: give another -o", exit_code=2)
-    page = _page(list(zip(_names(recordings), _read(recordings), strict=True)))
+    page = _page(list(zip(_names(recordings), _read(recordings, tell), strict=True)))
     files = _save_figures(page, figures, out, force=force) if figures else {}
     text = html(page) if format == "html" else markdown(page, files)
     if to_stdout:
@@ -102,20 +105,22 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return [printable(path.name if names.count(path.name) == 1 else str(path)) for path in paths]
 
 
-def _read(paths: Sequence[Path]) -> Iterator[Recording]:
+def _read(paths: Sequence[Path], tell: Callable[[str], object]) -> Iterator[Recording]:
     """Load them, with a bar if that takes long and somebody watches."""
     for name, path in zip(_names(paths), paths, strict=True):
-        with progress_bar(f"reading {name}") as tell:
-            recording = add_up(path, tell) or _loaded(path, tell)
+        with progress_bar(f"reading {name}") as progress:
+            recording = add_up(path, progress, tell) or _loaded(path, progress, tell)
         yield recording
 
 
-def _loaded(path: Path, progress: Callable[[int, int], object]) -> Recording:
+def _loaded(
+    path: Path, progress: Callable[[int, int], object], tell: Callable[[str], object]
+) -> Recording:
     """A recording with its DataFrames, for a kind whose report needs them."""
     # Not at once: pandas takes a third of the time of a small report.
     from locality.recording.frames import load  # noqa: PLC0415
 
-    return load(path, progress)
+    return load(path, progress, tell=tell)
 
 
 def _page(runs: Sequence[Named]) -> Page:

@@ -101,6 +101,11 @@ def duration(ns: float | None) -> str:
     return f"{ns / 1e9:.1f}s"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things: ``1 packet``, ``2,000 packets``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def kilo_rate(count: int, seconds: float) -> str:
     """Thousands a second, with one digit after the point: ``12.3``."""
     return f"{count / seconds / 1000:.1f}"

@@ -9,8 +9,8 @@ from locality.accept.workers import NO_MISSES, NO_RX_CPU
 from locality.reporting import figures as draw
 from locality.reporting.blocks import Measure, picture
 from locality.reporting.page import Table
-from locality.reporting.sections import counted, distance_blocks, lost_events
-from locality.text import duration, percent, share
+from locality.reporting.sections import distance_blocks, lost_events
+from locality.text import counted, duration, percent, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

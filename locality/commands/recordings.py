@@ -35,7 +35,7 @@ def info(*, recording: Path, as_json: bool) -> None:
     from locality.recording.info import Info
     from locality.recording.reader import Reader
 
-    with Reader(recording) as reader:
+    with Reader(recording, tell) as reader:
         found = Info(reader)
         show([found.json()] if as_json else found.lines())
 
@@ -100,7 +100,9 @@ def _add_to_dataset(
     store = store_of(dataset)
     for path in recordings:
         with progress_bar(f"exporting {path.name}") as tell_progress:
-            written = add_recording(path, store, cluster=cluster, host=host, progress=tell_progress)
+            written = add_recording(
+                path, store, cluster=cluster, host=host, progress=tell_progress, tell=tell
+            )
         name = printable(str(path))
         if written.files:
             yield (
@@ -120,12 +122,12 @@ def _convert(recording: Path, out: Path, format_: str | None, *, force: bool) ->
     bar = f"exporting {recording.name}"
     if str(out) == "-":
         with progress_bar(bar, hidden=sys.stdout.isatty()) as tell_progress:
-            export_to(recording, sys.stdout.buffer, format_ or "csv", tell_progress)
+            export_to(recording, sys.stdout.buffer, format_ or "csv", tell_progress, tell)
         return
     if format_ not in {None, out.suffix[1:]}:
         raise click.UsageError("--format goes with OUT -: the name of a file says its format")
     with progress_bar(bar) as tell_progress:
-        rows = write(recording, out, force=force, progress=tell_progress)
+        rows = write(recording, out, force=force, progress=tell_progress, tell=tell)
     show([f"{rows} rows written to {printable(str(out))}"])
 
 
@@ -156,7 +158,9 @@ def replay(*, recording: Path, speed: float, matrix: bool, shown: Shown) -> None
     check_shown(OUTPUTS, shown, matrix=matrix)
     if 0 < speed < SLOWEST:
         raise click.UsageError(f"--speed {speed:g} is too slow: 0, or {SLOWEST:g} and more")
-    with Reader(recording) as reader:
+    # Told after the last line: a dashboard may hold the terminal until then.
+    notes: list[str] = []
+    with Reader(recording, notes.append) as reader:
         meta = reader.meta
         kind = KINDS[meta.kind]
         if matrix and kind is not SKB:
@@ -187,8 +191,8 @@ def replay(*, recording: Path, speed: float, matrix: bool, shown: Shown) -> None
 
             play(timed(), [summary, sink], speed)
     end(kind.summary_lines.get()(summary), shown.format)
-    if reader.note:
-        tell(reader.note)
+    for note in notes:
+        tell(note)
 
 
 @click.command()
@@ -233,6 +237,6 @@ def report(
     from locality.report import write_report
 
     kind: Literal["html", "md"] = "md" if (format_ or out.suffix[1:]) == "md" else "html"
-    write_report(recordings, out, format=kind, figures=figures, force=force)
+    write_report(recordings, out, format=kind, figures=figures, force=force, tell=tell)
     if str(out) != "-":
         show([f"report written to {printable(str(out))}"])

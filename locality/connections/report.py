@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from locality.reporting import figures as draw
 from locality.reporting.blocks import Measure, picture
 from locality.reporting.page import Table
-from locality.reporting.sections import counted, lost_events
-from locality.text import duration, percent, share
+from locality.reporting.sections import lost_events
+from locality.text import counted, duration, percent, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

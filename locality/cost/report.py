@@ -19,9 +19,9 @@ from locality.reporting import figures as draw
 from locality.reporting.blocks import Measure, picture
 from locality.reporting.over_time import OverTime
 from locality.reporting.page import Section, Table
-from locality.reporting.sections import counted, lost_runs
+from locality.reporting.sections import lost_runs
 from locality.reporting.statistics import Series
-from locality.text import duration, percent, share
+from locality.text import counted, duration, percent, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -68,6 +68,7 @@ def add_recording(
     cluster: str = "",
     host: str | None = None,
     progress: Progress = lambda _done, _size: None,
+    tell: Callable[[str], object] = lambda _note: None,
 ) -> Written:
     """Add a recording to a data set.
 
@@ -77,12 +78,13 @@ def add_recording(
         cluster: What the cluster is called.
         host: What the host is called; None: as the recording says.
         progress: Told, after each batch, how many bytes of how many are read.
+        tell: As of `Reader`.
 
     Raises:
         LocalityError: The recording cannot be read, its kind is not for data sets, or a file cannot
             be written.
     """
-    with Reader(path) as reader:
+    with Reader(path, tell) as reader:
         lazy = KINDS[reader.meta.kind].dataset
         if lazy is None:
             kinds = ", ".join(kind.name for kind in KINDS.values() if kind.dataset)

@@ -32,7 +32,12 @@ FORMATS = ("parquet", "csv", "json")
 
 
 def export(
-    path: Path, out: Path, *, force: bool = False, progress: Progress = lambda _done, _size: None
+    path: Path,
+    out: Path,
+    *,
+    force: bool = False,
+    progress: Progress = lambda _done, _size: None,
+    tell: Callable[[str], object] = lambda _note: None,
 ) -> int:
     """Write a recording in the format that the name of the new file ends with.
 
@@ -41,6 +46,7 @@ def export(
         out: The new file, mode 0600.
         force: Replace a file of that name.
         progress: Told, after each batch, how many bytes of how many are read.
+        tell: As of `Reader`.
 
     Returns:
         Rows written.
@@ -53,15 +59,19 @@ def export(
         raise LocalityError(
             f"cannot export to {printable(str(out))}: its name must end in {endings}", exit_code=2
         )
-    with Reader(path) as reader, new_file(out, force=force) as file:
+    with Reader(path, tell) as reader, new_file(out, force=force) as file:
         return _WRITERS[out.suffix[1:]](reader, file, progress)
 
 
 def export_to(
-    path: Path, file: BinaryIO, format_: str, progress: Progress = lambda _done, _size: None
+    path: Path,
+    file: BinaryIO,
+    format_: str,
+    progress: Progress = lambda _done, _size: None,
+    tell: Callable[[str], object] = lambda _note: None,
 ) -> int:
     """Write a recording to an open file; as `export` otherwise."""
-    with Reader(path) as reader:
+    with Reader(path, tell) as reader:
         return _WRITERS[format_](reader, file, progress)
 
 

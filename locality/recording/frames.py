@@ -43,6 +43,7 @@ def load(
     progress: Callable[[int, int], object] | None = None,
     *,
     columns: Sequence[str] | None = None,
+    tell: Callable[[str], object] = lambda _note: None,
 ) -> Recording:
     """Read a whole recording.
 
@@ -51,6 +52,7 @@ def load(
         progress: Told, after each batch, how many bytes of how many are read.
         columns: Those of the frame, of a recording whose rows are events: accepts or connections.
             The others are not read, which takes less time and memory. None reads all.
+        tell: Told at the end if the recording was not read to an end in order: its `note`.
 
     Raises:
         LocalityError: It cannot be read, is no recording, or of a newer format, or an
@@ -58,7 +60,7 @@ def load(
             is available.
     """
     batches = []
-    with _opened(path, columns) as reader:
+    with _opened(path, columns, tell) as reader:
         kind, rows = KINDS[reader.meta.kind], 0
         if columns is None:
             require_memory(Path(path), kind)
@@ -103,9 +105,13 @@ def load_chunks(
         yield _recording(reader, batches)
 
 
-def _opened(path: str | Path, columns: Sequence[str] | None) -> Reader:
+def _opened(
+    path: str | Path,
+    columns: Sequence[str] | None,
+    tell: Callable[[str], object] = lambda _note: None,
+) -> Reader:
     """A reader of these columns."""
-    reader = Reader(Path(path))
+    reader = Reader(Path(path), tell)
     if columns is None:
         return reader
     kind = KINDS[reader.meta.kind]

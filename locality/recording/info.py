@@ -35,7 +35,8 @@ class Info:
         kind = KINDS[meta.kind]
         count = self.rows if kind.row_is_event else reader.batches
         what = kind.recorded
-        ended = "not known: the recorder was killed" if meta.ended is None else _clock(meta.ended)
+        why = "the recording is damaged" if reader.damaged else "the recorder was killed"
+        ended = f"not known: {why}" if meta.ended is None else _clock(meta.ended)
         frames = frames_size(kind, self.rows)
         facts = {
             "recording": f"{what}, format {meta.format}, by locality {meta.tool}",
@@ -65,6 +66,7 @@ class Info:
             "batches": reader.batches,
             "bytes": reader.size,
             "torn": reader.torn,
+            "damaged": reader.damaged,
             "lost": reader.lost,
         }
         return json.dumps(found)

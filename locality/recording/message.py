@@ -10,6 +10,7 @@ compressed buffers) and of Message.fbs and Schema.fbs beside it, in FlatBuffers'
 from __future__ import annotations
 
 import os
+import re
 import struct
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,6 +27,12 @@ BYTES_OF_A_PAIR = 32
 _CONTINUATION = 0xFFFFFFFF
 #: A schema or batch of ours has some kilobytes of header; the metadata grow with the CPUs.
 _LONGEST_HEADER = 1 << 28
+#: A marker and a length stand before each header.
+_HEAD = 8
+#: The last batch of a recording, which has no rows, is within so many bytes of the end.
+_LAST = 1 << 16
+#: It says when the recorder ended; the schema has the same word, with null.
+_ENDED = re.compile(rb'"ended": [0-9]')
 _DICTIONARY_BATCH, _RECORD_BATCH = 2, 3  # union MessageHeader of Message.fbs
 
 
@@ -112,6 +119,43 @@ def rows_of_batches(descriptor: int) -> int:
         )
 
 
+def is_cut_off(descriptor: int, at: int, size: int) -> bool:
+    """Whether what a file has from here on is the beginning of a batch, and no more.
+
+    That is what a recorder leaves that was killed, or is writing still. If it is something else,
+    the file was damaged after it was written.
+
+    Args:
+        descriptor: The file.
+        at: Where a message should begin.
+        size: Bytes of the file.
+    """
+    # A length that was damaged may point beyond the end of the file.
+    if _has_its_end(descriptor, size):
+        return False
+    try:
+        with _no_messages():
+            for message in _messages(descriptor, at):
+                at = message.body + message.size
+                if message.kind == _RECORD_BATCH:
+                    return at > size
+    except ValueError:
+        return False
+    head = os.pread(descriptor, _HEAD, at)
+    if len(head) < _HEAD:
+        return True
+    marker, length = struct.unpack("<II", head)
+    begins = marker == _CONTINUATION and 0 < length <= _LONGEST_HEADER
+    return begins and at + _HEAD + length > size
+
+
+def _has_its_end(descriptor: int, size: int) -> bool:
+    """Whether a file ends with the batch that says how it ended, and the marker of the end."""
+    last = os.pread(descriptor, _LAST, max(0, size - _LAST))
+    marked = last.endswith(struct.pack("<II", _CONTINUATION, 0))
+    return marked and _ENDED.search(last) is not None
+
+
 @contextmanager
 def _no_messages() -> Iterator[None]:
     """What reading of other bytes than those of messages raises, as a ValueError."""
@@ -133,17 +177,17 @@ class _Message(NamedTuple):
 def _messages(descriptor: int, at: int) -> Iterator[_Message]:
     """The messages with data that begin here, as far as they are whole; see `_no_messages`."""
     while True:
-        head = os.pread(descriptor, 8, at)
-        if len(head) < 8:  # noqa: PLR2004 - a marker and a length
+        head = os.pread(descriptor, _HEAD, at)
+        if len(head) < _HEAD:
             return
         marker, length = struct.unpack("<II", head)
         if marker != _CONTINUATION or length > _LONGEST_HEADER:
             return
-        header = os.pread(descriptor, length, at + 8)
+        header = os.pread(descriptor, length, at + _HEAD)
         if not length or len(header) < length:
             return
         message = _Table(header, struct.unpack_from("<I", header)[0])
-        body = at + 8 + length
+        body = at + _HEAD + length
         size = message.number(3, "<q")
         kind = message.number(1, "<B")
         batch = message.table(2)

@@ -21,12 +21,13 @@ from locality.recording.message import (
     BYTES_OF_A_PAIR,
     MOST_GROWTH,
     SMALL_BATCH,
+    is_cut_off,
     next_batch_grows,
 )
-from locality.text import printable
+from locality.text import counted, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 
@@ -58,17 +59,23 @@ class Reader:
         batches: Batches read so far, the empty ones not counted.
         lost: The latest count of what was lost that the recording has.
         told: All counts that the latest batch has, by name.
-        torn: Bytes at the end that are no complete batch; 0 before the last batch.
+        torn: Bytes at the end that were not read, as no complete batch begins there or it is
+            damaged; 0 before the last batch. What is behind damage is lost, even if it is whole:
+            names stand in dictionaries that only the first batch with them has, and without the
+            one that was damaged later rows would get wrong names.
+        damaged: Whether these are not what a recorder leaves that was killed or still writes.
 
     Args:
         path: The file.
+        tell: Told once, at the end, if the recording was not read to an end in order.
 
     Raises:
         LocalityError: It cannot be read, or is no recording.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, tell: Callable[[str], object] = lambda _note: None) -> None:
         self._path = path
+        self._tell = tell
         try:
             self._descriptor = _open_regular(path)
         except (OSError, ValueError) as error:
@@ -99,12 +106,15 @@ class Reader:
         self.lost = 0
         self.told: Mapping[str, int] = {}
         self.torn = 0
+        self.damaged = False
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         while (batch := self._next()) is not None:
             if batch.num_rows:
                 self.batches += 1
                 yield batch
+        if self.note:
+            self._tell(f"{self._path}: {self.note}")
 
     def choose(self, columns: Sequence[str]) -> None:
         """Read only these columns, which takes less time; before the first batch.
@@ -149,13 +159,18 @@ class Reader:
         except StopIteration:
             # Between two batches the stream may end with its eight bytes of end, or without.
             ended = self.meta.ended is not None
-            self.torn = self.size - (self._file.tell() if ended else self.read)
+            self._not_read(self._file.tell() if ended else self.read)
             return None
         except (pa.ArrowException, OSError, MemoryError, *NOT_OURS):
-            self.torn = self.size - self.read
+            self._not_read(self.read)
             return None
         self.read = self._file.tell()
         return batch
+
+    def _not_read(self, at: int) -> None:
+        """Note that nothing is read from here on."""
+        self.torn = self.size - at
+        self.damaged = self.torn > 0 and not is_cut_off(self._descriptor, at, self.size)
 
     def _completed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """A batch with the columns that an older version did not write; see `Column.later`."""
@@ -228,10 +243,16 @@ class Reader:
 
     @property
     def note(self) -> str:
-        """In words, how the recording ends if not in order; empty if it does."""
+        """In words, how the recording ends if not in order, after the last batch; else empty."""
         if self.meta.ended is not None and not self.torn:
             return ""
-        torn = f", and {self.torn} bytes of a torn batch were skipped" if self.torn else ""
+        if self.damaged:
+            at = self.size - self.torn
+            return (
+                f"the recording is damaged from byte {at} on, and what is behind that is lost: "
+                f"{counted(self.torn, 'byte')} not read"
+            )
+        torn = f"; {counted(self.torn, 'byte')} of a torn batch not read" if self.torn else ""
         return f"the recorder did not end in order: what it wrote is complete up to there{torn}"
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ class Recording:
         meta: Where, on which rung and with which filter; how it ended.
         frames: The frames by name.
         lost: The latest count of what was lost; also of a recording that was cut.
-        torn: Bytes at the end that are no complete batch and were skipped.
+        torn: Bytes at the end that were not read: see `locality.recording.reader.Reader`.
         note: In words, what is wrong with the end; empty if nothing.
     """
 
@@ -74,12 +74,17 @@ class Aggregate(Protocol):
         ...
 
 
-def add_up(path: Path, progress: Callable[[int, int], object] | None = None) -> Recording | None:
+def add_up(
+    path: Path,
+    progress: Callable[[int, int], object] | None = None,
+    tell: Callable[[str], object] = lambda _note: None,
+) -> Recording | None:
     """Read a recording for a report, in memory that does not grow with its length.
 
     Args:
         path: The file.
         progress: As of `locality.load`.
+        tell: As of `Reader`.
 
     Returns:
         With one frame, ``aggregate``: an `Aggregate` of its kind. None: its kind has none.
@@ -87,7 +92,7 @@ def add_up(path: Path, progress: Callable[[int, int], object] | None = None) -> 
     Raises:
         LocalityError: It cannot be read, or is no recording.
     """
-    with Reader(path) as reader:
+    with Reader(path, tell) as reader:
         lazy = KINDS[reader.meta.kind].aggregate
         if lazy is None:
             return None

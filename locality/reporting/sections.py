@@ -10,7 +10,7 @@ from locality.machine.distance import shares, shown
 from locality.reporting import figures as draw
 from locality.reporting.blocks import picture
 from locality.reporting.page import Table
-from locality.text import percent
+from locality.text import counted, percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,11 +28,6 @@ def report_of(recording: Recording) -> KindReport:
 def events(recording: Recording) -> int:
     """Connections, packets in both directions, or datagrams."""
     return report_of(recording).events(recording)
-
-
-def counted(number: int, noun: str) -> str:
-    """A number of things: ``1 packet``, ``2,000 packets``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def headline(name: str, recording: Recording) -> str:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from locality.reporting import figures as draw
 from locality.reporting.blocks import Measure, picture
 from locality.reporting.page import Table
-from locality.reporting.sections import counted, distance_blocks, lost_runs
+from locality.reporting.sections import distance_blocks, lost_runs
 from locality.skb.interval import RX, TX
-from locality.text import percent, share
+from locality.text import counted, percent, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

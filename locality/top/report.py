@@ -12,9 +12,9 @@ from locality.reporting import figures as draw
 from locality.reporting.blocks import Measure, picture
 from locality.reporting.over_time import OverTime
 from locality.reporting.page import Table
-from locality.reporting.sections import counted, lost_runs
+from locality.reporting.sections import lost_runs
 from locality.reporting.statistics import Series
-from locality.text import percent, share
+from locality.text import counted, percent, share
 from locality.top.grouping import GROUPINGS, ranked
 from locality.top.interval import DISTANCES, known, remote
 from locality.top.text import distances_of

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from locality.reporting.blocks import Measure, picture
 from locality.reporting.page import Table
-from locality.reporting.sections import counted
+from locality.text import counted
 from locality.trial import figures as draw
 from locality.trial.effects import Verdict, effects
 from locality.trial.text import (

@@ -28,6 +28,7 @@ from locality.recording.info import Info
 from locality.recording.reader import Reader
 from locality.skb.interval import Flow, Interval
 from locality.skb.recording import SkbRecorder
+from locality.text import counted
 from tests.unit.recordings import META, OFFSET, SKB_META
 
 if TYPE_CHECKING:
@@ -212,7 +213,28 @@ def test_a_torn_tail_at_every_byte(whole: tuple[bytes, list[int]], tmp_path: Pat
             assert reader.torn == end - before
             assert reader.meta.ended is None
             assert "did not end in order" in reader.note
-            assert (f"{end - before} bytes" in reader.note) == (end > before)
+            assert (counted(end - before, "byte") in reader.note) == (end > before)
+            assert not reader.damaged
+
+
+# Bug: a recorder is said to have been killed, of a file that has its end and was damaged in the
+# middle, with a length, a value or a compressed byte that is another.
+def test_damage_in_the_middle_is_told_apart(whole: tuple[bytes, list[int]], tmp_path: Path) -> None:
+    data, sizes = whole
+    told = 0
+    for at in range(sizes[1], sizes[2], 24):
+        damaged = bytearray(data)
+        damaged[at : at + 16] = b"\xa5" * 16
+        with Reader(_written(tmp_path / "damaged.arrows", bytes(damaged))) as reader:
+            rows = sum(len(batch) for batch in reader)
+            if rows == 100:  # it hit what is in no batch, or a value that could be one
+                continue
+            told += 1
+            assert (rows, reader.torn) == (40, len(data) - sizes[1])
+            assert f"damaged from byte {sizes[1]} on" in reader.note
+            assert counted(reader.torn, "byte") in reader.note
+            assert "end in order" not in reader.note
+    assert told
 
 
 # Bug: the same, in any batch and in the last words, and by what users call.
