@@ -35,6 +35,8 @@ HATCH = "///"
 WIDTH = 8.0
 #: Inches: room for tick labels such as 100k and a label beside them, and for both below an axis.
 LEFT, RIGHT, TOP, BOTTOM = 0.8, 0.2, 0.15, 0.5
+#: Inches on both sides of a name that stands beside an axis.
+_BESIDE = 0.25
 #: Inches of a line of a legend, of its handle and of a letter in it, at most and on average.
 _LEGEND_LINE, _HANDLE, _LETTER = 0.22, 0.6, 0.075
 _MOST_COLUMNS = 4
@@ -98,6 +100,14 @@ def figure_of(
     for axis in np.ravel(axes):
         axis.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def room_for_names(figure: Figure) -> None:
+    """Make the margin at the left as wide as the longest name beside an axis needs."""
+    canvas = FigureCanvasAgg(figure)
+    names = [name for axis in figure.axes for name in axis.get_yticklabels()]
+    widest = max((name.get_window_extent(canvas.get_renderer()).width for name in names), default=0)
+    figure.subplots_adjust(left=(widest / figure.dpi + _BESIDE) / WIDTH)
 
 
 def percent_axis(axis: Axes, label: str) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from locality.text import counted
 from locality.trial import scale as scales
 from locality.trial import student
 from locality.trial.observation import A, B
@@ -39,6 +40,8 @@ _DEVIATE, _QUITE_RARE = 2.81, 3.9
 _FEWEST = 10
 #: A mean hangs on a few connections if so small a part of them has so much of its variance.
 _FEW, _MUCH = 0.001, 0.5
+#: Of lost connections, this part of all moves no figure: a p99 rests on ten times as many.
+_NOTHING = 0.001
 
 
 def of_pairs(pairs: Pairs, design: Design) -> Iterator[str]:
@@ -141,6 +144,29 @@ def of_trial(trial: Trial) -> Iterator[str]:
                 f"{count - b} connections in A and {b} in B are not what a fair coin gives: "
                 "connections of one arm are lost"
             )
+
+
+def doubts_of_lost(trial: Trial) -> Iterator[str]:
+    """What lost events may do to the result; nothing where there are too few of them."""
+    if not trial.lost:
+        return
+    share = ""
+    if trial.design.kind == "connection":
+        part = trial.lost / (trial.lost + len(trial.units))
+        if part <= _NOTHING:
+            return
+        share = f", up to {100 * part:.2g} % of the connections"
+    yield (
+        f"{counted(trial.lost, 'event')} lost{share}: they are in neither arm. Events are lost "
+        "when many come at once, so true waits may be longer than those shown, above all their p99"
+    )
+
+
+def lost_text(trial: Trial) -> str:
+    """How many events were lost, and whether the result is affected."""
+    doubt = next(doubts_of_lost(trial), "")
+    few = "; too few to affect the result" if trial.lost else ""
+    return f"! {doubt}" if doubt else f"{counted(trial.lost, 'event')} lost{few}"
 
 
 def _unlike(one: float, other: float, of_one: int, of_other: int) -> bool:

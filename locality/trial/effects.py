@@ -16,12 +16,15 @@ import numpy as np
 
 from locality.trial import anytime, clustered, doubts, paired
 from locality.trial import scale as scales
+from locality.trial.amounts import amount
+from locality.trial.announced import why_unlike
 from locality.trial.estimate import Estimate, smallest
+from locality.trial.holm import with_small_p
 from locality.trial.observation import NO_PAIR, A, B
 from locality.trial.scale import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from locality.arrays import Array
     from locality.trial.observation import Design, Outcome, Trial
@@ -114,6 +117,11 @@ class Effect:
     warnings: tuple[str, ...] = ()
 
     @property
+    def decided(self) -> bool:
+        """Whether the interval shows a difference, for better or for worse."""
+        return self.interval is not None and self.interval.excludes_zero
+
+    @property
     def low(self) -> float | None:
         """The lower end of the interval, in its scale."""
         return self.interval.low if self.interval else None
@@ -150,7 +158,7 @@ def effects(trial: Trial) -> list[Effect]:
 
     If it ended early, perhaps for what somebody saw of it, intervals are anytime-valid.
     """
-    return [_effect(trial, outcome) for outcome in trial.outcomes]
+    return [*with_small_p([_effect(trial, outcome) for outcome in trial.outcomes])]
 
 
 def interval_so_far(trial: Trial, outcome: Outcome) -> Interval | None:
@@ -175,30 +183,18 @@ def smallest_effect(aa_units: Array, outcome: Outcome, planned: int) -> float | 
         What 80 of 100 such trials would show: a share of A's value, or where that can be zero a
         difference in the outcome's unit. None where there is too little to tell.
     """
-    if planned <= 0:
-        return None
     found = _found(aa_units, outcome)
-    if found.estimate is None:
+    least = _least(found, planned, by_blocks=bool((aa_units["pair"] != NO_PAIR).any()))
+    return None if least is None else shown(least, found.scale)
+
+
+def _least(found: _Found, planned: int, *, by_blocks: bool) -> float | None:
+    """The smallest effect that so many units show, if they scatter as these: as worked out."""
+    if planned <= 0 or found.estimate is None:
         return None
     error = found.estimate.error * math.sqrt(found.units / planned)
-    by_blocks = bool((aa_units["pair"] != NO_PAIR).any())
     freedom = max(1, planned // 2 - 1) if by_blocks else found.estimate.freedom
-    return shown(smallest(error, freedom), found.scale)
-
-
-def holm(found: Sequence[Effect]) -> list[float | None]:
-    """The p of each effect, corrected for how many were looked at.
-
-    After Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of
-    Statistics 6 (1979): with no effect at all, one of all is below 5 % in 5 of 100 trials.
-    """
-    known = sorted((effect.p, place) for place, effect in enumerate(found) if effect.p is not None)
-    corrected: list[float | None] = [None] * len(found)
-    highest = 0.0
-    for rank, (p, place) in enumerate(known):
-        highest = max(highest, min(1.0, p * (len(known) - rank)))
-        corrected[place] = highest
-    return corrected
+    return smallest(error, freedom)
 
 
 def _effect(trial: Trial, outcome: Outcome) -> Effect:
@@ -206,7 +202,8 @@ def _effect(trial: Trial, outcome: Outcome) -> Effect:
     used = _so_far(trial, outcome) if trial.ended_early else found
     interval = used.interval()
     least = shown(used.estimate.smallest, used.scale) if used.estimate else None
-    aa = _found(trial.aa_units, outcome).interval()
+    before = _found(trial.aa_units, outcome)
+    aa = before.interval()
     # What the interval is of: of a trial that ended early, of its batches.
     a, b = (used.a, used.b) if used.estimate else (found.a, found.b)
     difference = None if a is None or b is None else b - a
@@ -215,6 +212,8 @@ def _effect(trial: Trial, outcome: Outcome) -> Effect:
         relative = interval.estimate
     elif difference is not None and a:
         relative = difference / abs(a)
+    verdict = _verdict(outcome, interval)
+    unlike = _unlike_announced(trial, outcome, before, used)
     return Effect(
         outcome,
         a,
@@ -222,13 +221,35 @@ def _effect(trial: Trial, outcome: Outcome) -> Effect:
         difference,
         relative,
         interval,
-        _verdict(outcome, interval),
+        verdict,
         least,
         used.estimate.p if used.estimate else None,
         used.units,
         aa,
-        (*_of_all(trial, outcome, interval, aa), *found.doubts),
+        (
+            *_of_all(trial, outcome, interval, aa),
+            *found.doubts,
+            *(unlike if verdict is Verdict.NO_DIFFERENCE else ()),
+        ),
     )
+
+
+def _unlike_announced(
+    trial: Trial, outcome: Outcome, before: _Found, used: _Found
+) -> Iterator[str]:
+    """Why this run could show much more or less than the A/A part let expect."""
+    if used.estimate is None or before.scale != used.scale:
+        return
+    blocks = trial.design.kind == "blocks"
+    announced = _least(before, trial.design.planned, by_blocks=blocks)
+    as_many = _least(before, used.units, by_blocks=blocks)
+    if announced is None or as_many is None:
+        return
+    units = "blocks" if blocks else "connections"
+    why = why_unlike(announced, as_many, used.estimate.smallest, units)
+    if why:
+        expected = amount(shown(announced, used.scale), used.scale, outcome.unit)
+        yield f"by the A/A part, effects from about {expected} were to be seen: {why}"
 
 
 def _verdict(outcome: Outcome, interval: Interval | None) -> Verdict:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from locality.reporting.canvas import BOTTOM, room_for_names
 from locality.reporting.figures import COLOURS, GREY, LOCAL, REMOTE, figure_of, legend, plain
 from locality.trial import clustered, paired
 from locality.trial import scale as scales
@@ -32,6 +33,8 @@ MOST_OUTCOMES = 16
 _PARTS = 30
 #: A part has so many connections of each arm at least, for each statistic.
 _OF_PART = {"mean": 5, "p50": 5, "p99": 100}
+#: A name beside an axis has no more letters than this.
+_LONGEST = 36
 #: This part of the axis is free on each side of what is drawn.
 _MARGIN = 0.08
 
@@ -53,12 +56,24 @@ def effects(found: Sequence[Effect]) -> Figure:
         return figure
     rows = [len(group) for group in groups]
     figure, axes = figure_of(
-        len(groups), 1, height=1.0 + 0.42 * sum(rows) + 0.5 * len(rows), height_ratios=rows
+        len(groups),
+        1,
+        height=1.0 + 0.42 * sum(rows) + 0.5 * len(rows),
+        # An axis has its own label below it, and not the next axis.
+        between=(BOTTOM + 0.1, 0.2),
+        height_ratios=rows,
     )
     for axis, group in zip(np.ravel(axes), groups, strict=True):
         _intervals(axis, group)
+    room_for_names(figure)
     legend(figure, np.ravel(axes)[0])
     return figure
+
+
+def _name(effect: Effect) -> str:
+    """The outcome, as it stands beside the axis."""
+    name = plain(effect.outcome.label)
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}..."
 
 
 def _intervals(axis: Axes, group: Sequence[Effect]) -> None:
@@ -80,7 +95,7 @@ def _intervals(axis: Axes, group: Sequence[Effect]) -> None:
     margin = _MARGIN * ((high - low) or 1.0)
     axis.set_xlim(low - margin, high + margin)
     axis.set_ylim(len(group) - 0.4, -0.6)
-    axis.set_yticks(range(len(group)), [plain(one.outcome.label) for one in group])
+    axis.set_yticks(range(len(group)), map(_name, group), fontsize="small")
     interval = group[0].interval
     if interval is not None and interval.scale == "relative":
         axis.xaxis.set_major_formatter(PercentFormatter(1.0))

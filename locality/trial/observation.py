@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 #: Arms as numbers in the units.
 A, B = 0, 1
 
+#: The fact that says which probe type saw the accepts.
+PROBE = "probe of accepts"
+
 #: The pair of a unit that belongs to none: every connection.
 NO_PAIR = -1
 

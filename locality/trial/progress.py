@@ -11,9 +11,10 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from locality.trial.amounts import amount
 from locality.trial.effects import interval_so_far, smallest_effect
 from locality.trial.scale import of_blocks, of_connections
-from locality.trial.text import amount, interval_text
+from locality.trial.text import interval_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -26,7 +26,7 @@ from locality.trial.columns import (
     TRIAL_PART,
     VALUE,
 )
-from locality.trial.observation import Design, Outcome, Trial, units_dtype
+from locality.trial.observation import PROBE, Design, Outcome, Trial, units_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -101,7 +101,7 @@ def meta_of(trial: Trial) -> Meta:
     meta = Meta.here("trial", None, topology.read(), wanted=_text(trial.target))
     latest = max((float(units["time"].max()) for units in (trial.units,) if len(units)), default=0)
     began = trial.began or time.time_ns() - int(latest * 1e9)
-    return replace(meta, started=began)
+    return replace(meta, started=began, rung=_text(trial.facts.get(PROBE, meta.rung)))
 
 
 def rows_of(batch: TrialBatch) -> pa.RecordBatch:

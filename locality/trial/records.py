@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 from locality.stream import Output
 from locality.text import spreadsheet_text
 from locality.trial.batch import TrialSummary
-from locality.trial.doubts import of_trial
-from locality.trial.effects import effects, holm
+from locality.trial.doubts import doubts_of_lost, of_trial
+from locality.trial.effects import effects
+from locality.trial.holm import after_holm, holm
 from locality.trial.observation import A, B
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 NAMES = (
     *("outcome", "unit", "better", "summary", "primary", "a", "b", "difference", "relative"),
     *("scale", "estimate", "low", "high", "verdict", "smallest", "p", "p_holm", "units"),
-    *("aa_low", "aa_high", "method", "warnings"),
+    *("aa_low", "aa_high", "method", "warnings", "remains"),
 )
 
 
@@ -78,7 +79,7 @@ def trial_record(trial: Trial) -> dict[str, Any]:
         },
         "outcomes_looked_at": len(trial.outcomes),
         "effects": effect_records(trial),
-        "warnings": [*of_trial(trial)],
+        "warnings": [*of_trial(trial), *doubts_of_lost(trial)],
         "left_out": dict(trial.left_out),
         "lost": trial.lost,
         "ended_early": trial.ended_early,
@@ -92,7 +93,8 @@ def trial_record(trial: Trial) -> dict[str, Any]:
 def effect_records(trial: Trial) -> list[dict[str, Any]]:
     """The effect on each outcome as a flat record, with the names of `NAMES`."""
     found = effects(trial)
-    return [_record(effect, p) for effect, p in zip(found, holm(found), strict=True)]
+    corrected = zip(found, holm(found), after_holm(found), strict=True)
+    return [_record(one, p) | {"remains": remains} for one, p, remains in corrected]
 
 
 def _record(effect: Effect, p_holm: float | None) -> dict[str, Any]:
@@ -118,7 +120,7 @@ def _record(effect: Effect, p_holm: float | None) -> dict[str, Any]:
         "method": interval.method if interval else None,
         "warnings": [*effect.warnings],
     }
-    return {name: values[name] for name in NAMES}
+    return {name: values[name] for name in NAMES if name in values}
 
 
 def _bounds(interval: Interval | None) -> dict[str, Any]:

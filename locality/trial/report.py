@@ -8,6 +8,7 @@ from locality.reporting.blocks import Measure, picture
 from locality.reporting.page import Table
 from locality.text import counted
 from locality.trial import figures as draw
+from locality.trial.doubts import lost_text
 from locality.trial.effects import Verdict, effects
 from locality.trial.text import (
     effect_text,
@@ -68,7 +69,7 @@ def cautions(recording: Recording) -> Iterator[str]:
     if trial is None:
         return
     if recording.lost:
-        yield f"{counted(recording.lost, 'event')} lost"
+        yield lost_text(trial).removeprefix("! ")
     if trial.harm:
         yield f"the guard against harm ended the trial: {trial.harm}"
     if trial.ended_early:

@@ -24,6 +24,7 @@ from locality.trial.counters import Counters
 from locality.trial.effects import Verdict, effects
 from locality.trial.guard import Guard
 from locality.trial.look import look_at
+from locality.trial.observation import PROBE
 from locality.trial.restoring import Restoration
 from locality.trial.safety import Safety
 from locality.trial.session import Session
@@ -173,7 +174,7 @@ def _facts(session: Session, steered: Sequence[Steered]) -> Mapping[str, str]:
         "server": printable(look.target.server),
         "connections before": look.lifetimes.sentence,
         "accepted a second before": f"{look.accepted / look.seconds:.1f}",
-        "probe of accepts": session.traffic.accepts.attachment.rung.name,
+        PROBE: session.traffic.accepts.attachment.rung.name,
         "load average": " ".join(f"{load:.2f}" for load in os.getloadavg()),
     }
     for one in steered:

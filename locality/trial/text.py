@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, TextIO
 
 from locality.stream import Output
 from locality.text import printable, wrap
-from locality.trial.doubts import of_trial
-from locality.trial.effects import Verdict, effects, holm
+from locality.trial.amounts import amount, percent_of
+from locality.trial.doubts import lost_text, of_trial
+from locality.trial.effects import Verdict, effects
+from locality.trial.holm import after_holm
 from locality.trial.observation import A, B
 
 if TYPE_CHECKING:
@@ -18,16 +20,11 @@ if TYPE_CHECKING:
     from locality.trial.batch import TrialBatch, TrialSummary
     from locality.trial.effects import Effect, Interval
     from locality.trial.observation import Outcome, Trial
-    from locality.trial.scale import Scale
 
 #: Columns of the table for the name of an outcome.
 _NAME = 19
 #: Between these a number is written without an exponent, with a comma from the first on.
 _COMMA, _EXPONENT = 1000, 10_000_000
-#: From so many percent on, no digit follows the point.
-_ROUND = 1000
-#: The level at which Holm's correction leaves a difference.
-_LEVEL = 0.05
 
 HEADING = f"{'outcome':<{_NAME}} {'A':>8} {'B':>8} {'effect':>8}  {'95 % interval':<16} A against A"
 
@@ -167,12 +164,7 @@ def _how_sure(trial: Trial, found: Sequence[Effect]) -> Iterator[str]:
             f"{count} outcomes were looked at, and each interval has 95 % by itself: where nothing "
             f"differs, one outcome of twenty shows a difference by chance.{made}"
         )
-        known = [(one, p) for one, p in zip(found, holm(found), strict=True) if p is not None]
-        left = [one.outcome.label for one, p in known if p < _LEVEL]
-        yield (
-            f"After Holm's correction for the {len(known)} of which something is known, "
-            + (f"a difference remains in: {', '.join(left)}." if left else "no difference remains.")
-        )
+        yield from _holm(found)
     if trial.design.kind == "connection":
         yield (
             "It says what becomes of a connection that the other worker gets, not what would "
@@ -182,6 +174,20 @@ def _how_sure(trial: Trial, found: Sequence[Effect]) -> Iterator[str]:
         yield "There is no A/A part: nothing shows that equal arms come out equal here."
 
 
+def _holm(found: Sequence[Effect]) -> Iterator[str]:
+    """What is left after the correction for several outcomes."""
+    known = [effect for effect in found if effect.p is not None]
+    if not known:
+        yield "Of none of them enough is known, so nothing is decided."
+        return
+    corrected = after_holm(found)
+    left = [one.outcome.label for one, holds in zip(found, corrected, strict=True) if holds]
+    yield (
+        f"After Holm's correction for the {len(known)} of which something is known, "
+        + (f"a difference remains in: {', '.join(left)}." if left else "no difference remains.")
+    )
+
+
 def _what_is_missing(trial: Trial) -> Iterator[str]:
     of_arm = [int((trial.units["arm"] == arm).sum()) for arm in (A, B)]
     what = "connections" if trial.design.kind == "connection" else "blocks"
@@ -189,7 +195,7 @@ def _what_is_missing(trial: Trial) -> Iterator[str]:
     for reason, count in trial.left_out.items():
         if count:
             yield f"left out: {count} ({reason})"
-    yield f"{trial.lost} events lost"
+    yield lost_text(trial)
 
 
 def _how_it_ended(trial: Trial) -> Iterator[str]:
@@ -218,19 +224,12 @@ def number(value: float | None) -> str:
     return f"{value:.4g}" if abs(value) < _COMMA else f"{value:.3g}"
 
 
-def amount(value: float, scale: Scale, unit: str) -> str:
-    """An effect without its sign: ``3.1%``, or with the outcome's unit."""
-    if scale == "relative":
-        return f"{_percent(value)}%"
-    return f"{value:.3g} {unit}".rstrip()
-
-
 def effect_text(effect: Effect) -> str:
     """``-33.9%``, or the difference in the outcome's unit."""
     if effect.interval is None:
         return "?"
     if effect.interval.scale == "relative":
-        return f"{_percent(effect.interval.estimate, sign='+')}%"
+        return f"{percent_of(effect.interval.estimate, sign='+')}%"
     return f"{effect.interval.estimate:+.3g}"
 
 
@@ -239,11 +238,6 @@ def interval_text(interval: Interval | None) -> str:
     if interval is None:
         return "?"
     if interval.scale == "relative":
-        low, high = (_percent(one, sign="+") for one in (interval.low, interval.high))
+        low, high = (percent_of(one, sign="+") for one in (interval.low, interval.high))
         return f"{low} to {high}%"
     return f"{interval.low:+.3g} to {interval.high:+.3g}"
-
-
-def _percent(share: float, sign: str = "") -> str:
-    percent = 100 * share
-    return f"{percent:{sign}.1f}" if abs(percent) < _ROUND else f"{percent:{sign}.3g}"

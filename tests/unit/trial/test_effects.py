@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from locality.trial import student
-from locality.trial.effects import Effect, Verdict, effects, holm, smallest_effect
+from locality.trial.effects import Effect, Verdict, effects, smallest_effect
+from locality.trial.holm import after_holm, holm
 from locality.trial.observation import Outcome, Trial, units_dtype
 from tests.unit.trial.made_up import SPEED, WAIT, blocks, connections, trial
 
@@ -227,3 +229,48 @@ def test_the_smallest_effect_is_not_known_from_nothing() -> None:
     assert told[1] is not None
     # Four times as long: half as much.
     assert told[1] / told[0] == pytest.approx(0.5, abs=0.05)
+
+
+def heavy(count: int = 12) -> list[tuple[float, float]]:
+    """Pairs in which B always has a little more, and once a hundred times as much."""
+    return [(100.0, 110.0 + number) for number in range(count - 1)] + [(100.0, 10_000.0)]
+
+
+# Bug: an outcome whose interval holds zero is said to differ, because its p is small: two verdicts
+# of one outcome.
+def test_a_small_p_decides_nothing() -> None:
+    effect = effect_of(trial(blocks(heavy())))
+    assert effect.interval is not None
+    assert not effect.interval.excludes_zero
+    assert effect.p is not None
+    assert effect.p < 0.01
+    assert effect.verdict is Verdict.NO_DIFFERENCE
+    assert after_holm([effect]) == [False]
+    assert "but the interval holds zero: nothing is decided" in " ".join(effect.warnings)
+    clear = effect_of(trial(blocks(halved())))
+    assert after_holm([clear, effect_with(None)]) == [True, None]
+    assert not any("p is small" in warning for warning in clear.warnings)
+
+
+# Bug: a trial is announced to show effects from 3 %, and ends with 40 % and not a word of why.
+@pytest.mark.parametrize(
+    ("scatter", "planned", "reason"),
+    [
+        (1.0, 160, "the blocks of the trial scattered more than those of the A/A part"),
+        (0.05, 4000, "fewer blocks were used than planned"),
+        (0.05, 160, ""),
+    ],
+)
+def test_what_was_announced_and_what_could_be_shown(
+    scatter: float, planned: int, reason: str
+) -> None:
+    draw = np.random.default_rng(2)
+    before, during = (
+        blocks([(100 * one, 100 * other) for one, other in draw.lognormal(0, sigma, (80, 2))])
+        for sigma in (0.05, scatter)
+    )
+    made = trial(during, aa_units=before)
+    effect = effect_of(replace(made, design=replace(made.design, planned=planned)))
+    assert effect.verdict is Verdict.NO_DIFFERENCE
+    said = [warning for warning in effect.warnings if "by the A/A part, effects" in warning]
+    assert [reason in warning for warning in said] == ([True] if reason else [])

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import locality
 from locality.cli import cli
@@ -17,7 +18,9 @@ from locality.errors import LocalityError
 from locality.recording.reader import Reader
 from locality.report import write_report
 from locality.trial.batch import TrialBatch, joined
-from locality.trial.observation import Outcome, Trial, units_dtype
+from locality.trial.effects import effects
+from locality.trial.figures import effects as effects_figure
+from locality.trial.observation import PROBE, Design, Outcome, Trial, units_dtype
 from locality.trial.recording import (
     MOST_UNITS,
     TrialRecorder,
@@ -27,6 +30,7 @@ from locality.trial.recording import (
     timed_parts,
 )
 from tests.unit.recordings import meta
+from tests.unit.trial.made_up import blocks
 from validation.simulated_trials import World, by_blocks, by_connection
 
 if TYPE_CHECKING:
@@ -81,6 +85,15 @@ def test_a_trial_comes_back_as_it_was(tmp_path: Path) -> None:
     assert found.effects["verdict"][0] == "better"
     with pytest.raises(LocalityError, match="exists"):
         record(made, path)
+
+
+# Bug: a recording of a trial says that it had no rung, though the trial said which.
+def test_the_probe_of_a_trial_is_recorded(tmp_path: Path) -> None:
+    made = replace(whole(), facts={PROBE: "tracepoint"})
+    record(made, tmp_path / "x")
+    record(whole(), tmp_path / "unknown")
+    assert locality.load(tmp_path / "x").meta.rung == "tracepoint"
+    assert locality.load(tmp_path / "unknown").meta.rung == "none"
 
 
 # Bug: a trial without units, or by connection, comes back as another one.
@@ -217,6 +230,36 @@ def test_the_report(tmp_path: Path) -> None:
     ]
     write_report(paths, tmp_path / "page.html")
     assert "<figure" in (tmp_path / "page.html").read_text()
+
+
+# Bugs: the names beside the axes begin left of the picture; the numbers below an axis are covered
+# by the next one.
+def test_the_names_of_outcomes_are_in_the_picture() -> None:
+    outcomes = (
+        *(Outcome("receipt_to_read", "us", summary="p99"), Outcome("retransmits", "count")),
+        Outcome("M" * 60, "W"),
+    )
+    units = np.zeros(80, units_dtype(outcomes))
+    of_one = blocks([(1.0, 1.0)] * 40)
+    draw = np.random.default_rng(1)
+    for name in of_one.dtype.names or ():
+        if name in units.dtype.names:
+            units[name] = of_one[name]
+    for outcome in outcomes:
+        units[outcome.label] = draw.lognormal(0, 0.1, 80)
+    units["retransmits"] = draw.integers(0, 3, 80)
+    design = Design("blocks", ("as it is", "attach"), 80, 1)
+    figure = effects_figure(effects(Trial(design, outcomes, units, units)))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    above, below = figure.axes
+    for axis in figure.axes:
+        for name in axis.get_yticklabels():
+            assert name.get_text()
+            assert name.get_window_extent(canvas.get_renderer()).x0 >= 0
+    numbers = above.get_xticklabels()
+    lowest = min(one.get_window_extent(canvas.get_renderer()).y0 for one in numbers)
+    assert lowest > below.get_window_extent(canvas.get_renderer()).y1
 
 
 # Bug: `--live` or JSON of a replay needs a source that a trial does not have.
