@@ -22,7 +22,7 @@ from locality.reporting import figures as report_figures
 from locality.reporting.comparison import change_sections
 from locality.reporting.page import Page, Section, Table, html, markdown
 from locality.reporting.sections import cautions, events, facts, headline, report_of
-from locality.text import printable
+from locality.text import counted, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -89,7 +89,7 @@ def write_report(
     if not to_stdout and os.path.realpath(out) in places:
         name = printable(str(out))
         raise LocalityError(f"{name} is one of the recordings: give another -o", exit_code=2)
-    page = _page(list(zip(_names(recordings), _read(recordings, tell), strict=True)))
+    page = _page(list(zip(_names(recordings), _read(recordings, tell), strict=True)), tell)
     files = _save_figures(page, figures, out, force=force) if figures else {}
     text = html(page) if format == "html" else markdown(page, files)
     if to_stdout:
@@ -123,26 +123,56 @@ def _loaded(
     return load(path, progress, tell=tell)
 
 
-def _page(runs: Sequence[Named]) -> Page:
+def _page(runs: Sequence[Named], tell: Callable[[str], object]) -> Page:
     sections: list[Section] = []
+    alone: list[str] = []
     for kind in KINDS:
         of_kind = [run for run in runs if run[1].meta.kind == kind]
+        compared: list[Section] = []
         if (sides := split_sides(of_kind)) is not None:
-            sections += change_sections(*sides)
+            compared = [*change_sections(*sides)]
+        sections += compared
+        # A kind without measures, such as a trial, is a comparison by itself.
+        expected = len(runs) > 1 and of_kind and report_of(of_kind[0][1]).MEASURES
+        if expected and not compared:
+            alone.append(_why_not_compared(of_kind, split=sides is not None))
+    for why in alone:
+        tell(why)
     # The result of each comparison is what its section begins with.
     results = [str(section.blocks[0]) for section in sections]
     headlines = [headline(*run) for run in runs]
-    first = Section("In short", (*results, *headlines, *cautions(runs)))
-    alone = [_recording_section(number, *run) for number, run in enumerate(runs, 1)]
+    not_compared = [f"{why}." for why in alone]
+    first = Section("In short", (*results, *not_compared, *headlines, *cautions(runs)))
+    own = [_recording_section(number, *run) for number, run in enumerate(runs, 1)]
     return Page(
         f"Packet locality on {', '.join(dict.fromkeys(run[1].meta.host for run in runs))}",
         (
             first,
             Section("What was recorded", (facts(runs),)),
             *sections,
-            *filter(None, alone),
+            *filter(None, own),
             Section("What the words mean", (WORDS, COMPARED)),
         ),
+    )
+
+
+def _why_not_compared(runs: Sequence[Named], *, split: bool) -> str:
+    """Why recordings of a kind are not compared with each other, in a sentence.
+
+    Args:
+        runs: At least one, all of one kind.
+        split: Whether it is known which are before and which after.
+    """
+    kind = runs[0][1].meta.kind
+    names = ", ".join(name for name, _ in runs)
+    if len(runs) == 1:
+        return f"{names} is not compared: it is the only recording of {kind}"
+    which = f"{counted(len(runs), 'recording')} of {kind} are not compared ({names})"
+    if split:
+        return f"{which}: what they hold cannot be compared before and after"
+    return (
+        f"{which}: it is not known which are before and which after. Give an even number, or name "
+        "all of them before... or after..."
     )
 
 

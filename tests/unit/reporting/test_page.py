@@ -258,6 +258,32 @@ def test_sides(tmp_path: Path, names: list[str], before: list[str] | None) -> No
         assert sorted(name for side in sides for name, _ in side) == sorted(names)
 
 
+# Bug: recordings of two kinds, or three of one, are given to be compared; nothing is, and neither
+# the console nor the page says so.
+def test_what_is_not_compared_is_said(tmp_path: Path) -> None:
+    one, two = (accepts(tmp_path / f"{name}.arrows", 500, 0.5) for name in "ab")
+    other = packets(tmp_path / "p.arrows", 20, 0.5)
+    told: list[str] = []
+    write_report([one, other], tmp_path / "1.md", format="md", tell=told.append)
+    assert told == [
+        "a.arrows is not compared: it is the only recording of accept",
+        "p.arrows is not compared: it is the only recording of skb",
+    ]
+    assert all(line in (tmp_path / "1.md").read_text() for line in told)
+    told.clear()
+    write_report([one, two, other], tmp_path / "2.md", format="md", tell=told.append)
+    assert told == ["p.arrows is not compared: it is the only recording of skb"]
+    told.clear()
+    three = accepts(tmp_path / "c.arrows", 500, 0.5)
+    write_report([one, two, three], tmp_path / "3.md", format="md", tell=told.append)
+    (line,) = told
+    assert line.startswith("3 recordings of accept are not compared (a.arrows, b.arrows, c.arrows)")
+    told.clear()
+    write_report([one], tmp_path / "4.md", format="md", tell=told.append)
+    write_report([one, two], tmp_path / "5.md", format="md", tell=told.append)
+    assert told == []
+
+
 # Bug: a recording that carries a label is sorted by the name its file was given later.
 def test_a_label_goes_before_the_file_name(tmp_path: Path) -> None:
     labels = {"before": "after attach", "after": "before"}
