@@ -145,8 +145,9 @@ def is_cut_off(descriptor: int, at: int, size: int) -> bool:
     if len(head) < _HEAD:
         return True
     marker, length = struct.unpack("<II", head)
-    begins = marker == _CONTINUATION and 0 < length <= _LONGEST_HEADER
-    return begins and at + _HEAD + length > size
+    begins: bool = marker == _CONTINUATION and 0 < length <= _LONGEST_HEADER
+    ends = at + _HEAD + int(length)
+    return begins and ends > size
 
 
 def _has_its_end(descriptor: int, size: int) -> bool:

@@ -104,9 +104,9 @@ def figure_of(
 
 def room_for_names(figure: Figure) -> None:
     """Make the margin at the left as wide as the longest name beside an axis needs."""
-    canvas = FigureCanvasAgg(figure)
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     names = [name for axis in figure.axes for name in axis.get_yticklabels()]
-    widest = max((name.get_window_extent(canvas.get_renderer()).width for name in names), default=0)
+    widest = max((name.get_window_extent(renderer).width for name in names), default=0)
     figure.subplots_adjust(left=(widest / figure.dpi + _BESIDE) / WIDTH)
 
 
