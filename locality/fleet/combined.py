@@ -12,11 +12,12 @@ normal distribution; what is given is its mean and its variance, tau squared.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from locality.errors import LocalityError
 from locality.trial import student
 
 if TYPE_CHECKING:
@@ -59,7 +60,26 @@ def combine(effects: Array, errors: Array) -> Combined | None:
     Args:
         effects: (studies,) estimates.
         errors: (studies,) their standard errors.
+
+    Raises:
+        LocalityError: They are too large or too far apart for a mean.
     """
+    try:
+        # What is too large becomes infinite or NaN in numpy, and is found in the result.
+        with np.errstate(all="ignore"):
+            found = _combined(effects, errors)
+        figures = [] if found is None else [*astuple(found)[:-1], *(found.range or ())]
+    except ArithmeticError:
+        figures = [math.nan]
+    if not all(map(math.isfinite, figures)):
+        raise LocalityError(
+            "cannot combine effects or prices of hosts: their values are too large, or too far "
+            "apart, to be added up; remove the files with such values from the data set"
+        )
+    return found
+
+
+def _combined(effects: Array, errors: Array) -> Combined | None:
     fit = np.isfinite(effects) & np.isfinite(errors) & (errors > 0)
     effects, variances = effects[fit], errors[fit] ** 2
     count = len(effects)

@@ -8,17 +8,49 @@ measured.
 from __future__ import annotations
 
 from functools import reduce
-from operator import add
+from operator import add, or_
 from typing import Any
 
-from locality.dataset.schema import COUNT, EFFECT, EVIDENCE, PERIOD, PRICE, RECORDING
+from locality.dataset.schema import (
+    COUNT,
+    EFFECT,
+    EVIDENCE,
+    PARTS,
+    PERIOD,
+    PRICE,
+    RECORDING,
+    SUMS,
+)
 
 #: Of ibis, which has no types that mypy could read here.
 Table = Any
 
 HOST = ("cluster", "host")
 OF_MEASURE = (*HOST, "kind", "measure")
-OF_SERVER = (*OF_MEASURE, "protocol", "port", "outgoing", "name")
+SERVER = ("protocol", "port", "outgoing", "name")
+OF_SERVER = (*OF_MEASURE, *SERVER)
+#: A number is smaller than this: its square times that of a count is still a number.
+MOST = 1e120
+#: What rows of a part must have, beside host and kind.
+_OF_PART = {
+    PERIOD: ("measure", "seconds"),
+    COUNT: ("measure", *SERVER, *SUMS),
+    EVIDENCE: (
+        *("measure", *SERVER, "known", "local", "by_chance", "no_worker", "reachable", "mapped"),
+        *("busiest", "worker_cpus"),
+    ),
+    PRICE: ("timed_local", "timed_remote", "local_ns", "remote_ns"),
+    EFFECT: ("arm_a", "arm_b", "outcome", "unit", "better", "scale", "estimate", "low", "high"),
+}
+#: The same by column: the parts that must have it.
+REQUIRED = {
+    **dict.fromkeys(("cluster", "host", "kind", "time"), PARTS),
+    **{
+        name: tuple(part for part, names in _OF_PART.items() if name in names)
+        for names in _OF_PART.values()
+        for name in names
+    },
+}
 _KNOWN = ("same_cpu", "same_core", "same_llc", "same_node", "other_node", "elsewhere")
 
 
@@ -117,6 +149,29 @@ def effects(facts: Table) -> Table:
         *("recording", "target", "arm_a", "arm_b", "outcome", "unit", "better", "scale"),
         *("estimate", "low", "high", "units", "verdict"),
     )
+
+
+def unusable(facts: Table) -> Table:
+    """Rows without a value that their part must have, or with a number that cannot be added up.
+
+    Columns: cluster, host, part; and no_NAME for each column of `REQUIRED`, how many rows lack it.
+    There are only hosts with such rows.
+    """
+    lacks = {name: _lacks(facts, name, parts) for name, parts in REQUIRED.items()}
+    rows = facts.mutate(**{f"no_{name}": lacking for name, lacking in lacks.items()})
+    rows = rows.filter(reduce(or_, (rows[f"no_{name}"] for name in REQUIRED)))
+    return rows.group_by([*HOST, "part"]).agg(
+        **{f"no_{name}": rows[f"no_{name}"].cast("int64").sum() for name in REQUIRED}
+    )
+
+
+def _lacks(facts: Table, name: str, parts: tuple[str, ...]) -> Table:
+    column = facts[name]
+    lacking = column.isnull()
+    if column.type().is_floating():
+        lacking = lacking | column.isnan() | (column.abs() >= MOST)
+    # A comparison with null is null, and that is no answer.
+    return (facts["part"].isin(parts) & lacking).fill_null(False)
 
 
 def newest_version(facts: Table) -> Table:

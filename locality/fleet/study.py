@@ -13,6 +13,7 @@ from locality.fleet.causes import Cause
 from locality.fleet.changes import Changes, changes
 from locality.fleet.effects import Outcome, outcomes
 from locality.fleet.hosts import Answers, Host, Price, fleet_price, hosts_of
+from locality.text import counted, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -131,11 +132,36 @@ def answers_of(engine: Engine, days: Sequence[date], *, shares_alone: bool = Fal
         rows: list[dict[str, Any]] = engine.ask(getattr(questions, question)(facts))
         return rows
 
+    require_usable(ask("unusable"))
     shares, periods, hosts = (ask(name) for name in ("shares", "periods", "hosts"))
     if shares_alone:
         return Answers(shares, periods, hosts)
     rest = (ask(name) for name in ("servers", "evidence", "prices", "effects"))
     return Answers(shares, periods, hosts, *rest)
+
+
+def require_usable(rows: Sequence[dict[str, Any]]) -> None:
+    """Refuse a data set with rows that no export wrote.
+
+    Args:
+        rows: The answer to `questions.unusable`.
+
+    Raises:
+        LocalityError: There are some; names their host, and what they lack.
+    """
+    if not rows:
+        return
+    row = min(rows, key=lambda one: (str(one["cluster"]), str(one["host"]), str(one["part"])))
+    lacking = {name: int(row[f"no_{name}"] or 0) for name in questions.REQUIRED}
+    columns = ", ".join(name for name, count in lacking.items() if count)
+    host = "/".join(str(row[name]) for name in questions.HOST if row[name]) or "without a name"
+    most = counted(max(lacking.values()), "row")
+    raise LocalityError(
+        f"the data set cannot be used: rows of {row['part']} of host {printable(host)} have no "
+        f"value in {columns}, or one that is no finite number ({most}). "
+        "locality export --dataset writes no such rows: remove the files of this host, and export "
+        "its recordings again"
+    )
 
 
 def shared(hosts: Sequence[Host]) -> tuple[Shared, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from locality.errors import LocalityError
 from locality.fleet.combined import combine, paule_mandel
 
 if TYPE_CHECKING:
@@ -79,3 +80,10 @@ def test_too_few() -> None:
     assert combine(np.array([1.0]), np.array([0.1])) is None
     assert combine(np.array([1.0, 2.0]), np.array([0.1, 0.0])) is None
     assert combine(np.array([]), np.array([])) is None
+
+
+# Bug: effects that are too large to be squared have a mean of NaN, which is no JSON.
+@pytest.mark.parametrize("error", [1e-200, 0.1, 1e300])
+def test_what_is_too_large_is_refused(error: float) -> None:
+    with pytest.raises(LocalityError, match="too large, or too far"):
+        combine(np.array([1e308, -1e308, 5.0]), np.array([error, error, 0.1]))

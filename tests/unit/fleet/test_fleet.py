@@ -214,3 +214,43 @@ def test_no_data_set(place: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     done = CliRunner().invoke(cli, ["fleet", str(tmp_path / place)])
     assert type(done.exception).__name__ == "LocalityError"
+
+
+# Bug: a file that somebody else wrote, with nulls or infinities where numbers must be, ends in a
+# TypeError or in JSON that is none; the line does not say whose file it is.
+@pytest.mark.parametrize(
+    ("part", "column", "value"),
+    [
+        (COUNT, "same_cpu", None),
+        (COUNT, "port", None),
+        (COUNT, "name", None),
+        (COUNT, "time", None),
+        (EVIDENCE, "known", None),
+        (EVIDENCE, "worker_cpus", None),
+        (PERIOD, "seconds", None),
+        (PERIOD, "seconds", float("nan")),
+        (EFFECT, "estimate", None),
+        (EFFECT, "low", float("-inf")),
+        (EFFECT, "high", 1e308),
+        (EFFECT, "outcome", None),
+        (RECORDING, "cluster", None),
+    ],
+)
+def test_rows_that_no_export_wrote(
+    tmp_path: Path, part: str, column: str, value: float | None
+) -> None:
+    host(tmp_path, "web1", 0.5, rows=[effect(-0.5)])
+    host(tmp_path, "web2", 0.5, rows=[effect(-0.4)])
+    assert run(str(tmp_path), "--json")
+    file = next(tmp_path.rglob("host=web2/*.parquet"))
+    rows = pq.ParquetFile(file).read().to_pylist()
+    for row in rows:
+        if row["part"] == part:
+            row[column] = value
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), file)
+    for form in ("text", "json", "html"):
+        done = CliRunner().invoke(cli, ["fleet", str(tmp_path), "--format", form])
+        assert type(done.exception).__name__ == "LocalityError", done.exception
+        assert "web2 have no value in" in str(done.exception)
+        assert column in str(done.exception)
+        assert "\n" not in str(done.exception)
