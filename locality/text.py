@@ -102,8 +102,9 @@ def duration(ns: float | None) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """A number of things: ``1 packet``, ``2,000 packets``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    """A number of things: ``1 packet``, ``2,000 packets``, ``3 batches``."""
+    many = "es" if noun.endswith(("ch", "s")) else "s"
+    return f"{number:,} {noun}{'' if number == 1 else many}"
 
 
 def kilo_rate(count: int, seconds: float) -> str:

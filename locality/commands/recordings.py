@@ -13,7 +13,7 @@ from locality.commands.lines import end, show, tell
 from locality.commands.options import force_option, shown_options
 from locality.commands.values import NAME, OUTPUT, READABLE, SPEED
 from locality.kinds import KINDS, SKB
-from locality.text import printable
+from locality.text import counted, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,8 +106,8 @@ def _add_to_dataset(
         name = printable(str(path))
         if written.files:
             yield (
-                f"{name}: {written.rows} rows in {written.files} files, {size(written.size)}, "
-                f"recording {written.recording}"
+                f"{name}: {counted(written.rows, 'row')} in {counted(written.files, 'file')}, "
+                f"{size(written.size)}, recording {written.recording}"
             )
         else:
             yield f"{name}: is in the data set already, recording {written.recording}"
@@ -128,7 +128,7 @@ def _convert(recording: Path, out: Path, format_: str | None, *, force: bool) ->
         raise click.UsageError("--format goes with OUT -: the name of a file says its format")
     with progress_bar(bar) as tell_progress:
         rows = write(recording, out, force=force, progress=tell_progress, tell=tell)
-    show([f"{rows} rows written to {printable(str(out))}"])
+    show([f"{counted(rows, 'row')} written to {printable(str(out))}"])
 
 
 @click.command()

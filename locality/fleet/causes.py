@@ -38,19 +38,24 @@ class Cause(Enum):
     OTHER = "cannot be told"
     TOO_FEW = "too few events"
 
-    @property
-    def remedy(self) -> str:
-        """The command that goes on from here; empty where there is none."""
-        return _REMEDIES.get(self, "")
+    def remedy(self, port: int | None) -> str:
+        """The command that goes on from here; empty where there is none.
+
+        Args:
+            port: Of the server; None: not known, and ``PORT`` stands for it where it is needed.
+        """
+        command = _REMEDIES.get(self, "")
+        return command if port is None else command.replace("PORT", str(port))
 
 
+#: With ``PORT`` for the port of the server.
 _REMEDIES = {
     Cause.ONE_RX_CPU: "locality doctor",
-    Cause.NO_WORKER: "locality explain",
-    Cause.NOT_PINNED: "locality explain",
-    Cause.NO_PROGRAM: "locality attach-cbpf --map auto",
-    Cause.WRONG_WORKER: "locality attach-cbpf --map auto",
-    Cause.OTHER: "locality explain",
+    Cause.NO_WORKER: "locality explain --port PORT",
+    Cause.NOT_PINNED: "locality explain --port PORT",
+    Cause.NO_PROGRAM: "locality attach-cbpf --port PORT --map auto",
+    Cause.WRONG_WORKER: "locality attach-cbpf --port PORT --map auto",
+    Cause.OTHER: "locality explain --port PORT",
 }
 
 

@@ -79,6 +79,7 @@ class Host:
         attainable: The share that could be local; None: not known.
         cause: Of its worst server; None: there is no evidence.
         server: That server, in words.
+        port: Its port; None: not known, or it has several.
         back: Events a second that could become local.
         price: What a remote read costs; None: not known.
         waiting: What they would wait less, ns a second; only of reads.
@@ -99,6 +100,7 @@ class Host:
     attainable: float | None = None
     cause: Cause | None = None
     server: str = ""
+    port: int | None = None
     back: Figure | None = None
     price: Price | None = None
     waiting: Figure | None = None
@@ -218,11 +220,13 @@ def _explained(host: Host, servers: Sequence[Row], evidence: _Evidence | None) -
         return host
     local = known = reachable = back = 0.0
     pairs: list[tuple[str, Evidence]] = []
+    ports: dict[str, int | None] = {}
     for row in servers:
         own = evidence.of(row)
         if own is None or row["outgoing"] or own.attainable is None:
             continue
         pairs.append((_words(row), own))
+        ports[_words(row)] = int(row["port"]) if row["port"] >= 0 else None
         local, known = local + row["local"], known + row["known"]
         # A server may be more local than what its evidence says can be: it was seen another time.
         could = max(row["local"], own.attainable * row["known"])
@@ -230,7 +234,7 @@ def _explained(host: Host, servers: Sequence[Row], evidence: _Evidence | None) -
     worst = most_away(pairs)
     if worst is None or not known:
         return host
-    found: dict[str, Any] = {"cause": worst[1].cause, "server": worst[0]}
+    found: dict[str, Any] = {"cause": worst[1].cause, "server": worst[0], "port": ports[worst[0]]}
     if known >= host.known / 2:
         found["attainable"] = (host.share * host.known + back) / host.known
         found["back"] = _back(host, back)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from locality.fleet import tables
 from locality.fleet.text import changes_text, order, summary
 from locality.reporting.page import Page, Section, Table, html
+from locality.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,7 @@ def page(fleet: Fleet, most: int) -> str:
         fleet: What the recordings say.
         most: So many rows of each table.
     """
-    title = f"Locality of {len(fleet.hosts)} hosts"
+    title = f"Locality of {counted(len(fleet.hosts), 'host')}"
     return html(Page(title, tuple(_sections(fleet, most))))
 
 
@@ -58,4 +59,5 @@ def _sections(fleet: Fleet, most: int) -> Iterator[Section]:
 
 def _table(rows: Rows) -> tuple[str | Table, ...]:
     table = Table(rows.heading, rows.rows)
-    return (table, f"{rows.more} more rows: --top shows more.") if rows.more else (table,)
+    more = f"{counted(rows.more, 'row')} more: --top shows them."
+    return (table, more) if rows.more else (table,)

@@ -34,7 +34,7 @@ def record(fleet: Fleet) -> dict[str, Any]:
                 "cause": one.cause.name.lower(),
                 "words": one.cause.value,
                 "server": one.server,
-                "command": one.cause.remedy or None,
+                "command": one.cause.remedy(one.port) or None,
                 "hosts": [_named(host) for host in one.hosts],
             }
             for one in fleet.shared

@@ -50,11 +50,13 @@ class Shared:
     Attributes:
         cause: Of their worst server.
         server: What that server is on all of them: ``nginx, tcp port 80``.
+        port: Its port; None: not known.
         hosts: The worst one first.
     """
 
     cause: Cause
     server: str
+    port: int | None
     hosts: tuple[Host, ...]
 
 
@@ -166,10 +168,10 @@ def require_usable(rows: Sequence[dict[str, Any]]) -> None:
 
 def shared(hosts: Sequence[Host]) -> tuple[Shared, ...]:
     """The hosts by cause and server; those that are local, or of which none is told, left out."""
-    by_cause: defaultdict[tuple[Cause, str], list[Host]] = defaultdict(list)
+    by_cause: defaultdict[tuple[Cause, str, int | None], list[Host]] = defaultdict(list)
     for host in hosts:
         if host.cause not in {None, Cause.LOCAL, Cause.TOO_FEW}:
-            by_cause[host.cause or Cause.OTHER, host.server].append(host)
+            by_cause[host.cause or Cause.OTHER, host.server, host.port].append(host)
     found = [Shared(*key, tuple(members)) for key, members in by_cause.items()]
     return tuple(sorted(found, key=lambda one: (-len(one.hosts), one.cause.value, one.server)))
 

@@ -70,7 +70,7 @@ def shared_rows(fleet: Fleet, most: int) -> Rows:
             str(len(one.hosts)),
             one.cause.value,
             printable(one.server),
-            one.cause.remedy,
+            one.cause.remedy(one.port),
             names(one.hosts),
         )
         for one in fleet.shared[:most]

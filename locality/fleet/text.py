@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from locality.fleet import tables
-from locality.text import percent, printable, share, wrap
+from locality.text import counted, percent, printable, share, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,8 +42,8 @@ def lines(fleet: Fleet, most: int = MOST) -> Iterator[str]:
                 "    ",
                 first="  ",
             )
-            if one.cause.remedy:
-                yield f"    {one.cause.remedy}"
+            if command := one.cause.remedy(one.port):
+                yield f"    {command}"
     causes = tables.cause_rows(fleet, most)
     if causes.rows:
         yield ""
@@ -59,12 +59,14 @@ def summary(fleet: Fleet) -> str:
     local = sum(round((host.share or 0) * host.known) for host in fleet.hosts)
     total = known + sum(host.unknown for host in fleet.hosts)
     said = (
-        f"{len(fleet.hosts)} hosts, {when(fleet.asked.days)}: {total:,} {fleet.asked.measure}, "
+        f"{counted(len(fleet.hosts), 'host')}, {when(fleet.asked.days)}: "
+        f"{total:,} {fleet.asked.measure}, "
         f"{percent(share(local, known))} local; of {percent(share(total - known, total))} the "
-        f"distance is not known; {fleet.lost:,} events lost."
+        f"distance is not known; {counted(fleet.lost, 'event')} lost."
     )
     if fleet.others:
-        said += f" {fleet.others} more hosts have no recordings of {fleet.asked.measure}."
+        have = "more host has" if fleet.others == 1 else "more hosts have"
+        said += f" {fleet.others} {have} no recordings of {fleet.asked.measure}."
     return said
 
 
@@ -85,10 +87,10 @@ def when(days: Sequence[date]) -> str:
 def changes_text(found: Changes, fleet: Fleet) -> str:
     """What was compared."""
     return (
-        f"Since {when(fleet.asked.before)}: of {found.compared} hosts that could be compared "
-        f"{len(found.worse)} are less local and {len(found.better)} more; at most 5 % of these are "
-        f"expected to be false. {found.new} hosts are new, {found.gone} are gone, and of "
-        f"{found.not_told} there are too few bins."
+        f"Since {when(fleet.asked.before)}: of {counted(found.compared, 'host')} that could be "
+        f"compared, {len(found.worse)} became less local and {len(found.better)} more; at most 5 % "
+        f"of these are expected to be false. New: {counted(found.new, 'host')}; gone: "
+        f"{found.gone}; with too few bins to tell: {found.not_told}."
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from locality.kinds import KINDS
 from locality.recording.size import frames_size
-from locality.text import printable
+from locality.text import counted, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,8 +49,8 @@ class Info:
             "interval": f"{meta.interval:g} s" if meta.interval else "",
             "began": _clock(meta.started),
             "ended": ended,
-            "holds": f"{count} {what}, {self.rows} rows in {reader.batches} batches, "
-            f"{reader.size} bytes",
+            "holds": f"{_held(count, what)}, {counted(self.rows, 'row')} in "
+            f"{counted(reader.batches, 'batch')}, {counted(reader.size, 'byte')}",
             "memory": f"{frames}: DataFrames of locality.load()" if frames else "",
             "lost": str(reader.lost),
             "end": reader.note,
@@ -70,6 +71,13 @@ class Info:
             "lost": reader.lost,
         }
         return json.dumps(found)
+
+
+def _held(count: int, what: str) -> str:
+    """``1 interval of packet counts``, ``2 intervals of packet counts``."""
+    if count == 1:
+        what = re.sub(r"s( |$)", r"\1", what, count=1)
+    return f"{count:,} {what}"
 
 
 def _clock(ns: int) -> str:

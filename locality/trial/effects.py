@@ -270,7 +270,7 @@ def _of_all(
         values = values[scales.known(values)]
         early = " after a run that ended early" if trial.ended_early else ""
         if len(values) and not values.any():
-            yield f"all {len(values)} values are 0"
+            yield f"all {len(values)} values are 0" if len(values) > 1 else "the only value is 0"
         elif trial.design.kind == "connection" and len(trial.units) and not len(values):
             yield f"no connection has a value{early}"
         elif trial.design.kind == "blocks":
@@ -278,11 +278,13 @@ def _of_all(
             if len(pairs) >= paired.FEWEST_PAIRS and not pairs.any():
                 yield f"A and B have the same value in each of {len(pairs)} pairs"
             else:
-                yield f"{len(pairs)} pairs of blocks are too few{early}"
+                are_few = "pair of blocks is" if len(pairs) == 1 else "pairs of blocks are"
+                yield f"{len(pairs)} {are_few} too few{early}"
         else:
             fewest = clustered.fewest(outcome.summary)
             needed = "" if early else f", each arm needs {fewest} at least"
-            yield f"{len(values)} connections are too few{early}{needed}"
+            is_few = "connection is" if len(values) == 1 else "connections are"
+            yield f"{len(values)} {is_few} too few{early}{needed}"
     if aa is not None and aa.excludes_zero:
         yield (
             "A against A shows a difference too: by chance, as in one of twenty, or what B does is "

@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from locality.text import counted
 from locality.trial.amounts import amount
 from locality.trial.effects import interval_so_far, smallest_effect
 from locality.trial.scale import of_blocks, of_connections
@@ -133,7 +134,7 @@ def so_far_text(trial: Trial) -> str:
     primary = next((outcome for outcome in trial.outcomes if outcome.primary), trial.outcomes[0])
     interval = interval_so_far(trial, primary)
     if interval is None:
-        return f"{primary.label}: too little yet ({len(trial.units)} units)"
+        return f"{primary.label}: too little yet ({counted(len(trial.units), 'unit')})"
     unit = "" if interval.scale == "relative" else f" {primary.unit}"
     return f"{primary.label}: {interval_text(interval)}{unit}"
 

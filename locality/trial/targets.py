@@ -20,6 +20,7 @@ from locality.reuseport.survey import find
 from locality.spill.table import Table
 from locality.steering import attachment
 from locality.steering.plan import AutoMap
+from locality.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,7 +70,8 @@ class Target:
         """The server and its workers, in words."""
         names = sorted({server_of(pid).name for pid in self.pids}) or ["server not known"]
         workers = sum(len(threads(pid)) for pid in self.pids)
-        return f"{', '.join(names)}: {len(self.pids)} processes, {workers} threads"
+        processes = counted(len(self.pids), "process")
+        return f"{', '.join(names)}: {processes}, {counted(workers, 'thread')}"
 
     def again(self, known: Seen | None = None, look: float = 0) -> Target:
         """The same listeners as they are now; see `find_target` for errors."""

@@ -10,7 +10,7 @@ import pytest
 from locality.cli import main
 from locality.recording.reader import Reader
 from locality.text import counted
-from tests.unit.recordings import accepts
+from tests.unit.recordings import accepts, packets
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +27,29 @@ COMMANDS = {
     "dataset": ("export", "--dataset", "set"),
     "report": ("report", "-o", "out.html"),
 }
+
+
+# Bug: "1 batches", "1 rows in 1 files".
+def test_one_is_not_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    accepts(tmp_path / "one.arrows", 1, 1.0)
+    packets(tmp_path / "skb.arrows", 1, 1.0)
+    for words in (
+        "info one.arrows",
+        "info skb.arrows",
+        "export one.arrows out.csv",
+        "export --dataset set skb.arrows",
+    ):
+        monkeypatch.setattr(sys, "argv", ["locality", *words.split()])
+        with pytest.raises(SystemExit):
+            main()
+    said = capsys.readouterr().out
+    assert "holds      1 accepted connection, 1 row in 1 batch, " in said
+    assert "holds      1 interval of packet counts, " in said
+    assert "1 row written to out.csv" in said
+    assert " in 1 file, " in said
 
 
 # Bugs: `export` and `report` of a recording that was cut off, or damaged afterwards, read less

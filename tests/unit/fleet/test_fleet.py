@@ -15,6 +15,7 @@ from locality.cli import cli
 from locality.dataset.schema import COUNT, EFFECT, EVIDENCE, PERIOD, RECORDING, SCHEMA
 from locality.dataset.write import folder
 from locality.fleet import engine
+from locality.fleet.causes import Cause
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,6 +111,22 @@ def test_hosts_are_ranked(tmp_path: Path) -> None:
     assert bad["cause"] == "no_program"
     assert found["changes"] is None
     assert said(str(tmp_path), "--by", "local")["hosts"][-1]["host"] == "best"
+
+
+# Bugs: the command for a cause lacks the port, and is refused; it is that of another server;
+# "1 hosts".
+def test_the_command_has_the_port(tmp_path: Path) -> None:
+    host(tmp_path, "web1", 1 / 8)
+    (cause,) = said(str(tmp_path))["causes"]
+    assert cause["command"] == "locality attach-cbpf --port 80 --map auto"
+    text = run(str(tmp_path))
+    assert "    locality attach-cbpf --port 80 --map auto\n" in text
+    assert text.startswith("1 host, ")
+    page = run(str(tmp_path), "--format", "html")
+    assert "locality attach-cbpf --port 80 --map auto" in page
+    assert "1 hosts" not in page + text
+    assert Cause.NO_PROGRAM.remedy(None) == "locality attach-cbpf --port PORT --map auto"
+    assert Cause.ONE_RX_CPU.remedy(80) == "locality doctor"
 
 
 # Bug: the wrong week is compared, or every host is said to have changed.
