@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -30,6 +31,10 @@ class Store(Protocol):
 
     def note(self, folders: Sequence[str], name: str) -> bytes | None:
         """What the file of this name says of itself (`KEY`); None: there is none."""
+        ...
+
+    def elsewhere(self, folders: Sequence[str], name: str) -> Sequence[str] | None:
+        """The folders of a file of this name below the first folder; None: only these, or none."""
         ...
 
     def write(self, folders: Sequence[str], name: str, contents: bytes) -> None:
@@ -96,6 +101,47 @@ class Directory:
                 raise LocalityError(f"cannot write {printable(str(path))}: it is no regular file")
             return note_of(file)
 
+    def elsewhere(self, folders: Sequence[str], name: str) -> Sequence[str] | None:
+        """See `Store`."""
+        day, *own = folders
+        try:
+            for cluster in self._names([day]):
+                for host in self._names([day, cluster]):
+                    if [cluster, host] != own and self._has([day, cluster, host], name):
+                        return [day, cluster, host]
+        except OSError as error:
+            raise _refused(self._root / day, error) from None
+        return None
+
+    def _names(self, folders: Sequence[str]) -> list[str]:
+        """The names in a folder; none if it is a file, a link, or not there."""
+        try:
+            folder = self._open(folders)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return []
+            raise
+        try:
+            return sorted(os.listdir(folder))  # noqa: PTH208 - pathlib has no descriptors
+        finally:
+            os.close(folder)
+
+    def _has(self, folders: Sequence[str], name: str) -> bool:
+        """Whether a folder has such a file."""
+        try:
+            folder = self._open(folders)
+        except OSError:
+            return False
+        try:
+            os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except OSError:
+            return False
+        finally:
+            os.close(folder)
+        return True
+
     def write(self, folders: Sequence[str], name: str, contents: bytes) -> None:
         """See `Store`."""
         path = self._root.joinpath(*folders, name)
@@ -156,6 +202,21 @@ class Objects:
                 return note_of(file)
         except (pa.ArrowException, OSError) as error:
             raise _refused(path, error) from None
+
+    def elsewhere(self, folders: Sequence[str], name: str) -> Sequence[str] | None:
+        """See `Store`."""
+        day = f"{self._root}/{folders[0]}"
+        try:
+            files = self._filesystem.get_file_info(
+                pa.fs.FileSelector(day, recursive=True, allow_not_found=True)
+            )
+        except (pa.ArrowException, OSError) as error:
+            raise _refused(day, error) from None
+        for file in files:
+            found = file.path.removeprefix(f"{self._root}/").split("/")
+            if file.is_file and found[-1] == name and found[:-1] != [*folders]:
+                return found[:-1]
+        return None
 
     def write(self, folders: Sequence[str], name: str, contents: bytes) -> None:
         """See `Store`."""

@@ -81,8 +81,8 @@ def add_recording(
         tell: As of `Reader`.
 
     Raises:
-        LocalityError: The recording cannot be read, its kind is not for data sets, or a file cannot
-            be written.
+        LocalityError: The recording cannot be read, its kind is not for data sets, it is in the
+            data set under another host or cluster, or a file cannot be written.
     """
     with Reader(path, tell) as reader:
         lazy = KINDS[reader.meta.kind].dataset
@@ -108,9 +108,18 @@ def add_recording(
         "kind": meta.kind,
     }
     written = Written(recording)
-    for day, day_rows in days(facts, meta):
-        folders = (f"dt={day}", *(folder(name, str(of_all[name])) for name in ("cluster", "host")))
-        name = f"{meta.kind}-{recording}.parquet"
+    by_day = [*days(facts, meta)]
+    name = f"{meta.kind}-{recording}.parquet"
+    partition = [folder(column, str(of_all[column])) for column in ("cluster", "host")]
+    for day, _ in by_day:
+        if (there := store.elsewhere((f"dt={day}", *partition), name)) is not None:
+            file = "/".join((*there, name))
+            raise LocalityError(
+                f"{printable(str(path))} is in the data set already, as {printable(file)}, and "
+                "would be counted twice: remove it there to add it under another host or cluster"
+            )
+    for day, day_rows in by_day:
+        folders = (f"dt={day}", *partition)
         if store.note(folders, name) == note.encode():
             written = Written(
                 recording, written.files, written.rows, written.size, written.unchanged + 1

@@ -128,6 +128,25 @@ def test_a_recording_is_in_it_once(tmp_path: Path) -> None:
     assert not [*root.rglob(".*")]
 
 
+# Bug: a recording that is exported under its own host and then under another one is in the data set
+# twice, and its events count twice.
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_recording_has_one_host(scheme: str, tmp_path: Path) -> None:
+    recording, root = accepts(tmp_path / "a.arrows", 500, 0.5), tmp_path / "set"
+    place = store.store_of(f"{scheme}{root}")
+    assert place.elsewhere(("dt=2026-11-20", "cluster=a", "host=b"), "accept-1.parquet") is None
+    add_recording(recording, place)
+    for about in ({"host": "other"}, {"cluster": "eu"}):
+        with pytest.raises(LocalityError, match=r"host=web1/accept-.* would be counted twice"):
+            add_recording(recording, place, **about)
+    assert events(root) == 500
+    assert add_recording(recording, place).unchanged
+    for file in root.rglob("*.parquet"):
+        file.unlink()
+    add_recording(recording, place, host="other")
+    assert events(root) == 500
+
+
 # Bug: a host called ../../etc writes there; or an empty cluster makes a folder that hides.
 def test_names_of_folders() -> None:
     assert folder("host", "../x") == "host=%2E%2E%2Fx"
