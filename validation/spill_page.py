@@ -25,7 +25,7 @@ from tests.checkout import commit
 from validation.marked_page import filled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -104,13 +104,22 @@ def short_table(found: Mapping[str, Any]) -> Iterator[str]:
             for steering in STEERINGS:
                 turns = load["steerings"][steering]
                 bound = f"N = {load['bound']}: " if steering == "spill" else ""
-                p99 = median(turn["ms"]["p99"] for turn in turns)
-                cells.append(f"{bound}{percent(_local(turns))}, {p99:.1f} ms")
+                p99 = _text(turn["ms"]["p99"] for turn in turns)
+                cells.append(f"{bound}{percent(_local(turns))}, {p99} ms")
             yield f"| {' | '.join(cells)} |".replace("%", " %")
 
 
-def _local(turns: Sequence[Mapping[str, Any]]) -> float:
-    return float(median(100 * turn["local"] / turn["accepted"] for turn in turns))
+def _local(turns: Sequence[Mapping[str, Any]]) -> float | None:
+    """Percent, the median of the rounds that saw an accept; None if none did."""
+    shares = [share(turn["local"], turn["accepted"]) for turn in turns]
+    known = [one for one in shares if one is not None]
+    return float(median(known)) if known else None
+
+
+def _text(values: Iterable[float | None], of: Callable[[Sequence[float]], float] = median) -> str:
+    """A number of the rounds in which something was answered; ``?`` if that is none of them."""
+    known = [value for value in values if value is not None]
+    return f"{of(known):.1f}" if known else "?"
 
 
 def _lab_table(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -136,9 +145,9 @@ def _lab_row(
         percent(load["most_local_percent"]) if first else "",
         f"spill, N = {load['bound']}" if name == "spill" else name,
         percent(_local(turns)),
-        f"{median(times['p50']):.1f} ms",
-        f"{median(p99):.1f} ms ({min(p99):.1f} … {max(p99):.1f})",
-        f"{median(times['p99.9']):.1f} ms",
+        f"{_text(times['p50'])} ms",
+        f"{_text(p99)} ms ({_text(p99, min)} … {_text(p99, max)})",
+        f"{_text(times['p99.9'])} ms",
         str(sum(turn["overflows"] for turn in turns)),
         str(sum(sum(turn["failed"].values()) for turn in turns)),
     )

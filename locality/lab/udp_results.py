@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -65,13 +66,18 @@ def result_table(results: Sequence[Result]) -> Table:
             *name,
             f"{figures.read_pps / 1000:.1f}",
             f"{one.gigabits:.2f}",
-            f"{figures.per_cpu_second / 1000:.0f}",
+            _thousands(figures.per_cpu_second),
             shares_text(figures.shares),
             percent(share(figures.local, figures.known)),
             percent(share(sum(figures.account.buffer_drops), sent)),
             percent(share(figures.account.link_dropped, sent)),
         )
     return table
+
+
+def _thousands(value: float) -> str:
+    """Thousands; ``?`` where nothing could be divided."""
+    return "?" if math.isnan(value) else f"{value / 1000:.0f}"
 
 
 def shares_text(shares: Sequence[float]) -> str:

@@ -167,6 +167,10 @@ def test_the_table() -> None:
     assert refused == ["2", "1500", "spread", "one", "refused"]
     (lossy,) = rendered(LOSSY)
     assert lossy[-2:] == ["25.0%", "25.0%"]
+    # Where the workers used no CPU time, there is no rate of it.
+    assert EVEN.figures
+    idle = Result(EVEN.case, replace(EVEN.figures, cpu_seconds=0.0))
+    assert rendered(idle)[0][6] == "?"
     assert max(map(len, UDP_NOTES)) <= WIDTH
 
 
