@@ -112,7 +112,12 @@ from locality.commands.values import CPU_LIST, NAME, PORT, SECONDS, Lengths, Spi
     is_flag=True,
     help="Print the program and its answer for each CPU, and change nothing.",
 )
-@click.option("--force", is_flag=True, help="Attach even if a check refuses it.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Attach even if a check refuses it, and replace or detach an eBPF program of another "
+    "owner, which cannot be put back.",
+)
 def attach_cbpf(**options: Any) -> None:  # noqa: ANN401 - Request names each and its type
     """Choose the worker of a group by the CPU that receives.
 

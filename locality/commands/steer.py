@@ -244,14 +244,20 @@ def _attach(target: Target, program: Program | Table, request: Request) -> None:
 def detach_programs(request: Request) -> None:
     """Take the program away from the named socket's group, or from each group found."""
     from locality import attach_cbpf
+    from locality.reuseport.target import identify
     from locality.steering import attachment
 
     if request.socket:
-        attachment.detach(*request.socket)
+        (target,) = identify([request.socket])
+        if not request.force:
+            attachment.require_ours(target.group, "detaches")
+        attachment.detach(*request.socket, (target.inode,))
         show([attach_cbpf.detached_line(*request.socket)])
         return
 
     def detach(group: FoundGroup) -> str:
+        if not request.force:
+            attachment.require_ours(group.group, "detaches")
         attachment.detach(*group.holder, group.inodes)
         return attach_cbpf.detached_line(*group.holder)
 
@@ -286,10 +292,13 @@ def follow_groups(request: Request, plans: Plans) -> None:
     from locality.accept.source import AcceptSource, Filter
     from locality.reuseport.changes import Changes
     from locality.reuseport.look import accepted_by
+    from locality.steering import attachment
     from locality.steering.follow import Follower, follow
     from locality.stream import ending_as, interruptible
 
     def plan(one: FoundGroup) -> Program | Table:
+        if not request.force:
+            attachment.require_ours(one.group, "replaces")
         return plans[one.protocol](one.group)
 
     follower = Follower(partial(find_groups, request), plan)

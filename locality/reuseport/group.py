@@ -115,6 +115,14 @@ class Group:
         spill = self.spill is not None and self.spill.table is not None
         return bool(self.attached) and self.program is None and not spill
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the group has an eBPF program of another owner: nobody could put it back.
+
+        One that spills is ours, also where its table may not be read: it can be made again.
+        """
+        return self.is_opaque and self.spill is None
+
 
 def read_group(pid: int, fd: int) -> Group:
     """Read the group of a socket of another process, with its workers; see `read_sockets`."""

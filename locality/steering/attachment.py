@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from locality import attach_cbpf
 from locality.cbpf.describe import describe as describe_classic
+from locality.errors import LocalityError
 from locality.spill.table import Table
 from locality.spill.text import describe as describe_spill
 
@@ -46,6 +47,30 @@ def describe_present(group: Group) -> str:
     if group.ebpf is not None:
         return f"an {group.ebpf}"
     return "an eBPF program" if group.attached else ""
+
+
+def foreign(group: Group) -> str:
+    """Why the program of a group should stay, in words: it could not be put back.
+
+    Empty if it could, or if the group has none.
+    """
+    if not group.is_foreign:
+        return ""
+    return f"the group has {describe_present(group)} of another owner, which could not be put back"
+
+
+def require_ours(group: Group, done: str) -> None:
+    """Check that the program of a group could be put back, before it is taken away.
+
+    Args:
+        group: The group.
+        done: What --force does to the program, such as ``replaces``.
+
+    Raises:
+        LocalityError: It could not.
+    """
+    if why := foreign(group):
+        raise LocalityError(f"{why}: --force {done} it all the same")
 
 
 def attach(

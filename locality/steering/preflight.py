@@ -16,7 +16,7 @@ from locality import cbpf
 from locality.cbpf.describe import describe, others_go
 from locality.machine.topology import format_cpu_list
 from locality.reuseport.servers import server_of
-from locality.steering.attachment import describe_present
+from locality.steering.attachment import describe_present, foreign
 from locality.steering.plan import unknown, unpinned
 from locality.text import printable
 
@@ -75,7 +75,8 @@ def decide(
         return [unseen]
     answers = {packet: cbpf.evaluate(program, packet) for packet in _inputs(program, cpus)}
     refused = _wrong_size(target, program, group, cpus, answers)
-    findings = [Finding(Level.REFUSE, refused)] if refused else []
+    findings = [*foreign_program(target)]
+    findings += [Finding(Level.REFUSE, refused)] if refused else []
     warnings = [] if refused else [*_idle(target.group, cpus, answers)]
     warnings += misplaced(target.group, program, cpus)
     return findings + [Finding(Level.WARN, warning) for warning in warnings]
@@ -204,6 +205,12 @@ def unseen_group(target: Target) -> Finding | None:
         f"the group of {target.address} could not be seen, so what the program would do to it is "
         f"not known: {target.group.how} (locality check shows which capabilities are missing)",
     )
+
+
+def foreign_program(target: Target) -> Iterator[Finding]:
+    """That what the group has now could not be put back, if it could not."""
+    if why := foreign(target.group):
+        yield Finding(Level.REFUSE, f"{target.address}: {why}")
 
 
 def _wrong_size(

@@ -40,7 +40,8 @@ def decide(target: Target, table: Table, cpus: Collection[int]) -> list[Finding]
     usual = table.as_map(group.inodes)
     if usual is not None:
         warnings += preflight.misplaced(group, usual, cpus)
-    return [Finding(Level.WARN, warning) for warning in warnings]
+    foreign = preflight.foreign_program(target)
+    return [*foreign, *(Finding(Level.WARN, warning) for warning in warnings)]
 
 
 def _useless_bound(group: Group, table: Table) -> Iterator[str]:

@@ -202,7 +202,8 @@ def steer(
         if group.group.is_opaque:
             raise LocalityError(
                 f"{group}: it has {attachment.describe_present(group.group)}, which could not be "
-                "put back: detach it first"
+                f"put back: detach it first (locality attach-cbpf --port {target.port} --detach "
+                "--force)"
             )
         try:
             program = (plan or AutoMap(machine, receiving))(group.group)

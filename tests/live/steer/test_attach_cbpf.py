@@ -20,6 +20,8 @@ from locality.attach_cbpf import attach, detach
 from locality.reuseport.group import read_from_kernel, read_group
 from locality.reuseport.target import Target, inspect, listeners_of
 from locality.steering.preflight import decide
+from tests.live.helpers.commands import run
+from tests.live.helpers.foreign import attach_foreign
 from tests.live.helpers.traffic import CPUS, PATIENCE, pinned
 
 if TYPE_CHECKING:
@@ -172,6 +174,29 @@ def test_incoming_cpu_is_read() -> None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_INCOMING_CPU, CPUS[-1])
         (member,) = read_from_kernel(listener.fileno()).members
     assert (unset.incoming_cpu, member.incoming_cpu) == (None, CPUS[-1])
+
+
+# Bug: an eBPF program of another owner is replaced or detached, and nobody can put it back.
+@pytest.mark.parametrize("options", [("--program", "cpu"), ("--detach",)])
+def test_a_program_of_another_owner_goes_by_force_only(options: tuple[str, ...]) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0), reuse_port=True) as listener,
+        socket.create_server(listener.getsockname(), reuse_port=True),
+    ):
+        attach_foreign(listener)
+        theirs = read_from_kernel(listener.fileno())
+        command = ("attach-cbpf", "--port", listener.getsockname()[1], *options)
+        refused = run(*command)
+        assert refused.returncode == 1
+        assert "(not_ours) of another owner, which could not be put back" in refused.stderr
+        assert "--force" in refused.stderr
+        one_socket = ("--pid", os.getpid(), "--fd", listener.fileno())
+        if "--detach" in options:
+            assert run("attach-cbpf", *one_socket, *options).returncode == 1
+        assert read_from_kernel(listener.fileno()).ebpf == theirs.ebpf
+        forced = run(*command, "--force")
+        assert forced.returncode == 0, forced.stderr
+        assert not read_from_kernel(listener.fileno()).is_opaque
 
 
 # No verdict may change anything: looking is not acting.

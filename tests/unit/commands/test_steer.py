@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from locality import cbpf
 from locality.commands import steer
 from locality.errors import LocalityError
+from locality.reuseport.ebpf import EbpfProgram
 from locality.reuseport.group import Group, Member
 from locality.reuseport.survey import FoundGroup
 from locality.steering import attachment
@@ -46,7 +48,7 @@ def test_each_group_is_detached(
         none = Group((Member(1),), True, False, None, "")
         return [FoundGroup("tcp", f"127.0.0.{pid}", 80, 1, pid, 3, none) for pid in pids]
 
-    request = SimpleNamespace(socket=None)
+    request = SimpleNamespace(socket=None, force=False)
     monkeypatch.setattr(steer, "_groups_of_one_server", lambda _request: groups([GONE, 8, 9]))
     with pytest.raises(LocalityError, match="1 of 3 groups were not changed"):
         steer.detach_programs(request)  # type: ignore[arg-type]
@@ -55,6 +57,28 @@ def test_each_group_is_detached(
     monkeypatch.setattr(steer, "_groups_of_one_server", lambda _request: groups([GONE]))
     with pytest.raises(LocalityError, match=r"^pidfd_open\(7\): ESRCH"):
         steer.detach_programs(request)  # type: ignore[arg-type]
+
+
+# Bugs: --detach takes away an eBPF program of another owner, which cannot be put back; it cannot be
+# taken away even with --force; that of one group keeps the others on theirs.
+def test_a_program_of_another_owner_is_detached_by_force_only(
+    changed: list[int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = Group((Member(1),), True, True, None, "", EbpfProgram(12, "balance"))
+    ours = Group((Member(2),), True, True, cbpf.cpu(1), "")
+    groups = [
+        FoundGroup("tcp", f"127.0.0.{pid}", 80, 1, pid, 3, group)
+        for pid, group in ((8, theirs), (9, ours))
+    ]
+    monkeypatch.setattr(steer, "_groups_of_one_server", lambda _request: groups)
+    request = SimpleNamespace(socket=None, force=False)
+    with pytest.raises(LocalityError, match="1 of 2 groups were not changed"):
+        steer.detach_programs(request)  # type: ignore[arg-type]
+    assert changed == [9]
+    assert "could not be put back: --force detaches it all the same" in capsys.readouterr().err
+    request.force = True
+    steer.detach_programs(request)  # type: ignore[arg-type]
+    assert changed == [9, 8, 9]
 
 
 # Bugs: with --detach-on-exit the program stays where the command ends by an error, or because

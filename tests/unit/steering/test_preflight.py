@@ -8,9 +8,11 @@ import pytest
 
 from locality import cbpf
 from locality.cbpf.describe import describe, option_for
+from locality.reuseport.ebpf import EbpfProgram
 from locality.reuseport.evidence import Worker
 from locality.reuseport.group import Group, Member
 from locality.reuseport.target import Target
+from locality.spill.attached import Spill
 from locality.steering.preflight import (
     Finding,
     Level,
@@ -81,6 +83,25 @@ def test_a_wrong_size_is_refused_where_it_makes_no_difference_yet() -> None:
     two = target_with(group_on({0}, {1}))
     said = only(decide(two, cbpf.cpu(8), 8, range(2)), Level.REFUSE)
     assert "on this machine's CPUs (0-1) that makes no difference; use --group 2" in said
+
+
+# Bug: an eBPF program of another owner is replaced, and nobody can put it back.
+def test_a_program_that_could_not_be_put_back_is_refused() -> None:
+    theirs = replace(PINNED.group, attached=True, ebpf=EbpfProgram(12, "balance"))
+    said = only(decide(target_with(theirs), cbpf.cpu(4), 4, range(4)), Level.REFUSE)
+    assert said == (
+        "127.0.0.1:80: the group has an eBPF program 12 (balance) of another owner, which could "
+        "not be put back"
+    )
+
+
+# Bug: our own program that spills is taken for another owner's where its table cannot be read, so
+# that a service with few capabilities cannot start again.
+def test_our_own_program_is_replaced_though_its_table_cannot_be_read() -> None:
+    ours = EbpfProgram(12, "locality_spill")
+    unseen = replace(PINNED.group, attached=True, ebpf=ours, spill=Spill(12, why="EPERM"))
+    assert unseen.is_opaque
+    assert decide(target_with(unseen), cbpf.cpu(4), 4, range(4)) == []
 
 
 # The right size on a machine with fewer CPUs: some workers are idle, which is for the user.
