@@ -12,6 +12,7 @@ import click
 
 from locality.commands.before_after import Before, compare_with, count_before
 from locality.commands.lines import show, tell
+from locality.commands.steering_groups import find_groups, groups_of_one_server, of_request
 from locality.commands.steering_plans import make_plans
 from locality.commands.steering_request import AUTO, INCOMING_CPU, Request
 from locality.commands.take_back import restore_incoming_cpus, take_back
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from locality.cbpf import Program
     from locality.commands.steering_plans import Plans, Sockets
     from locality.machine.topology import Topology
-    from locality.reuseport.evidence import Seen
     from locality.reuseport.survey import FoundGroup
     from locality.reuseport.target import Target
     from locality.spill.table import Table
@@ -44,63 +44,6 @@ def steer(request: Request) -> None:
         set_incoming_cpus(request, _machine(request))
     else:
         attach_programs(request, _machine(request))
-
-
-# --- which groups -----------------------------------------------------------------------
-
-
-def find_groups(
-    request: Request, known: Seen | None = None, look: float = 0, *, served: bool = True
-) -> list[FoundGroup]:
-    """The groups that the request names now; servers come and go.
-
-    Args:
-        request: What was asked for.
-        known: Which threads serve which sockets, as far as a probe saw it.
-        look: Seconds to look by probe for the workers that /proc does not tell.
-        served: Look who serves the sockets; else no member has a worker.
-    """
-    from locality.machine.processes import require_pids
-    from locality.reuseport.survey import find
-
-    pids = () if request.pid is None else (request.pid,)
-    require_pids(pids)
-    found = find(
-        ports=() if request.port is None else (request.port,),
-        pids=pids,
-        comm=request.comm,
-        known=known,
-        look=look,
-        netns=request.netns,
-        served=served,
-    )
-    protocols = {"tcp", "udp"} if request.proto is None else {request.proto}
-    return [group for group in found if group.protocol in protocols]
-
-
-def _groups_of_one_server(request: Request) -> list[FoundGroup]:
-    """The groups that the request names, without their workers; see `_one_server` for errors."""
-    return _one_server(request, find_groups(request, served=False))
-
-
-def _one_server(request: Request, found: list[FoundGroup]) -> list[FoundGroup]:
-    """The groups, if there are any and they are of one network namespace.
-
-    Raises:
-        LocalityError: There are none, and why; or they are of several.
-    """
-    from locality.reuseport.one_server import of_one_server
-    from locality.reuseport.servers import server_of
-    from locality.reuseport.survey import find
-
-    alone = [] if found or request.port is None else find(ports=(request.port,), alone=True)
-    for one in alone:
-        if request.netns in {None, one.netns} and one.protocol == (request.proto or one.protocol):
-            raise LocalityError(
-                f"{one} has one socket, without SO_REUSEPORT, so there is nothing to choose from: "
-                f"give each worker a socket of its own first ({server_of(one.pid or 0).own})"
-            )
-    return of_one_server(found)
 
 
 def _machine(request: Request) -> Topology:
@@ -124,7 +67,7 @@ def attach_programs(request: Request, machine: Topology) -> None:
         return
     groups = find_groups(request, served=False)
     if groups or not request.follow:  # who follows may wait for a server to start
-        groups = _one_server(request, groups)
+        groups = of_request(request, groups)
     meant = frozenset[int]().union(*(group.inodes for group in groups))
     plans = attach_to([group.holder for group in groups], request, machine, meant)
     if request.follow and not request.dry_run:
@@ -261,7 +204,7 @@ def detach_programs(request: Request) -> None:
         attachment.detach(*group.holder, group.inodes)
         return attach_cbpf.detached_line(*group.holder)
 
-    _change_each(_groups_of_one_server(request), detach)
+    _change_each(groups_of_one_server(request), detach)
 
 
 def _change_each(groups: list[FoundGroup], change: Callable[[FoundGroup], str]) -> None:
@@ -327,7 +270,7 @@ def set_incoming_cpus(request: Request, machine: Topology) -> None:
     from locality.reuseport.evidence import LOOK_S
     from locality.steering import incoming_cpu
 
-    groups = _one_server(request, find_groups(request, look=LOOK_S))
+    groups = of_request(request, find_groups(request, look=LOOK_S))
     incoming_cpu.require_effective()
     settings = [incoming_cpu.settings_for(group, machine.online) for group in groups]
     with ExitStack() as stack:
@@ -351,4 +294,4 @@ def clear_incoming_cpus(request: Request) -> None:
         incoming_cpu.apply(incoming_cpu.clearing(group))
         return f"{group}: SO_INCOMING_CPU taken away from {len(group.group.members)} sockets"
 
-    _change_each(_groups_of_one_server(request), clear)
+    _change_each(groups_of_one_server(request), clear)

@@ -199,6 +199,15 @@ def test_a_program_of_another_owner_goes_by_force_only(options: tuple[str, ...])
         assert not read_from_kernel(listener.fileno()).is_opaque
 
 
+# Bug: of a group that nobody of the asked name serves it is said that it is no group.
+@pytest.mark.parametrize("options", [(), ("--detach",), ("--dry-run",)])
+def test_a_name_that_nobody_has(server: Server, options: tuple[str, ...]) -> None:
+    done = run("attach-cbpf", "--port", server.port, "--comm", "nosuch", *options)
+    assert done.returncode == 1
+    assert f"port {server.port} is served by " in done.stderr
+    assert "(a group of 4); no process or thread of it is called 'nosuch'" in done.stderr
+
+
 # No verdict may change anything: looking is not acting.
 def test_looking_changes_nothing(server: Server) -> None:
     target = inspect(server.pid, server.fds[0])

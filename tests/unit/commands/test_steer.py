@@ -49,12 +49,12 @@ def test_each_group_is_detached(
         return [FoundGroup("tcp", f"127.0.0.{pid}", 80, 1, pid, 3, none) for pid in pids]
 
     request = SimpleNamespace(socket=None, force=False)
-    monkeypatch.setattr(steer, "_groups_of_one_server", lambda _request: groups([GONE, 8, 9]))
+    monkeypatch.setattr(steer, "groups_of_one_server", lambda _request: groups([GONE, 8, 9]))
     with pytest.raises(LocalityError, match="1 of 3 groups were not changed"):
         steer.detach_programs(request)  # type: ignore[arg-type]
     assert changed == [8, 9]
     assert "tcp 127.0.0.7:80: not changed: pidfd_open(7): ESRCH" in capsys.readouterr().err
-    monkeypatch.setattr(steer, "_groups_of_one_server", lambda _request: groups([GONE]))
+    monkeypatch.setattr(steer, "groups_of_one_server", lambda _request: groups([GONE]))
     with pytest.raises(LocalityError, match=r"^pidfd_open\(7\): ESRCH"):
         steer.detach_programs(request)  # type: ignore[arg-type]
 
@@ -70,7 +70,7 @@ def test_a_program_of_another_owner_is_detached_by_force_only(
         FoundGroup("tcp", f"127.0.0.{pid}", 80, 1, pid, 3, group)
         for pid, group in ((8, theirs), (9, ours))
     ]
-    monkeypatch.setattr(steer, "_groups_of_one_server", lambda _request: groups)
+    monkeypatch.setattr(steer, "groups_of_one_server", lambda _request: groups)
     request = SimpleNamespace(socket=None, force=False)
     with pytest.raises(LocalityError, match="1 of 2 groups were not changed"):
         steer.detach_programs(request)  # type: ignore[arg-type]
