@@ -47,8 +47,8 @@ def why(*on_port: FoundGroup, **asked: object) -> str:
             (replace(SHARED, pids=frozenset(), pid=None),),
             {"comm": "nosuch"},
             (
-                "port 80 has a group of 2, but which processes hold it cannot be seen: run as root, "
-                "or leave --comm and --pid out"
+                "port 80 has a group of 2, but which processes hold it cannot be seen: run as "
+                "root, or leave --comm and --pid out"
             ),
         ),
         (
