@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from locality.commands.before_after import Before, compare_with, count_before
+from locality.commands.console import CONSOLE
 from locality.commands.lines import show, tell
 from locality.commands.steering_groups import find_groups, groups_of_one_server, of_request
 from locality.commands.steering_plans import make_plans
@@ -69,23 +70,36 @@ def attach_programs(request: Request, machine: Topology) -> None:
     if groups or not request.follow:  # who follows may wait for a server to start
         groups = of_request(request, groups)
     meant = frozenset[int]().union(*(group.inodes for group in groups))
-    plans = attach_to([group.holder for group in groups], request, machine, meant)
+    plans, without = attach_to([group.holder for group in groups], request, machine, meant)
     if request.follow and not request.dry_run:
         netns = request.netns or (groups[0].netns if groups else None)
         netns = netns or Path("/proc/self/ns/net").stat().st_ino
-        follow_groups(replace(request, netns=netns), plans)
+        # It tries again what was refused.
+        in_trouble = follow_groups(replace(request, netns=netns), plans)
+        without = min(without, in_trouble)
+    if without:
+        raise LocalityError(f"{without} of {len(groups)} groups got no program: see above")
 
 
 def attach_to(
     sockets: Sockets, request: Request, machine: Topology, meant: frozenset[int] = frozenset()
-) -> Plans:
-    """Attach a program to the group of each socket, and return the plans they came from.
+) -> tuple[Plans, int]:
+    """Attach a program to the group of each socket.
+
+    Where one group refuses its program, the others get theirs all the same, and what that did is
+    verified.
 
     Args:
         sockets: One of each group.
         request: What was asked for.
         machine: The CPUs.
         meant: The inodes of all sockets that may be meant; any if empty.
+
+    Returns:
+        The plans that the programs came from, and how many of several groups got none.
+
+    Raises:
+        LocalityError: The only group got none; or what was attached improved nothing.
     """
     from locality.reuseport.evidence import LOOK_S, Seen
     from locality.reuseport.target import inspect_all
@@ -105,14 +119,29 @@ def attach_to(
         if request.dry_run or request.table == AUTO:  # made here: shown before it acts
             show([line for lines in explanations for line in lines])
         if request.dry_run:
-            return plans
+            return plans, 0
+        attached = []
         for target, program, lines in zip(targets, programs, explanations, strict=True):
-            _attach(target, program, request)
+            try:
+                _attach(target, program, request)
+            except LocalityError as error:
+                if len(targets) == 1:
+                    raise
+                CONSOLE.complain(f"{target.kind} {target.address}: got no program: {error}")
+                continue
+            attached.append(target)
             show(lines if request.table != AUTO else [])
-        if before and request.verify:
+        changed = _of(before, attached)
+        if changed and request.verify:
             waits = request.spill is not None
-            compare_with(before, request.verify, partial(take_back, targets), waits=waits)
-    return plans
+            compare_with(changed, request.verify, partial(take_back, attached), waits=waits)
+    return plans, len(targets) - len(attached)
+
+
+def _of(before: list[Before], attached: list[Target]) -> list[Before]:
+    """What was counted of the protocols of which a group was changed."""
+    protocols = {target.kind for target in attached}
+    return [one for one in before if one.protocol in protocols]
 
 
 def _preflight(
@@ -228,8 +257,12 @@ def _change_each(groups: list[FoundGroup], change: Callable[[FoundGroup], str]) 
         raise LocalityError(f"{failed} of {len(groups)} groups were not changed: see above")
 
 
-def follow_groups(request: Request, plans: Plans) -> None:
-    """Keep the groups on their programs until a signal asks to end."""
+def follow_groups(request: Request, plans: Plans) -> int:
+    """Keep the groups on their programs until a signal asks to end.
+
+    Returns:
+        How many were not on theirs at the last look.
+    """
     import signal
 
     from locality.accept.source import AcceptSource, Filter
@@ -260,6 +293,7 @@ def follow_groups(request: Request, plans: Plans) -> None:
             if request.detach_on_exit:
                 # All of it before a line is printed: nobody may be reading any more.
                 show([*follower.detach()])
+    return follower.in_trouble
 
 
 # --- SO_INCOMING_CPU --------------------------------------------------------------------

@@ -69,6 +69,11 @@ class Follower:
     _left_out: dict[_Key, frozenset[int]] = field(default_factory=dict)
     _ours: dict[_Key, Program | Table] = field(default_factory=dict)
 
+    @property
+    def in_trouble(self) -> int:
+        """How many groups were not on their programs at the last look."""
+        return len(self._trouble)
+
     def look(self) -> Iterator[str]:
         """Look once, and put right what is not; one line for each thing that happened."""
         if not self._is_due():

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.live, pytest.mark.attach]
 
+SO_LOCK_FILTER = 44  # asm-generic/socket.h
 CONNECTIONS = 23  # a prime: no accident of rounding gives it
 
 # Four listeners in one group. Each command on stdin is one expression with its answer on
@@ -206,6 +207,32 @@ def test_a_name_that_nobody_has(server: Server, options: tuple[str, ...]) -> Non
     assert done.returncode == 1
     assert f"port {server.port} is served by " in done.stderr
     assert "(a group of 4); no process or thread of it is called 'nosuch'" in done.stderr
+
+
+# Bugs: one of two groups refuses its program, and the other keeps one that nobody verified; that
+# is no error; the command ends without a word of the other.
+@pytest.mark.parametrize(("options", "code"), [((), 1), (("--verify", "0.2"), 3)])
+def test_a_group_that_refuses_keeps_the_other_from_nothing(
+    options: tuple[str, ...], code: int
+) -> None:
+    with ExitStack() as stack:
+
+        def group(host: str, port: int) -> list[socket.socket]:
+            first = stack.enter_context(socket.create_server((host, port), reuse_port=True))
+            other = socket.create_server(first.getsockname(), reuse_port=True)
+            return [first, stack.enter_context(other)]
+
+        # They are sorted by address, so the first one refuses.
+        willing, _ = group("127.0.0.2", 0)
+        port = willing.getsockname()[1]
+        for locked in group("127.0.0.1", port):
+            locked.setsockopt(socket.SOL_SOCKET, SO_LOCK_FILTER, 1)
+        done = run("attach-cbpf", "--port", port, "--program", "cpu", *options)
+        assert done.returncode == code
+        assert f"tcp 127.0.0.1:{port}: got no program: setsockopt" in done.stderr
+        assert read_from_kernel(willing.fileno()).program == cbpf.cpu(2)
+        assert ("after: " in done.stdout) == bool(options)
+        assert ("1 of 2 groups got no program" in done.stderr) != bool(options)
 
 
 # No verdict may change anything: looking is not acting.
