@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from locality.reuseport.survey import FoundGroup
     from locality.reuseport.target import Target
@@ -32,16 +32,49 @@ def take_back(targets: Iterable[Target]) -> Iterator[TakenBack]:
     """Give each group the program that it had."""
     for target in targets:
         try:
-            yield _program_of(target)
+            taken = _take_back(target)
         except LocalityError as error:
-            yield TakenBack(f"{target.address}: not taken back: {error}", as_it_was=False)
+            taken = TakenBack(f"{target.address}: not taken back: {error}", as_it_was=False)
+        yield taken
 
 
-def _program_of(target: Target) -> TakenBack:
-    """Give a group the program that it had.
+def _take_back(target: Target) -> TakenBack:
+    """Give a group the program that it had, through whichever of its sockets can be reached.
 
     Raises:
-        LocalityError: Its socket cannot be reached, or the kernel refuses.
+        LocalityError: The group has gone, or the kernel refuses.
+    """
+    try:
+        return _through(target, target.pid, target.fd, (target.inode,))
+    except LocalityError:
+        # The process may have ended, as in a reload, and others hold the group.
+        group = _now(target)
+        return _through(target, *group.holder, group.inodes)
+
+
+def _now(target: Target) -> FoundGroup:
+    """The group of a target as it is now; LocalityError if none of its sockets is left."""
+    from locality.reuseport.survey import find
+
+    port = int(target.address.rpartition(":")[2])
+    were = {*target.group.inodes}
+    for group in find(ports=(port,), served=False):
+        if group.inodes & were:
+            return group
+    raise LocalityError("the group has gone: its server was stopped or restarted")
+
+
+def _through(target: Target, pid: int, fd: int, among: Collection[int]) -> TakenBack:
+    """Give a group the program that it had.
+
+    Args:
+        target: What it was before.
+        pid: A process that holds one of its sockets.
+        fd: The socket's number there.
+        among: The sockets that it may be, by inode.
+
+    Raises:
+        LocalityError: The socket cannot be reached, or the kernel refuses.
     """
     from locality import attach_cbpf
     from locality.steering import attachment
@@ -51,25 +84,29 @@ def _program_of(target: Target) -> TakenBack:
         line = f"{target.address}: had {group.ebpf}, which cannot be put back"
         return TakenBack(line, as_it_was=False)
     if (program := attachment.present(group)) is not None:
-        left_out = attachment.attach(target.pid, target.fd, program, (target.inode,))
+        left_out = attachment.attach(pid, fd, program, among)
         line = f"{target.address}: its earlier program is attached again"
         if left_out:
             line += f", but only the hash selects some sockets: {next(iter(left_out.values()))}"
         return TakenBack(line, as_it_was=not left_out)
-    attachment.detach(target.pid, target.fd, (target.inode,))
-    line = attach_cbpf.detached_line(target.pid, target.fd)
+    attachment.detach(pid, fd, among)
+    line = attach_cbpf.detached_line(pid, fd)
     if group.attached is None:
         line += "; whether it had a program before is not known"
     return TakenBack(line, as_it_was=group.attached is not None)
 
 
 def restore_incoming_cpus(groups: Iterable[FoundGroup]) -> Iterator[TakenBack]:
-    """Give each socket the SO_INCOMING_CPU that it had."""
+    """Give each socket the SO_INCOMING_CPU that it had; one that was closed needs nothing."""
+    from locality.reuseport.descriptors import descriptors
     from locality.steering import incoming_cpu
 
     for group in groups:
+        had = incoming_cpu.as_found(group)
+        still_open = descriptors(group.inodes).holders
+        left = [setting for setting in had if setting.inode in still_open]
         try:
-            incoming_cpu.apply(incoming_cpu.as_found(group))
+            incoming_cpu.apply(left or had)
         except LocalityError as error:
             yield TakenBack(f"{group}: not taken back: {error}", as_it_was=False)
             continue

@@ -17,6 +17,7 @@ import pytest
 
 from locality import cbpf
 from locality.attach_cbpf import attach, detach
+from locality.commands.take_back import take_back
 from locality.reuseport.group import read_from_kernel, read_group
 from locality.reuseport.target import Target, inspect, listeners_of
 from locality.steering.preflight import decide
@@ -233,6 +234,27 @@ def test_a_group_that_refuses_keeps_the_other_from_nothing(
         assert read_from_kernel(willing.fileno()).program == cbpf.cpu(2)
         assert ("after: " in done.stdout) == bool(options)
         assert ("1 of 2 groups got no program" in done.stderr) != bool(options)
+
+
+# Bug: the worker that the group was changed through has ended, as in a reload, and the group keeps
+# what made it worse.
+@pytest.mark.parametrize("had", [None, cbpf.cpu(2)])
+def test_it_is_taken_back_through_another_process(had: cbpf.Program | None) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0), reuse_port=True) as ours,
+        socket.create_server(ours.getsockname(), reuse_port=True),
+    ):
+        fd = ours.fileno()
+        if had is not None:
+            attach(os.getpid(), fd, had)
+        with subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=[fd]) as worker:
+            target = inspect(worker.pid, fd)
+            attach(worker.pid, fd, cbpf.random(2))
+            assert worker.stdin
+            worker.stdin.close()
+        (taken,) = take_back([target])
+        assert taken.as_it_was, taken.line
+        assert read_from_kernel(fd).program == had
 
 
 # No verdict may change anything: looking is not acting.

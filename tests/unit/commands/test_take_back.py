@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+from dataclasses import replace
 from pathlib import Path
 
 from locality.commands.take_back import restore_incoming_cpus, take_back
@@ -32,7 +35,18 @@ def test_one_group_that_cannot_be_reached_keeps_no_other_from_it() -> None:
     assert not any(as_it_was for _, as_it_was in found)
 
 
-# Bug: the same of SO_INCOMING_CPU.
+# Bug: the sockets that are left after a reload keep what made it worse, for others were closed.
+def test_one_socket_that_has_gone_keeps_no_other_from_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as ours:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_INCOMING_CPU, 0)
+        members = Member(os.fstat(ours.fileno()).st_ino), Member(2**62)
+        two = FoundGroup("tcp", "127.0.0.1", 80, 1, NOBODY, 3, replace(group(1), members=members))
+        (found,) = restore_incoming_cpus([two])
+        assert found.as_it_was, found.line
+        assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_INCOMING_CPU) < 0
+
+
+# Bug: of sockets that have all gone it is said that they are as they were, or nobody is told.
 def test_sockets_that_have_gone() -> None:
     groups = [
         FoundGroup("tcp", "127.0.0.1", port, 1, NOBODY, 3, group(2**62 + port)) for port in (80, 81)
