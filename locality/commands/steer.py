@@ -115,9 +115,15 @@ def attach_to(
             seen.add(one.watch.seen)
         targets = inspect_all(sockets, seen, LOOK_S, meant)
         programs = [plans[target.kind](target.group) for target in targets]
-        explanations = _preflight(targets, programs, machine, request)
+        refused = _preflight(targets, programs, machine, request)
+        explanations = [
+            _explanation(target, program, machine, request)
+            for target, program in zip(targets, programs, strict=True)
+        ]
         if request.dry_run or request.table == AUTO:  # made here: shown before it acts
             show([line for lines in explanations for line in lines])
+        if refused:
+            raise LocalityError(refused)
         if request.dry_run:
             return plans, 0
         attached = []
@@ -149,8 +155,15 @@ def _preflight(
     programs: Sequence[Program | Table],
     machine: Topology,
     request: Request,
-) -> list[list[str]]:
-    """What each program would do, in words; what speaks against it is said, or refuses."""
+) -> str:
+    """Say what speaks against it.
+
+    Returns:
+        Why --dry-run ends with an error: the programs would be refused. Empty if they would not.
+
+    Raises:
+        LocalityError: They are refused.
+    """
     from locality.spill.table import Table
     from locality.steering import preflight, spill_checks
 
@@ -167,16 +180,16 @@ def _preflight(
         for finding in findings:
             groups.setdefault(finding, []).append(target.address)
     refusals = [finding for finding in groups if finding.level is preflight.Level.REFUSE]
+    why = ""
     for finding, addresses in groups.items():
-        if request.force or request.dry_run or finding not in refusals:
-            text = preflight.in_groups(finding, addresses, len(targets))
+        text = preflight.in_groups(finding, addresses, len(targets))
+        if finding in refusals[:1] and not request.force:
+            why = f"{text} (--force attaches it anyway)"
+        elif request.force or request.dry_run or finding not in refusals:
             tell(f"{finding.level.value}: {text}")
-    if refusals and not (request.force or request.dry_run):
-        raise LocalityError(f"{refusals[0].text} (--force attaches it anyway)")
-    return [
-        _explanation(target, program, machine, request)
-        for target, program in zip(targets, programs, strict=True)
-    ]
+    if why and not request.dry_run:
+        raise LocalityError(why)
+    return why and f"refused: {why}"
 
 
 def _explanation(

@@ -231,7 +231,9 @@ def _wrong_size(
         return ""
     effects = [effect for effect in (missed, hashed) if effect]
     if not effects:
-        effects = [f"on this machine's CPUs ({format_cpu_list(cpus)}) that makes no difference"]
+        here = format_cpu_list(cpus)
+        none = f"on this machine's CPUs ({here}) that makes no difference, but it would if another "
+        effects = [f"{none}CPU came online, so it is taken for a mistake"]
     remedy = f"--group {size}" if group not in {None, size} else f"every index from 0 to {size - 1}"
     return (
         f"{describe(program)} is for a group of {max(group or 0, program.group)}, the one of "

@@ -257,6 +257,17 @@ def test_it_is_taken_back_through_another_process(had: cbpf.Program | None) -> N
         assert read_from_kernel(fd).program == had
 
 
+# Bug: --dry-run says that a size is refused, and ends as if the program could be attached.
+def test_a_dry_run_of_what_is_refused(server: Server) -> None:
+    wrong = ("attach-cbpf", "--port", server.port, "--program", "cpu", "--group", 5, "--dry-run")
+    done = run(*wrong)
+    assert done.returncode == 1
+    assert "l0: ld #cpu" in done.stdout
+    assert "locality: refused: cpu % 5 is for a group of 5, the one of 127.0.0.1" in done.stderr
+    assert "use --group 4 (--force attaches it anyway)" in done.stderr
+    assert run(*wrong, "--force").returncode == 0
+
+
 # No verdict may change anything: looking is not acting.
 def test_looking_changes_nothing(server: Server) -> None:
     target = inspect(server.pid, server.fds[0])
