@@ -123,7 +123,7 @@ def attach_cbpf(**options: Any) -> None:  # noqa: ANN401 - Request names each an
 
     Attaches a classic BPF program to the SO_REUSEPORT group of a running server, in place of the
     one that the group may have, and says what the program does. --dry-run changes nothing. Exit
-    code 3: --verify showed no improvement.
+    code 3: --verify showed no improvement, though not all was local before.
     """
     from locality.commands.steer import steer
 

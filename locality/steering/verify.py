@@ -47,6 +47,8 @@ def verdict(before: Counted, after: Counted, seconds: float) -> tuple[list[str],
     change = compare([before.series], [after.series])
     if change is not None and before.local * after.total != after.local * before.total:
         lines.append(f"  {change.sentence.partition(': ')[2]}")
+    if _is_perfect(before) and _is_perfect(after):
+        lines.append(f"  it was 100 % {before.measured.figure} already: nothing to improve")
     return lines, outcome(before, after)
 
 
@@ -54,7 +56,7 @@ def outcome(before: Counted, after: Counted) -> Outcome:
     """What a change did; see `verdict`."""
     if not before.total or not after.total:
         return Outcome.NOT_SHOWN
-    if before.local == before.total and after.local == after.total:
+    if _is_perfect(before) and _is_perfect(after):
         return Outcome.BETTER  # as good as it can be
     for distance in shown(None, before.machine):
         change = compare([before.within(distance)], [after.within(distance)])
@@ -101,6 +103,11 @@ def _waits(before: Counted, after: Counted) -> tuple[list[str], Outcome]:
     if not change.shown:
         return lines, Outcome.NOT_SHOWN
     return lines, Outcome.BETTER if change.effect < 0 else Outcome.WORSE
+
+
+def _is_perfect(counted: Counted) -> bool:
+    """Whether something was counted, and all of it was local."""
+    return 0 < counted.total == counted.local
 
 
 def _apart(counted: Counted) -> Counts:

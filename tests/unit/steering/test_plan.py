@@ -157,6 +157,17 @@ def test_the_verdict(
     assert [line.split(":")[0] for line in lines if line[0] != " "] == ["before", "after"]
 
 
+# Bug: the same map is attached again, the figures are the same, and the command ends well without a
+# word, though it says that it fails where nothing improved.
+def test_nothing_to_improve() -> None:
+    perfect = counted({(0, 0): 10, (1, 1): 10})
+    said = "  it was 100 % accept-local already: nothing to improve"
+    assert said in verdict(perfect, perfect, 1.0)[0]
+    for other in (counted({(0, 0): 9, (0, 1): 1}), counted({})):
+        assert said not in verdict(perfect, other, 1.0)[0]
+        assert said not in verdict(other, perfect, 1.0)[0]
+
+
 # Bug: two workers for four threads of two cores: a map that keeps all on their core is called
 # useless, as accept-local is 0 before and after.
 def test_nearer_is_better_too() -> None:
