@@ -338,7 +338,10 @@ def clear_incoming_cpus(request: Request) -> None:
     from locality.steering import incoming_cpu
 
     def clear(group: FoundGroup) -> str:
-        incoming_cpu.apply(incoming_cpu.clearing(group))
-        return f"{group}: SO_INCOMING_CPU taken away from {len(group.group.members)} sockets"
+        had = [one for one in incoming_cpu.apply(incoming_cpu.clearing(group)) if one.is_set]
+        if not had:
+            return f"{group}: no socket has SO_INCOMING_CPU; nothing to do"
+        sockets = "1 socket" if len(had) == 1 else f"{len(had)} sockets"
+        return f"{group}: SO_INCOMING_CPU taken away from {sockets}"
 
     _change_each(groups_of_one_server(request), clear)

@@ -53,6 +53,11 @@ class Setting:
     inode: int
     cpu: int
 
+    @property
+    def is_set(self) -> bool:
+        """Whether it is a CPU."""
+        return self.cpu != NOT_SET
+
 
 def settings_for(group: FoundGroup, cpus: Collection[int]) -> list[Setting]:
     """The CPU of each socket's worker.
@@ -107,8 +112,11 @@ def clearing(group: FoundGroup) -> list[Setting]:
     ]
 
 
-def apply(settings: Collection[Setting]) -> None:
+def apply(settings: Collection[Setting]) -> list[Setting]:
     """Set the option on other processes' sockets: on all of them, or on none.
+
+    Returns:
+        What each socket had.
 
     Raises:
         LocalityError: A socket could not be reached, or the kernel refused. Those before it have
@@ -127,6 +135,7 @@ def apply(settings: Collection[Setting]) -> None:
                 f"{stopped}; sockets {', '.join(map(str, left))} keep what was set"
             ) from None
         raise
+    return before
 
 
 def _set(setting: Setting, held: Sequence[Holder]) -> Setting:

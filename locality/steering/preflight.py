@@ -130,7 +130,9 @@ def explain(target: Target, program: cbpf.Program, cpus: Collection[int]) -> lis
     """The lines that say what the program means for this target."""
     group = target.group
     lines = [*about_group(target)]
-    if before := describe_present(group):
+    if group.program == program:
+        lines.append(f"the group has {describe(program)} already")
+    elif before := describe_present(group):
         lines.append(f"{describe(program)} replaces {before}")
     if control := cbpf.recognise(program):
         lines.append(

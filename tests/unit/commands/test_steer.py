@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -79,6 +81,27 @@ def test_a_program_of_another_owner_is_detached_by_force_only(
     request.force = True
     steer.detach_programs(request)  # type: ignore[arg-type]
     assert changed == [9, 8, 9]
+
+
+# Bug: SO_INCOMING_CPU is said to be taken away from sockets that had none.
+def test_incoming_cpu_is_taken_from_those_that_have_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("127.0.0.1", 0)) as other,
+    ):
+        inodes = [os.fstat(each.fileno()).st_ino for each in (one, other)]
+        group = Group(tuple(map(Member, inodes)), True, False, None, "")
+        found = FoundGroup("tcp", "127.0.0.1", 80, 1, os.getpid(), one.fileno(), group)
+        monkeypatch.setattr(steer, "groups_of_one_server", lambda _request: [found])
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_INCOMING_CPU, 0)
+        for _ in range(2):
+            steer.clear_incoming_cpus(SimpleNamespace())  # type: ignore[arg-type]
+    assert capsys.readouterr().out.splitlines() == [
+        "tcp 127.0.0.1:80: SO_INCOMING_CPU taken away from 1 socket",
+        "tcp 127.0.0.1:80: no socket has SO_INCOMING_CPU; nothing to do",
+    ]
 
 
 # Bugs: with --detach-on-exit the program stays where the command ends by an error, or because

@@ -98,6 +98,14 @@ def test_a_program_that_could_not_be_put_back_is_refused() -> None:
     )
 
 
+# Bug: a program that is attached again is said to replace itself.
+def test_a_program_that_the_group_has_already() -> None:
+    program = cbpf.cpu(4)
+    same = target_with(replace(PINNED.group, attached=True, program=program))
+    assert "the group has cpu % 4 already" in explain(same, program, range(4))
+    assert "random % 4 replaces cpu % 4" in explain(same, cbpf.random(4), range(4))
+
+
 # Bug: our own program that spills is taken for another owner's where its table cannot be read, so
 # that a service with few capabilities cannot start again.
 def test_our_own_program_is_replaced_though_its_table_cannot_be_read() -> None:
