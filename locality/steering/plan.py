@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from locality import cbpf
 from locality.errors import LocalityError
+from locality.machine.capabilities import held, lacking
 from locality.machine.topology import format_cpu_list
 from locality.reuseport.group import Group
 from locality.reuseport.servers import server_of
@@ -140,7 +141,9 @@ def fixed_bound(bound: int) -> Callable[[Mapping[int, int], Group], int]:
 def _workers(group: Group) -> list[frozenset[int]]:
     """The CPUs of each socket's workers, in the group's order, if they are known."""
     if not group.order_known:
-        raise LocalityError(f"no map can be made: the group's order is not known ({group.how})")
+        raise LocalityError(
+            f"no map can be made: the group's order is not known ({group.how}): {_to_see_it()}"
+        )
     if hidden := unknown(group):
         raise LocalityError(
             f"no map can be made: who serves index {format_cpu_list(hidden)} is not known, for "
@@ -150,6 +153,13 @@ def _workers(group: Group) -> list[frozenset[int]]:
     if not any(workers):
         raise LocalityError("no map can be made: no thread was seen to wait for these sockets")
     return workers
+
+
+def _to_see_it() -> str:
+    """What to do where the order of a group is not known."""
+    if missing := lacking("attach-cbpf", held()):
+        return f"run it as root, or with {', '.join(missing)}"
+    return "locality check shows what this kernel refuses"
 
 
 def _own_workers(

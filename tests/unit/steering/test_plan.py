@@ -9,9 +9,11 @@ import pytest
 
 from locality import cbpf
 from locality.errors import LocalityError
+from locality.machine.capabilities import NUMBERS
 from locality.machine.topology import Distance, Topology
 from locality.reuseport.evidence import Worker
 from locality.reuseport.group import Group, Member
+from locality.steering import plan
 from locality.steering.count import Counted, receiving_cpus
 from locality.steering.plan import AutoMap, LessCapacity, by_size, unpinned
 from locality.steering.verify import Outcome, verdict
@@ -166,6 +168,18 @@ def test_nothing_to_improve() -> None:
     for other in (counted({(0, 0): 9, (0, 1): 1}), counted({})):
         assert said not in verdict(perfect, other, 1.0)[0]
         assert said not in verdict(other, perfect, 1.0)[0]
+
+
+# Bug: somebody without privileges is told that a map cannot be made, and not what to do.
+def test_what_to_do_where_the_order_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden = Group((Member(1), Member(2)), False, None, None, "counted in /proc, because")
+    auto = AutoMap(MACHINE, ALL)
+    monkeypatch.setattr(plan, "held", lambda: dict.fromkeys(NUMBERS, False))
+    with pytest.raises(LocalityError, match="run it as root, or with CAP_BPF, CAP_PERFMON, CAP_S"):
+        auto(hidden)
+    monkeypatch.setattr(plan, "held", lambda: dict.fromkeys(NUMBERS, True))
+    with pytest.raises(LocalityError, match="locality check shows what this kernel refuses"):
+        auto(hidden)
 
 
 # Bug: two workers for four threads of two cores: a map that keeps all on their core is called
