@@ -143,7 +143,7 @@ def descriptors(among: Collection[int] | None = None) -> Descriptors:
     Args:
         among: The sockets to tell the holders of; None for all.
     """
-    if _sees_everybody() and _are_many():
+    if sees_everybody() and _are_many():
         with suppress(LocalityError):
             return _listed(among)
     return _read(among)
@@ -173,8 +173,8 @@ def _listed(among: Collection[int] | None) -> Descriptors:
 
 
 @cache
-def _sees_everybody() -> bool:
-    """Whether /proc would hide nothing from us that the kernel tells a probe."""
+def sees_everybody() -> bool:
+    """Whether /proc hides no process of another user from us."""
     has = held()
     return all(has[name] for name in ("CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"))
 

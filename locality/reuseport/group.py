@@ -270,5 +270,5 @@ def _counted(refusal: LocalityError, borrowed: socket.socket, pid: int) -> Group
         order_known=False,
         attached=None,
         program=None,
-        how=f"counted in /proc/{pid}/net, for BPF was refused: {refusal}",
+        how=f"counted in /proc/{pid}/net, because BPF was refused: {refusal}",
     )

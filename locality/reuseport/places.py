@@ -92,6 +92,12 @@ class Place(NamedTuple):
         """``tcp`` or ``udp``."""
         return self.table.removesuffix("6")
 
+    @property
+    def name(self) -> str:
+        """Protocol, address and port, as ``tcp 127.0.0.1:80``."""
+        bound = BoundSocket(self.local, 0, 0, 0)
+        return f"{self.protocol} {bound.host}:{bound.port}"
+
 
 def places(ports: Collection[int], netns: int | None = None) -> dict[Place, list[BoundSocket]]:
     """The sockets that can be in a group, by where they are.

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from locality.reuseport.places import Place
 
 
+ELSEWHERE = "it may be in another PID namespace"
+"""Why a process that holds a socket is not in /proc, though nobody is hidden from us there."""
+
+
 @dataclass(frozen=True, slots=True)
 class FoundGroup:
     """A group, and where it is.
@@ -81,7 +85,8 @@ class FoundGroup:
         """
         if self.pid is None or self.fd is None:
             raise LocalityError(
-                f"{self}: cannot duplicate a socket of this group (pidfd_getfd): run as root"
+                f"{self}: no process that holds a socket of this group can be reached "
+                f"({self.group.how}): run as root, in the PID namespace of the server"
             )
         return self.pid, self.fd
 
@@ -91,12 +96,15 @@ class Survey(NamedTuple):
 
     Attributes:
         groups: By namespace, protocol, port and address.
-        unasked: Sockets alone on their address that cannot be borrowed: whether they have
-            SO_REUSEPORT is not known.
+        unasked: Sockets alone on their address that cannot be borrowed, as ``tcp 127.0.0.1:80``:
+            whether they have SO_REUSEPORT is not known.
+        unheld: Those that no process holds that can be seen here, of a process that would see the
+            processes of all users.
     """
 
     groups: list[FoundGroup]
-    unasked: int
+    unasked: tuple[str, ...] = ()
+    unheld: tuple[str, ...] = ()
 
 
 class _Asked(NamedTuple):
@@ -166,14 +174,14 @@ def survey(
     served: bool = True,
     lone: Alone | None = None,
 ) -> Survey:
-    """What `find` finds, with a count of the sockets that could not be asked."""
+    """What `find` finds, with the sockets that could not be asked."""
     require_own_proc()
     found_at = places(ports, netns)
     if lone is not None:
         found_at = lone.others(found_at)
     wanted = {one.inode for sockets in found_at.values() for one in sockets}
     if not wanted:
-        return Survey([], 0)
+        return Survey([])
     held = descriptors.descriptors(wanted)
     if pids:
         wanted &= held.holders.held_by(pids)
@@ -185,14 +193,16 @@ def survey(
         if any(one.inode in wanted for one in sockets)
     }
     found: list[FoundGroup] = []
-    unasked = 0
+    unasked: list[str] = []
+    unheld: list[str] = []
     search = _Search(held, frozenset(pids), alone=alone)
     for place, sockets in candidates.items():
         here, not_asked = search.groups_at(place, sockets)
         if lone is not None and not here and not not_asked:
             lone.note(sockets)
         found += (one for one in here if wanted & {m.inode for m in one.group.members})
-        unasked += not_asked
+        for one in not_asked:
+            (unheld if search.is_unheld([one]) else unasked).append(place.name)
     same: dict[frozenset[int], frozenset[int]] = {}  # the processes of a server hold all of it
     for number, one in enumerate(found):
         pids_of = held.holders.pids(one.inodes)
@@ -200,7 +210,7 @@ def survey(
     if served:
         told = with_workers([one.group for one in found], held, known, look)
         found = [replace(one, group=group) for one, group in zip(found, told, strict=True)]
-    return Survey(sorted(found, key=_order), unasked)
+    return Survey(sorted(found, key=_order), tuple(unasked), tuple(unheld))
 
 
 class _Search:
@@ -218,8 +228,10 @@ class _Search:
         except LocalityError as refusal:
             self._refusal = refusal
 
-    def groups_at(self, place: Place, sockets: list[BoundSocket]) -> tuple[list[FoundGroup], int]:
-        """The groups on one address, and how many sockets could not be asked."""
+    def groups_at(
+        self, place: Place, sockets: list[BoundSocket]
+    ) -> tuple[list[FoundGroup], list[_Asked]]:
+        """The groups on one address, and the sockets that could not be asked."""
         groups: dict[int, _Asked] = {}
         counted: dict[str, list[_Asked]] = defaultdict(list)
         alone: list[_Asked] = []
@@ -239,7 +251,7 @@ class _Search:
                 alone.append(asked)
         found = [_found(place, asked, asked.group) for asked in groups.values() if asked.group]
         read |= {member.inode for one in found for member in one.group.members}
-        unasked = 0
+        unasked: list[_Asked] = []
         for interface in counted.values():
             rest = [
                 one for one in interface if one.member.inode not in read and self._open(place, one)
@@ -247,9 +259,14 @@ class _Search:
             if len(rest) > 1 or any(asked.shares for asked in rest):
                 found.append(self._counted(place, rest))
             else:
-                unasked += len(rest)
+                unasked += rest
         found += [_without_reuseport(place, asked) for asked in alone]
         return found, unasked
+
+    def is_unheld(self, sockets: list[_Asked]) -> bool:
+        """Whether no process holds one of these sockets, of all that are in /proc."""
+        inodes = (asked.member.inode for asked in sockets)
+        return descriptors.sees_everybody() and not any(map(self._held.holders.get, inodes))
 
     def _open(self, place: Place, asked: _Asked) -> bool:
         """Whether a socket that cannot be borrowed was not closed after it was seen in /proc."""
@@ -297,12 +314,15 @@ class _Search:
         """A group put together by its address."""
         held = next((asked for asked in sockets if asked.holder), sockets[0])
         reason = (
-            "cannot duplicate its sockets (pidfd_getfd), nor see whether they have SO_REUSEPORT"
+            "the sockets cannot be duplicated (pidfd_getfd), so whether they have SO_REUSEPORT is "
+            "not known"
         )
         if held.holder:
             reason = f"BPF was refused: {self._refusal}"
+        elif self.is_unheld(sockets):
+            reason = f"no process that can be seen here holds the sockets ({ELSEWHERE})"
         members = sorted((asked.member for asked in sockets), key=lambda member: member.inode)
-        how = f"counted in /proc, for {reason}"
+        how = f"counted in /proc, because {reason}"
         return _found(place, held, Group(tuple(members), False, None, None, how))
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from locality import cbpf
 from locality.cbpf.describe import describe
 from locality.errors import LocalityError
 from locality.machine.topology import format_cpu_list
+from locality.reuseport.survey import ELSEWHERE
 from locality.text import printable, wrap
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 NOT_KNOWN = "?"
 MOST_WORKERS = 8
 """So many threads of one socket have a row; JSON has them all."""
+MOST_NAMED = 3
+"""So many sockets of which nothing is known are named."""
 SHOWN_INSTRUCTIONS = 12
 """Of a longer program only the beginning is shown: a CPU map of 256 CPUs has 514."""
 
@@ -60,16 +63,33 @@ def json_lines(groups: Iterable[FoundGroup]) -> Iterator[str]:
 
 def notes(survey: Survey) -> Iterator[str]:
     """What was not seen, and why: each reason once."""
-    yield from dict.fromkeys(
+    counted = Counter(
         printable(one.group.how) for one in survey.groups if not one.group.order_known
     )
+    for how, groups in counted.items():
+        yield f"1 group was {how}" if groups == 1 else f"{groups} groups were {how}"
     if survey.unasked:
-        one = survey.unasked == 1
-        sockets, have = ("1 socket", "has") if one else (f"{survey.unasked} sockets", "have")
+        one = len(survey.unasked) == 1
+        whose, them = ("its process", "it") if one else ("their processes", "them")
         yield (
-            f"cannot tell whether {sockets} {have} SO_REUSEPORT: their processes may not be "
-            "inspected. Run as root to see them"
+            f"{_cannot_tell(survey.unasked)}: {whose} may not be inspected. Run as root to see "
+            f"{them}"
         )
+    if survey.unheld:
+        it = "it" if len(survey.unheld) == 1 else "them"
+        yield (
+            f"{_cannot_tell(survey.unheld)}: no process that can be seen here holds {it} "
+            f"({ELSEWHERE})"
+        )
+
+
+def _cannot_tell(sockets: Sequence[str]) -> str:
+    """That it is not known of some sockets whether they share their ports."""
+    named = ", ".join(map(printable, sockets[:MOST_NAMED]))
+    if (more := len(sockets) - MOST_NAMED) > 0:
+        named += f" and {more} more"
+    has = "1 socket has" if len(sockets) == 1 else f"{len(sockets)} sockets have"
+    return f"cannot tell whether {has} SO_REUSEPORT ({named})"
 
 
 def _rows(index: str, member: Member) -> Iterator[str]:

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from locality import cbpf
@@ -152,9 +153,9 @@ def test_what_ends_meanwhile_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> 
             return held
 
         monkeypatch.setattr(descriptors, "descriptors", then_close)
-        found, unasked = groups.survey(ports=ports)
+        found, unasked, _ = groups.survey(ports=ports)
     assert sorted((one.port, members(one)) for one in found) == sorted(expected.items())
-    assert unasked == 0
+    assert not unasked
 
 
 # Bug: a vanished socket counts as one of another user. Here it is a socket that is closed after the
@@ -171,7 +172,7 @@ def test_closed_before_its_holder_was_seen(monkeypatch: pytest.MonkeyPatch) -> N
             return read(among)
 
         monkeypatch.setattr(descriptors, "descriptors", close_then)
-        assert groups.survey(ports=[port]) == ([], 0)
+        assert groups.survey(ports=[port]) == ([], (), ())
 
 
 # --- text -----------------------------------------------------------------------------------
@@ -195,7 +196,7 @@ def found_group(
     known: bool = True,
     protocol: str = "tcp",
 ) -> FoundGroup:
-    how = "read from the kernel" if known else "counted in /proc, for BPF was refused: \x1b no"
+    how = "read from the kernel" if known else "counted in /proc, because BPF was refused: \x1b no"
     group = Group(members, known, attached, program, how)
     return FoundGroup(protocol, "0.0.0.0", 8080, 4026531840, 24860, 6, group)
 
@@ -275,14 +276,55 @@ def test_long_and_foreign_programs() -> None:
     assert answers(group, cbpf.random(4), CPUS) == "any CPU -> one of 4 indexes, by random"
 
 
-# Bug: the same refusal once for each of a hundred groups; sockets that were not asked unsaid.
+# Bugs: the same refusal once for each of a hundred groups; sockets that were not asked unsaid; root
+# is told to become root; nobody is told which sockets are meant.
 def test_notes() -> None:
     counted = found_group(HIDDEN, known=False, attached=None)
-    said = list(notes(Survey([counted, counted, found_group(NGINX)], 7)))
-    assert len(said) == 2
-    assert said[0] == r"counted in /proc, for BPF was refused: \x1b no"
-    assert said[1].startswith("cannot tell whether 7 sockets have SO_REUSEPORT")
-    assert not list(notes(Survey([found_group(NGINX)], 0)))
+    some = tuple(f"tcp 127.0.0.1:{port}" for port in range(7))
+    said = list(notes(Survey([counted, counted, found_group(NGINX)], some, ("udp [::1]:53",))))
+    assert said == [
+        r"2 groups were counted in /proc, because BPF was refused: \x1b no",
+        (
+            "cannot tell whether 7 sockets have SO_REUSEPORT (tcp 127.0.0.1:0, tcp 127.0.0.1:1, "
+            "tcp 127.0.0.1:2 and 4 more): their processes may not be inspected. Run as root to see "
+            "them"
+        ),
+        (
+            "cannot tell whether 1 socket has SO_REUSEPORT (udp [::1]:53): no process that can be "
+            "seen here holds it (it may be in another PID namespace)"
+        ),
+    ]
+    assert list(notes(Survey([counted], some[:1]))) == [
+        r"1 group was counted in /proc, because BPF was refused: \x1b no",
+        (
+            "cannot tell whether 1 socket has SO_REUSEPORT (tcp 127.0.0.1:0): its process may not "
+            "be inspected. Run as root to see it"
+        ),
+    ]
+    assert not list(notes(Survey([found_group(NGINX)])))
+
+
+# Bug: of sockets whose process is not to be seen it is said that it may not be inspected, where it
+# is somewhere else.
+@pytest.mark.parametrize("sees_all", [False, True])
+def test_sockets_that_nobody_here_holds(monkeypatch: pytest.MonkeyPatch, *, sees_all: bool) -> None:
+    nobody = np.array([], np.uint64)
+    held = descriptors.Descriptors(descriptors.Holders(nobody, nobody, nobody, []), {})
+    monkeypatch.setattr(descriptors, "descriptors", lambda _among: held)
+    monkeypatch.setattr(descriptors, "sees_everybody", lambda: sees_all)
+    with group_of(1) as (one,), group_of(2) as two:
+        port = one.getsockname()[1]
+        found = groups.survey(ports=[port, two[0].getsockname()[1]])
+    (counted,) = found.groups
+    name = f"tcp 127.0.0.1:{port}"
+    assert (found.unasked, found.unheld) == (((), (name,)) if sees_all else ((name,), ()))
+    expected = (
+        "no process that can be seen here holds the sockets (it may be in another PID namespace)"
+        if sees_all
+        else "the sockets cannot be duplicated (pidfd_getfd), so whether they have SO_REUSEPORT is "
+        "not known"
+    )
+    assert counted.group.how == f"counted in /proc, because {expected}"
 
 
 # Bug: programs get other names or other answers than people.
