@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from locality.commands.before_after import Before
     from locality.machine.topology import Topology
     from locality.reuseport.group import Group
+    from locality.steering.count import Counted
     from locality.steering.plan import Plan
 
     #: Processes and their descriptors: for each group, a socket by which to reach it.
@@ -107,6 +108,16 @@ def _receiving(before: Before) -> frozenset[int]:
     from locality.steering.count import receiving_cpus
 
     receiving = receiving_cpus(before.counted)
-    seen = f"{before.counted.total} {before.counted.measured.things} were seen"
-    tell(f"RX CPUs {format_cpu_list(receiving)}: {seen}")
+    tell(receiving_line(before.counted, receiving))
     return receiving
+
+
+def receiving_line(counted: Counted, receiving: frozenset[int]) -> str:
+    """Which CPUs are taken to receive, and what that rests on."""
+    cpus, total, things = format_cpu_list(receiving), counted.total, counted.measured.things
+    if not total:
+        return f"RX CPUs {cpus}: assumed, because no {things} were seen"
+    if not counted.is_enough:
+        return f"RX CPUs {cpus}: assumed, because only {total} {things} were seen"
+    where = f"CPU {cpus} only" if len(receiving) == 1 else f"CPUs {cpus}"
+    return f"received on {where} ({total} {things} seen)"

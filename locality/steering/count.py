@@ -98,6 +98,11 @@ class Counted:
             self.waits.write(records)
 
     @property
+    def is_enough(self) -> bool:
+        """Whether so much was seen that a CPU on which nothing came does not receive."""
+        return is_enough(self.total, self.machine.online)
+
+    @property
     def series(self) -> Series:
         """The local share over time."""
         return self.within(Distance.CPU)
@@ -117,4 +122,9 @@ def receiving_cpus(counted: Counted) -> frozenset[int]:
 
 def likely_rx_cpus(seen: Collection[int], total: int, online: Collection[int]) -> frozenset[int]:
     """The CPUs that so much was seen to arrive on, or all of them where it was little."""
-    return frozenset(online if total < ENOUGH * len(online) else seen)
+    return frozenset(seen if is_enough(total, online) else online)
+
+
+def is_enough(total: int, online: Collection[int]) -> bool:
+    """Whether so many tell which CPUs receive."""
+    return total >= ENOUGH * len(online)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from locality import cbpf
+from locality.commands.steering_plans import receiving_line
 from locality.errors import LocalityError
 from locality.machine.capabilities import NUMBERS
 from locality.machine.topology import Distance, Topology
@@ -134,6 +135,21 @@ def counted(matrix: dict[tuple[int, int], int], machine: Topology = MACHINE) -> 
 def test_few_connections_do_not_tell_who_receives() -> None:
     assert receiving_cpus(counted({(0, 0): 3})) == ALL
     assert receiving_cpus(counted({(0, 1): 500, (2, 3): 1, (0, -1): 500})) == {1, 3}
+
+
+# Bugs: that RX CPUs are assumed is not said, or that there is one is read as that there are none.
+@pytest.mark.parametrize(
+    ("came", "said"),
+    [
+        ({}, "RX CPUs 0-3: assumed, because no connections were seen"),
+        ({(0, 0): 79}, "RX CPUs 0-3: assumed, because only 79 connections were seen"),
+        ({(1, 0): 1022}, "received on CPU 0 only (1022 connections seen)"),
+        ({(1, 0): 1000, (0, 2): 22}, "received on CPUs 0,2 (1022 connections seen)"),
+    ],
+)
+def test_who_receives_in_words(came: dict[tuple[int, int], int], said: str) -> None:
+    seen = counted(came)
+    assert receiving_line(seen, receiving_cpus(seen)) == said
 
 
 # Bugs: worse passes for better, or for no difference and stays; noise passes for better; nothing
