@@ -13,14 +13,20 @@ import click
 from locality.commands.before_after import Before, compare_with, count_before
 from locality.commands.console import CONSOLE
 from locality.commands.lines import show, tell
-from locality.commands.steering_groups import find_groups, groups_of_one_server, of_request
+from locality.commands.steering_groups import (
+    change_each,
+    find_groups,
+    groups_of_one_server,
+    of_request,
+)
+from locality.commands.steering_incoming import clear_incoming_cpus, set_incoming_cpus
 from locality.commands.steering_plans import make_plans
 from locality.commands.steering_request import AUTO, INCOMING_CPU, Request
-from locality.commands.take_back import restore_incoming_cpus, take_back
+from locality.commands.take_back import take_back
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from locality.cbpf import Program
     from locality.commands.steering_plans import Plans, Sockets
@@ -246,28 +252,7 @@ def detach_programs(request: Request) -> None:
         attachment.detach(*group.holder, group.inodes)
         return attach_cbpf.detached_line(*group.holder)
 
-    _change_each(groups_of_one_server(request), detach)
-
-
-def _change_each(groups: list[FoundGroup], change: Callable[[FoundGroup], str]) -> None:
-    """Change each group, whatever becomes of the others.
-
-    Raises:
-        LocalityError: Why the only group was not changed; or how many of several were not.
-    """
-    failed = 0
-    for group in groups:
-        try:
-            line = change(group)
-        except LocalityError as error:
-            if len(groups) == 1:
-                raise
-            tell(f"{group}: not changed: {error}")
-            failed += 1
-        else:
-            show([line])
-    if failed:
-        raise LocalityError(f"{failed} of {len(groups)} groups were not changed: see above")
+    change_each(groups_of_one_server(request), detach)
 
 
 def follow_groups(request: Request, plans: Plans) -> int:
@@ -307,41 +292,3 @@ def follow_groups(request: Request, plans: Plans) -> int:
                 # All of it before a line is printed: nobody may be reading any more.
                 show([*follower.detach()])
     return follower.in_trouble
-
-
-# --- SO_INCOMING_CPU --------------------------------------------------------------------
-
-
-def set_incoming_cpus(request: Request, machine: Topology) -> None:
-    """Set SO_INCOMING_CPU of each socket to its worker's CPU."""
-    from locality.reuseport.evidence import LOOK_S
-    from locality.steering import incoming_cpu
-
-    groups = of_request(request, find_groups(request, look=LOOK_S))
-    incoming_cpu.require_effective()
-    settings = [incoming_cpu.settings_for(group, machine.online) for group in groups]
-    with ExitStack() as stack:
-        before: list[Before] = []
-        if request.verify:
-            sockets = [group.holder for group in groups]
-            before = count_before(stack, sockets, machine, request.verify, needed=True)
-        incoming_cpu.apply([setting for chosen in settings for setting in chosen])
-        for group, chosen in zip(groups, settings, strict=True):
-            cpus = ", ".join(f"index {setting.index}: CPU {setting.cpu}" for setting in chosen)
-            show([f"{group}: SO_INCOMING_CPU set ({cpus})"])
-        if before and request.verify:
-            compare_with(before, request.verify, partial(restore_incoming_cpus, groups))
-
-
-def clear_incoming_cpus(request: Request) -> None:
-    """Take SO_INCOMING_CPU away from each socket."""
-    from locality.steering import incoming_cpu
-
-    def clear(group: FoundGroup) -> str:
-        had = [one for one in incoming_cpu.apply(incoming_cpu.clearing(group)) if one.is_set]
-        if not had:
-            return f"{group}: no socket has SO_INCOMING_CPU; nothing to do"
-        sockets = "1 socket" if len(had) == 1 else f"{len(had)} sockets"
-        return f"{group}: SO_INCOMING_CPU taken away from {sockets}"
-
-    _change_each(groups_of_one_server(request), clear)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from locality.commands.lines import show, tell
 from locality.errors import LocalityError
 from locality.text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from locality.commands.steering_request import Request
     from locality.reuseport.evidence import Seen
     from locality.reuseport.survey import FoundGroup
@@ -111,3 +114,24 @@ def _not_theirs(request: Request, groups: list[FoundGroup]) -> str:
     else:
         nobody = f"no process or thread of it is called '{printable(request.comm or '')}'"
     return f"port {request.port} is served by {names} ({what}); {nobody}"
+
+
+def change_each(groups: list[FoundGroup], change: Callable[[FoundGroup], str]) -> None:
+    """Change each group, whatever becomes of the others.
+
+    Raises:
+        LocalityError: Why the only group was not changed; or how many of several were not.
+    """
+    failed = 0
+    for group in groups:
+        try:
+            line = change(group)
+        except LocalityError as error:
+            if len(groups) == 1:
+                raise
+            tell(f"{group}: not changed: {error}")
+            failed += 1
+        else:
+            show([line])
+    if failed:
+        raise LocalityError(f"{failed} of {len(groups)} groups were not changed: see above")

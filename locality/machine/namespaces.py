@@ -24,6 +24,11 @@ _NS_GET_NSTYPE = 0xB703
 _CLONE_NEWNET = 0x40000000
 
 
+def own_network_namespace() -> int:
+    """The inode of the network namespace that this process is in."""
+    return (PROC / "self/ns/net").stat().st_ino
+
+
 def network_namespace(text: str, proc: Path = PROC, names: Path = NAMES) -> int:
     """The inode of a network namespace.
 

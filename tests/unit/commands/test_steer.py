@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from locality import cbpf
-from locality.commands import steer
+from locality.commands import steer, steering_incoming
 from locality.errors import LocalityError
 from locality.reuseport.ebpf import EbpfProgram
 from locality.reuseport.group import Group, Member
@@ -94,10 +94,10 @@ def test_incoming_cpu_is_taken_from_those_that_have_it(
         inodes = [os.fstat(each.fileno()).st_ino for each in (one, other)]
         group = Group(tuple(map(Member, inodes)), True, False, None, "")
         found = FoundGroup("tcp", "127.0.0.1", 80, 1, os.getpid(), one.fileno(), group)
-        monkeypatch.setattr(steer, "groups_of_one_server", lambda _request: [found])
+        monkeypatch.setattr(steering_incoming, "groups_of_one_server", lambda _request: [found])
         other.setsockopt(socket.SOL_SOCKET, socket.SO_INCOMING_CPU, 0)
         for _ in range(2):
-            steer.clear_incoming_cpus(SimpleNamespace())  # type: ignore[arg-type]
+            steering_incoming.clear_incoming_cpus(SimpleNamespace())  # type: ignore[arg-type]
     assert capsys.readouterr().out.splitlines() == [
         "tcp 127.0.0.1:80: SO_INCOMING_CPU taken away from 1 socket",
         "tcp 127.0.0.1:80: no socket has SO_INCOMING_CPU; nothing to do",

@@ -1,0 +1,57 @@
+"""What attach-cbpf does with --with incoming-cpu. Imports on use."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING
+
+from locality.commands.before_after import Before, compare_with, count_before
+from locality.commands.lines import show
+from locality.commands.steering_groups import (
+    change_each,
+    find_groups,
+    groups_of_one_server,
+    of_request,
+)
+from locality.commands.take_back import restore_incoming_cpus
+
+if TYPE_CHECKING:
+    from locality.commands.steering_request import Request
+    from locality.machine.topology import Topology
+    from locality.reuseport.survey import FoundGroup
+
+
+def set_incoming_cpus(request: Request, machine: Topology) -> None:
+    """Set SO_INCOMING_CPU of each socket to its worker's CPU."""
+    from locality.reuseport.evidence import LOOK_S
+    from locality.steering import incoming_cpu
+
+    groups = of_request(request, find_groups(request, look=LOOK_S))
+    incoming_cpu.require_effective()
+    settings = [incoming_cpu.settings_for(group, machine.online) for group in groups]
+    with ExitStack() as stack:
+        before: list[Before] = []
+        if request.verify:
+            sockets = [group.holder for group in groups]
+            before = count_before(stack, sockets, machine, request.verify, needed=True)
+        incoming_cpu.apply([setting for chosen in settings for setting in chosen])
+        for group, chosen in zip(groups, settings, strict=True):
+            cpus = ", ".join(f"index {setting.index}: CPU {setting.cpu}" for setting in chosen)
+            show([f"{group}: SO_INCOMING_CPU set ({cpus})"])
+        if before and request.verify:
+            compare_with(before, request.verify, partial(restore_incoming_cpus, groups))
+
+
+def clear_incoming_cpus(request: Request) -> None:
+    """Take SO_INCOMING_CPU away from each socket."""
+    from locality.steering import incoming_cpu
+
+    def clear(group: FoundGroup) -> str:
+        had = [one for one in incoming_cpu.apply(incoming_cpu.clearing(group)) if one.is_set]
+        if not had:
+            return f"{group}: no socket has SO_INCOMING_CPU; nothing to do"
+        sockets = "1 socket" if len(had) == 1 else f"{len(had)} sockets"
+        return f"{group}: SO_INCOMING_CPU taken away from {sockets}"
+
+    change_each(groups_of_one_server(request), clear)
