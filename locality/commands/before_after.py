@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from locality.commands.lines import show
+from locality.commands.lines import show, tell
 from locality.errors import LocalityError
 from locality.text import printable
 
@@ -87,6 +87,7 @@ def compare_with(
     take_back: Callable[[], Iterable[TakenBack]],
     *,
     waits: bool = False,
+    kept: str,
 ) -> None:
     """Measure again and show both.
 
@@ -95,6 +96,7 @@ def compare_with(
         seconds: How long to count.
         take_back: Undoes the change.
         waits: Judge by the waits for accept(), too.
+        kept: What to say where the change stays though nothing improved.
 
     Raises:
         LocalityError: Something got worse, and the change was taken back as far as it could be; or
@@ -126,4 +128,5 @@ def compare_with(
                 f": nothing was {was.measured.done} in {seconds:g} s, and a change acts on what "
                 "comes after it"
             )
+        tell(kept)
         raise LocalityError(why, exit_code=EXIT_NO_BETTER)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,10 +12,12 @@ import click
 from locality.commands.before_after import Before, compare_with, count_before
 from locality.commands.console import CONSOLE
 from locality.commands.lines import show, tell
+from locality.commands.steering_end import saying_if_interrupted, stays
 from locality.commands.steering_groups import (
     change_each,
     find_groups,
     groups_of_one_server,
+    in_namespace_of,
     of_request,
 )
 from locality.commands.steering_incoming import clear_incoming_cpus, set_incoming_cpus
@@ -24,6 +25,7 @@ from locality.commands.steering_plans import make_plans
 from locality.commands.steering_request import AUTO, INCOMING_CPU, Request
 from locality.commands.take_back import take_back
 from locality.errors import LocalityError
+from locality.machine.namespaces import own_network_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from locality.reuseport.survey import FoundGroup
     from locality.reuseport.target import Target
     from locality.spill.table import Table
+    from locality.steering.follow import Follower
 
 
 def steer(request: Request) -> None:
@@ -75,14 +78,15 @@ def attach_programs(request: Request, machine: Topology) -> None:
     groups = find_groups(request, served=False)
     if groups or not request.follow:  # who follows may wait for a server to start
         groups = of_request(request, groups)
+    request = in_namespace_of(request, groups)
     meant = frozenset[int]().union(*(group.inodes for group in groups))
     plans, without = attach_to([group.holder for group in groups], request, machine, meant)
     if request.follow and not request.dry_run:
-        netns = request.netns or (groups[0].netns if groups else None)
-        netns = netns or Path("/proc/self/ns/net").stat().st_ino
-        # It tries again what was refused.
-        in_trouble = follow_groups(replace(request, netns=netns), plans)
-        without = min(without, in_trouble)
+        netns = request.netns or own_network_namespace()
+        follower = follow_groups(replace(request, netns=netns), plans)
+        without = min(without, follower.in_trouble)  # it tries again what was refused
+        if follower.has_attached and not request.detach_on_exit:
+            tell(stays(request))
     if without:
         raise LocalityError(f"{without} of {len(groups)} groups got no program: see above")
 
@@ -111,43 +115,63 @@ def attach_to(
     from locality.reuseport.target import inspect_all
 
     with ExitStack() as stack:
-        before: list[Before] = []
-        if request.sample_s and sockets:
-            verify = request.verify is not None
-            before = count_before(stack, sockets, machine, request.sample_s, needed=verify)
-        plans = make_plans(request, machine, before)
-        seen = Seen()
-        for one in before:
-            seen.add(one.watch.seen)
-        targets = inspect_all(sockets, seen, LOOK_S, meant)
-        programs = [plans[target.kind](target.group) for target in targets]
-        refused = _preflight(targets, programs, machine, request)
-        explanations = [
-            _explanation(target, program, machine, request)
-            for target, program in zip(targets, programs, strict=True)
-        ]
-        if request.dry_run or request.table == AUTO:  # made here: shown before it acts
-            show([line for lines in explanations for line in lines])
+        with saying_if_interrupted("nothing was changed"):
+            before: list[Before] = []
+            if request.sample_s and sockets:
+                verify = request.verify is not None
+                before = count_before(stack, sockets, machine, request.sample_s, needed=verify)
+            plans = make_plans(request, machine, before)
+            seen = Seen()
+            for one in before:
+                seen.add(one.watch.seen)
+            targets = inspect_all(sockets, seen, LOOK_S, meant)
+            programs = [plans[target.kind](target.group) for target in targets]
+            refused = _preflight(targets, programs, machine, request)
+            explanations = [
+                _explanation(target, program, machine, request)
+                for target, program in zip(targets, programs, strict=True)
+            ]
+            if request.dry_run or request.table == AUTO:  # made here: shown before it acts
+                show([line for lines in explanations for line in lines])
         if refused:
             raise LocalityError(refused)
         if request.dry_run:
             return plans, 0
-        attached = []
-        for target, program, lines in zip(targets, programs, explanations, strict=True):
-            try:
-                _attach(target, program, request)
-            except LocalityError as error:
-                if len(targets) == 1:
-                    raise
-                CONSOLE.complain(f"{target.kind} {target.address}: got no program: {error}")
-                continue
-            attached.append(target)
-            show(lines if request.table != AUTO else [])
+        attached = _attach_each(targets, programs, explanations, request)
         changed = _of(before, attached)
         if changed and request.verify:
-            waits = request.spill is not None
-            compare_with(changed, request.verify, partial(take_back, attached), waits=waits)
+            waits, kept = request.spill is not None, stays(request)
+            with saying_if_interrupted(kept):
+                back = partial(take_back, attached)
+                compare_with(changed, request.verify, back, waits=waits, kept=kept)
+        if attached and not request.follow:
+            tell(stays(request))
     return plans, len(targets) - len(attached)
+
+
+def _attach_each(
+    targets: list[Target],
+    programs: Sequence[Program | Table],
+    explanations: list[list[str]],
+    request: Request,
+) -> list[Target]:
+    """Attach each group's program, and return the targets that took it.
+
+    Raises:
+        LocalityError: The only group refused.
+    """
+    attached = []
+    for target, program, lines in zip(targets, programs, explanations, strict=True):
+        try:
+            _attach(target, program, request)
+        except LocalityError as error:
+            if len(targets) == 1:
+                raise
+            CONSOLE.complain(f"{target.kind} {target.address}: got no program: {error}")
+            continue
+        attached.append(target)
+        show(lines if request.table != AUTO else [])
+    return attached
 
 
 def _of(before: list[Before], attached: list[Target]) -> list[Before]:
@@ -255,12 +279,8 @@ def detach_programs(request: Request) -> None:
     change_each(groups_of_one_server(request), detach)
 
 
-def follow_groups(request: Request, plans: Plans) -> int:
-    """Keep the groups on their programs until a signal asks to end.
-
-    Returns:
-        How many were not on theirs at the last look.
-    """
+def follow_groups(request: Request, plans: Plans) -> Follower:
+    """Keep the groups on their programs until a signal asks to end; what kept them there."""
     import signal
 
     from locality.accept.source import AcceptSource, Filter
@@ -291,4 +311,4 @@ def follow_groups(request: Request, plans: Plans) -> int:
             if request.detach_on_exit:
                 # All of it before a line is printed: nobody may be reading any more.
                 show([*follower.detach()])
-    return follower.in_trouble
+    return follower

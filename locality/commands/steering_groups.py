@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from locality.commands.lines import show, tell
@@ -67,6 +68,16 @@ def of_request(request: Request, found: list[FoundGroup]) -> list[FoundGroup]:
         if why := why_none(request, on_port):
             raise LocalityError(why)
     return of_one_server(found)
+
+
+def in_namespace_of(request: Request, groups: list[FoundGroup]) -> Request:
+    """The request with the network namespace of its groups, if that is not ours."""
+    from locality.machine.namespaces import own_network_namespace
+
+    netns = groups[0].netns if groups else None
+    if request.netns is not None or netns in {None, own_network_namespace()}:
+        return request
+    return replace(request, netns=netns)
 
 
 def why_none(request: Request, on_port: list[FoundGroup]) -> str:

@@ -7,11 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from locality.commands.before_after import Before, compare_with, count_before
-from locality.commands.lines import show
+from locality.commands.lines import show, tell
+from locality.commands.steering_end import saying_if_interrupted, stays
 from locality.commands.steering_groups import (
     change_each,
     find_groups,
     groups_of_one_server,
+    in_namespace_of,
     of_request,
 )
 from locality.commands.take_back import restore_incoming_cpus
@@ -34,13 +36,18 @@ def set_incoming_cpus(request: Request, machine: Topology) -> None:
         before: list[Before] = []
         if request.verify:
             sockets = [group.holder for group in groups]
-            before = count_before(stack, sockets, machine, request.verify, needed=True)
+            with saying_if_interrupted("nothing was changed"):
+                before = count_before(stack, sockets, machine, request.verify, needed=True)
         incoming_cpu.apply([setting for chosen in settings for setting in chosen])
         for group, chosen in zip(groups, settings, strict=True):
             cpus = ", ".join(f"index {setting.index}: CPU {setting.cpu}" for setting in chosen)
             show([f"{group}: SO_INCOMING_CPU set ({cpus})"])
+        kept = stays(in_namespace_of(request, groups))
         if before and request.verify:
-            compare_with(before, request.verify, partial(restore_incoming_cpus, groups))
+            with saying_if_interrupted(kept):
+                back = partial(restore_incoming_cpus, groups)
+                compare_with(before, request.verify, back, kept=kept)
+        tell(kept)
 
 
 def clear_incoming_cpus(request: Request) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -75,6 +76,21 @@ class Request:
     def socket(self) -> tuple[int, int] | None:
         """The one socket that was named: a process and its file descriptor."""
         return None if self.pid is None or self.fd is None else (self.pid, self.fd)
+
+    @property
+    def detach_command(self) -> str:
+        """What takes away what was attached, or set, to these groups: a line for a shell."""
+        named = {
+            "--port": self.port,
+            "--proto": self.proto,
+            "--comm": self.comm,
+            "--netns": self.netns,
+            "--pid": self.pid,
+            "--fd": self.fd,
+            "--with": None if self.means == CBPF else self.means,
+        }
+        words = [f"{word}" for pair in named.items() if pair[1] is not None for word in pair]
+        return shlex.join(["locality", "attach-cbpf", *words, "--detach"])
 
     @property
     def names_program(self) -> bool:

@@ -74,6 +74,11 @@ class Follower:
         """How many groups were not on their programs at the last look."""
         return len(self._trouble)
 
+    @property
+    def has_attached(self) -> bool:
+        """Whether a group had its program at the last look."""
+        return bool(self._ours)
+
     def look(self) -> Iterator[str]:
         """Look once, and put right what is not; one line for each thing that happened."""
         if not self._is_due():

@@ -17,12 +17,9 @@ import pytest
 
 from locality import cbpf
 from locality.attach_cbpf import attach, detach
-from locality.commands.take_back import take_back
 from locality.reuseport.group import read_from_kernel, read_group
 from locality.reuseport.target import Target, inspect, listeners_of
 from locality.steering.preflight import decide
-from tests.live.helpers.commands import run
-from tests.live.helpers.foreign import attach_foreign
 from tests.live.helpers.traffic import CPUS, PATIENCE, pinned
 
 if TYPE_CHECKING:
@@ -31,7 +28,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.live, pytest.mark.attach]
 
-SO_LOCK_FILTER = 44  # asm-generic/socket.h
 CONNECTIONS = 23  # a prime: no accident of rounding gives it
 
 # Four listeners in one group. Each command on stdin is one expression with its answer on
@@ -176,96 +172,6 @@ def test_incoming_cpu_is_read() -> None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_INCOMING_CPU, CPUS[-1])
         (member,) = read_from_kernel(listener.fileno()).members
     assert (unset.incoming_cpu, member.incoming_cpu) == (None, CPUS[-1])
-
-
-# Bug: an eBPF program of another owner is replaced or detached, and nobody can put it back.
-@pytest.mark.parametrize("options", [("--program", "cpu"), ("--detach",)])
-def test_a_program_of_another_owner_goes_by_force_only(options: tuple[str, ...]) -> None:
-    with (
-        socket.create_server(("127.0.0.1", 0), reuse_port=True) as listener,
-        socket.create_server(listener.getsockname(), reuse_port=True),
-    ):
-        attach_foreign(listener)
-        theirs = read_from_kernel(listener.fileno())
-        command = ("attach-cbpf", "--port", listener.getsockname()[1], *options)
-        refused = run(*command)
-        assert refused.returncode == 1
-        assert "(not_ours) of another owner, which could not be put back" in refused.stderr
-        assert "--force" in refused.stderr
-        one_socket = ("--pid", os.getpid(), "--fd", listener.fileno())
-        if "--detach" in options:
-            assert run("attach-cbpf", *one_socket, *options).returncode == 1
-        assert read_from_kernel(listener.fileno()).ebpf == theirs.ebpf
-        forced = run(*command, "--force")
-        assert forced.returncode == 0, forced.stderr
-        assert not read_from_kernel(listener.fileno()).is_opaque
-
-
-# Bug: of a group that nobody of the asked name serves it is said that it is no group.
-@pytest.mark.parametrize("options", [(), ("--detach",), ("--dry-run",)])
-def test_a_name_that_nobody_has(server: Server, options: tuple[str, ...]) -> None:
-    done = run("attach-cbpf", "--port", server.port, "--comm", "nosuch", *options)
-    assert done.returncode == 1
-    assert f"port {server.port} is served by " in done.stderr
-    assert "(a group of 4); no process or thread of it is called 'nosuch'" in done.stderr
-
-
-# Bugs: one of two groups refuses its program, and the other keeps one that nobody verified; that
-# is no error; the command ends without a word of the other.
-@pytest.mark.parametrize(("options", "code"), [((), 1), (("--verify", "0.2"), 3)])
-def test_a_group_that_refuses_keeps_the_other_from_nothing(
-    options: tuple[str, ...], code: int
-) -> None:
-    with ExitStack() as stack:
-
-        def group(host: str, port: int) -> list[socket.socket]:
-            first = stack.enter_context(socket.create_server((host, port), reuse_port=True))
-            other = socket.create_server(first.getsockname(), reuse_port=True)
-            return [first, stack.enter_context(other)]
-
-        # They are sorted by address, so the first one refuses.
-        willing, _ = group("127.0.0.2", 0)
-        port = willing.getsockname()[1]
-        for locked in group("127.0.0.1", port):
-            locked.setsockopt(socket.SOL_SOCKET, SO_LOCK_FILTER, 1)
-        done = run("attach-cbpf", "--port", port, "--program", "cpu", *options)
-        assert done.returncode == code
-        assert f"tcp 127.0.0.1:{port}: got no program: setsockopt" in done.stderr
-        assert read_from_kernel(willing.fileno()).program == cbpf.cpu(2)
-        assert ("after: " in done.stdout) == bool(options)
-        assert ("1 of 2 groups got no program" in done.stderr) != bool(options)
-
-
-# Bug: the worker that the group was changed through has ended, as in a reload, and the group keeps
-# what made it worse.
-@pytest.mark.parametrize("had", [None, cbpf.cpu(2)])
-def test_it_is_taken_back_through_another_process(had: cbpf.Program | None) -> None:
-    with (
-        socket.create_server(("127.0.0.1", 0), reuse_port=True) as ours,
-        socket.create_server(ours.getsockname(), reuse_port=True),
-    ):
-        fd = ours.fileno()
-        if had is not None:
-            attach(os.getpid(), fd, had)
-        with subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=[fd]) as worker:
-            target = inspect(worker.pid, fd)
-            attach(worker.pid, fd, cbpf.random(2))
-            assert worker.stdin
-            worker.stdin.close()
-        (taken,) = take_back([target])
-        assert taken.as_it_was, taken.line
-        assert read_from_kernel(fd).program == had
-
-
-# Bug: --dry-run says that a size is refused, and ends as if the program could be attached.
-def test_a_dry_run_of_what_is_refused(server: Server) -> None:
-    wrong = ("attach-cbpf", "--port", server.port, "--program", "cpu", "--group", 5, "--dry-run")
-    done = run(*wrong)
-    assert done.returncode == 1
-    assert "l0: ld #cpu" in done.stdout
-    assert "locality: refused: cpu % 5 is for a group of 5, the one of 127.0.0.1" in done.stderr
-    assert "use --group 4 (--force attaches it anyway)" in done.stderr
-    assert run(*wrong, "--force").returncode == 0
 
 
 # No verdict may change anything: looking is not acting.

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
+from dataclasses import fields
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from locality import cbpf
 from locality.commands import steer, steering_incoming
+from locality.commands.steering_end import saying_if_interrupted, stays
+from locality.commands.steering_request import CBPF, INCOMING_CPU, Request
 from locality.errors import LocalityError
 from locality.reuseport.ebpf import EbpfProgram
 from locality.reuseport.group import Group, Member
@@ -81,6 +84,38 @@ def test_a_program_of_another_owner_is_detached_by_force_only(
     request.force = True
     steer.detach_programs(request)  # type: ignore[arg-type]
     assert changed == [9, 8, 9]
+
+
+# Bugs: nobody is told that the program stays; the command that takes it away acts on other groups
+# than those that were steered.
+@pytest.mark.parametrize(
+    ("options", "command"),
+    [
+        ({"port": 80}, "--port 80"),
+        (
+            {"port": 80, "proto": "udp", "netns": 4026531840, "comm": "a b"},
+            "--port 80 --proto udp --comm 'a b' --netns 4026531840",
+        ),
+        ({"pid": 7, "fd": 3, "group": 2}, "--pid 7 --fd 3"),
+        ({"port": 80, "means": INCOMING_CPU}, "--port 80 --with incoming-cpu"),
+    ],
+)
+def test_how_to_take_it_away(options: dict[str, Any], command: str) -> None:
+    nothing = dict.fromkeys(one.name for one in fields(Request))
+    asked = Request(**{**nothing, "means": CBPF, **options})  # type: ignore[arg-type]
+    what = "SO_INCOMING_CPU stays set; to take it away"
+    if asked.means == CBPF:
+        what = "the program stays attached; to detach it"
+    assert stays(asked) == f"{what}: locality attach-cbpf {command} --detach"
+
+
+# Bug: Ctrl-C before anything was changed, and nobody knows whether it was.
+def test_how_things_are_is_said_where_it_is_interrupted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(KeyboardInterrupt), saying_if_interrupted("nothing was changed"):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == "locality: interrupted: nothing was changed\n"
 
 
 # Bug: SO_INCOMING_CPU is said to be taken away from sockets that had none.
