@@ -60,8 +60,12 @@ def _judge(machine: Machine, one: FoundGroup, pins: dict[int, int]) -> Iterator[
     read = (Value(f"group {one}", _in_words(one.group)),)
     yield from _workers(one, cpus, machine.online, read, pins)
     for answer in _choice(one, cpus, read):
-        in_order = isinstance(answer, Finding) and answer.level is Level.OK
-        yield _in_vain(one, cpus, read) or answer if in_order else answer
+        if not isinstance(answer, Finding):
+            yield answer
+        elif answer.level is Level.OK:
+            yield _in_vain(one, cpus, read) or answer
+        else:
+            yield _after_workers(answer, one, machine.online)
     if not loopback:
         yield from _nodes(one, machine, read)
 
@@ -299,7 +303,7 @@ def _nodes(one: FoundGroup, machine: Machine, read: tuple[Value, ...]) -> Iterat
 
 def _remedied(finding: Finding, one: FoundGroup) -> Finding:
     """The same with the command that attaches a fitting program, and the one that goes back."""
-    command = f"locality attach-cbpf --port {one.port}"
+    command = check_spill.attach_command(one)
     before = "--detach"
     if one.group.program is not None:
         before = option_for(one.group.program)  # empty: no command of ours makes it
@@ -309,6 +313,13 @@ def _remedied(finding: Finding, one: FoundGroup) -> Finding:
         by_hand_undo=(f"{command} {before}",) if before else (),
         not_applied=check_spill.NOT_APPLIED,
     )
+
+
+def _after_workers(finding: Finding, one: FoundGroup, online: Collection[int]) -> Finding:
+    """The same, with a word that its command takes workers that are pinned, where they are not."""
+    if finding.not_applied != check_spill.NOT_APPLIED or not unpinned(one.group, online):
+        return finding
+    return replace(finding, not_applied=check_spill.AFTER_WORKERS)
 
 
 def _in_words(group: Group) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from locality import cbpf
 from locality.cbpf.describe import describe, option_for
 from locality.doctor.findings import Finding, Level
+from locality.machine.namespaces import first_network_namespace
 from locality.machine.topology import format_cpu_list
 from locality.spill.text import totals
 from locality.steering.attachment import describe_present
@@ -28,6 +29,19 @@ FULL, EMPTY = 0.5, 0.1
 """A queue is long from this part of its limit on, and short up to that one."""
 
 NOT_APPLIED = "that command changes a group, after it has checked what this would do"
+AFTER_WORKERS = (
+    f'{NOT_APPLIED}. Do first what the finding "workers" says: the command refuses workers that '
+    "may run on several CPUs"
+)
+
+
+def attach_command(one: FoundGroup) -> str:
+    """The command that changes a group, to which options are added.
+
+    It names the network namespace where that is not the one of who works on this machine.
+    """
+    elsewhere = one.netns not in {None, first_network_namespace()}
+    return f"locality attach-cbpf --port {one.port}" + (f" --netns {one.netns}" * elsewhere)
 
 
 def program(one: FoundGroup, cpus: Collection[int], read: tuple[Value, ...]) -> Finding:
@@ -36,7 +50,7 @@ def program(one: FoundGroup, cpus: Collection[int], read: tuple[Value, ...]) -> 
     subject = f"{one} choice"
     if spill is None or spill.table is None:
         raise ValueError("a group without a table")
-    command = f"locality attach-cbpf --port {one.port} --map auto --spill {spill.table.bound}"
+    command = attach_command(one)
     usual = group.by_cpu
     wrong = [*cpus] if usual is None else elsewhere(group, usual, cpus)
     indexes = {inode: index for index, inode in enumerate(group.inodes)}
@@ -53,8 +67,8 @@ def program(one: FoundGroup, cpus: Collection[int], read: tuple[Value, ...]) -> 
             f"with {name} {'; '.join(effects)}",
             "Its table is not that of the group's sockets and workers as they are now.",
             read,
-            by_hand=(command,),
-            by_hand_undo=(f"locality attach-cbpf --port {one.port} --detach",),
+            by_hand=(f"{command} --map auto --spill {spill.table.bound}",),
+            by_hand_undo=(f"{command} --detach",),
             not_applied=NOT_APPLIED,
         )
     counted = spill.counted
@@ -89,7 +103,7 @@ def hot_worker(one: FoundGroup, read: tuple[Value, ...]) -> Finding | None:
         return None
     waiting = group.members[hot[0]]
     option = option_for(group.program)
-    command = f"locality attach-cbpf --port {one.port}"
+    command = attach_command(one)
     return Finding(
         Level.COSTS,
         f"{one} choice",

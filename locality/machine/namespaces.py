@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from fcntl import ioctl
 from pathlib import Path
 
@@ -27,6 +28,16 @@ _CLONE_NEWNET = 0x40000000
 def own_network_namespace() -> int:
     """The inode of the network namespace that this process is in."""
     return (PROC / "self/ns/net").stat().st_ino
+
+
+def first_network_namespace() -> int:
+    """The inode of the network namespace in which a user is taken to be: that of process 1.
+
+    Ours, where that may not be seen.
+    """
+    with suppress(OSError):
+        return (PROC / "1/ns/net").stat().st_ino
+    return own_network_namespace()
 
 
 def network_namespace(text: str, proc: Path = PROC, names: Path = NAMES) -> int:

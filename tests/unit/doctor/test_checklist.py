@@ -19,6 +19,7 @@ from locality.doctor.text import as_json, lines
 from locality.doctor.values import Unread, Value
 from locality.errors import LocalityError
 from locality.machine.ethtool import Channels
+from locality.machine.namespaces import first_network_namespace
 from locality.reuseport.evidence import Worker
 from locality.reuseport.group import Group, Member
 from locality.reuseport.survey import FoundGroup
@@ -306,6 +307,9 @@ def test_full_listen_queues(card: Machine) -> None:
 # --- groups ----------------------------------------------------------------------------------
 
 
+HERE = first_network_namespace()
+
+
 def group(
     *cpus: set[int],
     program: cbpf.Program | None = None,
@@ -319,7 +323,7 @@ def group(
     )
     known: dict[str, Any] = {"order_known": True, "attached": program is not None, "how": "read"}
     how = {**known, **more}
-    return FoundGroup("tcp", address, 80, 1, 200, 3, Group(members, program=program, **how))
+    return FoundGroup("tcp", address, 80, HERE, 200, 3, Group(members, program=program, **how))
 
 
 def judged(machine: Machine, one: FoundGroup) -> dict[str, Finding | Unread]:
@@ -349,6 +353,20 @@ def test_a_hashed_group(card: Machine) -> None:
     assert choice.fix == ("locality attach-cbpf --port 80 --map auto",)
     assert choice.undo == ("locality attach-cbpf --port 80 --detach",)
     assert level(answers["workers"]) is Level.OK
+
+
+# Bugs: of a group in another network namespace the command acts on one in ours; it comes before the
+# one that pins the workers, and is refused.
+def test_the_command_for_a_group(card: Machine) -> None:
+    card = arriving(card, 0, 1, 2, 3)
+    there = judged(card, replace(group(*PINNED), netns=HERE + 1))["choice"]
+    assert isinstance(there, Finding)
+    assert there.fix == (f"locality attach-cbpf --port 80 --netns {HERE + 1} --map auto",)
+    assert there.undo == (f"locality attach-cbpf --port 80 --netns {HERE + 1} --detach",)
+    assert "workers" not in there.not_applied
+    roaming = judged(card, group({0, 1}, {0, 1}, {2}, {3}))["choice"]
+    assert isinstance(roaming, Finding)
+    assert 'Do first what the finding "workers" says' in roaming.not_applied
 
 
 # Bugs: cpu % N where it fits is refused; where the workers' order is another it is praised, and
