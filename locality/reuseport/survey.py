@@ -201,8 +201,8 @@ def survey(
         if lone is not None and not here and not not_asked:
             lone.note(sockets)
         found += (one for one in here if wanted & {m.inode for m in one.group.members})
-        for one in not_asked:
-            (unheld if search.is_unheld([one]) else unasked).append(place.name)
+        for asked in not_asked:
+            (unheld if search.is_unheld([asked]) else unasked).append(place.name)
     same: dict[frozenset[int], frozenset[int]] = {}  # the processes of a server hold all of it
     for number, one in enumerate(found):
         pids_of = held.holders.pids(one.inodes)

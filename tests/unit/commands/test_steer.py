@@ -102,7 +102,7 @@ def test_a_program_of_another_owner_is_detached_by_force_only(
 )
 def test_how_to_take_it_away(options: dict[str, Any], command: str) -> None:
     nothing = dict.fromkeys(one.name for one in fields(Request))
-    asked = Request(**{**nothing, "means": CBPF, **options})  # type: ignore[arg-type]
+    asked = Request(**{**nothing, "means": CBPF, **options})
     what = "SO_INCOMING_CPU stays set; to take it away"
     if asked.means == CBPF:
         what = "the program stays attached; to detach it"
