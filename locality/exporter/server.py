@@ -1,8 +1,9 @@
 """The HTTP server that Prometheus asks for metrics.
 
 It is prometheus_client's, with what that one leaves to others: a password, a bound on the requests
-that are answered at once, and a time after which a silent client is given up. A TLS handshake is
-made by the request's own thread, so that no client keeps others waiting.
+that are answered at once, a time after which a silent client is given up, and a time in which each
+request has to end. A TLS handshake is made by the request's own thread, so that no client keeps
+others waiting.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import socket
 import ssl
 import stat
 import threading
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 from wsgiref.simple_server import WSGIRequestHandler, make_server
@@ -38,6 +41,9 @@ if TYPE_CHECKING:
 MOST_REQUESTS = 8
 #: A client that is silent for so long is given up; seconds.
 PATIENCE_S = 10
+#: A request has to be read and answered in so many seconds; else its connection is closed. Without
+#: this, a client that sends one byte now and then is never silent for long and keeps its place.
+REQUEST_S = 15
 
 
 @dataclass(frozen=True)
@@ -126,6 +132,8 @@ class Server(ThreadingWSGIServer):
     def __init__(self, *args: Any, **attributes: Any) -> None:  # noqa: ANN401 - as inherited
         self._thread: threading.Thread | None = None
         self._room = threading.BoundedSemaphore(MOST_REQUESTS)
+        self._begun: dict[socket.socket, float] = {}
+        self._begun_lock = threading.Lock()
         super().__init__(*args, **attributes)
 
     def server_bind(self) -> None:
@@ -162,6 +170,8 @@ class Server(ThreadingWSGIServer):
         if not self._room.acquire(blocking=False):
             self.shutdown_request(request)
             return
+        with self._begun_lock:
+            self._begun[request] = time.monotonic()
         try:
             super().process_request(request, client_address)
         except BaseException:
@@ -174,6 +184,25 @@ class Server(ThreadingWSGIServer):
             super().process_request_thread(request, client_address)
         finally:
             self._room.release()
+
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401
+        """Close the connection of a request that has ended."""
+        with self._begun_lock:
+            self._begun.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Break off the requests that take too long; called twice a second.
+
+        Their threads close them: a read or a write that waits ends at once.
+        """
+        latest = time.monotonic() - REQUEST_S
+        with self._begun_lock:
+            for request, begun in self._begun.items():
+                if begun < latest:
+                    with suppress(OSError):  # the client has gone
+                        # Not that of SSLSocket, which takes TLS off the thread that speaks it.
+                        socket.socket.shutdown(request, socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
         """A client that went away, or that spoke no TLS, is no news."""

@@ -8,6 +8,7 @@ import ipaddress
 import socket
 import ssl
 import subprocess
+import time
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -205,6 +206,40 @@ def test_no_more_requests_at_once_than_the_bound() -> None:
             assert last.recv(1) == b""
         for one in silent:
             one.close()
+
+
+def kept_until_closed(client: socket.socket) -> bool:
+    """Send a byte of a request now and then; whether the server closes the connection."""
+    client.settimeout(0.2)
+    end = time.monotonic() + 30
+    with suppress(ConnectionError):
+        while time.monotonic() < end:
+            client.sendall(b"G")
+            with suppress(TimeoutError):
+                return client.recv(1) == b""
+        return False
+    return True
+
+
+# Bug: clients that send a byte before each time-out keep their places without end, and nobody else
+# is answered.
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_client_that_sends_slowly_is_given_up(
+    tls: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("locality.exporter.server.REQUEST_S", 1)
+    security = Security(*certificate(tmp_path, "server")) if tls else Security()
+    with serving(security) as address:
+        slow: list[socket.socket] = []
+        for _ in range(MOST_REQUESTS):
+            client = socket.create_connection(address, timeout=10)
+            if tls:
+                context = ssl.create_default_context(cafile=tmp_path / "server.pem")
+                client = context.wrap_socket(client, server_hostname="127.0.0.1")
+            slow.append(client)
+        assert kept_until_closed(slow[0])
+        for client in slow:
+            client.close()
 
 
 # Bug: an address in use ends in a traceback.
