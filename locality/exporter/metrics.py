@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 #: Series of one host unless another number is asked for.
 MOST_SERIES = 300
 #: Series that have no label ``port``, at most, and those of one port, on a machine with every
-#: distance: 113 and two values of the label that are no ports; accepts, reads and three gauges.
+#: distance: 114 and two values of the label that are no ports; accepts, reads and three gauges.
 _WITHOUT_PORT, _PER_PORT = 140, 15
 #: Those of `LATENCY` and `INTERRUPTS`, if they are measured.
 _OF_LATENCY = 103
@@ -181,6 +181,11 @@ LOST = Definition(
     "counter",
     "Events that the probes may have missed.",
     ("probe",),
+)
+WRITE_FAILURES = Definition(
+    "locality_textfile_write_failures_total",
+    "counter",
+    "Times that the file of --textfile could not be written.",
 )
 PORTS_LEFT_OUT = Definition(
     "locality_ports_left_out",

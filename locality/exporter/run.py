@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from locality.bpf.run_times import counted
 from locality.errors import LocalityError
-from locality.exporter import textfile
 from locality.exporter.collect import Exporter, Part, open_measures
 from locality.exporter.measures import Accepts, Measure, Reads
 from locality.exporter.metrics import MOST_SERIES, PortLabels, ports_for
 from locality.exporter.server import Security, listen, where
+from locality.exporter.textfile import TextFile
 from locality.exporter.windows import Windows
 from locality.filter import Wanted
 from locality.machine import topology
@@ -114,6 +114,10 @@ def run(request: Request, tell: Callable[[str], None]) -> None:
             stack.callback(thread.join)  # else what is attached is closed meanwhile
             stack.callback(ended.set)
             parts.insert(0, windows)
+        file: TextFile | None = None
+        if request.textfile is not None:
+            file = TextFile(request.textfile, tell, alone=request.listen is None)
+            parts.append(file)
         if request.program_times:
             stack.enter_context(counted())
         exporter = Exporter(
@@ -130,7 +134,7 @@ def run(request: Request, tell: Callable[[str], None]) -> None:
             stack.callback(server.stop)
             server.start(partial(keep_only, KEPT))
             tell(f"listening on {where(server.server_address)}")
-        _until_asked(request, exporter.registry)
+        _until_asked(request, exporter.registry, file)
 
 
 def _opened(attach: Callable[[], list[Measure]], *, again: bool) -> list[Measure]:
@@ -189,18 +193,18 @@ def _warn(listen: tuple[str, int], security: Security, tell: Callable[[str], Non
         )
 
 
-def _until_asked(request: Request, registry: CollectorRegistry) -> None:
+def _until_asked(request: Request, registry: CollectorRegistry, file: TextFile | None) -> None:
     """Write the file at each interval, until the time is over or a signal asks to end."""
     end = math.inf if request.duration is None else time.monotonic() + request.duration
     keep_only([*KEPT, *FILES])
     with interruptible() as wait:
         if request.ready_file is not None:
             announce(request.ready_file, wait)
-        if request.textfile is None:
+        if file is None:
             keep_only(KEPT)
         stopped = False
         while not stopped and (left := end - time.monotonic()) > 0:
-            if request.textfile is not None:
-                textfile.write(registry, request.textfile)
-            pause = LONGEST_SLEEP if request.textfile is None else request.interval
+            if file is not None:
+                file.write(registry)
+            pause = LONGEST_SLEEP if file is None else request.interval
             stopped = wait(min(pause, left)).stop

@@ -8,13 +8,57 @@ from typing import TYPE_CHECKING
 from prometheus_client import generate_latest
 
 from locality.errors import LocalityError
+from locality.exporter import metrics
 from locality.files import new_file, reason
 from locality.text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from prometheus_client import CollectorRegistry
+    from prometheus_client import CollectorRegistry, Metric
+
+
+class TextFile:
+    """The file of one run, which is written again and again.
+
+    Args:
+        path: See `write`.
+        tell: Takes a line for the log.
+        alone: Nothing else gives the metrics out, so the run ends with a write that fails.
+    """
+
+    def __init__(self, path: Path, tell: Callable[[str], None], *, alone: bool) -> None:
+        self._path = path
+        self._tell = tell
+        self._alone = alone
+        self._failures = 0
+        self._refused = ""
+
+    def write(self, registry: CollectorRegistry) -> None:
+        """Write what the metrics are now. What keeps it from that is told once, and counted.
+
+        Raises:
+            LocalityError: It cannot be written, and nothing else gives the metrics out.
+        """
+        try:
+            write(registry, self._path)
+        except LocalityError as refusal:
+            if self._alone:
+                raise
+            self._failures += 1
+            if str(refusal) != self._refused:
+                self._tell(f"{refusal}: it is tried again at each interval")
+                self._refused = str(refusal)
+        else:
+            self._refused = ""
+
+    def families(self, ports: metrics.PortLabels) -> Iterator[Metric]:
+        """See `locality.exporter.collect.Part`."""
+        del ports
+        failures = metrics.WRITE_FAILURES.counter()
+        failures.add_metric([], self._failures)
+        yield failures
 
 
 def write(registry: CollectorRegistry, path: Path) -> None:
