@@ -14,20 +14,24 @@ from locality.doctor.values import Unread
 from locality.machine.topology import format_cpu_mask
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from locality.doctor.device import Device
     from locality.doctor.facts import Machine
+    from locality.doctor.values import Value
 
 
 def xps(machine: Machine, device: Device) -> Iterator[Finding | Unread]:
     """Transmit packet steering: a CPU sends on the queue whose interrupt it serves."""
     if not device.real or len(device.xps) <= 1 or device.doubt:
         return
-    subject, read = f"{device.name} XPS", device.xps
+    read = tuple(mask for mask in device.xps if mask)
+    if len(read) < len(device.xps):
+        return  # `Machine.unread` has those; which CPUs a queue has is not known without its mask
+    subject = f"{device.name} XPS"
     homes = [
         placement.home(machine, device, device.tx_interrupt(queue))
-        for queue in range(len(device.xps))
+        for queue in range(len(read))
     ]
     if None in homes:
         unknown = [queue for queue, home in enumerate(homes) if home is None]
@@ -38,7 +42,7 @@ def xps(machine: Machine, device: Device) -> Iterator[Finding | Unread]:
         )
         return
     known = [home for home in homes if home is not None]
-    masks = [set(mask.cpu_mask) for mask in device.xps]
+    masks = [set(mask.cpu_mask) for mask in read]
     # Where queues share a CPU, it is enough that it sends on one of them.
     astray = [
         known.index(cpu)
@@ -64,19 +68,19 @@ def xps(machine: Machine, device: Device) -> Iterator[Finding | Unread]:
         what,
         "The packet's end of transmission is then handled on another CPU than its sender's.",
         read,
-        tuple(_changes(machine, device, known, {*astray, *foreign})),
+        tuple(_changes(machine, read, known, {*astray, *foreign})),
     )
 
 
 def _changes(
-    machine: Machine, device: Device, homes: list[int], wrong: Collection[int]
+    machine: Machine, read: Sequence[Value], homes: list[int], wrong: Collection[int]
 ) -> Iterator[FileChange]:
     """New masks for the queues that are wrong; the others keep theirs.
 
     A queue gets the CPU that its interrupt arrives on. CPUs that no queue arrives on go round,
     reserved ones only where somebody gave them a queue before.
     """
-    masks = [set(mask.cpu_mask) for mask in device.xps]
+    masks = [set(mask.cpu_mask) for mask in read]
     kept = set[int]().union(*(masks[queue] for queue in range(len(masks)) if queue not in wrong))
     plan = {queue: masks[queue] & machine.reserved - set(homes) for queue in wrong}
     for queue in sorted(wrong):
@@ -88,5 +92,5 @@ def _changes(
         plan[sorted(wrong)[place % len(plan)]].add(cpu)
     for queue in sorted(wrong):
         if plan[queue] != masks[queue]:
-            now = device.xps[queue]
+            now = read[queue]
             yield FileChange(now.source, now.content, format_cpu_mask(plan[queue]))

@@ -47,7 +47,8 @@ class Device:
         node: Its numa_node file; -1 there is no node.
         threaded: Whether its NAPI runs in kernel threads.
         rx: Its RX queues.
-        xps: xps_cpus of its TX queues; the kernel has it only where there are several.
+        xps: xps_cpus of its TX queues, None where it could not be read; the kernel has it only
+            where there are several.
         interrupts: All of its interrupts.
         told_by: What told which interrupt serves which queue.
         doubt: Why it is not known which interrupt serves which RX queue; empty if it is.
@@ -62,7 +63,7 @@ class Device:
     node: Value | None
     threaded: Value | None
     rx: tuple[RxQueue, ...]
-    xps: tuple[Value, ...]
+    xps: tuple[Value | None, ...]
     interrupts: tuple[Interrupt, ...]
     told_by: str = ""
     doubt: str = ""
@@ -145,7 +146,7 @@ def read_device(
     tx = [f"{base}/queues/tx-{n}" for n in range(sum(one.startswith("tx-") for one in queues))]
     modalias = files.read(f"{base}/device/modalias")
     interrupts, told_by, doubt = _interrupts(files, name, links, names, (len(rx), len(tx)))
-    xps = (files.read(f"{queue}/xps_cpus") for queue in tx)
+    xps = tuple(files.read(f"{queue}/xps_cpus") for queue in tx)
     kind = link.kind or _device_type(files, base)
     return Device(
         name,
@@ -158,7 +159,7 @@ def read_device(
             RxQueue(files.read(f"{queue}/rps_cpus"), files.read(f"{queue}/rps_flow_cnt"))
             for queue in rx
         ),
-        tuple(mask for mask in xps if mask),
+        xps if len(xps) > 1 or any(xps) else (),
         interrupts,
         told_by,
         doubt,

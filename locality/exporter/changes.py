@@ -94,7 +94,7 @@ class Look:
                 mask = queue.rps_cpus.text if queue.rps_cpus else None
                 values["rps", device.name, f"RPS of rx-{place}"] = mask
             for place, xps in enumerate(device.xps):
-                values["xps", device.name, f"XPS of tx-{place}"] = xps.text
+                values["xps", device.name, f"XPS of tx-{place}"] = xps.text if xps else None
             numbers = frozenset(one.number for one in device.interrupts)
             queues[device.name] = numbers, len(device.rx), len(device.xps)
         pids: dict[str, frozenset[int]] = defaultdict(frozenset)

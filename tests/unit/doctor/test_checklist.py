@@ -271,7 +271,7 @@ def test_half_of_rfs(card: Machine) -> None:
 # Bugs: XPS goes to another queue than the one whose interrupt the CPU serves; a CPU is left out.
 def test_xps_follows_the_interrupts(card: Machine) -> None:
     (device,) = card.devices
-    none = tuple(mask._replace(content="0\n") for mask in device.xps)
+    none = tuple(mask and mask._replace(content="0\n") for mask in device.xps)
     finding = found(diagnose(arriving(with_device(card, xps=none), 3, 1, 0, 2)), "eth0 XPS")
     assert [one.new for one in finding.changes if isinstance(one, FileChange)] == [
         *("8", "2", "1", "4")
@@ -281,6 +281,14 @@ def test_xps_follows_the_interrupts(card: Machine) -> None:
     assert [one.new for one in finding.changes if isinstance(one, FileChange)] == [
         *("11", "22", "4", "8")
     ]
+
+
+# Bug: a queue's mask is taken for that of the queue before it, whose mask could not be read.
+def test_no_xps_is_changed_where_a_mask_could_not_be_read(card: Machine) -> None:
+    (device,) = card.devices
+    off = [mask and mask._replace(content="0\n") for mask in device.xps]
+    partly = with_device(card, xps=(None, *off[1:]))
+    assert "eth0 XPS" not in {one.subject for one in diagnose(arriving(partly, 3, 1, 0, 2)).findings}
 
 
 # Bugs: a number of one CPU is read as hexadecimal; zero is praised.

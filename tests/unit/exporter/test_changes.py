@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from locality.doctor import facts
 from locality.exporter.changes import Look, changes
+from tests.trees import trees
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 QUEUES = {"eth0": (frozenset({30, 31}), 2, 2)}
 BEFORE = Look(
@@ -77,6 +83,22 @@ def test_what_could_not_be_read_is_no_change() -> None:
     assert kept == BEFORE
     (change,) = changes(kept, later)
     assert (change.before, change.after) == ("cpu % 2", "none")
+
+
+# Bug: a mask that could not be read is left out, so that each later queue seems to have got the mask
+# of the queue after it, and the driver seems to have taken a queue away.
+def test_a_queue_whose_xps_could_not_be_read_keeps_its_place(tmp_path: Path) -> None:
+    links = trees.unpack("rps-first-queue-only", tmp_path)
+    before = Look.at(facts.read(tmp_path, links), ())
+    masks = [key for key in before.values if key[0] == "xps"]
+    assert len({before.values[key] for key in masks}) == len(masks) == 4
+    mask = tmp_path / "sys/class/net/eth0/queues/tx-1/xps_cpus"
+    mask.unlink()
+    mask.mkdir()  # reading fails, for root too
+    after = Look.at(facts.read(tmp_path, links), ())
+    assert [*changes(before, after)] == []
+    assert after.queues == before.queues
+    assert after.keeping(before).values == before.values
 
 
 # Bugs: a reload that leaves as many sockets is not seen; a restart, which loses the program, is
