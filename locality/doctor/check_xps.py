@@ -30,8 +30,7 @@ def xps(machine: Machine, device: Device) -> Iterator[Finding | Unread]:
         return  # `Machine.unread` has those; which CPUs a queue has is not known without its mask
     subject = f"{device.name} XPS"
     homes = [
-        placement.home(machine, device, device.tx_interrupt(queue))
-        for queue in range(len(read))
+        placement.home(machine, device, device.tx_interrupt(queue)) for queue in range(len(read))
     ]
     if None in homes:
         unknown = [queue for queue, home in enumerate(homes) if home is None]

@@ -16,9 +16,9 @@ import numpy as np
 from locality.doctor.checklist import CODES
 from locality.doctor.findings import Level
 from locality.doctor.running import diagnosis_of, look_at_this_machine
-from locality.errors import LocalityError
 from locality.exporter import metrics
 from locality.exporter.changes import CAUSES, Look, changes
+from locality.exporter.failures import Failures
 from locality.udp.balance import effective_sockets
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ PERIOD_S = 60.0
 SEVERITIES = {Level.COSTS: "costs", Level.MAY: "may"}
 #: So many changes of one look are logged; all are counted.
 _LOGGED = 20
+#: What is tried each time, in the words of the log.
+_LOOK = "settings and groups are not read"
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class MachineState:
         self._accepts = accepts
         self._reads = reads
         self._tell = tell
+        self._failures = Failures(tell)
         self._netns = netns
         self._seen = _Seen()
         self._look: Look | None = None
@@ -79,7 +82,6 @@ class MachineState:
         self._received: dict[int, Array] = {}
         if reads is not None:
             reads.threads()
-        self._refused = ""
 
     def watch(self, settled: Callable[[], None], ended: threading.Event) -> None:
         """Look again and again, in a thread of its own.
@@ -90,7 +92,11 @@ class MachineState:
         """
 
         def look() -> None:
-            settled()
+            try:
+                settled()
+            except Exception as error:  # noqa: BLE001 - told; with more privileges it does not go on
+                self._failures.failed(_LOOK, error)
+                return
             while not ended.is_set():
                 self.refresh()
                 ended.wait(PERIOD_S)
@@ -98,19 +104,20 @@ class MachineState:
         threading.Thread(target=look, name="state", daemon=True).start()
 
     def refresh(self) -> None:
-        """Look now. What cannot be read is told once, and the metrics stay as they were."""
+        """Look now. What fails is told once, and the metrics stay as they were."""
         try:
-            machine, groups = look_at_this_machine()
-            findings = Counter(
-                (finding.code, SEVERITIES[finding.level])
-                for finding in diagnosis_of(machine, groups).bad
-            )
-        except (LocalityError, OSError) as refusal:
-            if str(refusal) != self._refused:
-                self._tell(f"settings and groups are not read: {refusal}")
-                self._refused = str(refusal)
-            return
-        self._refused = ""
+            self._refresh()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next look may succeed
+            self._failures.failed(_LOOK, error)
+        else:
+            self._failures.worked(_LOOK)
+
+    def _refresh(self) -> None:
+        machine, groups = look_at_this_machine()
+        findings = Counter(
+            (finding.code, SEVERITIES[finding.level])
+            for finding in diagnosis_of(machine, groups).bad
+        )
         self._note_changes(Look.at(machine, groups))
         by_port: dict[int, list[FoundGroup]] = defaultdict(list)
         for group in groups:

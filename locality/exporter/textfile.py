@@ -9,6 +9,7 @@ from prometheus_client import generate_latest
 
 from locality.errors import LocalityError
 from locality.exporter import metrics
+from locality.exporter.failures import Failures
 from locality.files import new_file, reason
 from locality.text import printable
 
@@ -30,10 +31,9 @@ class TextFile:
 
     def __init__(self, path: Path, tell: Callable[[str], None], *, alone: bool) -> None:
         self._path = path
-        self._tell = tell
+        self._told = Failures(tell)
         self._alone = alone
         self._failures = 0
-        self._refused = ""
 
     def write(self, registry: CollectorRegistry) -> None:
         """Write what the metrics are now. What keeps it from that is told once, and counted.
@@ -47,11 +47,9 @@ class TextFile:
             if self._alone:
                 raise
             self._failures += 1
-            if str(refusal) != self._refused:
-                self._tell(f"{refusal}: it is tried again at each interval")
-                self._refused = str(refusal)
+            self._told.failed("--textfile", refusal)
         else:
-            self._refused = ""
+            self._told.worked("--textfile")
 
     def families(self, ports: metrics.PortLabels) -> Iterator[Metric]:
         """See `locality.exporter.collect.Part`."""

@@ -10,10 +10,12 @@ import secrets
 import threading
 import time
 from collections import defaultdict, deque
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from locality.errors import LocalityError
 from locality.exporter import metrics
+from locality.exporter.failures import Failures
 from locality.exporter.share_interval import interval
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 KEPT = 60
 #: A pause is at most so many times as long as they are on average.
 LONGEST = 5.0
+#: What is tried each time, in the words of the log.
+_WINDOW = "a window was not measured"
 
 
 def pause(
@@ -73,11 +77,10 @@ class Windows:
         self._lock = lock
         self._duty = duty
         self._length = length
-        self._tell = tell
+        self._failures = Failures(tell)
         self._count, self._seconds = 0, 0.0
         self._before: dict[str, Share] = {}
         self.last: dict[str, deque[Share]] = defaultdict(lambda: deque(maxlen=KEPT))
-        self._refused: dict[str, str] = {}
         with lock:
             for measure in measures:
                 measure.detach()
@@ -92,13 +95,26 @@ class Windows:
         """
 
         def work() -> None:
-            settled()
+            try:
+                settled()
+            except Exception as error:  # noqa: BLE001 - told; with more privileges it does not go on
+                self._failures.failed(_WINDOW, error)
+                return
             while not ended.wait(pause(self.taken, self._duty)):
-                self.window(ended.wait)
+                self._survive(ended.wait)
 
         thread = threading.Thread(target=work, name="windows", daemon=True)
         thread.start()
         return thread
+
+    def _survive(self, wait: Callable[[float], object]) -> None:
+        """One window; what fails is told once, and the next one is tried."""
+        try:
+            self.window(wait)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next window may succeed
+            self._failures.failed(_WINDOW, error)
+        else:
+            self._failures.worked(_WINDOW)
 
     @property
     def taken(self) -> float:
@@ -111,12 +127,16 @@ class Windows:
         A window in which nothing could be attached is none, and is not counted.
         """
         begin = time.monotonic()
+        try:
+            with self._lock:
+                attached = [self._attach(measure) for measure in self._measures]
+            wait(self._length)
+        except BaseException:
+            with self._lock:
+                self._detach()
+            raise
         with self._lock:
-            attached = [self._attach(measure) for measure in self._measures]
-        wait(self._length)
-        with self._lock:
-            for measure in self._measures:
-                measure.detach()
+            self._detach()
             if not any(attached):
                 return
             self._seconds += time.monotonic() - begin
@@ -129,12 +149,16 @@ class Windows:
         try:
             measure.attach()
         except LocalityError as refusal:
-            if self._refused.get(measure.name) != str(refusal):
-                self._tell(f"{measure.name}: {refusal}")
-                self._refused[measure.name] = str(refusal)
+            self._failures.failed(measure.name, refusal)
             return False
-        self._refused.pop(measure.name, None)
+        self._failures.worked(measure.name)
         return True
+
+    def _detach(self) -> None:
+        """Detach all probes, also where one of them cannot be detached."""
+        with ExitStack() as stack:
+            for measure in self._measures:
+                stack.callback(measure.detach)
 
     def _take(self) -> dict[str, Share]:
         """What was counted since this was called last, by name."""

@@ -288,7 +288,9 @@ def test_no_xps_is_changed_where_a_mask_could_not_be_read(card: Machine) -> None
     (device,) = card.devices
     off = [mask and mask._replace(content="0\n") for mask in device.xps]
     partly = with_device(card, xps=(None, *off[1:]))
-    assert "eth0 XPS" not in {one.subject for one in diagnose(arriving(partly, 3, 1, 0, 2)).findings}
+    assert "eth0 XPS" not in {
+        one.subject for one in diagnose(arriving(partly, 3, 1, 0, 2)).findings
+    }
 
 
 # Bugs: a number of one CPU is read as hexadecimal; zero is praised.

@@ -85,8 +85,8 @@ def test_what_could_not_be_read_is_no_change() -> None:
     assert (change.before, change.after) == ("cpu % 2", "none")
 
 
-# Bug: a mask that could not be read is left out, so that each later queue seems to have got the mask
-# of the queue after it, and the driver seems to have taken a queue away.
+# Bug: a mask that could not be read is left out, so that each later queue seems to have got the
+# mask of the queue after it, and the driver seems to have taken a queue away.
 def test_a_queue_whose_xps_could_not_be_read_keeps_its_place(tmp_path: Path) -> None:
     links = trees.unpack("rps-first-queue-only", tmp_path)
     before = Look.at(facts.read(tmp_path, links), ())

@@ -225,7 +225,7 @@ def kept_until_closed(client: socket.socket) -> bool:
 # is answered.
 @pytest.mark.parametrize("tls", [False, True])
 def test_a_client_that_sends_slowly_is_given_up(
-    tls: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    *, tls: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("locality.exporter.server.REQUEST_S", 1)
     security = Security(*certificate(tmp_path, "server")) if tls else Security()

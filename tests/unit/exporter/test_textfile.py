@@ -74,7 +74,7 @@ def test_a_write_that_fails_is_told_once_and_counted(
     directory.rmdir()
     file.write(registry)
     assert (len(told), failures(file)) == (2, 3)
-    assert told[0].startswith("cannot write ")
+    assert told[0].startswith("--textfile: cannot write ")
 
 
 # Bug: an exporter whose only output cannot be written runs on, and nobody learns of it.

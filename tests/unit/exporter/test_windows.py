@@ -131,6 +131,50 @@ def test_what_is_refused_is_told_once_and_no_window() -> None:
     assert counted(windows) == 1
 
 
+# Bugs: an error that nobody expected ends the thread without a word, and no window is measured any
+# more; probes stay attached after it; it is told in each window.
+def test_an_unexpected_error_is_told_once_and_survived() -> None:
+    told: list[str] = []
+    ended = threading.Event()
+
+    class Failing(Measured):
+        attached, windows = False, 0
+
+        def attach(self) -> None:
+            self.attached = True
+            self.windows += 1
+            if self.windows == 3:
+                ended.set()
+            raise OverflowError("too many")
+
+        def detach(self) -> None:
+            self.attached = False
+
+    measure = Failing("reads")
+    windows = Windows([measure], threading.Lock(), 0.5, 0.001, told.append)
+    thread = windows.begin(lambda: None, ended)
+    thread.join(30)
+    assert not thread.is_alive()
+    assert (measure.windows, measure.attached) == (3, False)
+    assert told == ["a window was not measured: OverflowError: too many"]
+
+
+# Bug: a thread that cannot give up its privileges works on with them, or ends without a word.
+def test_no_window_with_more_privileges_than_it_should_have() -> None:
+    told: list[str] = []
+
+    def settled() -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    measure = Measured("reads")
+    thread = Windows([measure], threading.Lock(), 0.5, 0.001, told.append).begin(
+        settled, threading.Event()
+    )
+    thread.join(30)
+    assert not thread.is_alive()
+    assert told == ["a window was not measured: Operation not permitted"]
+
+
 # Bug: what metrics and findings read at the same time is counted twice.
 def test_the_counters_are_read_by_one_at_a_time() -> None:
     lock = threading.Lock()

@@ -1,0 +1,49 @@
+"""Failures of what is done again and again: the exporter survives them, and tells each once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from locality.errors import LocalityError
+from locality.files import reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Failures:
+    """What failed last, by what was tried.
+
+    Args:
+        tell: Takes a line for the log.
+    """
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._told: dict[str, str] = {}
+
+    def failed(self, tried: str, error: Exception) -> None:
+        """Tell why something failed, unless that is what was told of it last.
+
+        Args:
+            tried: What failed, in words.
+            error: Why; one that nobody expected is told with its type.
+        """
+        why = in_words(error)
+        if self._told.get(tried) != why:
+            self._told[tried] = why
+            self._tell(f"{tried}: {why}")
+
+    def worked(self, tried: str) -> None:
+        """It worked: the next failure is told."""
+        self._told.pop(tried, None)
+
+
+def in_words(error: Exception) -> str:
+    """An error in one line."""
+    if isinstance(error, LocalityError):
+        return str(error)
+    if isinstance(error, OSError):
+        name = f"{error.filename}: " if error.filename is not None else ""
+        return f"{name}{reason(error)}"
+    return f"{type(error).__name__}: {error}"
