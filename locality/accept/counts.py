@@ -82,13 +82,15 @@ class AcceptCounts(Probing):
         self._machine = machine
         self._wanted = wanted or Filter()
         self._engine = choose("core")
-        self.attachment = attach_accepts(RUNGS, self._open, rung, self._engine)
-        obj = self.attachment.obj
-        self._rows = Counters(obj, "accept_rows", ACCEPT_ROW, (MAX_ROWS,))
-        self._waits = Counters(obj, "accept_waits", ACCEPT_WAITS, (1,))
-        shape = (MAX_ROWS, machine.possible)
-        self._received = Counters(obj, "accept_rx_cpus", _RX_CPU, shape)
-        write_places(obj, machine)
+        with self.attaching() as stack:
+            self.attachment = attach_accepts(RUNGS, self._open, rung, self._engine)
+            stack.callback(self.attachment.obj.close)
+            obj = self.attachment.obj
+            self._rows = Counters(obj, "accept_rows", ACCEPT_ROW, (MAX_ROWS,))
+            self._waits = Counters(obj, "accept_waits", ACCEPT_WAITS, (1,))
+            shape = (MAX_ROWS, machine.possible)
+            self._received = Counters(obj, "accept_rx_cpus", _RX_CPU, shape)
+            write_places(obj, machine)
 
     def _open(self) -> Object:
         rodata = {

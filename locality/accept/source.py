@@ -99,14 +99,16 @@ class AcceptSource(Probing):
 
     def __post_init__(self) -> None:
         self._engine: Engine = choose(self.engine)
-        self.attachment = attach_accepts(RUNGS, self._open, self.rung, self._engine)
-        self._object = self.attachment.obj
-        self.fd = self._object.map_fd("events")
-        # libbpf rounds a size up to what the kernel takes: a power of two of pages.
-        self._ring = Ring.map(self.fd, self._object.map_entries("events"), ACCEPT)
-        self._globals = self._object.bss
-        self._paths = CgroupPaths()
-        self.clock_offset = monotonic_to_utc()
+        with self.attaching() as stack:
+            self.attachment = attach_accepts(RUNGS, self._open, self.rung, self._engine)
+            stack.callback(self.attachment.obj.close)
+            self._object = self.attachment.obj
+            self.fd = self._object.map_fd("events")
+            # libbpf rounds a size up to what the kernel takes: a power of two of pages.
+            self._ring = Ring.map(self.fd, self._object.map_entries("events"), ACCEPT)
+            self._globals = self._object.bss
+            self._paths = CgroupPaths()
+            self.clock_offset = monotonic_to_utc()
 
     def _open(self) -> Object:
         obj = self._engine.open("accept_cpu", constants(self.wanted, self.ring_bytes))

@@ -75,13 +75,17 @@ class ConnectionSource(Probing):
         self._wanted = wanted or accept.Filter()
         self._ring_bytes, self._table = ring_bytes, table
         self._engine = engine.core(why="")
-        self.attachment = tcp.noting_unseen(attach_accepts(RUNGS, self._open, rung, self._engine))
-        self._object = self.attachment.obj
-        self.fd = self._object.map_fd("events")
-        self._ring = Ring.map(self.fd, self._object.map_entries("events"), CONNECTION)
-        self._globals = self._object.bss
-        self._paths = CgroupPaths()
-        self.clock_offset = monotonic_to_utc()
+        with self.attaching() as stack:
+            self.attachment = tcp.noting_unseen(
+                attach_accepts(RUNGS, self._open, rung, self._engine)
+            )
+            stack.callback(self.attachment.obj.close)
+            self._object = self.attachment.obj
+            self.fd = self._object.map_fd("events")
+            self._ring = Ring.map(self.fd, self._object.map_entries("events"), CONNECTION)
+            self._globals = self._object.bss
+            self._paths = CgroupPaths()
+            self.clock_offset = monotonic_to_utc()
 
     def _open(self) -> Object:
         obj = Object.open("connections", constants(self._wanted, self._ring_bytes))

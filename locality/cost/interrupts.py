@@ -14,6 +14,7 @@ from locality.bpf.btf import check_layout
 from locality.bpf.counters import Counters
 from locality.bpf.ladder import Rung, attach_best
 from locality.bpf.object import Object
+from locality.bpf.source import Probing
 from locality.cost.bill import OTHER
 from locality.errors import Unsupported
 from locality.machine import topology
@@ -36,11 +37,8 @@ def _programs(kernel: Kernel) -> tuple[str, ...]:
 RUNGS = (Rung("raw-tracepoint", _programs),)
 
 
-class Causes:
+class Causes(Probing):
     """What CPUs have each other call, from the moment it is made.
-
-    Attributes:
-        attachment: What it attached.
 
     Raises:
         Unsupported: This kernel does not tell; says why.
@@ -56,10 +54,12 @@ class Causes:
             obj.resize("calls", cpus * PLACES)
             return obj
 
-        self.attachment = attach_best(RUNGS, open_object)
-        obj = self.attachment.obj
-        self._functions = Counters(obj, "called_functions", CALLED, (FUNCTIONS,))
-        self._calls = Counters(obj, "calls", np.dtype("u8"), (cpus, PLACES))
+        with self.attaching() as stack:
+            self.attachment = attach_best(RUNGS, open_object)
+            stack.callback(self.attachment.obj.close)
+            obj = self.attachment.obj
+            self._functions = Counters(obj, "called_functions", CALLED, (FUNCTIONS,))
+            self._calls = Counters(obj, "calls", np.dtype("u8"), (cpus, PLACES))
 
     def read(self) -> dict[str, int]:
         """Calls since the start, by function; those that never occurred are left out."""
@@ -74,7 +74,3 @@ class Causes:
                 # A name is written a moment after its first call is counted.
                 found[name or OTHER] = found.get(name or OTHER, 0) + count
         return found
-
-    def close(self) -> None:
-        """Detach the probe."""
-        self.attachment.obj.close()

@@ -8,7 +8,6 @@ every packet that the machine receives.
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +31,8 @@ from locality.udp.probe import open_probe
 from locality.udp.reads import RUNGS as UDP_RUNGS
 
 if TYPE_CHECKING:
+    from contextlib import ExitStack
+
     from locality.arrays import Array
     from locality.bpf.engine import Kernel
     from locality.machine.topology import Topology
@@ -110,7 +111,7 @@ class CostSource(Probing):
     ) -> None:
         self.period = period
         self._wanted = wanted or Wanted()
-        with ExitStack() as stack:
+        with self.attaching() as stack:
             self.stamping = Stamping()
             stack.callback(self.stamping.close)
             self._causes = self._open_causes(stack)
@@ -130,7 +131,6 @@ class CostSource(Probing):
             self._readers()
             self._bill = self._read_bill()
             self._since = time.monotonic()
-            self._stack = stack.pop_all()
 
     def _open_causes(self, stack: ExitStack) -> Causes | None:
         try:
@@ -253,7 +253,3 @@ class CostSource(Probing):
             all_readers.append(readers)
             all_times.append(times)
         return together(*some(np.concatenate(all_readers), np.concatenate(all_times)), KEY)
-
-    def close(self) -> None:
-        """Detach the probes, and have no packets stamped any more."""
-        self._stack.close()

@@ -89,10 +89,6 @@ class Rows:
         self._before = now
         return now, before
 
-    def close(self) -> None:
-        """Detach the probe."""
-        self.attachment.obj.close()
-
 
 def prepared(obj: Object, size: int = MAX_READERS) -> Object:
     """An object with the tables of probes/read_counters.h, checked and of the right size.

@@ -94,10 +94,12 @@ class TcpReads(Probing):
     def __init__(self, wanted: Wanted | None = None, ring_bytes: int = DEFAULT_RING) -> None:
         self._wanted = wanted or Wanted()
         self._ring_bytes = ring_bytes
-        self.attachment = attach_reads(self._open)
-        obj = self.attachment.obj
-        self.fd = obj.map_fd("events")
-        self._ring = Ring.map(self.fd, obj.map_entries("events"), TCP_READ)
+        with self.attaching() as stack:
+            self.attachment = attach_reads(self._open)
+            stack.callback(self.attachment.obj.close)
+            obj = self.attachment.obj
+            self.fd = obj.map_fd("events")
+            self._ring = Ring.map(self.fd, obj.map_entries("events"), TCP_READ)
 
     def _open(self) -> Object:
         obj = Object.open(

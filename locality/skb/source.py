@@ -199,15 +199,17 @@ class SkbSource(Probing):
         if self._wanted.selects:
             seen = bool(self._flushes)
             rungs = tuple(choosing(one, self._wanted, flush_is_seen=seen) for one in RUNGS)
-        self.attachment = attach_best(rungs, self._open, rung, self._engine)
-        obj = self.attachment.obj
-        self._cells = cells_of(obj, self.cpus)
-        self._rows = Counters(obj, "rows", ROW, (self.cpus,))
-        self._account = self._accounting()
-        self._senders = Senders(obj) if senders.PROGRAM in self.attachment.programs else None
-        self._cells.read()
-        self._counted = self._rows.read()
-        self._since = time.monotonic()
+        with self.attaching() as stack:
+            self.attachment = attach_best(rungs, self._open, rung, self._engine)
+            stack.callback(self.attachment.obj.close)
+            obj = self.attachment.obj
+            self._cells = cells_of(obj, self.cpus)
+            self._rows = Counters(obj, "rows", ROW, (self.cpus,))
+            self._account = self._accounting()
+            self._senders = Senders(obj) if senders.PROGRAM in self.attachment.programs else None
+            self._cells.read()
+            self._counted = self._rows.read()
+            self._since = time.monotonic()
 
     def _open(self) -> Object:
         kernel = self._engine.kernel

@@ -22,6 +22,7 @@ from locality.bpf.btf import check_layout
 from locality.bpf.counters import Counters
 from locality.bpf.ladder import Refusal
 from locality.bpf.object import Object
+from locality.bpf.source import Attaching
 from locality.bpf.xdp import Mode
 from locality.errors import LocalityError, Unsupported
 from locality.machine import topology
@@ -132,7 +133,7 @@ def open_object(ports: Collection[int], program: str) -> Object:
     return obj
 
 
-class SpreadSource:
+class SpreadSource(Attaching):
     """The program on an interface of this network namespace, and its counts.
 
     Args:
@@ -157,11 +158,14 @@ class SpreadSource:
     ) -> None:
         self.period = period
         self.interface = interface
-        self.attachment = _attach_best(interface, ports, mode)
-        cpus = topology.possible_cpus()
-        self._counters = Counters(self.attachment.obj, "counts", COUNTS, (cpus,))
-        self._counted: Array = np.zeros(cpus, COUNTS)
-        self._since = time.monotonic()
+        with self.attaching() as stack:
+            self.attachment = _attach_best(interface, ports, mode)
+            stack.callback(self.attachment.obj.close)
+            stack.callback(self.attachment.link.close)
+            cpus = topology.possible_cpus()
+            self._counters = Counters(self.attachment.obj, "counts", COUNTS, (cpus,))
+            self._counted: Array = np.zeros(cpus, COUNTS)
+            self._since = time.monotonic()
 
     def read(self) -> Spread:
         """The interval since the last reading; never waits.
@@ -184,17 +188,6 @@ class SpreadSource:
             counts[name] = counted[name] - self._counted[name]
         seconds, self._counted, self._since = now - self._since, counted, now
         return Spread(time.time(), seconds, counts)
-
-    def close(self) -> None:
-        """Take the program away."""
-        self.attachment.link.close()
-        self.attachment.obj.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
 
 
 def _attach_best(interface: str, ports: Collection[int], only: Mode | None) -> Attachment:

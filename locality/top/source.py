@@ -25,6 +25,8 @@ from locality.udp.probe import open_probe
 from locality.udp.reads import RUNGS as UDP_RUNGS
 
 if TYPE_CHECKING:
+    from contextlib import ExitStack
+
     from locality.arrays import Array
     from locality.bpf.ladder import Attachment
     from locality.cost.source import CostSource
@@ -62,29 +64,30 @@ class TopSource(Probing):
         self._size = rows
         self._wanted = wanted or Wanted()
         machine = topology.read()
-        self.attachment = attach_reads(self._open_tcp, rung)
-        self._probes = [Rows(self.attachment, machine, rows)]
         self._cost: CostSource | None = None
-        try:
-            self._attach_udp(machine, rows)
+        with self.attaching() as stack:
+            self.attachment = attach_reads(self._open_tcp, rung)
+            stack.callback(self.attachment.obj.close)
+            self._probes = [Rows(self.attachment, machine, rows)]
+            self._attach_udp(stack, machine, rows)
             if timed:
                 from locality.cost.source import CostSource  # noqa: PLC0415 - if it is wanted
 
-                self._cost = CostSource(self._wanted, period)
-        except BaseException:
-            self.close()
-            raise
+                self._cost = stack.enter_context(CostSource(self._wanted, period))
         self.bytes_seen = "raw_received" in self.attachment.programs
         self._paths = CgroupPaths()
         self._since = time.monotonic()
 
-    def _attach_udp(self, machine: Topology, rows: int) -> None:
+    def _attach_udp(self, stack: ExitStack, machine: Topology, rows: int) -> None:
         try:
-            self._probes.append(Rows(attach_best(UDP_RUNGS, self._open_udp), machine, rows))
+            attachment = attach_best(UDP_RUNGS, self._open_udp)
         except Unsupported as refusal:
             unseen = f"reads of datagrams are not seen: {refusal}"
             noted = self.attachment.rung.noting(unseen)
             self.attachment = self.attachment._replace(rung=noted)
+            return
+        stack.callback(attachment.obj.close)
+        self._probes.append(Rows(attachment, machine, rows))
 
     def _open_tcp(self) -> Object:
         obj = Object.open("tcp_reads", self._constants() | {"counts_rows": True})
@@ -120,13 +123,6 @@ class TopSource(Probing):
     def attachments(self) -> list[Attachment]:
         """What it attached: for TCP, and for UDP where this kernel allows it."""
         return [self.attachment, *(probe.attachment for probe in self._probes[1:])]
-
-    def close(self) -> None:
-        """Detach the probes."""
-        for probe in self._probes:
-            probe.close()
-        if self._cost is not None:
-            self._cost.close()
 
 
 def grown(now: Array, before: Array) -> Array:

@@ -66,12 +66,14 @@ class UdpReads(Probing):
     ) -> None:
         self._wanted = wanted or Wanted()
         self._ring_bytes = ring_bytes
-        self.attachment = attach_best(RUNGS, self._open, only=rung)
-        obj = self.attachment.obj
-        self.fd = obj.map_fd("reads")
-        self._ring = Ring.map(self.fd, obj.map_entries("reads"), READ)
-        self._variables = obj.bss
-        self._next_interval = time.monotonic() + _INTERVAL_S
+        with self.attaching() as stack:
+            self.attachment = attach_best(RUNGS, self._open, only=rung)
+            stack.callback(self.attachment.obj.close)
+            obj = self.attachment.obj
+            self.fd = obj.map_fd("reads")
+            self._ring = Ring.map(self.fd, obj.map_entries("reads"), READ)
+            self._variables = obj.bss
+            self._next_interval = time.monotonic() + _INTERVAL_S
 
     def _open(self) -> Object:
         constants = {

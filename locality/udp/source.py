@@ -146,17 +146,19 @@ class UdpSource(Probing):
         self._membership = Membership(self._wanted)
         self._peers = Peers()
         self._paths = CgroupPaths()
-        self.attachment = noting_depth(attach_best(RUNGS, self._open, only=rung))
-        obj = self.attachment.obj
-        self._variables = obj.bss
-        self._socket_rows = Counters(obj, "sockets", SOCKET_ROW, (MAX_SOCKETS,))
-        self._reader_rows = Counters(obj, "readers", READER_ROW, (MAX_READERS,))
-        self._cells = Counters(obj, "cells", np.dtype("u8"), (2, self.cpus, self.cpus))
-        self._flow_rows = Counters(obj, "flows", FLOW_ROW, (2, self.cpus * FLOWS_OF_A_CPU))
-        # As they were when an interval of even, or of odd number was read.
-        self._before = [self._counted()] * 2
-        self._since = self._turn()
-        self._before[0] = self._counted()
+        with self.attaching() as stack:
+            self.attachment = noting_depth(attach_best(RUNGS, self._open, only=rung))
+            stack.callback(self.attachment.obj.close)
+            obj = self.attachment.obj
+            self._variables = obj.bss
+            self._socket_rows = Counters(obj, "sockets", SOCKET_ROW, (MAX_SOCKETS,))
+            self._reader_rows = Counters(obj, "readers", READER_ROW, (MAX_READERS,))
+            self._cells = Counters(obj, "cells", np.dtype("u8"), (2, self.cpus, self.cpus))
+            self._flow_rows = Counters(obj, "flows", FLOW_ROW, (2, self.cpus * FLOWS_OF_A_CPU))
+            # As they were when an interval of even, or of odd number was read.
+            self._before = [self._counted()] * 2
+            self._since = self._turn()
+            self._before[0] = self._counted()
 
     def _open(self) -> Object:
         return open_probe(
