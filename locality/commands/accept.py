@@ -84,5 +84,7 @@ def accept(
             comm,
             pids,
             clock_offset=source.clock_offset,
+            ports=ports,
+            netns=wanted.netns,
         )
         measure(ACCEPT, source, machine, subject, traced, count=count)

@@ -78,5 +78,7 @@ def connections(
             comm,
             pids,
             clock_offset=source.clock_offset,
+            ports=ports,
+            netns=wanted.netns,
         )
         measure(CONNECTIONS, source, machine, subject, traced, count=count)

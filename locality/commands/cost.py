@@ -76,5 +76,15 @@ def cost(
     with CostSource(wanted, interval, traced.rung, proto) as source:
         for note in notes(source):
             tell(note)
-        subject = Subject(f"times of reads of {filtered}", filtered, comm, pids, interval)
+        subject = Subject(
+            f"times of reads of {filtered}",
+            filtered,
+            comm,
+            pids,
+            interval,
+            ports=ports,
+            protocols=("tcp", "udp") if proto is None else (proto,),
+            netns=wanted.netns,
+            connected=True,
+        )
         measure(COST, source, machine, subject, traced, count=count, by=by)

@@ -43,6 +43,10 @@ class Subject(NamedTuple):
         pids: The processes it looks at; said if others serve their sockets.
         interval: Seconds between readings of the counters; None for events.
         clock_offset: The source's own, if it has one; see `locality.recording.format.Meta`.
+        ports: The local ports it looks at; said if nobody serves one of them.
+        protocols: Of tcp and udp: those of which it looks at these ports.
+        netns: The inode of the network namespace it looks at; None for all.
+        connected: Whether it also sees connections that were made before.
     """
 
     title: str
@@ -51,6 +55,10 @@ class Subject(NamedTuple):
     pids: tuple[int, ...] = ()
     interval: float | None = None
     clock_offset: int | None = None
+    ports: tuple[int, ...] = ()
+    protocols: tuple[str, ...] = ("tcp",)
+    netns: int | None = None
+    connected: bool = False
 
 
 def measure(
@@ -170,7 +178,13 @@ def tell_attachment(attachment: Attachment, what: str) -> None:
 
 
 def tell_whom(subject: Subject) -> None:
-    """Whether there is anybody to look at: threads of that name, processes that serve."""
+    """Whether there is anybody to look at: threads of that name, processes and ports that serve."""
+    if subject.ports:
+        from locality.reuseport.unserved import unserved
+
+        looked = subject.protocols, subject.netns
+        for line in unserved(subject.ports, *looked, connected=subject.connected):
+            tell(line)
     if subject.comm is not None:
         from locality.machine.processes import has_thread_named
 

@@ -78,7 +78,17 @@ def top(
     with TopSource(wanted, interval, traced.rung, timed=cost) as source:
         if cost:
             tell(STAMPING)
-        subject = Subject(f"reads of {wanted}", f"{wanted}", comm, pids, interval)
+        subject = Subject(
+            f"reads of {wanted}",
+            f"{wanted}",
+            comm,
+            pids,
+            interval,
+            ports=ports,
+            protocols=("tcp", "udp"),
+            netns=wanted.netns,
+            connected=True,
+        )
         measure(TOP, source, machine, subject, traced, count=count, by=by)
 
 

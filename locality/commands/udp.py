@@ -66,5 +66,15 @@ def udp(
     check_who(pids, comm)
     wanted = UdpFilter(comm, pids, ports, **places(netns, cgroup))
     with UdpSource(wanted, interval, traced.rung, sample) as source:
-        subject = Subject(f"datagrams of {wanted}", f"{wanted}", comm, pids, interval)
+        subject = Subject(
+            f"datagrams of {wanted}",
+            f"{wanted}",
+            comm,
+            pids,
+            interval,
+            ports=ports,
+            protocols=("udp",),
+            netns=wanted.netns,
+            connected=True,
+        )
         measure(UDP, source, machine, subject, traced, count=count)

@@ -20,6 +20,7 @@ from locality.reuseport.evidence import LOOK_S
 from locality.reuseport.one_server import of_one_namespace
 from locality.reuseport.servers import UNKNOWN, Server, moves_between_threads, server_of
 from locality.reuseport.survey import find
+from locality.reuseport.unserved import nothing_serves
 from locality.skb.source import SkbSource
 from locality.steering import attachment
 from locality.steering.count import ACCEPTS, READS, Counted, Measured
@@ -241,9 +242,7 @@ def listeners_on(
             "TCP and UDP; locality accept --port shows where their connections are accepted"
         )
     if not found:
-        where = f"in network namespace {netns}" if netns else "in any network namespace"
-        does = "listens on TCP port" if protocol == "tcp" else "reads UDP port"
-        raise LocalityError(f"nothing {does} {port} {where}: ss -lntup shows what there is")
+        raise LocalityError(nothing_serves(port, [protocol], netns))
     of_one_namespace(found)
     if any(member.incoming_cpu is not None for one in found for member in one.group.members):
         try:
