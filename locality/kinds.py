@@ -57,7 +57,7 @@ class Kind(NamedTuple):
     Attributes:
         name: The command's, and the word for it in recordings.
         summary: A sink that adds a run up; made for a machine (`Topology`).
-        summary_lines: What a summary says.
+        summary_lines: What a summary says; with ``by`` where the kind's outputs take that, too.
         outputs: By ``--format``, what prints batches; made for a file and a machine.
         dashboard: ``--live``; made for a machine, a header, a console, and the options of outputs.
         columns: Of a recording.
@@ -80,7 +80,7 @@ class Kind(NamedTuple):
 
     name: str
     summary: Lazy[Callable[[Topology], Any]]
-    summary_lines: Lazy[Callable[[Any], Iterator[str]]]
+    summary_lines: Lazy[Callable[..., Iterator[str]]]
     outputs: Mapping[str, Lazy[type[Output[Any]]]]
     dashboard: Lazy[Callable[..., Dashboard[Any]]]
     columns: Lazy[Sequence[Column]]

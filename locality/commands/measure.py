@@ -69,6 +69,7 @@ def measure(
     traced: Traced,
     *,
     count: int | None = None,
+    by: str | None = None,
     **options: Any,  # noqa: ANN401 - of the kind's outputs
 ) -> None:
     """Hand a source's batches to all that was asked for, then print the summary.
@@ -80,6 +81,7 @@ def measure(
         subject: What is measured, in words.
         traced: How to print and record, and when to end.
         count: End after so many events.
+        by: What a row is, of the outputs and of the summary, where the kind offers a choice.
         options: More arguments for the kind's output.
     """
     from locality.machine.privileges import FILES, keep_only
@@ -94,6 +96,7 @@ def measure(
     files = (traced.record, traced.ready_file, shown.svg) != (None, None, None)
     keep_only([*kind.keeps, *FILES] if files else kind.keeps)
     summary = kind.summary.get()(machine)
+    grouped = {} if by is None else {"by": by}
     sinks: list[Sink[Any]] = [summary] if shown.summary else []
     with ExitStack() as stack:
         if traced.record is not None:
@@ -112,7 +115,8 @@ def measure(
             return header_of(source.attachment, subject.filter)
 
         if shown.lines:
-            sinks.append(stack.enter_context(output(kind, machine, shown, header, **options)))
+            sink = output(kind, machine, shown, header, **options, **grouped)
+            sinks.append(stack.enter_context(sink))
         # The picture is written at the end.
         kept = kind.keeps if shown.svg is None else (*kind.keeps, *FILES)
         stream(
@@ -123,7 +127,7 @@ def measure(
             settled=partial(keep_only, kept),
         )
     if shown.summary:
-        end(kind.summary_lines.get()(summary), shown.format)
+        end(kind.summary_lines.get()(summary, **grouped), shown.format)
 
 
 @contextmanager

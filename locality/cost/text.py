@@ -30,6 +30,12 @@ HEADING = (
     f"{'wake-up':>7} {'p99':>7}"
 )
 
+#: Below the tables of the summary, for the two last columns count other reads than the rest.
+WAKE_UPS = (
+    "wake-up and its p99 are of the readers that slept: from the wake-up until they ran. Readers "
+    "that did not sleep are in the other columns only."
+)
+
 _REASONS = {
     "no_stamp": "without a stamp",
     "other_clock": "by another clock",
@@ -169,8 +175,13 @@ def _told(count: int | None, seconds: float) -> str:
     return "?" if count is None else rate(count, seconds)
 
 
-def summary_lines(summary: Summary[CostInterval]) -> Iterator[str]:
-    """The summary of a run of `locality cost`: the whole run by port, and what it means."""
+def summary_lines(summary: Summary[CostInterval], by: str = DEFAULT) -> Iterator[str]:
+    """The summary of a run of `locality cost`: the rows of the whole run, and what they mean.
+
+    Args:
+        summary: Of the run.
+        by: One of `locality.cost.grouping.BY`: what a row is.
+    """
     total = summary.total
     if total is None:
         yield "no interval was over"
@@ -178,7 +189,10 @@ def summary_lines(summary: Summary[CostInterval]) -> Iterator[str]:
     yield f"{total.seconds:.1f} s on rung {printable(total.rung)}, {total.lost} lost"
     yield sums_line(total)
     yield from clock_lines(total)
-    yield from table_lines(total, DEFAULT, sentences=True)
+    yield from table_lines(total, by, sentences=True)
     yield from bill_lines(total)
-    if any(row.later is not None for row in rows_of(total, DEFAULT)[:MOST_ROWS]):
+    rows = rows_of(total, by)[:MOST_ROWS]
+    if rows:
+        yield from wrap(WAKE_UPS)
+    if any(row.later is not None for row in rows):
         yield from wrap(CAUTION)

@@ -111,8 +111,13 @@ def distances_of(interval: TopInterval) -> Counts:
     return counts
 
 
-def summary_lines(summary: Summary[TopInterval]) -> Iterator[str]:
-    """The summary of a run of `locality top`: the whole run by port, and what to do next."""
+def summary_lines(summary: Summary[TopInterval], by: str = DEFAULT) -> Iterator[str]:
+    """The summary of a run of `locality top`: the rows of the whole run, and what to do next.
+
+    Args:
+        summary: Of the run.
+        by: A key of `GROUPINGS`: what a row is.
+    """
     total = summary.total
     if total is None:
         yield "no interval was over"
@@ -123,7 +128,7 @@ def summary_lines(summary: Summary[TopInterval]) -> Iterator[str]:
     if not len(rows):
         return
     yield f"  {distance_text(distances_of(total), summary.machine)}"
-    yield from table_lines(total, DEFAULT)
+    yield from table_lines(total, by)
     nexts = [*commands(rows, DEFAULT, total.cgroups)]
     # A service before a client: of both ends of a connection, only the service can be steered.
     for outgoing in (0, 1):

@@ -182,3 +182,16 @@ def test_the_command_sorts_by_what_is_remote(tmp_path: Path) -> None:
     assert [str(first["port"]), str(second["port"])] == ports
     assert (first["reads"], second["reads"]) == (READS, 3 * READS)
     assert first["next"] == f"locality explain --port {ports[0]}"
+
+
+# Bug: the rows of each interval are threads, as was asked for, and those of the summary are ports.
+def test_the_summary_has_the_rows_that_were_asked_for(tmp_path: Path) -> None:
+    with connection() as far:
+        port = str(far[1].getsockname()[1])
+        with tracing(tmp_path, "top", "--by", "thread", "--interval", 100, "--port", port) as top:
+            read_from(*far, sender=HERE, reader=THERE)
+            top.send_signal(signal.SIGINT)
+            out, _ = top.communicate(timeout=PATIENCE)
+    headings = [line.split() for line in out.splitlines() if line.split()[:1] == ["remote/s"]]
+    assert [heading[-2:] for heading in headings] == [["thread", "next"]] * 2
+    assert out.splitlines()[-1] == f"next: locality explain --port {port}"

@@ -82,6 +82,20 @@ def test_the_summary_says_what_comes_next() -> None:
     assert max(map(len, lines)) <= 80
 
 
+# Bug: rows of each interval are threads, as was asked for, and those of the summary are ports.
+@pytest.mark.parametrize(
+    ("by", "named"), [("port", "tcp 8080 nginx"), ("thread", "nginx/11"), ("process", "nginx/2")]
+)
+def test_the_summary_has_the_rows_that_were_asked_for(by: str, named: str) -> None:
+    summary = Summary["TopInterval"](MACHINE)
+    summary.write(SEEN)
+    lines = [*summary_lines(summary, by)]
+    (heading,) = [line for line in lines if "reads/s " in line and "remote/s" in line[:10]]
+    assert heading.split()[-2:] == [by, "next"]
+    assert sum(named in line for line in lines) == 1
+    assert lines[-1] == "next: locality explain --port 8080"
+
+
 # Bugs: the command is of another row, or lacks the namespace; a path with a blank or a line break
 # is not one word of a shell.
 @pytest.mark.parametrize(
