@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from locality.lab.namespaces import Namespace, Process
 
 PORT = 8080
-REQUESTS, KEPT_MS = 200, 500
+REQUESTS, KEPT_MS = 200, 2000
 """A connection is closed after so many requests, and after so long: there are always new ones to
 accept, on a slow machine, too (keepalive_time is of nginx 1.19.10)."""
 PREFIX = "/tmp/nginx"  # noqa: S108 - /tmp of the namespace, which is private and ends with it
