@@ -213,7 +213,7 @@ class Objects:
         except (pa.ArrowException, OSError) as error:
             raise _refused(day, error) from None
         for file in files:
-            found = file.path.removeprefix(f"{self._root}/").split("/")
+            found: list[str] = file.path.removeprefix(f"{self._root}/").split("/")
             if file.is_file and found[-1] == name and found[:-1] != [*folders]:
                 return found[:-1]
         return None

@@ -113,9 +113,9 @@ def add_recording(
     partition = [folder(column, str(of_all[column])) for column in ("cluster", "host")]
     for day, _ in by_day:
         if (there := store.elsewhere((f"dt={day}", *partition), name)) is not None:
-            file = "/".join((*there, name))
+            same = "/".join((*there, name))
             raise LocalityError(
-                f"{printable(str(path))} is in the data set already, as {printable(file)}, and "
+                f"{printable(str(path))} is in the data set already, as {printable(same)}, and "
                 "would be counted twice: remove it there to add it under another host or cluster"
             )
     for day, day_rows in by_day:

@@ -42,10 +42,13 @@ class Cause(Enum):
         """The command that goes on from here; empty where there is none.
 
         Args:
-            port: Of the server; None: not known, and ``PORT`` stands for it where it is needed.
+            port: Of the server; None: not known.
         """
         command = _REMEDIES.get(self, "")
-        return command if port is None else command.replace("PORT", str(port))
+        if port is not None:
+            return command.replace("PORT", str(port))
+        # Both commands need a port, and top finds it.
+        return "locality top" if "PORT" in command else command
 
 
 #: With ``PORT`` for the port of the server.

@@ -164,6 +164,9 @@ class Reader:
         except (pa.ArrowException, OSError, MemoryError, *NOT_OURS):
             self._not_read(self.read)
             return None
+        except LocalityError as error:
+            where = f"{printable(str(self._path))}, from byte {self.read} on"
+            raise LocalityError(f"cannot read {where}: {error}") from None
         self.read = self._file.tell()
         return batch
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from locality.cli import main
+from locality.recording import message
 from locality.recording.reader import Reader
 from locality.text import counted
 from tests.unit.recordings import accepts, packets
@@ -27,6 +28,22 @@ COMMANDS = {
     "dataset": ("export", "--dataset", "set"),
     "report": ("report", "-o", "out.html"),
 }
+
+
+# Bug: a recording with a damaged length is refused, and the line says neither which nor where.
+def test_a_refused_recording_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = accepts(tmp_path / "one.arrows", 2000, 0.5)
+    with Reader(path) as reader:
+        at = reader.read
+        monkeypatch.setattr(message, "_decompressed", lambda *_: 1 << 62)
+        monkeypatch.setattr(sys, "argv", ["locality", "info", str(path)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert f"cannot read {path}, from byte {at} on: the recording is damaged" in said
 
 
 # Bug: "1 batches", "1 rows in 1 files".

@@ -136,9 +136,9 @@ def test_a_recording_has_one_host(scheme: str, tmp_path: Path) -> None:
     place = store.store_of(f"{scheme}{root}")
     assert place.elsewhere(("dt=2026-11-20", "cluster=a", "host=b"), "accept-1.parquet") is None
     add_recording(recording, place)
-    for about in ({"host": "other"}, {"cluster": "eu"}):
+    for cluster, host in (("", "other"), ("eu", None)):
         with pytest.raises(LocalityError, match=r"host=web1/accept-.* would be counted twice"):
-            add_recording(recording, place, **about)
+            add_recording(recording, place, cluster=cluster, host=host)
     assert events(root) == 500
     assert add_recording(recording, place).unchanged
     for file in root.rglob("*.parquet"):

@@ -125,7 +125,8 @@ def test_the_command_has_the_port(tmp_path: Path) -> None:
     page = run(str(tmp_path), "--format", "html")
     assert "locality attach-cbpf --port 80 --map auto" in page
     assert "1 hosts" not in page + text
-    assert Cause.NO_PROGRAM.remedy(None) == "locality attach-cbpf --port PORT --map auto"
+    assert Cause.OTHER.remedy(443) == "locality explain --port 443"
+    assert Cause.NO_PROGRAM.remedy(None) == "locality top"
     assert Cause.ONE_RX_CPU.remedy(80) == "locality doctor"
 
 

@@ -20,7 +20,7 @@ from locality.report import write_report
 from locality.trial.batch import TrialBatch, joined
 from locality.trial.effects import effects
 from locality.trial.figures import effects as effects_figure
-from locality.trial.observation import PROBE, Design, Outcome, Trial, units_dtype
+from locality.trial.observation import PROBE, UNITS, Design, Outcome, Trial, units_dtype
 from locality.trial.recording import (
     MOST_UNITS,
     TrialRecorder,
@@ -242,24 +242,22 @@ def test_the_names_of_outcomes_are_in_the_picture() -> None:
     units = np.zeros(80, units_dtype(outcomes))
     of_one = blocks([(1.0, 1.0)] * 40)
     draw = np.random.default_rng(1)
-    for name in of_one.dtype.names or ():
-        if name in units.dtype.names:
-            units[name] = of_one[name]
+    for field, _ in UNITS:
+        units[field] = of_one[field]
     for outcome in outcomes:
         units[outcome.label] = draw.lognormal(0, 0.1, 80)
     units["retransmits"] = draw.integers(0, 3, 80)
     design = Design("blocks", ("as it is", "attach"), 80, 1)
     figure = effects_figure(effects(Trial(design, outcomes, units, units)))
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    canvas.draw()  # type: ignore[no-untyped-call]
+    renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
     above, below = figure.axes
-    for axis in figure.axes:
-        for name in axis.get_yticklabels():
-            assert name.get_text()
-            assert name.get_window_extent(canvas.get_renderer()).x0 >= 0
-    numbers = above.get_xticklabels()
-    lowest = min(one.get_window_extent(canvas.get_renderer()).y0 for one in numbers)
-    assert lowest > below.get_window_extent(canvas.get_renderer()).y1
+    for label in (*above.get_yticklabels(), *below.get_yticklabels()):
+        assert label.get_text()
+        assert label.get_window_extent(renderer).x0 >= 0
+    lowest = min(number.get_window_extent(renderer).y0 for number in above.get_xticklabels())
+    assert lowest > below.get_window_extent(renderer).y1
 
 
 # Bug: `--live` or JSON of a replay needs a source that a trial does not have.
