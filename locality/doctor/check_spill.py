@@ -38,10 +38,10 @@ AFTER_WORKERS = (
 def attach_command(one: FoundGroup) -> str:
     """The command that changes a group, to which options are added.
 
-    It names the network namespace where that is not the one of who works on this machine.
+    It names the network namespace, unless that is the one of who works on this machine.
     """
-    elsewhere = one.netns not in {None, first_network_namespace()}
-    return f"locality attach-cbpf --port {one.port}" + (f" --netns {one.netns}" * elsewhere)
+    named = one.netns is not None and one.netns != first_network_namespace()
+    return f"locality attach-cbpf --port {one.port}" + (f" --netns {one.netns}" * named)
 
 
 def program(one: FoundGroup, cpus: Collection[int], read: tuple[Value, ...]) -> Finding:

@@ -30,14 +30,14 @@ def own_network_namespace() -> int:
     return (PROC / "self/ns/net").stat().st_ino
 
 
-def first_network_namespace() -> int:
+def first_network_namespace() -> int | None:
     """The inode of the network namespace in which a user is taken to be: that of process 1.
 
-    Ours, where that may not be seen.
+    None where that may not be seen.
     """
     with suppress(OSError):
         return (PROC / "1/ns/net").stat().st_ino
-    return own_network_namespace()
+    return None
 
 
 def network_namespace(text: str, proc: Path = PROC, names: Path = NAMES) -> int:
