@@ -38,12 +38,13 @@ def groups(
     such thread was found, the worker is "?".
     """
     from locality.machine import topology
+    from locality.reuseport.descriptors import sees_everybody
     from locality.reuseport.survey import survey
     from locality.reuseport.text import json_lines, notes, table_lines
 
     check_who(pids, comm)
     found = survey(ports=ports, pids=pids, comm=comm, look=look, alone=alone)
-    for note in notes(found):
+    for note in notes(found, sees_all=sees_everybody()):
         tell(note)
     if format_ == "json":
         show(json_lines(found.groups))

@@ -61,8 +61,13 @@ def json_lines(groups: Iterable[FoundGroup]) -> Iterator[str]:
         yield json.dumps(_object(one))
 
 
-def notes(survey: Survey) -> Iterator[str]:
-    """What was not seen, and why: each reason once."""
+def notes(survey: Survey, *, sees_all: bool = False) -> Iterator[str]:
+    """What was not seen, and why: each reason once.
+
+    Args:
+        survey: What was found.
+        sees_all: Whether root would see no more than this process.
+    """
     counted = Counter(
         printable(one.group.how) for one in survey.groups if not one.group.order_known
     )
@@ -71,10 +76,8 @@ def notes(survey: Survey) -> Iterator[str]:
     if survey.unasked:
         one = len(survey.unasked) == 1
         whose, them = ("its process", "it") if one else ("their processes", "them")
-        yield (
-            f"{_cannot_tell(survey.unasked)}: {whose} may not be inspected. Run as root to see "
-            f"{them}"
-        )
+        advice = "" if sees_all else f". Run as root to see {them}"
+        yield f"{_cannot_tell(survey.unasked)}: {whose} may not be inspected{advice}"
     if survey.unheld:
         it = "it" if len(survey.unheld) == 1 else "them"
         yield (

@@ -301,6 +301,8 @@ def test_notes() -> None:
             "be inspected. Run as root to see it"
         ),
     ]
+    (as_root,) = notes(Survey([], some[:1]), sees_all=True)
+    assert as_root.endswith("its process may not be inspected")
     assert not list(notes(Survey([found_group(NGINX)])))
 
 
