@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from locality.commands.lines import show
-from locality.commands.options import ShortForm, force_option
+from locality.commands.options import FormatOption, ShortForm, force_option
 from locality.commands.values import AT_LEAST_ONE, OUTPUT
 from locality.text import printable
 
@@ -80,6 +80,7 @@ MEASURES = ("reads", "accepts", "datagrams", "packets received", "packets sent")
 @click.option(
     "--format",
     "format_",
+    cls=FormatOption,
     type=click.Choice(["text", "json", "html"]),
     help="Choose the output format.  [default: from FILE's suffix, else text]",
 )

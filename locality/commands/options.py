@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
@@ -73,8 +73,44 @@ class Traced(NamedTuple):
     duration: float | None
 
 
-class ShortForm(click.Option):
+class FormatOption(click.Option):
+    """``--format``, which may be given once: also as one of its short forms."""
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:  # noqa: ANN401 - as in click
+        """Keep all that are given, and not the last one."""
+        del ctx
+        parser.add_option(obj=self, opts=self.opts, dest=self.name, action="append", nargs=1)
+
+    def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        """The one that was given.
+
+        Raises:
+            click.UsageError: Several are given that differ.
+        """
+        value, source = super().consume_value(ctx, opts)
+        if isinstance(value, list):
+            first, *others = dict.fromkeys(value)
+            if others and not ctx.resilient_parsing:
+                raise click.UsageError(
+                    f"--format {first} and --format {others[0]} are two outputs: choose one", ctx
+                )
+            value = first
+        return value, source
+
+
+class ShortForm(FormatOption):
     """A flag that stands for one value of another option: ``--json`` for ``--format json``."""
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:  # noqa: ANN401 - as in click
+        """Keep it beside the values of the other option."""
+        del ctx
+        parser.add_option(
+            obj=self,
+            opts=self.opts,
+            dest=self.name,
+            action="append_const",
+            const=self.flag_value,
+        )
 
     def get_default(self, ctx: click.Context, call: bool = True) -> Any:  # noqa: ANN401, FBT001, FBT002 - as in click
         """The other option's: click 8.1 would make up one for each flag."""
@@ -117,6 +153,7 @@ def shown_options(outputs: Collection[str]) -> Callable[[C], C]:
         choice = click.option(
             "--format",
             "format_",
+            cls=FormatOption,
             type=click.Choice(list(outputs)),
             default="text",
             show_default=True,
@@ -139,6 +176,7 @@ def json_options(text: str = "text", help_: str = "Choose the output format.") -
         click.option(
             "--format",
             "format_",
+            cls=FormatOption,
             type=click.Choice([text, "json"]),
             default=text,
             show_default=True,
