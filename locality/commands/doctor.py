@@ -9,7 +9,7 @@ import click
 
 from locality.commands.lines import show, tell
 from locality.commands.options import json_options, ports_option
-from locality.commands.values import DEVICE, OUTPUT, READABLE
+from locality.commands.values import DEVICE, OUTPUT, NeededFile
 from locality.errors import LocalityError
 
 if TYPE_CHECKING:
@@ -110,7 +110,13 @@ def require_made(planned: int, refused: int, ineffective: int) -> None:
 
 
 @click.command()
-@click.argument("file", type=READABLE)
+@click.argument(
+    "file",
+    type=NeededFile(
+        "What changes something writes locality-undo-DATE-TIME.json into the directory in which "
+        "it is run, or the file of --undo-file, and prints the name: ls -t locality-undo-*.json"
+    ),
+)
 def undo(*, file: Path) -> None:
     """Revert what doctor, explain or trial changed.
 

@@ -10,6 +10,7 @@ import click
 
 from locality.commands.demo import demo
 from locality.commands.lab_spill import spill
+from locality.commands.lazy import SuggestingGroup
 from locality.commands.lines import show, table_console, tell
 from locality.commands.numbers import WholeRange
 from locality.commands.options import json_options
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 SMALLEST, LARGEST = 64, 3000
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def lab() -> None:
     """Run experiments in network namespaces of their own.
 

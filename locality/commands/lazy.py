@@ -30,7 +30,24 @@ class Lazy(NamedTuple):
     help: str
 
 
-class LazyGroup(click.Group):
+class SuggestingGroup(click.Group):
+    """A group that answers to a mistyped command with the one that is most like it."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command of the arguments."""
+        name = args[0]
+        if not (ctx.resilient_parsing or name.startswith("-") or self.get_command(ctx, name)):
+            import difflib  # every command would pay for it
+
+            like = difflib.get_close_matches(name, self.list_commands(ctx), n=1)
+            meant = f": did you mean {like[0]}?" if like else "."
+            ctx.fail(f"No such command {name!r}{meant} '{ctx.command_path} --help' lists all.")
+        return super().resolve_command(ctx, args)
+
+
+class LazyGroup(SuggestingGroup):
     """A group that also has commands of modules not imported yet.
 
     Args:

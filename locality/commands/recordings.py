@@ -11,7 +11,7 @@ import click
 from locality.commands.console import zone
 from locality.commands.lines import end, show, tell
 from locality.commands.options import force_option, shown_options
-from locality.commands.values import NAME, OUTPUT, READABLE, SPEED
+from locality.commands.values import NAME, READABLE, SPEED, NeededFile
 from locality.kinds import KINDS, SKB
 from locality.text import counted, printable
 
@@ -201,7 +201,7 @@ def replay(*, recording: Path, speed: float, matrix: bool, shown: Shown) -> None
     "-o",
     "--output",
     "out",
-    type=OUTPUT,
+    type=NeededFile("For example: locality report before.arrows after.arrows -o report.html"),
     required=True,
     metavar="FILE",
     help="Write the page to FILE. - is standard output.",

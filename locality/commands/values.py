@@ -104,6 +104,27 @@ class NewOutput(click.Path):
         return path
 
 
+class NeededFile(click.Path):
+    """A file that must be given; where it is not, the error says more than that.
+
+    Args:
+        missing: What to add to the error.
+    """
+
+    def __init__(self, missing: str) -> None:
+        super().__init__(path_type=Path)
+        self._missing = missing
+
+    def get_missing_message(
+        self,
+        param: click.Parameter,
+        ctx: click.Context | None = None,  # click 8.1 gives none
+    ) -> str:
+        """See `click.ParamType`."""
+        del param, ctx
+        return self._missing
+
+
 #: A time one can wait for: not zero, not negative, not infinite.
 SECONDS = Number(min=0.01, max=1e9, unit="seconds")
 SPEED = Number(min=0, max=1e6, unit="factor")

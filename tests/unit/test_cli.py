@@ -497,3 +497,60 @@ def test_options_come_from_the_environment(
     monkeypatch.setenv("LOCALITY_ACCEPT_PORT", "80 seven")
     assert "'none' is no list of CPUs" in refused("attach-cbpf --port 80 --dry-run")[1]
     assert "'seven' is no whole number" in refused("accept")[1]
+
+
+# Bug: who mistypes a command learns neither what it is called nor where all are listed.
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        (
+            "accpt",
+            "locality: No such command 'accpt': did you mean accept? 'locality --help' lists all.",
+        ),
+        ("xyzzy", "locality: No such command 'xyzzy'. 'locality --help' lists all."),
+        (
+            "lab udq",
+            "locality: No such command 'udq': did you mean udp? 'locality lab --help' lists all.",
+        ),
+    ],
+)
+def test_a_mistyped_command(typed: str, line: str, refused: Refuse) -> None:
+    assert refused(typed) == (2, line)
+
+
+# Bug: the error names an option or a file that is missing, and not what to write there.
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("report a.arrows", "locality report before.arrows after.arrows -o report.html"),
+        ("undo", "ls -t locality-undo-*.json"),
+    ],
+)
+def test_a_file_that_is_missing(typed: str, told: str, refused: Refuse) -> None:
+    code, line = refused(typed)
+    assert (code, line.startswith("locality: Missing "), line.endswith(told)) == (2, True, True)
+
+
+# Bug: of two formats the last one is taken in silence, and a script reads the other one.
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "accept --json --csv",
+        "accept --csv --format json",
+        "udp --format text --json",
+        "doctor --format text --json",
+        "fleet /nowhere --format html --json",
+    ],
+)
+def test_two_formats(typed: str, refused: Refuse) -> None:
+    code, line = refused(typed)
+    assert code == 2
+    assert line.endswith(" are two outputs: choose one")
+
+
+# Bug: one format that is given twice, or beside another one in the environment, is refused.
+def test_one_format_in_two_ways(monkeypatch: pytest.MonkeyPatch, refused: Refuse) -> None:
+    monkeypatch.setenv("LOCALITY_REPLAY_FORMAT", "classic")
+    code, line = refused("replay --json --format json /nowhere.arrows")
+    assert code == 1
+    assert "two outputs" not in line
