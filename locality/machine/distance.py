@@ -51,10 +51,19 @@ def shares(counts: Counts | None) -> dict[Distance, float | None]:
     }
 
 
-def distance_text(counts: Counts | None, machine: Topology) -> str:
-    """The share at each distance that the machine has: ``same CPU 50.0%, same LLC 50.0%``."""
+def distance_text(counts: Counts | None, machine: Topology, unknown: str = "") -> str:
+    """The share at each distance that the machine has: ``same CPU 50.0%, same LLC 50.0%``.
+
+    Args:
+        counts: How many at each distance; None where that was not seen.
+        machine: Whose distances.
+        unknown: What to call an unknown distance, where more is known of it.
+    """
     of = shares(counts)
-    return ", ".join(f"{one.phrase} {percent(of[one])}" for one in shown(counts, machine))
+    names = {Distance.UNKNOWN: unknown} if unknown else {}
+    return ", ".join(
+        f"{names.get(one, one.phrase)} {percent(of[one])}" for one in shown(counts, machine)
+    )
 
 
 def distance_words(counts: Counts | None, machine: Topology) -> str:

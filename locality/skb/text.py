@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from locality.skb.interval import Interval
     from locality.summary import Summary
 
+#: Of packets whose consume CPU is known to be another one than their alloc CPU, but not which.
+LEFT = "left its CPU for one not known"
+
 
 class TextSkb(Output["Interval"]):
     """One line an interval, under a heading that comes again each page.
@@ -117,7 +120,8 @@ def summary_lines(summary: Summary[Interval]) -> Iterator[str]:
                 f"{percent(share(flow.deferred, flow.packets), 2)} deferred"
             )
             counts = packets_by_distance(total, direction, summary.machine)
-            yield from wrap(distance_text(counts, summary.machine), "  ", first="  ")
+            text = distance_text(counts, summary.machine, unknown=LEFT)
+            yield from wrap(text, "  ", first="  ")
         if flow.unknown:
             yield f"  {flow.unknown} of them consumed on a CPU not known"
     if total.delivered:

@@ -462,6 +462,19 @@ def test_the_skb_summary_names_the_unknown() -> None:
     assert not any("delivered" in line for line in lines)
 
 
+# Bug: packets of which no CPU is known, and those that are known to have left their CPU, are told in
+# the same words, and their numbers seem to contradict each other.
+def test_the_skb_summary_tells_two_unknowns_apart() -> None:
+    summary = Summary[Interval](machine(2))
+    some = Flow(packets=10, local=3, freed_local=None, deferred=None, unknown=4)
+    apart = np.array([3, 0])
+    summary.write(interval(rx=some, apart=apart, delivered=None, delivered_local=None))
+    said = " ".join(" ".join(skb_summary_lines(summary)).split())
+    assert "left its CPU for one not known" in said
+    assert "4 of them consumed on a CPU not known" in said
+    assert "not known how far" not in said
+
+
 # Bug: stopped before the first interval, the summary is a traceback or a line of zeros.
 def test_no_interval() -> None:
     assert list(skb_summary_lines(Summary[Interval](machine(2)))) == ["no interval was over"]
