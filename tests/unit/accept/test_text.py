@@ -462,8 +462,8 @@ def test_the_skb_summary_names_the_unknown() -> None:
     assert not any("delivered" in line for line in lines)
 
 
-# Bug: packets of which no CPU is known, and those that are known to have left their CPU, are told in
-# the same words, and their numbers seem to contradict each other.
+# Bug: packets of which no CPU is known, and those that are known to have left their CPU, are told
+# in the same words, and their numbers seem to contradict each other.
 def test_the_skb_summary_tells_two_unknowns_apart() -> None:
     summary = Summary[Interval](machine(2))
     some = Flow(packets=10, local=3, freed_local=None, deferred=None, unknown=4)
