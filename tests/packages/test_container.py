@@ -78,7 +78,7 @@ def podman(deb: Path, page: Page, tmp_path_factory: pytest.TempPathFactory) -> I
     podman = Podman(directory)
     base = directory / "base.tar"
     make_system("trixie", ["ca-certificates"], base)
-    podman.must("import", str(base), f"docker.io/library/{BASE}")
+    podman.must("import", str(base), BASE)
     base.unlink()
     begin = time.monotonic()
     build = ("build", "--isolation", "chroot", "--pull=never", "-t", "locality")
