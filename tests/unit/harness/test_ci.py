@@ -145,7 +145,10 @@ def test_what_fails(repository: Repository, broken: str) -> None:
 # passed; a slow machine fails a change whose tests all passed.
 @pytest.mark.parametrize(("slow", "ends_with"), [("test", 1), ("test-kernel", 0)])
 def test_the_limit(repository: Repository, slow: str, ends_with: int) -> None:
-    status, made, said = repository.run(SLOW=slow, LOCALITY_CI_LIMIT="2")
+    for limit in ("2", "8", "32"):  # a busy machine may need some seconds for what is not slow
+        status, made, said = repository.run(SLOW=slow, LOCALITY_CI_LIMIT=limit)
+        if made and made[-1].split()[0] == slow:
+            break
     assert status == ends_with
     assert made[-1].split()[0] == slow
     what = "make test" if slow == "test" else "kernel "
