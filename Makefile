@@ -62,7 +62,9 @@ zipapp: wheel .venv/.package-ready
 	$(PYTHON) -m pip install --quiet --group package
 	@touch $@
 
+# Other goals need this, too, and go on: only who asked for it is told what comes next.
 setup: .venv/.ready probes
+	$(if $(filter setup,$(MAKECMDGOALS)),@echo "done: .venv/bin/locality check")
 
 .venv/.ready: pyproject.toml tools/setup tools/apt-packages.txt
 	tools/setup
