@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from locality.errors import Unsupported
 from locality.kinds import KINDS
 from locality.machine.capabilities import NEEDS, PURPOSES, lacking
 from locality.spill import program
-from locality.text import printable
+from locality.text import wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -101,27 +102,51 @@ def _try(kind: Kind) -> list[Attempt]:
 def check_lines(
     attempts: Sequence[Attempt], engines: Sequence[EngineAnswer], held: Mapping[str, bool]
 ) -> Iterator[str]:
-    """The ladder of each measurement, the engines, the capabilities and who needs them."""
+    """The ladder of each measurement, the engines, the capabilities and who needs them.
+
+    In lines of 80 columns. A reason that holds for several rows stands once, below them.
+    """
+    times = Counter(attempt.refusal for attempt in attempts if attempt.refusal)
+    numbers = {
+        reason: number for number, reason in enumerate((r for r in times if times[r] > 1), 1)
+    }
     yield f"{'measurement':<12} {'rung':<15} answer"
     for attempt in attempts:
         answer = attempt.refusal or ("used" if attempt.chosen else "usable")
-        yield f"{attempt.measurement:<12} {attempt.rung:<15} {printable(answer)}"
+        if answer in numbers:
+            answer = f"refused ({numbers[answer]})"
+        yield from _row(f"{attempt.measurement:<12} {attempt.rung:<15}", answer)
         if attempt.note:
-            yield f"{'':<28} {printable(attempt.note)}"
+            yield from _row("", attempt.note)
+    for reason, number in numbers.items():
+        yield from wrap(reason, "    ", first=f"({number}) ")
     yield ""
     yield f"{'engine':<12} {'':<15} answer"
     for one in engines:
-        answer = one.refusal or ("used" if one.chosen else "usable")
-        yield f"{one.engine:<28} {printable(answer)}"
+        yield from _row(one.engine, one.refusal or ("used" if one.chosen else "usable"))
     yield ""
     for name, has in held.items():
-        yield f"{name:<19} {'held' if has else 'missing':<8} {PURPOSES[name]}"
+        yield from _row(f"{name:<19} {'held' if has else 'missing'}", PURPOSES[name])
     yield ""
-    yield f"{'command':<14} {'needs CAP_...':<39} lacks"
+    yield f"{'command':<{_COMMAND}} {'needs CAP_...':<{_NEEDED}} lacks"
     for command, needs in NEEDS.items():
         lacks = lacking(command, held)
         told = "all of them" if [*needs] == lacks else _short(lacks) or "nothing"
-        yield f"{command:<14} {_short(needs):<39} {told}"
+        start = f"{_CALLED.get(command, command):<{_COMMAND}} {_short(needs):<{_NEEDED}} "
+        yield from wrap(told, " " * len(start), first=start)
+
+
+#: Columns of a command, and of what it needs.
+_COMMAND, _NEEDED = 20, 39
+#: What people read in place of the names that `check_json` has: something that can be typed.
+_CALLED = {"attach --spill": "attach-cbpf --spill", "see --spill": "groups after --spill"}
+_ANSWERS = 29
+"""The column where answers begin."""
+
+
+def _row(start: str, answer: str) -> Iterator[str]:
+    """A row, and the rest of a long answer below it."""
+    yield from wrap(answer, " " * _ANSWERS, first=f"{start:<{_ANSWERS}}")
 
 
 def _short(names: Iterable[str]) -> str:

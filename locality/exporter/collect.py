@@ -62,20 +62,21 @@ def open_measures(
     """
     require_rung(rung, sorted(RUNGS))
     found: list[Measure] = []
-    refused: list[str] = []
+    refused: dict[str, list[str]] = {}
     with ExitStack() as stack:
         for name in dict.fromkeys(names):
             try:
                 measure = MEASURES[name](machine, wanted, ports, rung)
             except Unsupported as refusal:
-                refused.append(f"{name}: not measured: {refusal}")
+                refused.setdefault(str(refusal), []).append(name)
                 continue
             stack.callback(measure.close)
             found.append(measure)
+        lines = [f"{', '.join(some)}: not measured: {why}" for why, some in refused.items()]
         if not found:
-            raise Unsupported("; ".join(refused))
+            raise Unsupported("; ".join(lines))
         stack.pop_all()
-    for line in refused:
+    for line in lines:
         tell(line)
     return found
 
