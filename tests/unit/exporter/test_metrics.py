@@ -13,6 +13,7 @@ from locality.commands.exporter import MEASURES
 from locality.cost import histogram
 from locality.cost.bill import Bill
 from locality.doctor.checklist import CODES
+from locality.errors import Unsupported
 from locality.exporter import collect, latency, metrics
 from locality.exporter.changes import CAUSES
 from locality.exporter.measures import BOUNDS, buckets
@@ -180,3 +181,15 @@ def test_a_measurement_is_attached_once(monkeypatch: pytest.MonkeyPatch) -> None
     names = ("reads", "reads")
     found = collect.open_measures(machine, names, Wanted(), PortLabels(1), pytest.fail)
     assert (len(found), opened) == (1, ["reads"])
+
+
+# Bug: one reason for which nothing can be measured is told once for each measurement.
+def test_a_reason_for_all_measurements_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise Unsupported("run it as root")
+
+    monkeypatch.setattr(collect, "MEASURES", {"accepts": refuse, "reads": refuse})
+    machine = Topology(1, (0,), np.zeros((2, 2), np.uint8))
+    with pytest.raises(Unsupported) as raised:
+        collect.open_measures(machine, ("accepts", "reads"), Wanted(), PortLabels(1), pytest.fail)
+    assert str(raised.value) == "accepts, reads: not measured: run it as root"
