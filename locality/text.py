@@ -154,15 +154,14 @@ def wrap_command(command: str, indent: int) -> Iterator[str]:
 
 
 def matrix_lines(matrix: Array, row_name: str, column_name: str) -> Iterator[str]:
-    """A matrix with its CPU numbers; a column more than rows is headed ``?`` if it is used."""
-    size = len(matrix)
+    """A matrix with its CPU numbers; a row more than columns is headed ``?`` if it is used."""
+    size = matrix.shape[1]
     names = [f"#{cpu}" for cpu in range(size)]
-    if matrix.shape[1] > size:
-        matrix = matrix if matrix[:, size].any() else matrix[:, :size]
-        names += ["?"] * (matrix.shape[1] - size)
+    if len(matrix) > size and not matrix[size:].any():
+        matrix = matrix[:size]
     width = max(5, len(str(matrix.max())), *map(len, names)) + 1
     label = f"{row_name}\\{column_name}"
     yield label + "".join(f"{name:>{width}}" for name in names)
     for cpu, row in enumerate(matrix.tolist()):
-        name = f"#{cpu}"
+        name = f"#{cpu}" if cpu < size else "?"
         yield f"{name:>{len(label)}}" + "".join(f"{value:>{width}}" for value in row)

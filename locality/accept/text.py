@@ -122,7 +122,8 @@ def summary_lines(summary: AcceptSummary) -> Iterator[str]:
         yield f"others, that accepted nothing for longest: {words}"
     if summary.machine.possible <= WIDEST_MATRIX:
         yield ""
-        yield from matrix_lines(summary.matrix, "accept", "RX")
+        # As in all other matrices, a row is where packets came to.
+        yield from matrix_lines(summary.matrix.T, "RX", "accept")
 
 
 class ClassicAccept(Output["AcceptBatch"]):

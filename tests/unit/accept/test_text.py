@@ -215,7 +215,7 @@ def test_exact_shares_are_printed_exactly() -> None:
 
 
 # Bugs: a total of the wrong thing; workers in the order of their first connection; a wait
-# column of unknown values; RX CPUs as rows.
+# column of unknown values; RX CPUs as columns, where dashboard and report have them as rows.
 def test_a_known_summary() -> None:
     summary = AcceptSummary(machine(2))
     summary.write(
@@ -238,7 +238,7 @@ def test_a_known_summary() -> None:
         ["nginx", "20", "1", "4", "75.0%"],
         ["nginx", "10", "0", "1", "0.0%"],
         [],
-        ["accept\\RX", "#0", "#1"],
+        ["RX\\accept", "#0", "#1"],
         ["#0", "0", "1"],
         ["#1", "1", "3"],
     ]
@@ -263,14 +263,21 @@ def test_containers_of_workers() -> None:
     assert max(map(len, lines)) <= WIDTH
 
 
-# Bug: connections without an RX CPU are missing from the matrix, so that its sum is not the
-# total; or the column is there when nothing is in it.
-def test_a_column_for_no_rx_cpu_only_when_used() -> None:
+# Bugs: connections without an RX CPU are missing from the matrix, so that its sum is not the
+# total; the row is there when nothing is in it; rows and columns are exchanged.
+def test_a_row_for_no_rx_cpu_only_when_used() -> None:
     summary = AcceptSummary(machine(2))
+    summary.write(batch(3, cpu=[0, 0, 1], rxcpu=[1, 1, 1]))
+    assert [line.split() for line in summary_lines(summary)][-3:] == [
+        ["RX\\accept", "#0", "#1"],
+        ["#0", "0", "0"],
+        ["#1", "2", "1"],
+    ]
     summary.write(batch(1, cpu=1, rxcpu=-1))
-    heading, *rows = [line.split() for line in summary_lines(summary)][-3:]
-    assert heading[-3:] == ["#0", "#1", "?"]
-    assert rows == [["#0", "0", "0", "0"], ["#1", "0", "0", "1"]]
+    assert [line.split() for line in summary_lines(summary)][-2:] == [
+        ["#1", "2", "1"],
+        ["?", "0", "1"],
+    ]
 
 
 # Bug: dividing by no connections, a table of nobody, or a loss that goes unsaid.
