@@ -57,7 +57,7 @@ def spilling(*workers: int, counts: dict[str, int] | None = None, bound: int = 2
 
 
 def found(one: Group) -> FoundGroup:
-    return FoundGroup("tcp", "0.0.0.0", 80, 1, 10, 3, one)
+    return FoundGroup("tcp", "0.0.0.0", 80, None, 10, 3, one)
 
 
 def target(one: Group, kind: str = "tcp") -> Target:
