@@ -143,7 +143,9 @@ def server_of(pid: int, proc: Path = Path("/proc")) -> Server:
                 return server
     if moves_between_threads(pid, proc):
         return _GO
-    name = next(_names(proc / str(pid)), "")
+    # By the name that `top`, `groups` and ps show, where /proc tells it: its program's file may be
+    # called otherwise (python3.11 is python3).
+    name = _comm(proc / str(pid)) or next(_names(proc / str(pid)), "")
     return Server(printable(name)) if name else UNKNOWN
 
 
@@ -168,12 +170,19 @@ def _parent_of_same_program(pid: int, proc: Path) -> Path | None:
     return None
 
 
+def _comm(process: Path) -> str:
+    """The name of a process; empty if it has ended."""
+    with suppress(OSError):
+        return (process / "comm").read_text(errors="replace").removesuffix("\n")
+    return ""
+
+
 def _names(process: Path) -> Iterator[str]:
     """What a process may be known by, its program first; interpreters have the script second."""
     with suppress(OSError):
         yield (process / "exe").readlink().name.removesuffix(" (deleted)")
-    with suppress(OSError):
-        yield (process / "comm").read_text(errors="replace").removesuffix("\n")
+    if comm := _comm(process):
+        yield comm
     with suppress(OSError):
         words = (process / "cmdline").read_bytes().split(b"\0")[:4]
         for word in words:

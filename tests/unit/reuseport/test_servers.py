@@ -67,6 +67,12 @@ def test_a_worker_is_known_by_who_started_it(tmp_path: Path) -> None:
     assert server_of(10, tmp_path) is UNKNOWN
 
 
+# Bug: doctor and explain call a process by the file of its program, top and groups by its name.
+def test_a_server_that_is_not_known_has_the_name_that_ps_shows(tmp_path: Path) -> None:
+    process(tmp_path, 7, tmp_path / "python3.11", "python3", "python3", "server.py")
+    assert server_of(7, tmp_path).name == "python3"
+
+
 # Bugs: a Go program is not known, or every program is one; a file that is damaged ends it all.
 def test_a_go_program_is_known_by_its_build_information(tmp_path: Path) -> None:
     for pid, content in enumerate(((".text", ".go.buildinfo"), (".text",)), start=7):
