@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -76,7 +76,7 @@ def skb(
         family=int(family) if family else None,
         **places(netns, cgroup),
     )
-    options = {"matrix": True} if matrix else {}
+    options: dict[str, Any] = {"matrix": True} if matrix else {}
     with SkbSource(interval, traced.rung, engine, wanted) as source:
         title = f"packets of {wanted if wanted.selects else 'this machine'}"
         subject = Subject(title, f"{wanted}", comm, pids, interval)
