@@ -8,7 +8,6 @@ NUMBER is the system call's. Prints what that sink prints until SIGINT, then how
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,6 +18,7 @@ from locality.accept.summary import AcceptSummary
 from locality.accept.text import TextAccept, summary_lines
 from locality.bpf.ring import Ring
 from locality.machine import topology
+from locality.machine.clocks import monotonic_to_utc
 from locality.stream import stream
 
 
@@ -41,7 +41,7 @@ class CallsSource:
         self.fd = obj.map_fd("events")
         self._obj = obj
         self._ring = Ring.map(self.fd, obj.map_entries("events"), ACCEPT)
-        self._offset = time.time_ns() - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        self._offset = monotonic_to_utc()
 
     def read(self) -> AcceptBatch:
         """Take what has arrived; never waits."""

@@ -83,9 +83,7 @@ class AcceptCounts(Probing):
         self._wanted = wanted or Filter()
         self._engine = choose("core")
         with self.attaching() as stack:
-            self.attachment = attach_accepts(RUNGS, self._open, rung, self._engine)
-            stack.callback(self.attachment.obj.close)
-            obj = self.attachment.obj
+            obj = self.hold(stack, attach_accepts(RUNGS, self._open, rung, self._engine))
             self._rows = Counters(obj, "accept_rows", ACCEPT_ROW, (MAX_ROWS,))
             self._waits = Counters(obj, "accept_waits", ACCEPT_WAITS, (1,))
             shape = (MAX_ROWS, machine.possible)

@@ -100,9 +100,9 @@ class AcceptSource(Probing):
     def __post_init__(self) -> None:
         self._engine: Engine = choose(self.engine)
         with self.attaching() as stack:
-            self.attachment = attach_accepts(RUNGS, self._open, self.rung, self._engine)
-            stack.callback(self.attachment.obj.close)
-            self._object = self.attachment.obj
+            self._object = self.hold(
+                stack, attach_accepts(RUNGS, self._open, self.rung, self._engine)
+            )
             self.fd = self._object.map_fd("events")
             # libbpf rounds a size up to what the kernel takes: a power of two of pages.
             self._ring = Ring.map(self.fd, self._object.map_entries("events"), ACCEPT)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from locality.bpf.ladder import Attachment
+    from locality.bpf.object import Object
 
 
 class Attaching:
@@ -51,3 +52,17 @@ class Probing(Attaching):
     """
 
     attachment: Attachment
+
+    def hold(self, stack: ExitStack, attachment: Attachment) -> Object:
+        """Make these the source's probes.
+
+        Args:
+            stack: Of `attaching`; closes them.
+            attachment: The probes, attached.
+
+        Returns:
+            Their object.
+        """
+        self.attachment = attachment
+        stack.callback(attachment.obj.close)
+        return attachment.obj

@@ -76,11 +76,8 @@ class ConnectionSource(Probing):
         self._ring_bytes, self._table = ring_bytes, table
         self._engine = engine.core(why="")
         with self.attaching() as stack:
-            self.attachment = tcp.noting_unseen(
-                attach_accepts(RUNGS, self._open, rung, self._engine)
-            )
-            stack.callback(self.attachment.obj.close)
-            self._object = self.attachment.obj
+            accepts = attach_accepts(RUNGS, self._open, rung, self._engine)
+            self._object = self.hold(stack, tcp.noting_unseen(accepts))
             self.fd = self._object.map_fd("events")
             self._ring = Ring.map(self.fd, self._object.map_entries("events"), CONNECTION)
             self._globals = self._object.bss

@@ -55,9 +55,7 @@ class Causes(Probing):
             return obj
 
         with self.attaching() as stack:
-            self.attachment = attach_best(RUNGS, open_object)
-            stack.callback(self.attachment.obj.close)
-            obj = self.attachment.obj
+            obj = self.hold(stack, attach_best(RUNGS, open_object))
             self._functions = Counters(obj, "called_functions", CALLED, (FUNCTIONS,))
             self._calls = Counters(obj, "calls", np.dtype("u8"), (cpus, PLACES))
 

@@ -117,8 +117,7 @@ class CostSource(Probing):
             self._causes = self._open_causes(stack)
             self.no_pmu = ""
             self._pmu = self._open_pmu(stack)
-            self._attach_tcp(rung, wanted=protocol != "udp")
-            stack.callback(self.attachment.obj.close)
+            self._attach_tcp(stack, rung, wanted=protocol != "udp")
             machine = topology.read()
             self._probes = [_Probe(self.attachment, machine)]
             if protocol != "tcp":
@@ -149,11 +148,11 @@ class CostSource(Probing):
         stack.callback(pmu.close)
         return pmu
 
-    def _attach_tcp(self, rung: str | None, *, wanted: bool) -> None:
+    def _attach_tcp(self, stack: ExitStack, rung: str | None, *, wanted: bool) -> None:
         if not wanted:
-            self.attachment = attach_best(_NO_TCP, self._open_tcp, rung)
+            self.hold(stack, attach_best(_NO_TCP, self._open_tcp, rung))
             return
-        self.attachment = attach_best(RUNGS, self._open_tcp, rung, beside=_WAKE_UPS)
+        self.hold(stack, attach_best(RUNGS, self._open_tcp, rung, beside=_WAKE_UPS))
         if self.attachment.left_out:
             self._note(f"wake-ups are not seen: {self.attachment.left_out}")
         if not _sees_calls():

@@ -11,6 +11,7 @@ from locality.doctor.checklist import Diagnosis, diagnose
 from locality.doctor.facts import read
 from locality.errors import LocalityError
 from locality.machine.ethtool import read_links
+from locality.machine.namespaces import own_network_namespace
 from locality.reuseport.survey import survey
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def _read_once(device: str | None) -> Machine:
 
 def diagnosis_of(machine: Machine, found: Iterable[FoundGroup]) -> Diagnosis:
     """Go through the checklist with the groups of this network namespace."""
-    here = Path("/proc/self/ns/net").stat().st_ino
+    here = own_network_namespace()
     return diagnose(machine, [one for one in found if one.netns == here])
 
 

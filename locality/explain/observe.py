@@ -14,6 +14,7 @@ from locality.explain.hand_off import Connections, HandOff, hand_off
 from locality.explain.remedies import Situation
 from locality.filter import Wanted
 from locality.machine import topology
+from locality.machine.namespaces import own_network_namespace
 from locality.reads.tcp import TcpReads
 from locality.reuseport.descriptors import socket_behind
 from locality.reuseport.evidence import LOOK_S
@@ -279,7 +280,7 @@ def _fixed(one: FoundGroup) -> tuple[object, ...]:
 
 def _spreading(namespaces: set[int | None]) -> tuple[FileChange, ...]:
     """RPS for the server's device, if it is in our namespace and there is only one to choose."""
-    if namespaces != {Path("/proc/self/ns/net").stat().st_ino}:
+    if namespaces != {own_network_namespace()}:
         return ()
     from locality.doctor import check_steering, facts  # noqa: PLC0415 - half a second
     from locality.machine.ethtool import read_links  # noqa: PLC0415

@@ -95,9 +95,7 @@ class TcpReads(Probing):
         self._wanted = wanted or Wanted()
         self._ring_bytes = ring_bytes
         with self.attaching() as stack:
-            self.attachment = attach_reads(self._open)
-            stack.callback(self.attachment.obj.close)
-            obj = self.attachment.obj
+            obj = self.hold(stack, attach_reads(self._open))
             self.fd = obj.map_fd("events")
             self._ring = Ring.map(self.fd, obj.map_entries("events"), TCP_READ)
 

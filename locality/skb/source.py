@@ -200,9 +200,7 @@ class SkbSource(Probing):
             seen = bool(self._flushes)
             rungs = tuple(choosing(one, self._wanted, flush_is_seen=seen) for one in RUNGS)
         with self.attaching() as stack:
-            self.attachment = attach_best(rungs, self._open, rung, self._engine)
-            stack.callback(self.attachment.obj.close)
-            obj = self.attachment.obj
+            obj = self.hold(stack, attach_best(rungs, self._open, rung, self._engine))
             self._cells = cells_of(obj, self.cpus)
             self._rows = Counters(obj, "rows", ROW, (self.cpus,))
             self._account = self._accounting()

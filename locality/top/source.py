@@ -66,8 +66,7 @@ class TopSource(Probing):
         machine = topology.read()
         self._cost: CostSource | None = None
         with self.attaching() as stack:
-            self.attachment = attach_reads(self._open_tcp, rung)
-            stack.callback(self.attachment.obj.close)
+            self.hold(stack, attach_reads(self._open_tcp, rung))
             self._probes = [Rows(self.attachment, machine, rows)]
             self._attach_udp(stack, machine, rows)
             if timed:

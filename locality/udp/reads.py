@@ -67,9 +67,7 @@ class UdpReads(Probing):
         self._wanted = wanted or Wanted()
         self._ring_bytes = ring_bytes
         with self.attaching() as stack:
-            self.attachment = attach_best(RUNGS, self._open, only=rung)
-            stack.callback(self.attachment.obj.close)
-            obj = self.attachment.obj
+            obj = self.hold(stack, attach_best(RUNGS, self._open, only=rung))
             self.fd = obj.map_fd("reads")
             self._ring = Ring.map(self.fd, obj.map_entries("reads"), READ)
             self._variables = obj.bss

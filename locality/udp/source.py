@@ -147,9 +147,7 @@ class UdpSource(Probing):
         self._peers = Peers()
         self._paths = CgroupPaths()
         with self.attaching() as stack:
-            self.attachment = noting_depth(attach_best(RUNGS, self._open, only=rung))
-            stack.callback(self.attachment.obj.close)
-            obj = self.attachment.obj
+            obj = self.hold(stack, noting_depth(attach_best(RUNGS, self._open, only=rung)))
             self._variables = obj.bss
             self._socket_rows = Counters(obj, "sockets", SOCKET_ROW, (MAX_SOCKETS,))
             self._reader_rows = Counters(obj, "readers", READER_ROW, (MAX_READERS,))
