@@ -22,6 +22,16 @@ class Failures:
         self._tell = tell
         self._told: dict[str, str] = {}
 
+    def survive(self, tried: str, action: Callable[[], object]) -> bool:
+        """Do something; whether it worked. Whatever it fails by is told, and ends nothing else."""
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next time may succeed
+            self.failed(tried, error)
+            return False
+        self.worked(tried)
+        return True
+
     def failed(self, tried: str, error: Exception) -> None:
         """Tell why something failed, unless that is what was told of it last.
 

@@ -92,11 +92,8 @@ class MachineState:
         """
 
         def look() -> None:
-            try:
-                settled()
-            except Exception as error:  # noqa: BLE001 - told; with more privileges it does not go on
-                self._failures.failed(_LOOK, error)
-                return
+            if not self._failures.survive(_LOOK, settled):
+                return  # with more privileges it does not go on
             while not ended.is_set():
                 self.refresh()
                 ended.wait(PERIOD_S)
@@ -105,12 +102,7 @@ class MachineState:
 
     def refresh(self) -> None:
         """Look now. What fails is told once, and the metrics stay as they were."""
-        try:
-            self._refresh()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the next look may succeed
-            self._failures.failed(_LOOK, error)
-        else:
-            self._failures.worked(_LOOK)
+        self._failures.survive(_LOOK, self._refresh)
 
     def _refresh(self) -> None:
         machine, groups = look_at_this_machine()

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import defaultdict, deque
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from locality.errors import LocalityError
@@ -95,26 +96,14 @@ class Windows:
         """
 
         def work() -> None:
-            try:
-                settled()
-            except Exception as error:  # noqa: BLE001 - told; with more privileges it does not go on
-                self._failures.failed(_WINDOW, error)
-                return
+            if not self._failures.survive(_WINDOW, settled):
+                return  # with more privileges it does not go on
             while not ended.wait(pause(self.taken, self._duty)):
-                self._survive(ended.wait)
+                self._failures.survive(_WINDOW, partial(self.window, ended.wait))
 
         thread = threading.Thread(target=work, name="windows", daemon=True)
         thread.start()
         return thread
-
-    def _survive(self, wait: Callable[[float], object]) -> None:
-        """One window; what fails is told once, and the next one is tried."""
-        try:
-            self.window(wait)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the next window may succeed
-            self._failures.failed(_WINDOW, error)
-        else:
-            self._failures.worked(_WINDOW)
 
     @property
     def taken(self) -> float:
