@@ -3,6 +3,7 @@
 # make test          lint, types and tests: unit, live on this kernel, their core in QEMU (root)
 # make test-kernel   all live tests in QEMU on one kernel: its column of docs/generated/compatibility.md
 #                    (root); KERNEL=6.1, KERNEL=arm64
+# make test-core     their core in QEMU on one kernel: its column, too (root); KERNEL=6.1
 # make test-kernels  their core in QEMU on all kernels: docs/generated/compatibility.md (root)
 # make test-packages install it on bare Debian 12, 13 and sid and in a container, and measure (root)
 # make wheel         what pip installs; also make deb, and make zipapp: one file. All go to dist/
@@ -22,8 +23,8 @@ PYTHON := .venv/bin/python
 KERNEL := 6.12
 PROBES := $(wildcard locality/probes/*.[ch])
 
-.PHONY: setup demo demo-vm test test-kernel test-kernels test-packages wheel deb zipapp unit bench growth \
-	accuracy definitions trial-statistics trial spill duty-windows commands lint format probes clean
+.PHONY: setup demo demo-vm test test-kernel test-core test-kernels test-packages wheel deb zipapp unit \
+	bench growth accuracy definitions trial-statistics trial spill duty-windows commands lint format probes clean
 
 demo: setup
 	.venv/bin/locality demo
@@ -40,9 +41,12 @@ test-kernel: setup $(if $(filter arm64%,$(KERNEL)),.venv/.arm64-ready)
 	LOCALITY_REQUIRE_LIVE=1 $(PYTHON) -m pytest tests/vm --kernels $(KERNEL) \
 		--table docs/generated/compatibility.md
 
-test-kernels: setup .venv/.arm64-ready
+test-core: setup $(if $(filter arm64% all,$(KERNEL)),.venv/.arm64-ready)
 	LOCALITY_REQUIRE_LIVE=1 $(PYTHON) -m pytest tests/vm/test_debian_kernels.py \
-		--kernels all --core --table docs/generated/compatibility.md
+		--kernels $(KERNEL) --core --table docs/generated/compatibility.md
+
+test-kernels:
+	$(MAKE) test-core KERNEL=all
 
 test-packages: setup .venv/.package-ready
 	$(PYTHON) -m pytest tests/packages --packages --table docs/generated/install.md

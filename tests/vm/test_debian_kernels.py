@@ -5,7 +5,7 @@ it. To add a kernel, add it to `kernel_images.SOURCES` and `OFFERED`.
 
 `pytest tests/vm --kernels 5.10,7.x` chooses, `--core` runs only the core there. `make
 test-kernels` runs the core on all of them and on this machine's own, and writes
-docs/generated/compatibility.md; .ci/run takes them in turn, with all live tests.
+docs/generated/compatibility.md; .ci/run takes them in turn.
 """
 
 from __future__ import annotations
