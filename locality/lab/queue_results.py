@@ -167,7 +167,7 @@ def to_json(lab: QueueLab, skew: Skew, results: Sequence[LoadResult]) -> dict[st
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpus": list(lab.cpus),
         "wire": lab.wire.name,
-        "shares": {str(cpu): part for cpu, part in skew.shares.items()},
+        "shares": {str(cpu): 100 * part for cpu, part in skew.shares.items()},
         "work_ms": lab.work / 1e3,
         "took_ms": 1e3 * lab.took,
         "loads": [

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any, TextIO
 
 from locality.stream import Output
-from locality.text import spreadsheet_text
+from locality.text import share, spreadsheet_text
 from locality.udp.advice import concentration, cures
 from locality.udp.balance import balances, endpoints
 from locality.udp.interval import READER_SUMS
@@ -78,14 +78,14 @@ def _group(one: Balance, sockets: Mapping[int, dict[str, Any]]) -> dict[str, Any
         else {
             "source": top.source,
             "target": top.target,
-            "share": top.share / 100,
+            "share": top.share,
             "samples": top.samples,
             "of": top.of,
         },
         "single_flow": concentration(one),
         "cures": [{"command": cure.command, "cost": cure.cost} for cure in cures(one)],
         "sockets": [
-            {**sockets[inode], "share": meant / total if total else None}
+            {**sockets[inode], "share": share(meant, total)}
             for inode, meant in zip(one.sockets["inode"].tolist(), one.counts.tolist(), strict=True)
         ],
     }

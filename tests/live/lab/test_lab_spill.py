@@ -31,7 +31,7 @@ def test_what_each_steering_does(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "spill 1" in done.stdout
     found = json.loads(Path(file).read_text())
-    assert list(found["shares"].values()) == pytest.approx([0.8, 0.2])
+    assert list(found["shares"].values()) == pytest.approx([80, 20])
     (load,) = found["loads"]
     turns = {name: turn for name, (turn,) in load["steerings"].items()}
     for turn in turns.values():

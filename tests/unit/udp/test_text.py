@@ -159,10 +159,10 @@ def test_json() -> None:
     first, second = map(json.loads, out.getvalue().splitlines())
     (group,) = first["groups"]
     assert (group["size"], group["imbalance"], group["effective_sockets"]) == (4, 2.0, 1.0)
-    assert group["top_flow"]["share"] == 1.0
+    assert group["top_flow"]["share"] == 100.0
     assert len(group["cures"]) == 2
     assert [one["index"] for one in group["sockets"]] == [1, None]
-    assert [one["share"] for one in group["sockets"]] == [1.0, 0.0]
+    assert [one["share"] for one in group["sockets"]] == [100.0, 0.0]
     (reader,) = group["sockets"][0]["readers"]
     assert (reader["datagrams"], reader["comm"]) == (30, "\x1b\\xff")
     assert second["groups"][0]["top_flow"] is None
@@ -180,6 +180,6 @@ def test_csv() -> None:
     first, second = (dict(zip(heading, row, strict=True)) for row in rows)
     assert (first["datagrams"], first["socket_datagrams"], first["comm"]) == ("30", "30", "router")
     assert (second["datagrams"], second["socket_datagrams"], second["comm"]) == ("", "0", "")
-    assert first["top_flow_share"] == "1.0"
+    assert first["top_flow_share"] == "100.0"
     assert [first[name] for name in ("rx_known", "rx_local", "moved")] == ["20", "10", "5"]
     assert (first["socket_rx_local"], second["socket_rx_local"]) == ("10", "0")
