@@ -96,7 +96,7 @@ def read_credentials(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
-            line = file.read(4096).removesuffix(b"\n")
+            line = file.read(4096).removesuffix(b"\n").removesuffix(b"\r")
     except (OSError, ValueError) as error:
         raise LocalityError(f"cannot read {name}: {reason(error)}") from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO):

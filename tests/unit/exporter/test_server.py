@@ -138,11 +138,13 @@ def test_credentials_that_are_refused(tmp_path: Path, text: str, mode: int, said
         read_credentials(file)
 
 
-# Bug: a password with a colon is cut there.
-def test_credentials(tmp_path: Path) -> None:
+# Bugs: a password with a colon is cut there; that of a file written on Windows ends in a return
+# that nobody can type.
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_credentials(tmp_path: Path, end: str) -> None:
     file = tmp_path / "password"
     file.touch(0o600)
-    file.write_text("me:a:b\n")
+    file.write_bytes(f"me:a:b{end}".encode())
     assert read_credentials(file) == b"me:a:b"
 
 
