@@ -24,6 +24,7 @@ import pyarrow as pa
 from locality import __version__
 from locality.errors import LocalityError
 from locality.kinds import KINDS
+from locality.machine.clocks import monotonic_to_utc
 from locality.machine.topology import Distance, Topology
 from locality.recording.columns import of_row
 from locality.recording.foreign_json import NOT_OURS, parse_json, whole_number
@@ -154,7 +155,7 @@ class Meta:
         possible: Possible CPUs.
         online: CPUs in use when the recording began.
         distances: As `locality.machine.topology.Topology.distances`, as lists.
-        clock_offset: CLOCK_MONOTONIC to UTC, ns.
+        clock_offset: The kernel's CLOCK_MONOTONIC to UTC, ns.
         started: UTC, ns since the epoch.
         interval: Seconds between readings of the counters; None for accepts.
         ended: UTC, ns; None if the recording was cut.
@@ -206,7 +207,7 @@ class Meta:
             interval: Seconds between readings of the counters.
         """
         if clock_offset is None:
-            clock_offset = time.time_ns() - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+            clock_offset = monotonic_to_utc()
         refused = attachment.refused if attachment else ()
         return cls(
             format=FORMAT_VERSION,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from locality.cbpf.describe import describe
+from locality.machine.clocks import monotonic_ns
 from locality.text import percent
 from locality.trial.arms import Arms
 from locality.trial.asked import AA, TRIAL
@@ -64,7 +65,7 @@ class _Part:
         units: Takes the connections that have ended.
         cpu: The CPU time of the workers.
         ours: The listening sockets.
-        begin: CLOCK_MONOTONIC, ns.
+        begin: The kernel's CLOCK_MONOTONIC, ns, as probes have it.
     """
 
     units: ConnectionUnits
@@ -145,7 +146,7 @@ class ByConnection:
         part = self._part(random_arms(np.random.default_rng(self.session.asked.seed)))
         self.session.traffic.discard()
         self.session.safety.begin()
-        part.begin, began = _now(), time.monotonic()
+        part.begin, began = monotonic_ns(), time.monotonic()
         reporter.begin(AA, seconds)
 
         def take(taken: Taken) -> None:
@@ -156,7 +157,7 @@ class ByConnection:
         ending = self.session.traffic.run(seconds, [take])
         self.session.safety.before_is_over()
         reporter.end()
-        end = _now()
+        end = monotonic_ns()
         units, _ = part.result(end, end - self._drain_ns, self._drain_ns)
         return units, ending
 
@@ -178,8 +179,8 @@ class ByConnection:
                 one.attach(one.coin)
             self.session.safety.expected = lambda: [(one.group, one.coin) for one in self.steered]
             trial = replace(trial, began=time.time_ns() + int(SETTLE_S * 1e9))
-            ending = self._judged(part, lambda: so_far(now := _now(), now - self._drain_ns))
-            end = _now()
+            ending = self._judged(part, lambda: so_far(now := monotonic_ns(), now - self._drain_ns))
+            end = monotonic_ns()
             restoration.restore()
         if ending.early:
             found = so_far(end, end - self._drain_ns)
@@ -203,7 +204,7 @@ class ByConnection:
         seconds = self.session.asked.duration_s
         traffic.discard()
         self.session.safety.begin()
-        part.begin, began = _now(), time.monotonic()
+        part.begin, began = monotonic_ns(), time.monotonic()
         reporter.begin(TRIAL, seconds)
 
         def take(taken: Taken) -> str | None:
@@ -219,7 +220,3 @@ class ByConnection:
     def _drain_ns(self) -> int:
         """How long most connections last, in ns; see `_Part.result`."""
         return int(self._drain_s * 1e9)
-
-
-def _now() -> int:
-    return time.clock_gettime_ns(time.CLOCK_MONOTONIC)

@@ -54,7 +54,7 @@ _SEEN = np.dtype(
 
 
 class Span(NamedTuple):
-    """The connections that count, by when they were accepted: CLOCK_MONOTONIC, ns.
+    """The connections that count, by when they were accepted: the kernel's CLOCK_MONOTONIC, ns.
 
     Attributes:
         begin: Those established before are left out.
@@ -88,7 +88,7 @@ class ConnectionUnits:
             self._parts.append(_seen(records, self.arm_of(accepts, self.sockets.of(accepts))))
 
     def accepted_within(self, begin: int, end: int) -> int:
-        """How many were accepted in this time: CLOCK_MONOTONIC, ns."""
+        """How many were accepted in this time: the kernel's CLOCK_MONOTONIC, ns."""
         accepted = self._all()["accepted"]
         return int(((accepted >= begin) & (accepted < end)).sum())
 

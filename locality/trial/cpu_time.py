@@ -8,11 +8,12 @@ apart (CONFIG_IRQ_TIME_ACCOUNTING).
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from locality.machine.clocks import monotonic_ns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,7 +59,7 @@ class CpuHistory:
         pids: The server's processes.
 
     Attributes:
-        times: When it was read: CLOCK_MONOTONIC, ns.
+        times: When it was read: the kernel's CLOCK_MONOTONIC, ns, as probes have it.
         totals: ns on a CPU until then, of all threads.
     """
 
@@ -68,7 +69,7 @@ class CpuHistory:
 
     def note(self) -> None:
         """Read once more, if it is time."""
-        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        now = monotonic_ns()
         if self.times and now - self.times[-1] < SLICE_S * 1e9:
             return
         total = cpu_time(self.pids) if self.pids else None

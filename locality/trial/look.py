@@ -5,7 +5,6 @@ Nothing is changed by it.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ import numpy as np
 from locality.accept.batch import AcceptBatch
 from locality.connections.columns import lifetimes
 from locality.errors import LocalityError
+from locality.machine.clocks import monotonic_ns
 from locality.reuseport.evidence import LOOK_S, Seen
 from locality.reuseport.look import accepted_by
 from locality.steering.count import Counted, receiving_cpus
@@ -84,7 +84,7 @@ def look_at(traffic: Traffic, target: Target, machine: Topology, safety: Safety)
         KeyboardInterrupt: A signal asked to end.
     """
     traffic.discard()
-    sums = _Sums(Counted(machine), time.clock_gettime_ns(time.CLOCK_MONOTONIC))
+    sums = _Sums(Counted(machine), monotonic_ns())
     safety.begin()
     looks = 0
     while looks < _TIMES and not (looks and sums.counted.total):

@@ -221,6 +221,19 @@ def test_a_trial_by_connection_has_both_arms_and_ends_as_it_began(tmp_path: Path
         assert min(document["units"].values()) > 20
 
 
+# Bug: times of connections, which a BPF program took, are compared with this process's clock, which
+# a time namespace puts elsewhere: no connection lasted, began in the trial, or used CPU time.
+def test_a_trial_in_a_time_namespace_has_units(tmp_path: Path) -> None:
+    inside = ["unshare", "--time", "--monotonic", "1000", "--fork", "--kill-child", "--"]
+    with served(tmp_path) as server, load(server):
+        command = server.trial("--duration", 2, "--aa", 1, "--seed", 5)
+        with running([*inside, *command]) as process:
+            document, told = end_of(process)
+        assert process.returncode == 0, told
+        assert min(document["units"].values()) > 20
+        assert document["restored"] is True
+
+
 # Bug: what kill -9 leaves behind cannot be put back, or only by halves: the program, or the RPS.
 @pytest.mark.parametrize("switch", [None, "attach", "rps:lo"])
 def test_undo_puts_back_what_kill_9_left_behind(tmp_path: Path, switch: str | None) -> None:
