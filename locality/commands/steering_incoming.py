@@ -28,9 +28,10 @@ def set_incoming_cpus(request: Request, machine: Topology) -> None:
     """Set SO_INCOMING_CPU of each socket to its worker's CPU."""
     from locality.reuseport.evidence import LOOK_S
     from locality.steering import incoming_cpu
+    from locality.steering.incoming_effect import require_effective
 
     groups = of_request(request, find_groups(request, look=LOOK_S))
-    incoming_cpu.require_effective()
+    require_effective()
     settings = [incoming_cpu.settings_for(group, machine.online) for group in groups]
     with ExitStack() as stack:
         before: list[Before] = []

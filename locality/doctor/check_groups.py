@@ -218,6 +218,11 @@ def _choice(
             yield check_spill.hot_worker(one, read) or _program(one, group.program, cpus, read)
         except LocalityError as error:  # an instruction that is not evaluated
             yield Unread(subject, f"what {describe(group.program)} answers is not known: {error}")
+    elif steered and group.incoming_doubt:
+        yield Unread(
+            subject,
+            "whether this kernel selects by SO_INCOMING_CPU is not known: " + group.incoming_doubt,
+        )
     elif steered:
         yield _incoming_cpu(one, cpus, read)
     else:
@@ -278,7 +283,7 @@ def _incoming_cpu(one: FoundGroup, cpus: Collection[int], read: tuple[Value, ...
         what = f"no socket has CPU {format_cpu_list(left)} as its SO_INCOMING_CPU"
         why = "What those CPUs receive is hashed over all sockets."
         return Finding(Level.MAY, subject, what, why, read)
-    what = "SO_INCOMING_CPU leads to the worker on the RX CPU (Linux 6.2 and later)"
+    what = "SO_INCOMING_CPU leads to the worker on the RX CPU"
     return Finding(Level.OK, subject, what, read=read)
 
 

@@ -13,6 +13,7 @@ from locality.errors import LocalityError
 from locality.machine.ethtool import read_links
 from locality.machine.namespaces import own_network_namespace
 from locality.reuseport.survey import survey
+from locality.steering.incoming_effect import as_this_kernel_selects
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -77,7 +78,8 @@ def _read_once(device: str | None) -> Machine:
 def diagnosis_of(machine: Machine, found: Iterable[FoundGroup]) -> Diagnosis:
     """Go through the checklist with the groups of this network namespace."""
     here = own_network_namespace()
-    return diagnose(machine, [one for one in found if one.netns == here])
+    ours = [one for one in found if one.netns == here]
+    return diagnose(machine, as_this_kernel_selects(ours))
 
 
 def without_effect(

@@ -209,13 +209,14 @@ def chosen(group: Group, cpu: int) -> frozenset[int] | None:
 
     Returns:
         An empty set where the hash chooses; None where it is not known, or does not depend on
-        the CPU.
+        the CPU. Where it is not known whether the kernel selects by SO_INCOMING_CPU, the hash
+        chooses for the CPUs that no socket asks for: it would in either case.
     """
     if group.attached is None or not group.order_known:
         return None
     if not group.attached:
-        asking = (i for i, member in enumerate(group.members) if member.incoming_cpu == cpu)
-        return frozenset(asking)
+        asking = [i for i, member in enumerate(group.members) if member.incoming_cpu == cpu]
+        return None if asking and group.incoming_doubt else frozenset(asking)
     program = group.by_cpu
     if program is None and not group.is_opaque:
         return frozenset()  # one that spills, without any worker of the group

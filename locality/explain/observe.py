@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ from locality.reuseport.unserved import nothing_serves
 from locality.skb.source import SkbSource
 from locality.steering import attachment
 from locality.steering.count import ACCEPTS, READS, Counted, Measured
-from locality.steering.incoming_cpu import require_effective
+from locality.steering.incoming_effect import as_this_kernel_selects
 from locality.steering.verify import outcome
 from locality.steering.watch import Within, watching
 from locality.text import share
@@ -245,12 +245,7 @@ def listeners_on(
     if not found:
         raise LocalityError(nothing_serves(port, [protocol], netns))
     of_one_namespace(found)
-    if any(member.incoming_cpu is not None for one in found for member in one.group.members):
-        try:
-            require_effective()
-        except LocalityError:
-            return [_unheeded(one) for one in found]
-    return found
+    return as_this_kernel_selects(found)
 
 
 def _spilled(before: list[FoundGroup], after: list[FoundGroup]) -> dict[str, Answers]:
@@ -263,12 +258,6 @@ def _spilled(before: list[FoundGroup], after: list[FoundGroup]) -> dict[str, Ans
         if earlier is not None and later is not None:
             found[str(now)] = later.since(earlier)
     return found
-
-
-def _unheeded(one: FoundGroup) -> FoundGroup:
-    """The group as a kernel sees it that does not choose by SO_INCOMING_CPU."""
-    members = tuple(replace(member, incoming_cpu=None) for member in one.group.members)
-    return replace(one, group=replace(one.group, members=members))
 
 
 def _fixed(one: FoundGroup) -> tuple[object, ...]:

@@ -322,6 +322,8 @@ def _program(
     old = share.found.group
     if not share.found.shares:
         raise LocalityError("a socket without SO_REUSEPORT takes no program")
+    if old.incoming_doubt:  # what a map would gain depends on it
+        raise LocalityError(f"whether SO_INCOMING_CPU selects is not known: {old.incoming_doubt}")
     if old.is_opaque:
         raise LocalityError(f"the group has {describe_present(old)}, which cannot be put back")
     plan: Plan = AutoMap(machine, receiving)

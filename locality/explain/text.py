@@ -63,6 +63,13 @@ def cause_lines(seen: Observation, remedies: Mapping[Cause, Remedy]) -> Iterator
         if remedy := remedies.get(cause):
             yield from _remedy(remedy, told.total, measured)
     yield from wrap(_main(seen), "  ")
+    for one in seen.groups:
+        if doubt := one.group.incoming_doubt:
+            yield from wrap(
+                f"{one}: whether this kernel selects by SO_INCOMING_CPU, which its listeners have, "
+                f"is not known, so nothing is proposed that depends on it: {doubt}",
+                "  ",
+            )
 
 
 def _handed_off(seen: Observation) -> Iterator[str]:
@@ -147,6 +154,9 @@ def as_object(seen: Observation, remedies: Mapping[Cause, Remedy]) -> dict[str, 
         },
         "server": seen.server.name,
         "groups": [str(one) for one in seen.groups],
+        "incoming_cpu_not_known": {
+            str(one): one.group.incoming_doubt for one in seen.groups if one.group.incoming_doubt
+        },
         "spill": {group: sums(answers) for group, answers in seen.spilled.items()},
         "causes": [
             {

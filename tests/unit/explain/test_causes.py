@@ -13,7 +13,7 @@ from locality import cbpf
 from locality.accept.batch import ACCEPT, AcceptBatch
 from locality.explain.causes import Accepted, Cause, Place, Tally, attribute, cause_of, shares
 from locality.explain.observe import Observation
-from locality.explain.text import cause_lines, seen_lines, tenths
+from locality.explain.text import as_object, cause_lines, seen_lines, tenths
 from locality.reuseport.evidence import Worker
 from locality.reuseport.group import Group, Member
 from locality.reuseport.survey import FoundGroup
@@ -111,6 +111,29 @@ PINNED = found([0], [1])
 )
 def test_the_cause(group: FoundGroup, one: Accepted, cause: Cause) -> None:
     assert cause_of(one, places_of(group).get((one.pid, one.socket))) is cause
+
+
+def in_doubt(one: FoundGroup) -> FoundGroup:
+    """A group of which it is not known whether its SO_INCOMING_CPU does anything."""
+    return replace(one, group=replace(one.group, incoming_doubt="it may run on one CPU only"))
+
+
+# Bugs: where it could not be tested whether the kernel selects by SO_INCOMING_CPU, it is taken to
+# ignore it (the hash chose), or to select by it (the SYN was elsewhere); nobody says why not.
+def test_an_effect_that_is_not_known_is_no_cause() -> None:
+    asking = in_doubt(found([0], [1], incoming=(0, 1)))
+    assert cause_of(accept(0, 0, 1), Place(asking, 0)) is Cause.OTHER
+    # For a CPU that no socket asks for the hash chooses, whatever the kernel does.
+    partly = in_doubt(found([0], [1], incoming=(0, None)))
+    assert cause_of(accept(0, 0, 1), Place(partly, 0)) is Cause.NO_PROGRAM
+    seen = observed(asking, tally((0, 0, 1, 5), (0, 0, 0, 5)))
+    text = " ".join(" ".join(cause_lines(seen, {})).split())
+    assert "100.0% cannot be told" in text
+    assert "whether this kernel selects by it is not known" in text
+    assert "nothing is proposed that depends on it: it may run on one CPU only" in text
+    assert as_object(seen, {})["incoming_cpu_not_known"] == {
+        "tcp 0.0.0.0:80": "it may run on one CPU only"
+    }
 
 
 def shared(one: FoundGroup, **more: Any) -> FoundGroup:  # noqa: ANN401

@@ -13,7 +13,7 @@ from locality.changes.server import AffinityChange, ProgramChange
 from locality.explain.causes import Cause, attribute, shares
 from locality.explain.remedies import Situation, best, remedies
 from locality.steering.capacity import at_work
-from tests.unit.explain.test_causes import PID, PINNED, found, places_of, shared, tally
+from tests.unit.explain.test_causes import PID, PINNED, found, in_doubt, places_of, shared, tally
 from tests.unit.steering.test_plan import MACHINE
 
 if TYPE_CHECKING:
@@ -79,6 +79,18 @@ def test_a_program_that_cannot_be_evaluated() -> None:
     remedy = applied(now)
     assert remedy is not None
     assert remedy.predicted == 50
+
+
+# Bug: a map is proposed, or applied, for a group whose listeners have SO_INCOMING_CPU, while it is
+# not known whether the kernel selects by it: where it does, a map changes nothing here.
+def test_nothing_is_proposed_on_what_is_not_known() -> None:
+    known = found([0], [1], incoming=(0, 1))
+    seen = tally((0, 0, 1, 50), (1, 1, 1, 50))
+    now = situation(in_doubt(known), seen)
+    assert now.attribution.causes == {Cause.OTHER: 50}
+    assert remedies(now) == {}
+    assert applied(now) is None
+    assert remedies(situation(known, seen)).keys() == {Cause.SYN_ELSEWHERE}
 
 
 # Bugs: spreading is promised where nothing here does it; the map it needs is left out.
