@@ -17,6 +17,7 @@ from locality.commands.steering_groups import (
     of_request,
 )
 from locality.commands.take_back import restore_incoming_cpus
+from locality.text import counted
 
 if TYPE_CHECKING:
     from locality.commands.steering_request import Request
@@ -59,7 +60,6 @@ def clear_incoming_cpus(request: Request) -> None:
         had = [one for one in incoming_cpu.apply(incoming_cpu.clearing(group)) if one.is_set]
         if not had:
             return f"{group}: no socket has SO_INCOMING_CPU; nothing to do"
-        sockets = "1 socket" if len(had) == 1 else f"{len(had)} sockets"
-        return f"{group}: SO_INCOMING_CPU taken away from {sockets}"
+        return f"{group}: SO_INCOMING_CPU taken away from {counted(len(had), 'socket')}"
 
     change_each(groups_of_one_server(request), clear)

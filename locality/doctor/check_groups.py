@@ -17,6 +17,7 @@ from locality.reuseport.servers import server_of
 from locality.steering.attachment import describe_present
 from locality.steering.capacity import at_work
 from locality.steering.plan import unknown, unpinned
+from locality.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -187,8 +188,8 @@ def _in_vain(one: FoundGroup, cpus: Collection[int], read: tuple[Value, ...]) ->
     return Finding(
         Level.COSTS,
         f"{one} choice",
-        f"chooses by CPU, but {len(roaming)} workers may run on up to {many} of the CPUs that "
-        f"receive: about 1 in {many} connections is local",
+        f"chooses by CPU, but {counted(len(roaming), 'worker')} may run on up to {many} of the "
+        f"CPUs that receive: about 1 in {many} connections is local",
         "The worker is on the RX CPU only when the scheduler happens to have put it there.",
         read,
     )
@@ -332,7 +333,7 @@ def _in_words(group: Group) -> str:
     program = describe_present(group) or "none"
     incoming = [str(m.incoming_cpu) for m in group.members if m.incoming_cpu is not None]
     return (
-        f"{len(group.members)} sockets, workers on CPUs {workers or '?'}, "
+        f"{counted(len(group.members), 'socket')}, workers on CPUs {workers or '?'}, "
         f"program {program if group.attached is not None else '?'}"
         + (f", SO_INCOMING_CPU {','.join(incoming)}" if incoming else "")
     )

@@ -12,6 +12,7 @@ from locality.doctor.findings import Finding, Level, numbered
 from locality.doctor.interrupts import shared_cpus
 from locality.doctor.values import Unread, Value
 from locality.machine.topology import format_cpu_list
+from locality.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -28,7 +29,7 @@ def queues(machine: Machine, device: Device) -> Iterator[Finding]:
     cpus = len(usable)
     channels = device.link.channels
     most = (channels.max_combined or channels.max_rx) if channels else 0
-    what = f"{have} RX queue{'s' * (have != 1)} for {cpus} CPUs"
+    what = f"{counted(have, 'RX queue')} for {counted(cpus, 'CPU')}"
     read: tuple[Value, ...] = (
         Value(f"/sys/class/net/{device.name}/queues", f"{have} rx"),
         Value("/sys/devices/system/cpu/online", format_cpu_list(machine.online)),

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from locality.doctor.findings import Level
-from locality.text import wrap, wrap_command
+from locality.text import counted, wrap, wrap_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,7 +31,7 @@ def lines(diagnosis: Diagnosis) -> Iterator[str]:
     for unread in diagnosis.unread:
         yield from wrap(f"?   {unread.source}: {unread.reason}", "    ")
     fixable = sum(bool(finding.changes) for finding in diagnosis.bad)
-    count = f"{len(diagnosis.bad)} finding{'s' * (len(diagnosis.bad) != 1)}"
+    count = counted(len(diagnosis.bad), "finding")
     advice = ": locality doctor --fix" if fixable else ""
     yield f"{count}, {fixable} can be fixed{advice}"
 
@@ -39,7 +39,7 @@ def lines(diagnosis: Diagnosis) -> Iterator[str]:
 def plan_lines(changes: Iterable[Change]) -> Iterator[str]:
     """What `--fix` would run, as commands for a shell, and what would take it back."""
     changes = tuple(changes)
-    yield f"# {len(changes)} change{'s' * (len(changes) != 1)}"
+    yield f"# {counted(len(changes), 'change')}"
     yield from (line for one in changes for line in wrap_command(one.command, 0))
     yield "# back again"
     yield from (line for one in reversed(changes) for line in wrap_command(one.undo_command, 0))

@@ -10,7 +10,7 @@ from locality.cbpf.describe import describe
 from locality.errors import LocalityError
 from locality.machine.topology import format_cpu_list
 from locality.reuseport.survey import ELSEWHERE
-from locality.text import printable, wrap
+from locality.text import counted, printable, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -43,10 +43,9 @@ def table_lines(groups: Iterable[FoundGroup], cpus: Sequence[int]) -> Iterator[s
         if number:
             yield ""
         members = one.group.members
-        sockets = "1 socket" if len(members) == 1 else f"{len(members)} sockets"
         where = f"netns {NOT_KNOWN if one.netns is None else one.netns}"
         how = one.group.how if one.group.order_known else "counted, in no order"
-        yield from wrap(f"{one}, {sockets}, {where}, {how}", "  ")
+        yield from wrap(f"{one}, {counted(len(members), 'socket')}, {where}, {how}", "  ")
         yield _HEADING
         for index, member in enumerate(members):
             yield from _rows(f"{index}" if one.group.order_known else NOT_KNOWN, member)
@@ -68,11 +67,9 @@ def notes(survey: Survey, *, sees_all: bool = False) -> Iterator[str]:
         survey: What was found.
         sees_all: Whether root would see no more than this process.
     """
-    counted = Counter(
-        printable(one.group.how) for one in survey.groups if not one.group.order_known
-    )
-    for how, groups in counted.items():
-        yield f"1 group was {how}" if groups == 1 else f"{groups} groups were {how}"
+    by_how = Counter(printable(one.group.how) for one in survey.groups if not one.group.order_known)
+    for how, groups in by_how.items():
+        yield f"{counted(groups, 'group')} {'was' if groups == 1 else 'were'} {how}"
     if survey.unasked:
         one = len(survey.unasked) == 1
         whose, them = ("its process", "it") if one else ("their processes", "them")
@@ -90,9 +87,9 @@ def _cannot_tell(sockets: Sequence[str]) -> str:
     """That it is not known of some sockets whether they share their ports."""
     named = ", ".join(map(printable, sockets[:MOST_NAMED]))
     if (more := len(sockets) - MOST_NAMED) > 0:
-        named += f" and {more} more"
-    has = "1 socket has" if len(sockets) == 1 else f"{len(sockets)} sockets have"
-    return f"cannot tell whether {has} SO_REUSEPORT ({named})"
+        named += f" and {more:,} more"
+    has = "has" if len(sockets) == 1 else "have"
+    return f"cannot tell whether {counted(len(sockets), 'socket')} {has} SO_REUSEPORT ({named})"
 
 
 def _rows(index: str, member: Member) -> Iterator[str]:

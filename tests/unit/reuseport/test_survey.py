@@ -277,7 +277,8 @@ def test_long_and_foreign_programs() -> None:
 
 
 # Bugs: the same refusal once for each of a hundred groups; sockets that were not asked unsaid; root
-# is told to become root; nobody is told which sockets are meant.
+# is told to become root; nobody is told which sockets are meant; thousands have no separator, as
+# elsewhere.
 def test_notes() -> None:
     counted = found_group(HIDDEN, known=False, attached=None)
     some = tuple(f"tcp 127.0.0.1:{port}" for port in range(7))
@@ -301,6 +302,9 @@ def test_notes() -> None:
             "be inspected. Run as root to see it"
         ),
     ]
+    (many,) = notes(Survey([], some * 200))
+    assert many.startswith("cannot tell whether 1,400 sockets have SO_REUSEPORT (")
+    assert " and 1,397 more): " in many
     (as_root,) = notes(Survey([], some[:1]), sees_all=True)
     assert as_root.endswith("its process may not be inspected")
     assert not list(notes(Survey([found_group(NGINX)])))
