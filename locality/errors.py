@@ -32,3 +32,12 @@ class Unsupported(LocalityError):  # noqa: N818 - reads as the state it names
     def __init__(self, message: str, *, answer: str | None = None) -> None:
         super().__init__(message)
         self.answer = answer or message
+
+
+def in_words(error: Exception) -> str:
+    """Why something failed, in one line: one that nobody expected is told with its type."""
+    if isinstance(error, LocalityError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"{type(error).__name__}: {error}"

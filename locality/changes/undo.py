@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from locality.changes import undo_file as file
-from locality.errors import LocalityError
+from locality.errors import LocalityError, in_words
 from locality.text import printable, shortened
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def make(changes: Sequence[Change], system: System) -> list[str]:
         try:
             change.make(system)
         except (OSError, LocalityError) as error:
-            failed.append(f"{change.command}: {_reason(error)}")
+            failed.append(f"{change.command}: {in_words(error)}")
     return failed
 
 
@@ -66,7 +65,7 @@ def undo(undo_file: Path, system: System) -> tuple[int, list[str]]:
         try:
             restored += saved.restore(system)
         except Exception as error:  # noqa: BLE001 - whatever it is, the others are put back
-            failed.append(shortened(printable(f"{saved}: {_reason(error)}")))
+            failed.append(shortened(printable(f"{saved}: {in_words(error)}")))
     return restored, failed
 
 
@@ -74,10 +73,4 @@ def _save(change: Change, system: System) -> Saved:
     try:
         return change.save(system)
     except (OSError, LocalityError) as error:
-        raise LocalityError(f"nothing changed: {change.command}: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno)
-    return str(error) if isinstance(error, LocalityError) else f"{type(error).__name__}: {error}"
+        raise LocalityError(f"nothing changed: {change.command}: {in_words(error)}") from error

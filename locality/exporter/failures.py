@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from locality.errors import LocalityError
-from locality.files import reason
+from locality.errors import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +39,8 @@ class Failures:
             error: Why; one that nobody expected is told with its type.
         """
         why = in_words(error)
+        if isinstance(error, OSError) and error.filename is not None:
+            why = f"{error.filename}: {why}"  # what was tried does not name it
         if self._told.get(tried) != why:
             self._told[tried] = why
             self._tell(f"{tried}: {why}")
@@ -47,13 +48,3 @@ class Failures:
     def worked(self, tried: str) -> None:
         """It worked: the next failure is told."""
         self._told.pop(tried, None)
-
-
-def in_words(error: Exception) -> str:
-    """An error in one line."""
-    if isinstance(error, LocalityError):
-        return str(error)
-    if isinstance(error, OSError):
-        name = f"{error.filename}: " if error.filename is not None else ""
-        return f"{name}{reason(error)}"
-    return f"{type(error).__name__}: {error}"
