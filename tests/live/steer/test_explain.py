@@ -20,8 +20,9 @@ from locality.lab.nginx import PORT, PREFIX, render
 from locality.machine import topology
 from locality.machine.topology import format_cpu_mask
 from locality.reuseport.survey import find
+from locality.steering.incoming_cpu import Setting, apply
 from tests.live.helpers.rungs import ASKED
-from tests.live.helpers.traffic import CPUS, HERE, PATIENCE, THERE
+from tests.live.helpers.traffic import CPUS, HERE, PATIENCE, THERE, pinned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -257,3 +258,25 @@ def test_nothing_to_explain(lab: LocalLab) -> None:
     none = locality(lab, "explain", "--port", "1")
     assert none.returncode == 1
     assert "nothing listens on TCP port 1" in none.stderr
+
+
+# Bugs: on one CPU, where it cannot be tried out whether the kernel selects by SO_INCOMING_CPU, the
+# kernel is taken to ignore it; a map is proposed or attached on that.
+def test_incoming_cpu_that_cannot_be_tried_out(lab: LocalLab) -> None:
+    group = group_of(lab).group
+    wrong = lab.nginx.cpus[::-1]
+    apply([Setting(i, one.inode, wrong[i]) for i, one in enumerate(group.members)])
+    before = state(lab)
+    with lab.load():
+        known = explained(lab)["before"]
+        with pinned(HERE):
+            tried = explain(lab, "--apply", "--undo-file", UNDO, "--json")
+        assert tried.returncode == 3, tried.stderr
+        unknown = json.loads(tried.stdout)["before"]
+    assert known["incoming_cpu_not_known"] == {}
+    assert known["causes"][0]["cause"] in {"wrong_worker", "no_program"}
+    assert [one["cause"] for one in unknown["causes"]] == ["other"]
+    assert [one["remedy"] for one in unknown["causes"]] == [None]
+    (why,) = unknown["incoming_cpu_not_known"].values()
+    assert why.startswith("this process may run on one CPU only")
+    assert state(lab) == before
