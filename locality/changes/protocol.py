@@ -7,11 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
+from locality.errors import LocalityError
+
 if TYPE_CHECKING:
     from typing import Self
 
     from locality.changes.entry import Entry
     from locality.changes.system import System
+
+
+class LeftAlone(LocalityError):  # noqa: N818 - reads as the state it names
+    """Somebody else changed it since, so it stays; of our change nothing is left to take back."""
 
 
 class Change(Protocol):
@@ -56,7 +62,9 @@ class Saved(Protocol):
 
         Raises:
             OSError: The kernel refused.
-            LocalityError: What it belonged to has gone, or it does not read as it was.
+            LeftAlone: What is there now is somebody else's, and nothing was there before.
+            LocalityError: What it belonged to has gone, it does not read as it was, or what is
+                there now is somebody else's, and the earlier can be put back after it.
         """
 
     def to_json(self) -> Entry:

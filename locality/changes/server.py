@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from locality.cbpf import Program
 from locality.cbpf.describe import describe, option_for
 from locality.changes.entry import cpu, number, text
+from locality.changes.protocol import LeftAlone
 from locality.errors import LocalityError
 from locality.machine.processes import require_own_proc
 from locality.machine.topology import format_cpu_list
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from locality.changes.entry import Entry
     from locality.changes.system import System
+    from locality.reuseport.group import Group
     from locality.reuseport.survey import FoundGroup
 
 _START_TIME = 19
@@ -59,26 +61,35 @@ class GroupPlace:
             tuple(map(number, entry["inodes"])),
         )
 
+    @property
+    def command(self) -> str:
+        """The command that acts on the groups of the port, without what it does."""
+        where = "" if self.netns is None else f" --netns {self.netns}"
+        return f"locality attach-cbpf --port {self.port}{where}"
+
     def find(self) -> FoundGroup:
         """The group now.
 
         Raises:
             LocalityError: It has gone, or its program cannot be read and so not put back.
         """
+        found = self.look()
+        if found.group.attached is None:
+            raise LocalityError(f"{found}: its program is not known ({found.group.how})")
+        if found.group.is_opaque:
+            raise LocalityError(
+                f"{found}: has {attachment.describe_present(found.group)}, which cannot be put back"
+            )
+        return found
+
+    def look(self) -> FoundGroup:
+        """The group now, whatever its program is; LocalityError if it has gone."""
         from locality.reuseport import survey as groups  # noqa: PLC0415 - loads libbpf
 
         where = (self.netns, self.protocol, self.address)
         for candidate in groups.find(ports=[self.port], served=False):
-            group = candidate.group
-            same = {member.inode for member in group.members} & {*self.inodes}
+            same = {member.inode for member in candidate.group.members} & {*self.inodes}
             if same and (candidate.netns, candidate.protocol, candidate.address) == where:
-                if group.attached is None:
-                    raise LocalityError(f"{candidate}: its program is not known ({group.how})")
-                if group.is_opaque:
-                    raise LocalityError(
-                        f"{candidate}: has {attachment.describe_present(group)}, which cannot be "
-                        "put back"
-                    )
                 return candidate
         raise LocalityError(
             f"{self.protocol} {self.address}:{self.port}: the group has gone, its server was "
@@ -97,21 +108,16 @@ class ProgramChange:
     @property
     def command(self) -> str:
         """What makes the change by hand: a line for a shell."""
-        return f"{self._command} {_option(self.new) or self._name(self.new)}"
+        return f"{self.place.command} {_option(self.new) or self._name(self.new)}"
 
     @property
     def undo_command(self) -> str:
         """What takes it back by hand; only an undo file can put back every program."""
         if self.old is None:
-            return f"{self._command} --detach"
+            return f"{self.place.command} --detach"
         if option := _option(self.old):
-            return f"{self._command} {option} --force"
+            return f"{self.place.command} {option} --force"
         return f"# {self._name(self.old)}: only by the undo file"
-
-    @property
-    def _command(self) -> str:
-        where = "" if self.place.netns is None else f" --netns {self.place.netns}"
-        return f"locality attach-cbpf --port {self.place.port}{where}"
 
     def _name(self, program: Program | Table) -> str:
         if isinstance(program, Table):
@@ -120,7 +126,7 @@ class ProgramChange:
 
     def save(self, _system: System) -> SavedProgram:
         """The program that is there now; see `GroupPlace.find` for errors."""
-        return SavedProgram(self.place, attachment.present(self.place.find().group))
+        return SavedProgram(self.place, attachment.present(self.place.find().group), self.new)
 
     def make(self, _system: System) -> None:
         """Attach; LocalityError says what was refused."""
@@ -145,18 +151,31 @@ def _option(program: Program | Table) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SavedProgram:
-    """The program of a group as it was; None for none."""
+    """The program of a group as it was.
+
+    Attributes:
+        place: The group.
+        program: What it had; None for none.
+        given: What took its place, by which a program of somebody else is told apart; None if that
+            is not known: then whatever is there is replaced.
+    """
 
     KEY: ClassVar = "instructions"
 
     place: GroupPlace
     program: Program | Table | None
+    given: Program | Table | None = None
 
     def __str__(self) -> str:
         return f"program of {self.place.protocol} {self.place.address}:{self.place.port}"
 
     def restore(self, _system: System) -> bool:
-        """Put it back, and say whether another one was there."""
+        """Put it back, and say whether another one was there.
+
+        A program that somebody else attached after the change stays.
+        """
+        if self.given is not None:
+            self._require_given(self.place.look().group, self.given)
         present = self.place.find()
         if attachment.present(present.group) == self.program:
             return False
@@ -166,22 +185,50 @@ class SavedProgram:
             _attach(present, self.program)
         return True
 
+    def _require_given(self, group: Group, given: Program | Table) -> None:
+        """Check that nobody else has given the group a program since the change.
+
+        Raises:
+            LeftAlone: Somebody has, and the group had none before the change.
+            LocalityError: Somebody has, and the earlier program can be put back after that one.
+        """
+        if not attachment.another(group, self.program):
+            return  # it is as it was
+        if not (other := attachment.another(group, given)):
+            return
+        force = " --force" if group.is_foreign else ""
+        detach = f"{self.place.command} --proto {self.place.protocol} --detach{force}"
+        stays = f"somebody else attached another program meanwhile ({other}), which stays attached"
+        if self.program is None:
+            raise LeftAlone(f"{stays}; to detach it: {detach}")
+        raise LocalityError(f"{stays}; detach it before the earlier program is put back: {detach}")
+
     def to_json(self) -> Entry:
-        """The group's place, and the program: its instructions in hexadecimal, or a table."""
-        entry: Entry = {**asdict(self.place), "instructions": None}
-        if isinstance(self.program, Table):
-            return {**entry, "spill": self.program.to_json()}
-        if self.program is not None:
-            entry["instructions"] = self.program.assemble().hex()
-        return entry
+        """The group's place, and the programs: instructions in hexadecimal, or a table."""
+        return {**asdict(self.place), **_to_json(self.program), "given": _to_json(self.given)}
 
     @classmethod
     def from_json(cls, entry: Entry) -> Self:
         """Read what `to_json` gave, with every type checked."""
-        place, code = GroupPlace.from_json(entry), entry["instructions"]
-        if code is None and entry.get("spill") is not None:
-            return cls(place, Table.from_json(entry["spill"]))
-        return cls(place, None if code is None else Program.from_bytes(bytes.fromhex(text(code))))
+        given = entry.get("given")  # not in files that were written before it was
+        if given is not None and not isinstance(given, dict):
+            raise TypeError(given)
+        return cls(
+            GroupPlace.from_json(entry), _from_json(entry), _from_json(given) if given else None
+        )
+
+
+def _to_json(program: Program | Table | None) -> Entry:
+    if isinstance(program, Table):
+        return {"instructions": None, "spill": program.to_json()}
+    return {"instructions": None if program is None else program.assemble().hex()}
+
+
+def _from_json(entry: Entry) -> Program | Table | None:
+    code = entry["instructions"]
+    if code is None and entry.get("spill") is not None:
+        return Table.from_json(entry["spill"])
+    return None if code is None else Program.from_bytes(bytes.fromhex(text(code)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from locality.changes import undo_file as file
+from locality.changes.protocol import LeftAlone
 from locality.errors import LocalityError, in_words
 from locality.text import printable, shortened
 
@@ -50,8 +51,14 @@ def make(changes: Sequence[Change], system: System) -> list[str]:
     return failed
 
 
-def undo(undo_file: Path, system: System) -> tuple[int, list[str]]:
+def undo(undo_file: Path, system: System, left: list[str] | None = None) -> tuple[int, list[str]]:
     """Put everything back as an undo file says, last change first.
+
+    Args:
+        undo_file: The file.
+        system: What is changed.
+        left: Takes a line for each thing that stays, because what is there is somebody else's and
+            nothing of the change is left. Without it they count as what could not be put back.
 
     Returns:
         How many things were put back (what is as it was already is not counted), and
@@ -60,12 +67,14 @@ def undo(undo_file: Path, system: System) -> tuple[int, list[str]]:
     Raises:
         LocalityError: It is no undo file, or one of another boot or network namespace.
     """
-    restored, failed = 0, []
+    restored, failed = 0, list[str]()
     for saved in reversed(file.read(undo_file, system)):
         try:
             restored += saved.restore(system)
         except Exception as error:  # noqa: BLE001 - whatever it is, the others are put back
-            failed.append(shortened(printable(f"{saved}: {in_words(error)}")))
+            stays = left is not None and isinstance(error, LeftAlone)
+            lines = left if left is not None and stays else failed
+            lines.append(shortened(printable(f"{saved}: {in_words(error)}")))
     return restored, failed
 
 

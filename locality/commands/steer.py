@@ -138,7 +138,7 @@ def attach_to(
         if request.dry_run:
             return plans, 0
         attached = _attach_each(targets, programs, explanations, request)
-        changed = _of(before, attached)
+        changed = _of(before, [target for target, _ in attached])
         if changed and request.verify:
             waits, kept = request.spill is not None, stays(request)
             with saying_if_interrupted(kept):
@@ -154,8 +154,8 @@ def _attach_each(
     programs: Sequence[Program | Table],
     explanations: list[list[str]],
     request: Request,
-) -> list[Target]:
-    """Attach each group's program, and return the targets that took it.
+) -> list[tuple[Target, Program | Table]]:
+    """Attach each group's program, and return the targets that took it, each with the program.
 
     Raises:
         LocalityError: The only group refused.
@@ -169,7 +169,7 @@ def _attach_each(
                 raise
             CONSOLE.complain(f"{target.kind} {target.address}: got no program: {error}")
             continue
-        attached.append(target)
+        attached.append((target, program))
         show(lines if request.table != AUTO else [])
     return attached
 

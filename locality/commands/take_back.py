@@ -12,8 +12,13 @@ from locality.errors import LocalityError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
+    from locality.cbpf import Program
     from locality.reuseport.survey import FoundGroup
     from locality.reuseport.target import Target
+    from locality.spill.table import Table
+
+    Given = tuple[Target, Program | Table]
+    """A group as it was before, and the program that it was given."""
 
 
 class TakenBack(NamedTuple):
@@ -28,28 +33,28 @@ class TakenBack(NamedTuple):
     as_it_was: bool
 
 
-def take_back(targets: Iterable[Target]) -> Iterator[TakenBack]:
-    """Give each group the program that it had."""
-    for target in targets:
+def take_back(given: Iterable[Given]) -> Iterator[TakenBack]:
+    """Give each group the program that it had, if nobody else has given it one meanwhile."""
+    for target, program in given:
         try:
-            taken = _take_back(target)
+            taken = _take_back(target, program)
         except LocalityError as error:
             taken = TakenBack(f"{target.address}: not taken back: {error}", as_it_was=False)
         yield taken
 
 
-def _take_back(target: Target) -> TakenBack:
+def _take_back(target: Target, given: Program | Table) -> TakenBack:
     """Give a group the program that it had, through whichever of its sockets can be reached.
 
     Raises:
         LocalityError: The group has gone, or the kernel refuses.
     """
     try:
-        return _through(target, target.pid, target.fd, (target.inode,))
+        return _through(target, given, target.pid, target.fd, (target.inode,))
     except LocalityError:
         # The process may have ended, as in a reload, and others hold the group.
         group = _now(target)
-        return _through(target, *group.holder, group.inodes)
+        return _through(target, given, *group.holder, group.inodes)
 
 
 def _now(target: Target) -> FoundGroup:
@@ -64,11 +69,14 @@ def _now(target: Target) -> FoundGroup:
     raise LocalityError("the group has gone: its server was stopped or restarted")
 
 
-def _through(target: Target, pid: int, fd: int, among: Collection[int]) -> TakenBack:
-    """Give a group the program that it had.
+def _through(
+    target: Target, given: Program | Table, pid: int, fd: int, among: Collection[int]
+) -> TakenBack:
+    """Give a group the program that it had; one that somebody else attached meanwhile stays.
 
     Args:
         target: What it was before.
+        given: The program that it was given.
         pid: A process that holds one of its sockets.
         fd: The socket's number there.
         among: The sockets that it may be, by inode.
@@ -77,8 +85,18 @@ def _through(target: Target, pid: int, fd: int, among: Collection[int]) -> Taken
         LocalityError: The socket cannot be reached, or the kernel refuses.
     """
     from locality import attach_cbpf
+    from locality.reuseport.group import read_sockets
     from locality.steering import attachment
 
+    now = read_sockets(pid, fd, among)
+    if other := attachment.another(now, given):
+        force = " --force" if now.is_foreign else ""
+        line = (
+            f"{target.address}: somebody else attached another program meanwhile ({other}), which "
+            f"stays attached; to detach it: locality attach-cbpf --pid {pid} --fd {fd} "
+            f"--detach{force}"
+        )
+        return TakenBack(line, as_it_was=False)
     group = target.group
     if group.is_opaque:
         line = f"{target.address}: had {group.ebpf}, which cannot be put back"

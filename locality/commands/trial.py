@@ -159,4 +159,4 @@ def trial(*, record: Path | None, force: bool, format_: str, **options: Any) -> 
     if found.harm:
         raise LocalityError(f"the trial was ended: {found.harm}", exit_code=EXIT_HARM)
     if found.restored is False and found.kept is None:
-        raise LocalityError("the trial could not put everything back: see above")
+        raise LocalityError("not everything is as it was before the trial: see above")

@@ -73,6 +73,39 @@ def require_ours(group: Group, done: str) -> None:
         raise LocalityError(f"{why}: --force {done} it all the same")
 
 
+def has(group: Group, program: Program | Table) -> bool | None:
+    """Whether a group has a program that it was given; None where that cannot be told.
+
+    Of a table, as far as its sockets are still there and could be put into the program's map.
+    """
+    if group.attached is None:
+        return None
+    if group.spill is not None and isinstance(program, Table):
+        table = group.spill.table
+        if table is None or not table.cpus:
+            return None
+        gone = program.members - {*group.inodes}
+        return table == program.without(gone | group.spill.outside)
+    if group.is_opaque and group.ebpf is None:  # perhaps a classic one that could not be read
+        return None
+    return not group.is_opaque and present(group) == program
+
+
+def another(group: Group, program: Program | Table | None) -> str:
+    """The program that somebody else gave a group, in a few words.
+
+    Args:
+        group: As it is now.
+        program: What it was given before that; None for none.
+
+    Returns:
+        Empty if the group still has that program, has none by now, or if that cannot be told.
+    """
+    if not group.attached or (program is not None and has(group, program) is not False):
+        return ""
+    return describe_present(group)
+
+
 def attach(
     pid: int, fd: int, program: Program | Table, among: Collection[int] = ()
 ) -> Mapping[int, str]:

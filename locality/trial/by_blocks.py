@@ -183,7 +183,7 @@ class ByBlocks:
         """Put everything back, and say whether that is done."""
         if self.switch.changes:
             restoration.restore()
-            return restoration.done
+            return restoration.is_as_before
         try:
             self.switch.to(A)
         except LocalityError as error:

@@ -192,7 +192,7 @@ class ByConnection:
             found,
             harm=ending.harm,
             ended_early=ending.early,
-            restored=restoration.done,
+            restored=restoration.is_as_before,
             facts={"accept-local in A and B": local},
         )
 

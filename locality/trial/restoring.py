@@ -32,20 +32,37 @@ class Restoration:
     Attributes:
         undo_file: Where it is written; None where there is nothing that a file can take back.
         failed: What could not be put back, a line each.
-        done: Whether everything was put back.
+        left: What somebody else put in the place of a change, and which stays, a line each.
+        done: Whether nothing of the changes is left.
     """
 
     undo_file: Path | None
     failed: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
     done: bool = False
+
+    @property
+    def is_as_before(self) -> bool:
+        """Whether all is as it was before the changes."""
+        return self.done and not self.left
+
+    def lines(self) -> Iterator[str]:
+        """What is not as it was, for people, and what to do."""
+        for line in self.left:
+            yield f"left as it is: {line}"
+        for line in self.failed:
+            yield f"not put back: {line}"
+        if self.failed and self.undo_file is not None:
+            yield f"to put it back: {undo_command(self.undo_file)}"
 
     def restore(self) -> None:
         """Put everything back now, once; the undo file goes when that is done."""
         if self.done:
             return
         if self.undo_file is not None:
+            self.left.clear()
             try:
-                _, self.failed = undo(self.undo_file, this_system())
+                _, self.failed = undo(self.undo_file, this_system(), self.left)
             except LocalityError as error:
                 self.failed = [str(error)]
             if self.failed:
@@ -78,7 +95,5 @@ def restoring(
             yield restoration
         finally:
             restoration.restore()
-            for line in restoration.failed:
-                say(f"not put back: {line}")
-            if restoration.failed:
-                say(f"to put it back: {undo_command(undo_file)}")
+            for line in restoration.lines():
+                say(line)

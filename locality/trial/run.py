@@ -234,10 +234,8 @@ def _not_kept(trial: Trial, failed: Sequence[str], asked: Asked, reporter: Repor
         reporter.say(f"not changed: {failure}")
     restoration = Restoration(asked.undo_file)
     restoration.restore()
-    for line in restoration.failed:
-        reporter.say(f"not put back: {line}")
-    if restoration.failed:
-        reporter.say(f"to put it back: {undo_file.undo_command(asked.undo_file)}")
-    else:
+    for line in restoration.lines():
+        reporter.say(line)
+    if restoration.is_as_before:
         reporter.say("not kept: not all of it could be done, so everything was put back")
-    return replace(trial, restored=restoration.done)
+    return replace(trial, restored=restoration.is_as_before)

@@ -11,13 +11,13 @@ import numpy as np
 from locality.errors import LocalityError
 from locality.reuseport.group import read_sockets
 from locality.steering import attachment
+from locality.trial.targets import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from locality.arrays import Array
     from locality.cbpf import Program
-    from locality.reuseport.group import Group
     from locality.reuseport.survey import FoundGroup
     from locality.spill.table import Table
     from locality.trial.counters import Counters
@@ -96,11 +96,10 @@ class Safety:
                 if changed := self._changed():
                     return changed
                 continue
-            if present.attached is not None and not _has(present, program):
-                return (
-                    f"another program was attached to {group} meanwhile: is locality attach-cbpf "
-                    "--follow running?"
-                )
+            if other := attachment.another(present, program):
+                return replaced(group, other)
+            if program is not None and present.attached is False:
+                return f"somebody else detached the program of {group} meanwhile"
         return None
 
     def _changed(self) -> str | None:
@@ -114,8 +113,3 @@ class Safety:
         return (
             f"the listening sockets of {self.target} changed: its server was reloaded or restarted"
         )
-
-
-def _has(group: Group, program: Program | Table | None) -> bool:
-    """Whether a group has this program and no other."""
-    return attachment.present(group) == program and not group.is_opaque

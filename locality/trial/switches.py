@@ -92,10 +92,11 @@ class AttachSwitch:
         return [one.change_to(program) for one, program in pairs]
 
     def to(self, arm: int) -> None:
-        """Attach the program, or what was there."""
+        """Attach the program, or what was there; not over a program of somebody else."""
         for place, (one, tried) in enumerate(zip(self._steered, self._tried, strict=True)):
             wanted = tried if arm == B else one.before
             if self._present[place] != wanted:
+                one.require_present(self._present[place])
                 one.attach(wanted)
                 self._present[place] = wanted
 

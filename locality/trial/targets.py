@@ -14,6 +14,7 @@ from locality import cbpf
 from locality.changes.server import GroupPlace, ProgramChange
 from locality.errors import LocalityError
 from locality.machine.processes import threads
+from locality.reuseport.group import read_sockets
 from locality.reuseport.one_server import of_one_namespace
 from locality.reuseport.servers import server_of
 from locality.reuseport.survey import find
@@ -151,6 +152,22 @@ class Steered:
         """A program of this group in a few words."""
         return "none" if program is None else attachment.describe(program, self.group.group)
 
+    def require_present(self, program: Program | Table | None) -> None:
+        """Check that nobody else has given the group a program since it was given this one.
+
+        Args:
+            program: None for none.
+
+        Raises:
+            LocalityError: Somebody has, or the group has gone.
+        """
+        try:
+            present = read_sockets(*self.group.holder, self.group.inodes)
+        except LocalityError:  # see `attach`
+            present = GroupPlace.of(self.group).look().group
+        if other := attachment.another(present, program):
+            raise LocalityError(replaced(self.group, other))
+
     def attach(self, program: Program | Table | None) -> None:
         """Give the group a program; None takes away the one that it has.
 
@@ -169,6 +186,14 @@ class Steered:
             attachment.detach(*group.holder, group.inodes)
         elif left_out := attachment.attach(*group.holder, program, group.inodes):
             raise LocalityError(f"{group}: {next(iter(left_out.values()))}")
+
+
+def replaced(group: FoundGroup, other: str) -> str:
+    """That somebody else gave a group a program, in words, with the program in a few words."""
+    return (
+        f"another program was attached to {group} meanwhile ({other}): is locality attach-cbpf "
+        "--follow running?"
+    )
 
 
 def steer(

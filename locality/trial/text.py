@@ -210,9 +210,10 @@ def _how_it_ended(trial: Trial) -> Iterator[str]:
         yield f"B ({trial.kept}) was left in place."
     elif trial.restored:
         yield "Everything is as it was before."
+    elif trial.restored is None:
+        yield "! What the trial changed is not known to be put back."
     else:
-        known = "not put back" if trial.restored is False else "not known to be put back"
-        yield f"! What the trial changed is {known}."
+        yield "! Not everything is as it was before the trial."
 
 
 def number(value: float | None) -> str:

@@ -111,12 +111,28 @@ def test_it_is_taken_back_through_another_process(had: cbpf.Program | None) -> N
             attach(os.getpid(), fd, had)
         with subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=[fd]) as worker:
             target = inspect(worker.pid, fd)
-            attach(worker.pid, fd, cbpf.random(2))
+            given = cbpf.random(2)
+            attach(worker.pid, fd, given)
             assert worker.stdin
             worker.stdin.close()
-        (taken,) = take_back([target])
+        (taken,) = take_back([(target, given)])
         assert taken.as_it_was, taken.line
         assert read_from_kernel(fd).program == had
+
+
+# Bug: what somebody else attached while it was measured is detached.
+@pytest.mark.parametrize("had", [None, cbpf.cpu(2)])
+def test_a_program_of_somebody_else_is_not_taken_back(had: cbpf.Program | None) -> None:
+    with two_listeners() as (ours, _):
+        fd = ours.fileno()
+        if had is not None:
+            attach(os.getpid(), fd, had)
+        target, other = inspect(os.getpid(), fd), cbpf.queue(2)
+        attach(os.getpid(), fd, other)
+        (taken,) = take_back([(target, cbpf.random(2))])
+        assert not taken.as_it_was
+        assert f"--pid {os.getpid()} --fd {fd} --detach" in taken.line
+        assert read_from_kernel(fd).program == other
 
 
 # Bug: --dry-run says that a size is refused, and ends as if the program could be attached.

@@ -292,16 +292,29 @@ def test_harm_ends_a_trial_and_is_an_error(tmp_path: Path) -> None:
 
 
 # Bug: attach-cbpf --follow puts its map in the coin's place, and all that comes after is taken for
-# the coin's doing.
-def test_a_program_of_somebody_else_ends_a_trial(tmp_path: Path) -> None:
+# the coin's doing; it is detached with the coin, or by the next block; the undo file stays though
+# nothing is left to put back, or goes though the earlier program is.
+@pytest.mark.parametrize("blocks", [(), ("--switch", "attach", "--block", 0.5)])
+@pytest.mark.parametrize("before", [None, cbpf.table({HERE: 1, THERE: 0})])
+def test_a_program_of_somebody_else_ends_a_trial_and_stays(
+    tmp_path: Path, blocks: tuple[object, ...], before: cbpf.Program | None
+) -> None:
+    other = cbpf.queue(2)
     with served(tmp_path) as server, load(server):
-        with running(server.trial("--duration", 60, "--aa", 0)) as process:
-            until(lambda: is_tossed(server))
-            Steered(server.group(), {}).attach(cbpf.cpu(2))
+        if before is not None:
+            Steered(server.group(), {}).attach(before)
+        asked = ("--duration", 60, "--aa", 0, "--max-imbalance", 9, *blocks)
+        with running(server.trial(*asked)) as process:
+            until(lambda: server.group().group.program not in {None, before})
+            Steered(server.group(), {}).attach(other)
             document, told = end_of(process)
         assert process.returncode == 3, told
         assert "another program was attached" in document["harm"]
-        assert server.group().group.attached is False
+        assert document["restored"] is False
+        assert server.group().group.program == other
+        assert f"--port {server.port} --netns {server.netns} --proto tcp --detach" in told
+        left = "undo.json" in server.end.run("ls", "/tmp")  # noqa: S108
+        assert left == (before is not None), told
 
 
 @contextmanager

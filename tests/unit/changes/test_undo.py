@@ -20,12 +20,14 @@ from locality.changes.server import AffinityChange, GroupPlace, ProgramChange, S
 from locality.changes.system import KernelFiles, System
 from locality.changes.undo import apply, undo
 from locality.errors import LocalityError
+from locality.reuseport.ebpf import EbpfProgram
 from locality.reuseport.group import Group, Member
 from locality.reuseport.survey import FoundGroup
 from locality.steering import attachment
 from tests.unit.spill.made_up import table
 
 if TYPE_CHECKING:
+    from locality.cbpf import Program
     from locality.changes.protocol import Change
 
 MASK = "/sys/class/net/eth0/queues/rx-0/rps_cpus"
@@ -427,8 +429,83 @@ def test_a_program_that_came_back_in_part_is_told(
 ) -> None:
     group = Group((Member(1), Member(2)), True, False, None, "read from the kernel")
     found = FoundGroup("tcp", "127.0.0.1", 80, 1, 7, 3, group)
-    monkeypatch.setattr(GroupPlace, "find", lambda _place: found)
+    monkeypatch.setattr(GroupPlace, "look", lambda _place: found)
     monkeypatch.setattr(attachment, "attach", lambda *_given: {2: "socket 2 is in another map"})
     saved = SavedProgram(GroupPlace.of(found), table(0, 4))
     with pytest.raises(LocalityError, match="hash selects 1 of 2 sockets: socket 2 is in another"):
         saved.restore(system)
+
+
+def with_program(
+    program: Program | None, ebpf: EbpfProgram | None = None, *, attached: bool | None = True
+) -> FoundGroup:
+    group = Group((Member(1), Member(2)), True, attached, program, "read from the kernel", ebpf)
+    return FoundGroup("tcp", "127.0.0.1", 80, 1, 7, 3, group)
+
+
+# Bugs: a program that somebody else attached after ours is detached or replaced; nobody is told;
+# what is already as it was, or was taken away, is called somebody else's.
+@pytest.mark.parametrize("before", [None, cbpf.cpu(2)])
+@pytest.mark.parametrize(
+    ("present", "stays"),
+    [
+        (with_program(cbpf.queue(2)), ""),
+        (with_program(None, EbpfProgram(9, "theirs")), " --force"),
+        (with_program(cbpf.random(2)), None),
+        (with_program(cbpf.cpu(2)), None),
+        (with_program(None, attached=False), None),
+    ],
+)
+def test_what_somebody_else_attached_stays(
+    before: Program | None,
+    *,
+    present: FoundGroup,
+    stays: str | None,
+    system: System,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if before is None and present.group.program == cbpf.cpu(2):
+        stays = ""  # it is what was there before only in the other case
+    did: list[object] = []
+
+    def attach(_pid: int, _fd: int, program: Program, _among: object) -> dict[int, str]:
+        did.append(program)
+        return {}
+
+    monkeypatch.setattr(GroupPlace, "look", lambda _place: present)
+    monkeypatch.setattr(attachment, "attach", attach)
+    monkeypatch.setattr(attachment, "detach", lambda *_given: did.append(None))
+    file, left = tmp_path / "undo.json", list[str]()
+    undo_file.write(file, [SavedProgram(GroupPlace.of(present), before, cbpf.random(2))], system)
+    done, failed = undo(file, system, left)
+    if stays is None:
+        changes = before is not None if not present.group.attached else True
+        changes = changes and present.group.program != before
+        assert (did, failed, left) == ([before] if changes else [], [], [])
+        assert done == changes
+        return
+    assert (done, did) == (0, [])
+    # Nothing of ours is left, or the earlier program is still to be put back.
+    (line,), others = (left, failed) if before is None else (failed, left)
+    assert not others
+    assert line.endswith(f"locality attach-cbpf --port 80 --netns 1 --proto tcp --detach{stays}")
+    assert attachment.describe_present(present.group) in line
+    # Who knows no difference counts it as what could not be put back.
+    assert undo(file, system) == (0, [line])
+
+
+# Bug: a program is left behind because it could not be told whose it is: a file of an earlier
+# version does not say what was attached.
+def test_what_cannot_be_told_apart_is_put_back(
+    system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    present, did = with_program(cbpf.queue(2)), list[object]()
+    monkeypatch.setattr(GroupPlace, "look", lambda _place: present)
+    monkeypatch.setattr(attachment, "detach", lambda *_given: did.append(None))
+    saved = SavedProgram(GroupPlace.of(present), None).to_json()
+    del saved["given"]
+    document = {"locality_undo": 1, "boot": "boot-1", "netns": "net:[1]", "before": [saved]}
+    (tmp_path / "undo.json").write_text(json.dumps(document))
+    assert undo(tmp_path / "undo.json", system) == (1, [])
+    assert did == [None]

@@ -7,6 +7,7 @@ import socket
 from dataclasses import replace
 from pathlib import Path
 
+from locality import cbpf
 from locality.commands.take_back import restore_incoming_cpus, take_back
 from locality.reuseport.group import Group, Member
 from locality.reuseport.survey import FoundGroup
@@ -23,11 +24,11 @@ def group(inode: int) -> Group:
 # Bugs: the server of one group has gone, and the groups behind it keep what made them worse; nobody
 # is told; it is said that all was taken back.
 def test_one_group_that_cannot_be_reached_keeps_no_other_from_it() -> None:
-    targets = [
-        Target(NOBODY, 3, "tcp", address, True, True, False, group(1), {})
+    given = [
+        (Target(NOBODY, 3, "tcp", address, True, True, False, group(1), {}), cbpf.cpu(2))
         for address in ("127.0.0.1:80", "127.0.0.1:81")
     ]
-    found = [*take_back(targets)]
+    found = [*take_back(given)]
     assert [line.partition(": not taken back: ")[0] for line, _ in found] == [
         "127.0.0.1:80",
         "127.0.0.1:81",

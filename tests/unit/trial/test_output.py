@@ -119,7 +119,7 @@ def test_lost_events_are_judged() -> None:
 @pytest.mark.parametrize(
     ("made", "words"),
     [
-        (replace(BETTER, restored=False), "! What the trial changed is not put back."),
+        (replace(BETTER, restored=False), "! Not everything is as it was before the trial."),
         (replace(BETTER, restored=None), "is not known to be put back."),
         (replace(BETTER, restored=False, kept="attach"), "B (attach) was left in place."),
         (replace(BETTER, harm="11 overflows"), "the guard against harm ended the trial: 11"),
