@@ -298,3 +298,40 @@ def test_distances_are_those_of_the_machine() -> None:
         Distance.LLC,
         Distance.REMOTE,
     ]
+
+
+# Bugs: our own table is taken for somebody else's because a socket was closed since, or did not fit
+# into the map; one that cannot be read is said to be somebody else's, or ours.
+def test_whose_table_it_is() -> None:
+    given = SpillTable(MACHINE, EVERYWHERE, fixed_bound(2))(group(0, 2, 4))
+    one = spilling(0, 2, 4)
+    assert one.spill is not None
+    closed = replace(
+        one,
+        members=one.members[:2],
+        spill=replace(one.spill, table=given.without({one.members[2].inode})),
+    )
+    left_out = one.inodes[1]
+    in_part = replace(
+        one,
+        spill=replace(one.spill, table=given.without({left_out}), outside=frozenset({left_out})),
+    )
+    hidden = replace(one, spill=Spill(NUMBER, why="no CAP_BPF"))
+    unread = replace(one, spill=None, ebpf=None)
+    unknown = replace(one, attached=None, spill=None, ebpf=None)
+    expected = {
+        "ours": (one, True),
+        "closed": (closed, True),
+        "in part": (in_part, True),
+        "another bound": (spilling(0, 2, 4, bound=7), False),
+        "a map": (replace(one, spill=None, ebpf=None, program=cbpf.cpu(3)), False),
+        "another owner's": (replace(one, spill=None), False),
+        "not readable": (hidden, None),
+        "no instructions": (unread, None),
+        "not asked": (unknown, None),
+    }
+    assert {name: attachment.has(now, given) for name, (now, _) in expected.items()} == {
+        name: whose for name, (_, whose) in expected.items()
+    }
+    for now, whose in expected.values():
+        assert bool(attachment.another(now, given)) == (whose is False)
