@@ -11,7 +11,7 @@ from locality.machine.namespaces import first_network_namespace
 from locality.machine.topology import format_cpu_list
 from locality.spill.text import totals
 from locality.steering.attachment import describe_present
-from locality.steering.preflight import fitting_map
+from locality.steering.nearest import fitting_map
 from locality.text import percent, share
 
 if TYPE_CHECKING:

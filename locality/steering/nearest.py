@@ -8,6 +8,8 @@ order, it sends packets across the machine and leaves workers without any.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from heapq import heapreplace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,9 +17,10 @@ import numpy as np
 from locality.machine.topology import Distance
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from locality.machine.topology import Topology
+    from locality.reuseport.group import Group
 
     Distances = np.ndarray[tuple[int, int], np.dtype[np.uint8]]
     #: The worker of each CPU, as a column of the distances.
@@ -51,6 +54,31 @@ def nearest_map(
     if len(cpus) >= len(served):
         _feed_the_starved(apart, chosen)
     return {cpu: served[column] for cpu, column in zip(cpus, chosen.tolist(), strict=True)}
+
+
+def fitting_map(group: Group, cpus: Iterable[int]) -> dict[int, int]:
+    """The CPU: index map that sends what a CPU processes to a worker on that CPU.
+
+    A CPU with several workers gets the one that may run on the fewest CPUs, and then the
+    one with the fewest CPUs mapped to it. A CPU without a worker is left to the hash.
+    """
+    # Hundreds of workers may be allowed the same CPUs. Of those it is the turn of the one with the
+    # fewest uses, the lowest index first.
+    turns: dict[frozenset[int], list[tuple[int, int]]] = defaultdict(list)
+    for index, member in enumerate(group.members):
+        turns[member.cpus].append((0, index))
+    on: dict[int, list[frozenset[int]]] = defaultdict(list)
+    for allowed in turns:
+        for cpu in allowed:
+            on[cpu].append(allowed)
+    indexes: dict[int, int] = {}
+    for cpu in sorted(cpus):
+        if cpu in on:
+            best = min(on[cpu], key=lambda allowed: (len(allowed), turns[allowed][0]))
+            uses, index = turns[best][0]
+            heapreplace(turns[best], (uses + 1, index))
+            indexes[cpu] = index
+    return indexes
 
 
 def farthest(

@@ -6,10 +6,8 @@ What is refused would not do what its user must have meant; a warning leaves the
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from enum import Enum
-from heapq import heapreplace
 from typing import TYPE_CHECKING
 
 from locality import cbpf
@@ -17,6 +15,7 @@ from locality.cbpf.describe import describe, others_go
 from locality.machine.topology import format_cpu_list
 from locality.reuseport.servers import server_of
 from locality.steering.attachment import describe_present, foreign
+from locality.steering.nearest import fitting_map
 from locality.steering.plan import unknown, unpinned
 from locality.text import printable
 
@@ -80,31 +79,6 @@ def decide(
     warnings = [] if refused else [*_idle(target.group, cpus, answers)]
     warnings += misplaced(target.group, program, cpus)
     return findings + [Finding(Level.WARN, warning) for warning in warnings]
-
-
-def fitting_map(group: Group, cpus: Iterable[int]) -> dict[int, int]:
-    """The CPU: index map that sends what a CPU processes to a worker on that CPU.
-
-    A CPU with several workers gets the one that may run on the fewest CPUs, and then the
-    one with the fewest CPUs mapped to it. A CPU without a worker is left to the hash.
-    """
-    # Hundreds of workers may be allowed the same CPUs. Of those it is the turn of the one with the
-    # fewest uses, the lowest index first.
-    turns: dict[frozenset[int], list[tuple[int, int]]] = defaultdict(list)
-    for index, member in enumerate(group.members):
-        turns[member.cpus].append((0, index))
-    on: dict[int, list[frozenset[int]]] = defaultdict(list)
-    for allowed in turns:
-        for cpu in allowed:
-            on[cpu].append(allowed)
-    indexes: dict[int, int] = {}
-    for cpu in sorted(cpus):
-        if cpu in on:
-            best = min(on[cpu], key=lambda allowed: (len(allowed), turns[allowed][0]))
-            uses, index = turns[best][0]
-            heapreplace(turns[best], (uses + 1, index))
-            indexes[cpu] = index
-    return indexes
 
 
 def in_groups(finding: Finding, where: list[str], groups: int) -> str:

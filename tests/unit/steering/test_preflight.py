@@ -19,7 +19,6 @@ from locality.steering.preflight import (
     decide,
     dry_run,
     explain,
-    fitting_map,
 )
 
 
@@ -216,14 +215,6 @@ def test_an_unfit_socket_is_refused(changes: dict[str, object], expected: str) -
 def test_a_udp_socket_before_bind_cannot_be_checked() -> None:
     unbound = replace(target_with(group_on()), kind="udp", listening=False)
     assert "joined no group yet" in only(decide(unbound, cbpf.cpu(4), 4, range(4)), Level.WARN)
-
-
-# Two workers on one CPU and a CPU without any: the CPU with workers alternates, the other
-# is left out, for a wrong index there would be worse than the hash.
-def test_the_fitting_map() -> None:
-    group = group_on({2}, {0, 1}, {0, 1}, {0})
-    assert fitting_map(group, range(4)) == {0: 3, 1: 1, 2: 0}
-    assert fitting_map(group_on({0, 1}, {0, 1}), range(2)) == {0: 0, 1: 1}
 
 
 # Bug: a program is described as another one, or one that is not known has no description.
