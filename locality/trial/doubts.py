@@ -21,15 +21,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from locality.text import counted
+from locality.trial import clustered, paired, student
 from locality.trial import scale as scales
-from locality.trial import student
 from locality.trial.observation import A, B
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from locality.arrays import Array
-    from locality.trial.observation import Design, Trial
+    from locality.trial.effects import Interval
+    from locality.trial.observation import Design, Outcome, Trial
     from locality.trial.paired import Pairs
 
 #: A doubt is spoken of if chance alone gives rise to it less often than this.
@@ -117,6 +118,44 @@ def of_connections(units: Array, label: str, summary: str) -> Iterator[str]:
                 else f"the means hang on a single one of {len(squares)} connections: a median says "
                 "more"
             )
+
+
+def of_outcome(
+    trial: Trial, outcome: Outcome, interval: Interval | None, aa: Interval | None
+) -> Iterator[str]:
+    """Doubts about an outcome that do not depend on what is randomised.
+
+    Args:
+        trial: Which.
+        outcome: Of the trial's.
+        interval: Of the effect; None where there is too little to tell.
+        aa: Of the A/A part; None where there is none.
+    """
+    if interval is None:
+        values = trial.units[outcome.label]
+        values = values[scales.known(values)]
+        early = " after a run that ended early" if trial.ended_early else ""
+        if len(values) and not values.any():
+            yield f"all {len(values)} values are 0" if len(values) > 1 else "the only value is 0"
+        elif trial.design.kind == "connection" and len(trial.units) and not len(values):
+            yield f"no connection has a value{early}"
+        elif trial.design.kind == "blocks":
+            pairs = paired.pairs_of(trial.units, outcome.label).values
+            if len(pairs) >= paired.FEWEST_PAIRS and not pairs.any():
+                yield f"A and B have the same value in each of {len(pairs)} pairs"
+            else:
+                are_few = "pair of blocks is" if len(pairs) == 1 else "pairs of blocks are"
+                yield f"{len(pairs)} {are_few} too few{early}"
+        else:
+            fewest = clustered.fewest(outcome.summary)
+            needed = "" if early else f", each arm needs {fewest} at least"
+            is_few = "connection is" if len(values) == 1 else "connections are"
+            yield f"{len(values)} {is_few} too few{early}{needed}"
+    if aa is not None and aa.excludes_zero:
+        yield (
+            "A against A shows a difference too: by chance, as in one of twenty, or what B does is "
+            "not the only cause"
+        )
 
 
 def of_trial(trial: Trial) -> Iterator[str]:

@@ -227,7 +227,7 @@ def _effect(trial: Trial, outcome: Outcome) -> Effect:
         used.units,
         aa,
         (
-            *_of_all(trial, outcome, interval, aa),
+            *doubts.of_outcome(trial, outcome, interval, aa),
             *found.doubts,
             *(unlike if verdict is Verdict.NO_DIFFERENCE else ()),
         ),
@@ -259,37 +259,6 @@ def _verdict(outcome: Outcome, interval: Interval | None) -> Verdict:
         return Verdict.NO_DIFFERENCE
     lower = interval.high < 0
     return Verdict.BETTER if lower == (outcome.better == "lower") else Verdict.WORSE
-
-
-def _of_all(
-    trial: Trial, outcome: Outcome, interval: Interval | None, aa: Interval | None
-) -> Iterator[str]:
-    """Doubts that do not depend on what is randomised."""
-    if interval is None:
-        values = trial.units[outcome.label]
-        values = values[scales.known(values)]
-        early = " after a run that ended early" if trial.ended_early else ""
-        if len(values) and not values.any():
-            yield f"all {len(values)} values are 0" if len(values) > 1 else "the only value is 0"
-        elif trial.design.kind == "connection" and len(trial.units) and not len(values):
-            yield f"no connection has a value{early}"
-        elif trial.design.kind == "blocks":
-            pairs = paired.pairs_of(trial.units, outcome.label).values
-            if len(pairs) >= paired.FEWEST_PAIRS and not pairs.any():
-                yield f"A and B have the same value in each of {len(pairs)} pairs"
-            else:
-                are_few = "pair of blocks is" if len(pairs) == 1 else "pairs of blocks are"
-                yield f"{len(pairs)} {are_few} too few{early}"
-        else:
-            fewest = clustered.fewest(outcome.summary)
-            needed = "" if early else f", each arm needs {fewest} at least"
-            is_few = "connection is" if len(values) == 1 else "connections are"
-            yield f"{len(values)} {is_few} too few{early}{needed}"
-    if aa is not None and aa.excludes_zero:
-        yield (
-            "A against A shows a difference too: by chance, as in one of twenty, or what B does is "
-            "not the only cause"
-        )
 
 
 def _found(units: Array, outcome: Outcome, design: Design | None = None) -> _Found:
