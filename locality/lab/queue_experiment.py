@@ -24,7 +24,7 @@ from locality.lab import programs
 from locality.lab.experiment import rx_cpus
 from locality.lab.namespaces import namespace
 from locality.lab.network import SERVER_ADDRESS
-from locality.lab.queue_load import LEAD_S, Answers, Orders, run_sender
+from locality.lab.queue_load import LEAD_S, Answers, Orders, Skew, run_sender
 from locality.lab.queue_server import PORT, run_server
 from locality.lab.realtime import run_first
 from locality.lab.udp_experiment import PACKAGES
@@ -57,24 +57,6 @@ CALIBRATE_S = 3.0
 CALIBRATE_LOAD = 0.3
 """Of what one worker is thought to take: enough to see how long it takes."""
 PATIENCE_S = 60.0
-
-
-@dataclass(frozen=True)
-class Skew:
-    """How the connections are shared out.
-
-    Attributes:
-        ports: For each RX CPU: source ports whose connections it receives.
-        shares: The part of all connections for each RX CPU; they add up to 1.
-    """
-
-    ports: Mapping[int, tuple[int, ...]]
-    shares: Mapping[int, float]
-
-    @property
-    def largest(self) -> float:
-        """The part of the CPU that receives most."""
-        return max(self.shares.values())
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from locality.lab.queue_server import PORT, WORK
 from locality.lab.realtime import run_first
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from locality.arrays import Array
     from locality.lab.namespaces import Namespace, Process
@@ -43,6 +43,24 @@ DRAIN_S = 4.0
 #: The last connection from this port is not over: the next one is taken.
 _BUSY_PORT = {errno.EADDRINUSE, errno.EADDRNOTAVAIL}
 _LINGER_RESET = b"\1\0\0\0\0\0\0\0"  # struct linger: on, 0 s
+
+
+@dataclass(frozen=True)
+class Skew:
+    """How the connections are shared out.
+
+    Attributes:
+        ports: For each RX CPU: source ports whose connections it receives.
+        shares: The part of all connections for each RX CPU; they add up to 1.
+    """
+
+    ports: Mapping[int, tuple[int, ...]]
+    shares: Mapping[int, float]
+
+    @property
+    def largest(self) -> float:
+        """The part of the CPU that receives most."""
+        return max(self.shares.values())
 
 
 @dataclass(frozen=True)

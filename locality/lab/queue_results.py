@@ -20,7 +20,8 @@ from locality.text import percent, printable, share
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from locality.lab.queue_experiment import Figures, QueueLab, Skew
+    from locality.lab.queue_experiment import Figures, QueueLab
+    from locality.lab.queue_load import Skew
     from locality.spill.bound import Bound
 
 PERCENTILES = (50, 99, 99.9)
