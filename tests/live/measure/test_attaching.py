@@ -45,14 +45,18 @@ SOURCES: dict[str, Callable[[], Attaching]] = {
 
 
 def links() -> int:
-    """How many programs this process holds attached, by perf events or by links."""
+    """How many programs this process holds attached, by perf events or by links.
+
+    Memory that is mapped keeps its map, until Python collects the last reader of a closed source.
+    """
     found = 0
     for descriptor in Path("/proc/self/fd").iterdir():
         try:
             name = str(descriptor.readlink())
         except FileNotFoundError:  # that of the directory
             continue
-        found += name.startswith(("anon_inode:bpf", "anon_inode:[perf_event"))
+        attached = ("anon_inode:bpf", "anon_inode:[perf_event")
+        found += name.startswith(attached) and not name.startswith("anon_inode:bpf-map")
     return found
 
 
