@@ -1,8 +1,8 @@
-"""`make test`: lint, unit tests, live tests and one guest, side by side.
+"""`make test`: lint, unit tests, live tests and two guests, side by side.
 
 Live tests measure the machine, so what runs beside them must not be seen by them: unit tests send
-next to no packets and are nice, and the packets of a guest do not leave it. What a part says is in
-a file of its own, and is shown at the end if the part failed.
+next to no packets and are nice, and the packets of the guest beside them do not leave it. What a
+part says is in a file of its own, and is shown at the end if the part failed.
 
 A live test waits for the kernel, for servers and for a CPU, and the machine may be busy with
 something else. So the live tests that failed are repeated once when nothing runs beside them. One
@@ -64,7 +64,11 @@ LIVE = (
 #: Lanes run side by side, the parts of a lane one after the other. Two lanes keep two CPUs busy;
 #: with more, emulated CPUs wait so long for a real one that packets in the guest come too late.
 LANES = (
-    (Part("live", LIVE, f"{LIVE} --last-failed --last-failed-no-failures none"),),
+    (
+        Part("live", LIVE, f"{LIVE} --last-failed --last-failed-no-failures none"),
+        # Its packets come from this machine, so live tests would see them.
+        Part("card", f"{PYTEST} tests/vm/test_nic.py --kernels 6.12"),
+    ),
     (
         Part("lint", " && ".join(f"nice {PYTHON} {check}" for check in CHECKS)),
         Part("guest", f"{PYTEST} tests/vm/test_core.py"),

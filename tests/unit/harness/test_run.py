@@ -92,6 +92,7 @@ def test_the_parts_are_all_tests() -> None:
         "tests/live",
         "tests/vm/test_core.py",
         "tests/vm/test_load_wire.py",
+        "tests/vm/test_nic.py",
     ):
         assert tests in commands
         assert (CHECKOUT / tests).exists()
