@@ -41,9 +41,14 @@ class Interrupt:
 
     @property
     def cpus(self) -> tuple[int, ...]:
-        """Where it arrives: the effective CPUs, else the allowed ones, else nothing known."""
-        known = self.effective if self.effective and self.effective.text else self.allowed
-        return known.cpu_list if known else ()
+        """Where it arrives from now on; empty if that is not known.
+
+        The effective CPUs, unless they are not among the allowed ones: then it moves to those,
+        but not before it comes the next time (irq_move_masked_irq, kernel/irq/migration.c).
+        """
+        allowed = self.allowed.cpu_list if self.allowed else ()
+        effective = self.effective.cpu_list if self.effective and self.effective.text else ()
+        return effective if effective and (not allowed or {*effective} <= {*allowed}) else allowed
 
 
 def parse_interrupts(text: str) -> dict[int, str]:
