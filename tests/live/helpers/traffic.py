@@ -10,6 +10,7 @@ are the alloc CPU and the consume CPU.
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import socket
 import struct
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
+    import numpy as np
+
 CPUS = sorted(os.sched_getaffinity(0))
 HERE, THERE = CPUS[0], CPUS[-1]
 
@@ -32,6 +35,9 @@ EMULATED = os.environ.get("LOCALITY_EMULATED") == "1"
 ROUND_TRIPS = 1_000 if EMULATED else 5_000
 
 PATIENCE = 60.0  # seconds; a test that hangs is worse than one that fails
+
+#: The smallest ring: where pages have 16 KiB, the kernel takes no smaller one.
+PAGE = mmap.PAGESIZE
 
 CLONE_NEWNET = 0x40000000
 
@@ -369,6 +375,11 @@ def _address(text: str) -> tuple[int, bytes]:
     if ":" in text:
         return 6, socket.inet_pton(socket.AF_INET6, text)
     return 4, socket.inet_pton(socket.AF_INET, text).ljust(16, b"\0")
+
+
+def room(record: np.dtype[np.void]) -> int:
+    """How many records of a kind the smallest ring takes, each with its struct bpf_ringbuf_hdr."""
+    return PAGE // (record.itemsize + 8)
 
 
 def from_record(record: Any) -> Accepted:  # noqa: ANN401 - a row of a structured array

@@ -27,6 +27,7 @@ from tests.live.helpers.traffic import (
     CPUS,
     EMULATED,
     HERE,
+    PAGE,
     PATIENCE,
     THERE,
     Accepted,
@@ -37,6 +38,7 @@ from tests.live.helpers.traffic import (
     from_record,
     in_thread,
     pinned,
+    room,
 )
 
 if TYPE_CHECKING:
@@ -48,11 +50,12 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.live, pytest.mark.accept]
 
 ME = Filter(pids=(os.getpid(),))
-PAGE = 4096  # the smallest ring: 34 records
+#: How many records the smallest ring takes: 34, or 136 where pages have 16 KiB.
+ROOM = room(ACCEPT)
 
 # Emulated, a connection takes some 10 ms: enough of them for what the tests are about.
 MANY = 101 if EMULATED else 1_009
-CROWD = 60 if EMULATED else 200
+CROWD = 2 * ROOM
 ROUNDS = 16 if EMULATED else 50
 PROCESSES, SHARED = (2, 101) if EMULATED else (4, 503)
 
@@ -390,10 +393,10 @@ def test_time_in_the_queue(rung: str, listener: socket.socket) -> None:
 @pytest.mark.core
 def test_what_is_lost_is_counted(rung: str, listener: socket.socket) -> None:
     with AcceptSource(ME, rung, PAGE) as source:
-        known = connect_and_accept(listener, 103)
+        known = connect_and_accept(listener, 3 * ROOM)
         batch = source.read()
-        assert 0 < len(batch.records) < 103
-        assert len(batch.records) + batch.lost == 103
+        assert 0 < len(batch.records) < 3 * ROOM
+        assert len(batch.records) + batch.lost == 3 * ROOM
         assert seen(batch.records) == known[: len(batch.records)]
 
         known = connect_and_accept(listener, 11)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from locality.accept.batch import WAIT_KNOWN
+from locality.accept.batch import ACCEPT, WAIT_KNOWN
 from locality.accept.source import RUNGS, AcceptSource, Filter
 from tests.live.helpers.compiler import compile_program
 from tests.live.helpers.rungs import parametrize
@@ -25,10 +25,12 @@ from tests.live.helpers.traffic import (
     CPUS,
     EMULATED,
     HERE,
+    PAGE,
     PATIENCE,
     THERE,
     connect_and_accept,
     pinned,
+    room,
 )
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ SERVER = Path(__file__).with_name("io_uring_server.c")
 FIELDS = ("pid", "cpu", "rxcpu", "listen_fd", "fd", "rport")
 NO_FD = -1
 CONNECTIONS = 53 if EMULATED else 211
+ROOM = room(ACCEPT)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -379,12 +382,12 @@ def test_time_in_the_queue(rung: str, program: Path, listeners: list[socket.sock
 def test_what_is_lost_is_counted(rung: str, program: Path, listeners: list[socket.socket]) -> None:
     with (
         serving(program, "multishot", listeners) as server,
-        AcceptSource(Filter(pids=(server.pid, os.getpid())), rung, 4096) as source,
+        AcceptSource(Filter(pids=(server.pid, os.getpid())), rung, PAGE) as source,
     ):
-        connect_and_accept(listeners[0], 29)
+        connect_and_accept(listeners[0], ROOM - 5)
         server.post()
-        connect(listeners, 101)
-        server.known(101)
+        connect(listeners, 3 * ROOM)
+        server.known(3 * ROOM)
         batch = source.read()
-    assert 29 < len(batch.records) < 130
-    assert len(batch.records) + batch.lost == 130
+    assert ROOM - 5 < len(batch.records) < 4 * ROOM - 5
+    assert len(batch.records) + batch.lost == 4 * ROOM - 5

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from locality.filter import Wanted
+from locality.reads.batch import READ
 from locality.stream import stream
 from locality.udp.reads import RUNGS, UdpReads
 from tests.live.helpers.datagrams import (
@@ -26,7 +27,7 @@ from tests.live.helpers.datagrams import (
     sender,
 )
 from tests.live.helpers.rungs import parametrize
-from tests.live.helpers.traffic import CPUS, EMULATED, HERE, THERE, in_thread, pinned
+from tests.live.helpers.traffic import CPUS, EMULATED, HERE, PAGE, THERE, in_thread, pinned, room
 
 if TYPE_CHECKING:
     import socket
@@ -142,16 +143,17 @@ def fill_end(by: socket.socket, readers: int) -> None:
 
 # Bugs: a ring that is full is silent; what comes after it is lost for good.
 def test_what_finds_no_room_is_counted(rung: str) -> None:
-    room = 4096 // 40
-    with receiver() as to, reads_of(to, rung=rung, ring_bytes=4096) as source:
-        fill(to, COUNT)
-        assert drain(to) == COUNT
+    fits = room(READ)
+    count = 2 * fits
+    with receiver() as to, reads_of(to, rung=rung, ring_bytes=PAGE) as source:
+        fill(to, count)
+        assert drain(to) == count
         full = source.read()
         fill(to, 5)
         assert drain(to) == 5
         later = source.read()
-    assert room - 2 <= len(full) <= room
-    assert len(full) + full.lost == COUNT
+    assert fits - 2 <= len(full) <= fits
+    assert len(full) + full.lost == count
     assert (len(later), later.lost) == (5, full.lost)
 
 
