@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from locality.machine.topology import Distance, Topology
-from locality.reuseport.evidence import Worker
-from locality.reuseport.group import Group, Member
 from locality.steering.nearest import fitting_map, nearest_map
+from tests.unit.steering.made_up import group_on
 
 # Two dies of two cores of two threads: CPUs 0,1 a core; 0-3 a last-level cache.
 CPUS = 8
@@ -105,15 +104,6 @@ def test_what_holds_for_every_machine(workers: list[frozenset[int]], receiving: 
         for cpu, index in mapped.items():
             if frozenset({cpu}) in workers:
                 assert workers[index] == {cpu}
-
-
-def group_on(*cpus: set[int]) -> Group:
-    """A group whose worker i may run on the i-th set of CPUs."""
-    members = (
-        Member(100 + i, (Worker(10 + i, 10 + i, "nginx", frozenset(allowed)),))
-        for i, allowed in enumerate(cpus)
-    )
-    return Group(tuple(members), True, False, None, "read from the kernel")
 
 
 # Two workers on one CPU and a CPU without any: the CPU with workers alternates, the other

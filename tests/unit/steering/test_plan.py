@@ -18,21 +18,13 @@ from locality.steering import plan
 from locality.steering.count import Counted, receiving_cpus
 from locality.steering.plan import AutoMap, LessCapacity, by_size, unpinned
 from locality.steering.verify import Outcome, verdict
+from tests.unit.steering.made_up import group_on
 
 CPUS = 4
 DISTANCES = np.full((CPUS + 1, CPUS + 1), Distance.LLC, np.uint8)
 np.fill_diagonal(DISTANCES, Distance.CPU)
 MACHINE = Topology(CPUS, tuple(range(CPUS)), DISTANCES)
 ALL = frozenset(range(CPUS))
-
-
-def group_on(*cpus: frozenset[int]) -> Group:
-    """A group whose worker i may run on the i-th set of CPUs; an empty set is no worker."""
-    members = [
-        Member(100 + i, (Worker(10 + i, 10 + i, "nginx", allowed),) if allowed else ())
-        for i, allowed in enumerate(cpus)
-    ]
-    return Group(tuple(members), True, False, None, "read from the kernel")
 
 
 def pinned(*cpus: int) -> Group:

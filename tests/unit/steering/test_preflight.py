@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from locality import cbpf
 from locality.cbpf.describe import describe, option_for
 from locality.reuseport.ebpf import EbpfProgram
-from locality.reuseport.evidence import Worker
-from locality.reuseport.group import Group, Member
 from locality.reuseport.target import Target
 from locality.spill.attached import Spill
 from locality.steering.preflight import (
@@ -20,15 +19,10 @@ from locality.steering.preflight import (
     dry_run,
     explain,
 )
+from tests.unit.steering.made_up import group_on
 
-
-def group_on(*cpus: set[int]) -> Group:
-    """A group whose worker i may run on the i-th set of CPUs; an empty set is no worker."""
-    members = [
-        Member(100 + i, (Worker(10 + i, 10 + i, "nginx", frozenset(allowed)),) if allowed else ())
-        for i, allowed in enumerate(cpus)
-    ]
-    return Group(tuple(members), True, False, None, "read from the kernel")
+if TYPE_CHECKING:
+    from locality.reuseport.group import Group
 
 
 def target_with(group: Group) -> Target:
