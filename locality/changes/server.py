@@ -74,12 +74,7 @@ class GroupPlace:
             LocalityError: It has gone, or its program cannot be read and so not put back.
         """
         found = self.look()
-        if found.group.attached is None:
-            raise LocalityError(f"{found}: its program is not known ({found.group.how})")
-        if found.group.is_opaque:
-            raise LocalityError(
-                f"{found}: has {attachment.describe_present(found.group)}, which cannot be put back"
-            )
+        require_readable(found)
         return found
 
     def look(self) -> FoundGroup:
@@ -94,6 +89,16 @@ class GroupPlace:
         raise LocalityError(
             f"{self.protocol} {self.address}:{self.port}: the group has gone, its server was "
             "stopped or restarted: not changed"
+        )
+
+
+def require_readable(found: FoundGroup) -> None:
+    """Check that the program of a group can be read, and so be put back; LocalityError if not."""
+    if found.group.attached is None:
+        raise LocalityError(f"{found}: its program is not known ({found.group.how})")
+    if found.group.is_opaque:
+        raise LocalityError(
+            f"{found}: has {attachment.describe_present(found.group)}, which cannot be put back"
         )
 
 
@@ -174,9 +179,10 @@ class SavedProgram:
 
         A program that somebody else attached after the change stays.
         """
+        present = self.place.look()
         if self.given is not None:
-            self._require_given(self.place.look().group, self.given)
-        present = self.place.find()
+            self._require_given(present.group, self.given)
+        require_readable(present)
         if attachment.present(present.group) == self.program:
             return False
         if self.program is None:
@@ -196,12 +202,11 @@ class SavedProgram:
             return  # it is as it was
         if not (other := attachment.another(group, given)):
             return
-        force = " --force" if group.is_foreign else ""
-        detach = f"{self.place.command} --proto {self.place.protocol} --detach{force}"
-        stays = f"somebody else attached another program meanwhile ({other}), which stays attached"
+        by_hand = attachment.detaching(f"{self.place.command} --proto {self.place.protocol}", group)
+        stays = attachment.left_attached(other)
         if self.program is None:
-            raise LeftAlone(f"{stays}; to detach it: {detach}")
-        raise LocalityError(f"{stays}; detach it before the earlier program is put back: {detach}")
+            raise LeftAlone(f"{stays}; to detach it: {by_hand}")
+        raise LocalityError(f"{stays}; detach it before the earlier program is put back: {by_hand}")
 
     def to_json(self) -> Entry:
         """The group's place, and the programs: instructions in hexadecimal, or a table."""

@@ -72,8 +72,7 @@ def undo(undo_file: Path, system: System, left: list[str] | None = None) -> tupl
         try:
             restored += saved.restore(system)
         except Exception as error:  # noqa: BLE001 - whatever it is, the others are put back
-            stays = left is not None and isinstance(error, LeftAlone)
-            lines = left if left is not None and stays else failed
+            lines = failed if left is None or not isinstance(error, LeftAlone) else left
             lines.append(shortened(printable(f"{saved}: {in_words(error)}")))
     return restored, failed
 

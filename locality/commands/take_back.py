@@ -90,12 +90,8 @@ def _through(
 
     now = read_sockets(pid, fd, among)
     if other := attachment.another(now, given):
-        force = " --force" if now.is_foreign else ""
-        line = (
-            f"{target.address}: somebody else attached another program meanwhile ({other}), which "
-            f"stays attached; to detach it: locality attach-cbpf --pid {pid} --fd {fd} "
-            f"--detach{force}"
-        )
+        by_hand = attachment.detaching(f"locality attach-cbpf --pid {pid} --fd {fd}", now)
+        line = f"{target.address}: {attachment.left_attached(other)}; to detach it: {by_hand}"
         return TakenBack(line, as_it_was=False)
     group = target.group
     if group.is_opaque:

@@ -106,6 +106,21 @@ def another(group: Group, program: Program | Table | None) -> str:
     return describe_present(group)
 
 
+def left_attached(other: str) -> str:
+    """That a program stays which somebody else gave a group, in words; see `another`."""
+    return f"somebody else attached another program meanwhile ({other}), which stays attached"
+
+
+def detaching(command: str, group: Group) -> str:
+    """The line for a shell that detaches the program of a group.
+
+    Args:
+        command: `attach-cbpf` with the options that choose the group.
+        group: As it is now.
+    """
+    return f"{command} --detach" + " --force" * group.is_foreign
+
+
 def attach(
     pid: int, fd: int, program: Program | Table, among: Collection[int] = ()
 ) -> Mapping[int, str]:
